@@ -1,0 +1,148 @@
+//! The time an invocation has left, and the layer that stops a handler before it runs out.
+
+use crate::{Clock, Error, ErrorKind, Record, Reply, Result, extract::FromRecord};
+use futures_util::future::BoxFuture;
+use std::{
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower::{Layer, Service};
+
+/// When Lambda ends the invocation, and when handlers are stopped so that it never has to.
+///
+/// A handler can take it as an argument to plan its work. At [`Deadline::remaining`] zero the
+/// handler's future is dropped, its lease released, and the record returned to its source. Work
+/// that the handler spawned elsewhere outlives the drop; [`Deadline::cancelled`] tells it.
+#[derive(Clone, Debug)]
+pub struct Deadline {
+    ends_at: SystemTime,
+    end: Instant,
+    margin: Duration,
+    token: CancellationToken,
+}
+
+impl Deadline {
+    /// The deadline of an invocation that Lambda ends at `ends_at`.
+    ///
+    /// The margin before it, in which nothing is started and results are reported, is the larger of
+    /// 500 ms and 5 % of the time left now.
+    pub fn new(ends_at: SystemTime, clock: &Clock) -> Self {
+        const MIN_MARGIN: Duration = Duration::from_millis(500);
+        // A remaining time of 0 is a value like any other: nothing is started.
+        let left = ends_at.duration_since(clock.now()).unwrap_or_default();
+        Self {
+            ends_at,
+            end: Instant::now() + left,
+            margin: (left / 20).max(MIN_MARGIN),
+            token: CancellationToken::new(),
+        }
+    }
+
+    /// The same deadline with another margin.
+    pub fn with_margin(mut self, margin: Duration) -> Self {
+        self.margin = margin;
+        self
+    }
+
+    /// How long the handler may still run; zero once it is to stop.
+    pub fn remaining(&self) -> Duration {
+        self.cutoff().saturating_duration_since(Instant::now())
+    }
+
+    /// When Lambda ends the invocation. Leases last as long.
+    pub fn ends_at(&self) -> SystemTime {
+        self.ends_at
+    }
+
+    /// True once handlers are to stop.
+    pub fn is_over(&self) -> bool {
+        self.remaining().is_zero()
+    }
+
+    /// Completes when handlers are stopped.
+    pub async fn cancelled(&self) {
+        tokio::select! {
+            () = self.token.cancelled() => {}
+            () = tokio::time::sleep_until(self.cutoff()) => {}
+        }
+    }
+
+    /// When handlers are stopped: the margin before the end.
+    pub(crate) fn cutoff(&self) -> Instant {
+        self.end
+            .checked_sub(self.margin)
+            .unwrap_or_else(Instant::now)
+    }
+
+    /// When the response must be on its way, whatever is still under way: half the margin is kept
+    /// for it. What is between the two instants is for releasing leases.
+    pub(crate) fn last_call(&self) -> Instant {
+        self.end
+            .checked_sub(self.margin / 2)
+            .unwrap_or_else(Instant::now)
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.token.cancel();
+    }
+
+    pub(crate) fn error() -> Error {
+        Error::new(ErrorKind::Deadline, "the invocation is nearly out of time")
+    }
+}
+
+impl<S> FromRecord<S> for Deadline {
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        Ok(record.deadline().clone())
+    }
+}
+
+/// Stops the handler when its record's [`Deadline`] says so.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DeadlineLayer;
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = StopInTime<S>;
+    fn layer(&self, inner: S) -> Self::Service {
+        StopInTime { inner }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct StopInTime<S> {
+    inner: S,
+}
+
+impl<S> Service<Record> for StopInTime<S>
+where
+    S: Service<Record, Response = Reply, Error = Error>,
+    S::Future: Send + 'static,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, record: Record) -> Self::Future {
+        let deadline = record.deadline().clone();
+        // A claim may have used the time up; then the handler must not even begin.
+        if deadline.is_over() {
+            return Box::pin(async { Err(Deadline::error()) });
+        }
+        let handled = self.inner.call(record);
+        Box::pin(async move {
+            match tokio::time::timeout_at(deadline.cutoff(), handled).await {
+                Ok(result) => result,
+                Err(_) => {
+                    deadline.cancel();
+                    Err(Deadline::error())
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,387 @@
+//! Reads the forms in which events arrive.
+
+use super::{Metadata, RawEvent};
+use crate::{Error, Result};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::time::SystemTime;
+
+/// What the transport knows, for events that do not carry it themselves.
+pub(crate) struct Fallback<'a> {
+    /// The transport's id of the message.
+    pub(crate) id: &'a str,
+    /// When the message was sent.
+    pub(crate) time: Option<SystemTime>,
+}
+
+/// An SNS message may hold an event, and that event anything; further nesting is data.
+const MAX_NOTIFICATIONS: u8 = 2;
+
+/// Reads a message body.
+pub(crate) fn read(body: &str, fallback: &Fallback<'_>) -> Result<RawEvent> {
+    read_nested(body, fallback, MAX_NOTIFICATIONS)
+}
+
+fn read_nested(body: &str, fallback: &Fallback<'_>, notifications: u8) -> Result<RawEvent> {
+    // Fields that are no object's, such as those of an array, leave the shape unknown.
+    let Ok(shape) = serde_json::from_str::<Shape<'_>>(body) else {
+        return other_json(body, fallback);
+    };
+    if let Some(event) = shape.framed(None) {
+        return Ok(event);
+    }
+    if let Some(event) = shape.eventbridge() {
+        return Ok(event);
+    }
+    if let Some(event) = shape.cloud_event(fallback)? {
+        return Ok(event);
+    }
+    if notifications > 0
+        && let Some((message, outer)) = shape.notification()
+    {
+        let fallback = Fallback {
+            id: &outer.id,
+            time: outer.time.or(fallback.time),
+        };
+        return read_nested(&message, &fallback, notifications - 1);
+    }
+    other_json(body, fallback)
+}
+
+fn other_json(body: &str, fallback: &Fallback<'_>) -> Result<RawEvent> {
+    serde_json::from_str::<&RawValue>(body)
+        .map_err(|error| Error::malformed(format!("the body is not JSON: {error}")))?;
+    Ok(RawEvent {
+        metadata: Metadata {
+            time: fallback.time,
+            ..Metadata::new(fallback.id)
+        },
+        data: body.to_owned(),
+    })
+}
+
+/// Every field by which one of the forms is known. All are optional and of any type: a body that
+/// only resembles a form is other JSON, and no reason to refuse it.
+#[derive(Deserialize)]
+struct Shape<'a> {
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+    #[serde(borrow, rename = "detail-type")]
+    detail_type: Option<&'a RawValue>,
+
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    source: Option<&'a RawValue>,
+    #[serde(borrow)]
+    time: Option<&'a RawValue>,
+
+    #[serde(borrow)]
+    specversion: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    ce_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data_base64: Option<&'a RawValue>,
+    #[serde(borrow)]
+    subject: Option<&'a RawValue>,
+    #[serde(borrow)]
+    partitionkey: Option<&'a RawValue>,
+    #[serde(borrow)]
+    correlationid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    causationid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    traceparent: Option<&'a RawValue>,
+
+    #[serde(borrow, rename = "Type")]
+    sns_type: Option<&'a RawValue>,
+    #[serde(borrow, rename = "MessageId")]
+    sns_id: Option<&'a RawValue>,
+    #[serde(borrow, rename = "TopicArn")]
+    sns_topic: Option<&'a RawValue>,
+    #[serde(borrow, rename = "Message")]
+    sns_message: Option<&'a RawValue>,
+    #[serde(borrow, rename = "Timestamp")]
+    sns_time: Option<&'a RawValue>,
+}
+
+/// The `metadata` that this framework writes.
+#[derive(Deserialize)]
+struct Framed {
+    id: String,
+    time: Option<String>,
+    version: Option<u32>,
+    source: Option<String>,
+    #[serde(rename = "type")]
+    detail_type: Option<String>,
+    subject: Option<String>,
+    partitionkey: Option<String>,
+    correlationid: Option<String>,
+    causationid: Option<String>,
+    traceparent: Option<String>,
+    producer: Option<String>,
+}
+
+impl<'a> Shape<'a> {
+    /// `{"metadata": {"id": …}, "data": …}`, inside the EventBridge event `outer` if there is one.
+    fn framed(&self, outer: Option<&Metadata>) -> Option<RawEvent> {
+        let (metadata, data) = (self.metadata?, self.data?);
+        let own: Framed = serde_json::from_str(metadata.get()).ok()?;
+        if own.id.is_empty() {
+            return None;
+        }
+        Some(RawEvent {
+            metadata: Metadata {
+                id: own.id,
+                time: (own.time.as_deref().and_then(parse_time))
+                    .or_else(|| outer.and_then(|o| o.time)),
+                // EventBridge routed by its own fields, so those are what the event is.
+                source: outer.and_then(|o| o.source.clone()).or(own.source),
+                detail_type: outer
+                    .and_then(|o| o.detail_type.clone())
+                    .or(own.detail_type),
+                version: own.version.unwrap_or(1),
+                subject: own.subject,
+                partition_key: own.partitionkey,
+                correlation_id: own.correlationid,
+                causation_id: own.causationid,
+                traceparent: own.traceparent,
+                producer: own.producer,
+            },
+            data: data.get().to_owned(),
+        })
+    }
+
+    /// `{"id": …, "source": …, "detail-type": …, "detail": …}`
+    fn eventbridge(&self) -> Option<RawEvent> {
+        let detail = self.detail?;
+        let outer = Metadata {
+            time: timestamp(self.time),
+            source: Some(text(self.source)?),
+            detail_type: Some(text(self.detail_type)?),
+            ..Metadata::new(text(self.id).unwrap_or_default())
+        };
+        if let Ok(inner) = serde_json::from_str::<Shape<'_>>(detail.get())
+            && let Some(event) = inner.framed(Some(&outer))
+        {
+            return Some(event);
+        }
+        (!outer.id.is_empty()).then(|| RawEvent {
+            metadata: outer,
+            data: detail.get().to_owned(),
+        })
+    }
+
+    /// A CloudEvents 1.0 event in structured mode.
+    fn cloud_event(&self, fallback: &Fallback<'_>) -> Result<Option<RawEvent>> {
+        let (Some(spec), Some(id), Some(source), Some(kind)) = (
+            text(self.specversion),
+            text(self.id),
+            text(self.source),
+            text(self.ce_type),
+        ) else {
+            return Ok(None);
+        };
+        if !spec.starts_with("1.") || id.is_empty() {
+            return Ok(None);
+        }
+        if self.data_base64.is_some() {
+            return Err(Error::malformed(format!(
+                "CloudEvent {id} has binary data (data_base64), and only JSON data can be read"
+            )));
+        }
+        Ok(Some(RawEvent {
+            metadata: Metadata {
+                id,
+                time: timestamp(self.time).or(fallback.time),
+                source: Some(source),
+                detail_type: Some(kind),
+                version: 1,
+                subject: text(self.subject),
+                partition_key: text(self.partitionkey),
+                correlation_id: text(self.correlationid),
+                causation_id: text(self.causationid),
+                traceparent: text(self.traceparent),
+                producer: None,
+            },
+            data: self.data.map_or("null", RawValue::get).to_owned(),
+        }))
+    }
+
+    /// An SNS notification: its message, and what SNS knows of it.
+    fn notification(&self) -> Option<(String, Metadata)> {
+        if text(self.sns_type)? != "Notification" {
+            return None;
+        }
+        text(self.sns_topic)?;
+        let outer = Metadata {
+            time: timestamp(self.sns_time),
+            ..Metadata::new(text(self.sns_id)?)
+        };
+        Some((text(self.sns_message)?, outer))
+    }
+}
+
+fn text(value: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(value?.get()).ok()
+}
+
+fn timestamp(value: Option<&RawValue>) -> Option<SystemTime> {
+    parse_time(&text(value)?)
+}
+
+fn parse_time(text: &str) -> Option<SystemTime> {
+    text.parse::<jiff::Timestamp>().ok().map(SystemTime::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn parse(body: &Value) -> RawEvent {
+        parse_text(&body.to_string()).unwrap()
+    }
+
+    fn parse_text(body: &str) -> Result<RawEvent> {
+        let fallback = Fallback {
+            id: "message-1",
+            time: None,
+        };
+        read(body, &fallback)
+    }
+
+    fn framed() -> Value {
+        json!({
+            "metadata": {
+                "id": "e-1", "time": "2026-11-21T10:00:00.123Z", "version": 2,
+                "subject": "order/42", "partitionkey": "customer-7", "correlationid": "c-1",
+                "causationid": "p-1", "traceparent": "00-ab-cd-01", "producer": "shop.checkout"
+            },
+            "data": {"order_id": "42"}
+        })
+    }
+
+    fn on_the_bus(detail: Value) -> Value {
+        json!({
+            "version": "0", "id": "bus-1", "source": "shop.orders", "detail-type": "OrderPlaced",
+            "account": "1", "time": "2026-11-21T10:00:01Z", "region": "r", "resources": [],
+            "detail": detail
+        })
+    }
+
+    #[test]
+    fn ours_on_the_bus_keeps_the_producers_id_and_time() {
+        let event = parse(&on_the_bus(framed()));
+        let m = event.metadata;
+        assert_eq!(m.id, "e-1");
+        assert_eq!(m.version, 2);
+        assert_eq!(m.source.as_deref(), Some("shop.orders"));
+        assert_eq!(m.detail_type.as_deref(), Some("OrderPlaced"));
+        assert_eq!(m.partition_key.as_deref(), Some("customer-7"));
+        assert_eq!(m.correlation_id.as_deref(), Some("c-1"));
+        assert_eq!(m.causation_id.as_deref(), Some("p-1"));
+        assert_eq!(m.producer.as_deref(), Some("shop.checkout"));
+        assert_eq!(crate::clock::epoch_ms(m.time.unwrap()) % 1000, 123);
+        assert_eq!(event.data, r#"{"order_id":"42"}"#);
+    }
+
+    #[test]
+    fn ours_without_a_bus_is_read_as_well() {
+        let event = parse(&framed());
+        assert_eq!(event.metadata.id, "e-1");
+        assert_eq!(event.metadata.detail_type, None);
+    }
+
+    #[test]
+    fn a_plain_bus_event_goes_by_the_buss_id() {
+        let event = parse(&on_the_bus(json!({"order_id": "42"})));
+        assert_eq!(event.metadata.id, "bus-1");
+        assert_eq!(event.data, r#"{"order_id":"42"}"#);
+    }
+
+    #[test]
+    fn metadata_without_an_id_is_the_events_own_business() {
+        let detail = json!({"metadata": {"id": 7}, "data": 1});
+        let event = parse(&on_the_bus(detail.clone()));
+        assert_eq!(event.metadata.id, "bus-1");
+        assert_eq!(event.data, detail.to_string());
+    }
+
+    #[test]
+    fn cloud_events_in_structured_json() {
+        let event = parse(&json!({
+            "specversion": "1.0", "id": "ce-1", "source": "/shop", "type": "placed",
+            "time": "2026-11-21T10:00:00+02:00", "subject": "order/1", "partitionkey": "p",
+            "data": {"a": 1}
+        }));
+        assert_eq!(event.metadata.id, "ce-1");
+        assert_eq!(event.metadata.detail_type.as_deref(), Some("placed"));
+        assert_eq!(event.metadata.partition_key.as_deref(), Some("p"));
+        assert_eq!(event.data, r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn binary_cloud_events_say_why_they_are_malformed() {
+        let body = json!({
+            "specversion": "1.0", "id": "ce-1", "source": "/s", "type": "t", "data_base64": "AA=="
+        });
+        let error = parse_text(&body.to_string()).unwrap_err();
+        assert!(error.is_malformed() && error.to_string().contains("data_base64"));
+    }
+
+    #[test]
+    fn sns_notifications_are_unwrapped() {
+        let around = |message: String| {
+            json!({
+                "Type": "Notification", "MessageId": "sns-1", "TopicArn": "arn:aws:sns:r:1:t",
+                "Message": message, "Timestamp": "2026-11-21T10:00:00.000Z"
+            })
+        };
+        let ours = parse(&around(on_the_bus(framed()).to_string()));
+        assert_eq!(ours.metadata.id, "e-1");
+        let plain = parse(&around(r#"{"a":"ü \"quoted\""}"#.into()));
+        assert_eq!(plain.metadata.id, "sns-1");
+        assert!(plain.metadata.time.is_some());
+        assert_eq!(plain.data, r#"{"a":"ü \"quoted\""}"#);
+        let error = parse_text(&around("hello".into()).to_string()).unwrap_err();
+        assert!(error.is_malformed());
+    }
+
+    #[test]
+    fn any_other_json_goes_by_the_message_id() {
+        for body in [
+            "[1,2]",
+            "7",
+            "null",
+            r#""text""#,
+            r#"{"id":5,"source":[]}"#,
+            r#"{"a":1,"a":2}"#,
+            r#"{"id":"a","id":"b"}"#,
+            r#"{"specversion":"1.0","id":"x"}"#,
+        ] {
+            let event = parse_text(body).unwrap();
+            assert_eq!(event.metadata.id, "message-1", "{body}");
+            assert_eq!(event.data, body);
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_malformed() {
+        for body in ["", "{", "hello", "{\"a\":1}}", "\u{0}"] {
+            let error = parse_text(body).unwrap_err();
+            assert!(error.is_malformed(), "{body}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_does_not_overflow_the_stack() {
+        let body = "[".repeat(100_000);
+        assert!(parse_text(&body).unwrap_err().is_malformed());
+    }
+}

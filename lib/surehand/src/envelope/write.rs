@@ -1,0 +1,236 @@
+//! Writes the form in which events leave.
+
+use super::Metadata;
+use crate::{Error, ErrorKind, Event, Result};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::time::SystemTime;
+
+/// An event on its way out: metadata complete, data serialized.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    metadata: Metadata,
+    source: &'static str,
+    detail_type: &'static str,
+    data: Box<RawValue>,
+    trace_header: Option<String>,
+}
+
+impl Outgoing {
+    /// Wraps `event` under a new id: a UUIDv7, so that ids sort by time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Publish`] if the event does not serialize, or its `detail-type` is longer than
+    /// EventBridge takes.
+    pub fn new<E: Event>(event: &E) -> Result<Self> {
+        const MAX_DETAIL_TYPE: usize = 128;
+        if E::DETAIL_TYPE.len() > MAX_DETAIL_TYPE {
+            return Err(Error::new(
+                ErrorKind::Publish,
+                format!(
+                    "detail-type `{}` has {} characters, and EventBridge takes {MAX_DETAIL_TYPE}",
+                    E::DETAIL_TYPE,
+                    E::DETAIL_TYPE.len()
+                ),
+            ));
+        }
+        let data = serde_json::value::to_raw_value(event).map_err(|error| {
+            Error::new(
+                ErrorKind::Publish,
+                format!("a {} does not serialize: {error}", E::DETAIL_TYPE),
+            )
+        })?;
+        Ok(Self {
+            metadata: Metadata {
+                time: Some(SystemTime::now()),
+                source: Some(E::SOURCE.to_owned()),
+                detail_type: Some(E::DETAIL_TYPE.to_owned()),
+                version: E::VERSION,
+                subject: event.subject(),
+                partition_key: event.partition_key(),
+                ..Metadata::new(uuid::Uuid::now_v7().to_string())
+            },
+            source: E::SOURCE,
+            detail_type: E::DETAIL_TYPE,
+            data,
+            trace_header: None,
+        })
+    }
+
+    /// What the event is.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The event's identity.
+    pub fn id(&self) -> &str {
+        &self.metadata.id
+    }
+
+    /// EventBridge's `source`.
+    pub fn source(&self) -> &str {
+        self.source
+    }
+
+    /// EventBridge's `detail-type`.
+    pub fn detail_type(&self) -> &str {
+        self.detail_type
+    }
+
+    /// The X-Ray trace header to send along.
+    pub fn trace_header(&self) -> Option<&str> {
+        self.trace_header.as_deref()
+    }
+
+    /// The event's data, as JSON.
+    pub fn data(&self) -> &str {
+        self.data.get()
+    }
+
+    /// EventBridge's `detail`: the metadata and the data.
+    pub fn detail(&self) -> String {
+        to_json(&self.framed())
+    }
+
+    /// The event as EventBridge delivers it: what a queue without a bus before it carries, so that
+    /// consumers see one form.
+    pub fn body(&self) -> String {
+        to_json(&OnTheBus {
+            id: self.id(),
+            source: self.source,
+            detail_type: self.detail_type,
+            time: self.time(),
+            detail: self.framed(),
+        })
+    }
+
+    pub(crate) fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+
+    pub(crate) fn set_trace_header(&mut self, header: Option<String>) {
+        self.trace_header = header;
+    }
+
+    fn time(&self) -> Option<jiff::Timestamp> {
+        // Milliseconds are what producers agree on, and what the lag is measured in.
+        jiff::Timestamp::from_millisecond(
+            i64::try_from(crate::clock::epoch_ms(self.metadata.time?)).ok()?,
+        )
+        .ok()
+    }
+
+    fn framed(&self) -> Framed<'_> {
+        let m = &self.metadata;
+        Framed {
+            metadata: FramedMetadata {
+                id: &m.id,
+                time: self.time(),
+                version: m.version,
+                subject: m.subject.as_deref(),
+                partitionkey: m.partition_key.as_deref(),
+                correlationid: m.correlation_id(),
+                causationid: m.causation_id.as_deref(),
+                traceparent: m.traceparent.as_deref(),
+                producer: m.producer.as_deref(),
+            },
+            data: &self.data,
+        }
+    }
+}
+
+/// Strings, numbers and JSON that was serialized before: serializing them cannot fail.
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct OnTheBus<'a> {
+    id: &'a str,
+    source: &'a str,
+    #[serde(rename = "detail-type")]
+    detail_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<jiff::Timestamp>,
+    detail: Framed<'a>,
+}
+
+#[derive(Serialize)]
+struct Framed<'a> {
+    metadata: FramedMetadata<'a>,
+    data: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct FramedMetadata<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<jiff::Timestamp>,
+    version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitionkey: Option<&'a str>,
+    correlationid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causationid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    producer: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::{Fallback, read};
+    use serde::Deserialize;
+
+    #[derive(Serialize, Deserialize)]
+    struct Placed {
+        order_id: String,
+    }
+    impl Event for Placed {
+        const SOURCE: &'static str = "shop.orders";
+        const DETAIL_TYPE: &'static str = "OrderPlaced";
+        const VERSION: u32 = 4;
+        fn subject(&self) -> Option<String> {
+            Some(format!("order/{}", self.order_id))
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut out = Outgoing::new(&Placed {
+            order_id: "42 \"ü\"".into(),
+        })
+        .unwrap();
+        out.metadata_mut().producer = Some("shop.checkout".into());
+        let fallback = Fallback {
+            id: "m",
+            time: None,
+        };
+        let back = read(&out.body(), &fallback).unwrap();
+        let mut expected = out.metadata().clone();
+        expected.correlation_id = Some(expected.id.clone());
+        // Times travel in milliseconds.
+        let ms = |m: &Metadata| m.time.map(crate::clock::epoch_ms);
+        assert_eq!(ms(&back.metadata), ms(&expected));
+        expected.time = back.metadata.time;
+        assert_eq!(back.metadata, expected);
+        assert_eq!(back.data, out.data());
+    }
+
+    #[test]
+    fn a_detail_type_that_eventbridge_refuses_is_refused_here() {
+        #[derive(Serialize, Deserialize)]
+        struct Long;
+        impl Event for Long {
+            const SOURCE: &'static str = "s";
+            const DETAIL_TYPE: &'static str = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
+        }
+        let error = Outgoing::new(&Long).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Publish);
+        assert!(error.to_string().contains("130 characters"), "{error}");
+    }
+}

@@ -1,0 +1,212 @@
+//! What an event type says about itself.
+
+use crate::{Error, Metadata, Result};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
+
+/// A type of event: its name on the bus, its version, and how to read its older versions.
+///
+/// Derive it:
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use surehand::Event;
+///
+/// #[derive(Debug, Serialize, Deserialize, Event)]
+/// #[event(source = "shop.orders", detail_type = "OrderPlaced", version = 2, upcast(1 = add_currency))]
+/// #[event(subject = "order/{order_id}", partition_key = "{customer_id}")]
+/// pub struct OrderPlaced {
+///     pub order_id: String,
+///     pub customer_id: String,
+///     pub currency: String,
+/// }
+///
+/// /// From version 1 to version 2: prices had no currency then.
+/// fn add_currency(mut data: serde_json::Value) -> surehand::Result<serde_json::Value> {
+///     data["currency"] = "EUR".into();
+///     Ok(data)
+/// }
+///
+/// assert_eq!(OrderPlaced::DETAIL_TYPE, "OrderPlaced");
+/// ```
+///
+/// Serde's derives decide the shape of `data`. An additive change (a new field with
+/// `#[serde(default)]`) needs no new version; any other change takes the next version and an
+/// upcaster from the one before.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    note = "derive it: `#[derive(Serialize, Deserialize, Event)] #[event(source = \"shop.orders\", detail_type = \"OrderPlaced\")]`"
+)]
+pub trait Event: Serialize + DeserializeOwned {
+    /// Who publishes it: EventBridge's `source`, for example `shop.orders`.
+    const SOURCE: &'static str;
+    /// What happened: EventBridge's `detail-type`, at most 128 characters, for example `OrderPlaced`.
+    const DETAIL_TYPE: &'static str;
+    /// The version that this type reads and writes, from 1.
+    const VERSION: u32 = 1;
+
+    /// Turns the data of version `from` into that of version `from + 1`.
+    ///
+    /// # Errors
+    /// A version without an upcaster is malformed, as is data that the upcaster cannot take.
+    fn upcast(from: u32, data: Value) -> Result<Value> {
+        let _ = data;
+        Err(Error::malformed(format!(
+            "{} version {from} is older than version {}, and has no upcaster",
+            Self::DETAIL_TYPE,
+            Self::VERSION
+        )))
+    }
+
+    /// What the event is about, for example `order/42`: the CloudEvents `subject`.
+    fn subject(&self) -> Option<String> {
+        None
+    }
+
+    /// Events of one partition key are handled in order where the transport can: the CloudEvents
+    /// `partitionkey`, and the message group on an SQS FIFO queue.
+    fn partition_key(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What an [`Envelope`](crate::Envelope) can hold: an [`Event`], or any JSON as a [`Value`].
+#[diagnostic::on_unimplemented(
+    message = "`Envelope<{Self}>` cannot be read: `{Self}` is not an event",
+    note = "derive `Event` for `{Self}`, or take `Envelope<serde_json::Value>` for an event of any type",
+    note = "a request that is no event, as in a direct invocation, is taken by `Json<{Self}>`"
+)]
+pub trait Payload: Sized {
+    /// Reads the data of an event with this metadata.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed), saying which field is wrong.
+    fn decode(metadata: &Metadata, data: &str) -> Result<Self>;
+}
+
+impl<T: Event> Payload for T {
+    fn decode(metadata: &Metadata, data: &str) -> Result<Self> {
+        check_type::<T>(metadata)?;
+        if metadata.version >= T::VERSION {
+            return parse(metadata, data);
+        }
+        let mut value: Value = parse(metadata, data)?;
+        for version in metadata.version..T::VERSION {
+            value = T::upcast(version, value)?;
+        }
+        serde_json::from_value(value).map_err(|error| {
+            malformed(
+                metadata,
+                format_args!(
+                    "does not decode after upcasting from version {} to {}: {error}",
+                    metadata.version,
+                    T::VERSION
+                ),
+            )
+        })
+    }
+}
+
+impl Payload for Value {
+    fn decode(metadata: &Metadata, data: &str) -> Result<Self> {
+        parse(metadata, data)
+    }
+}
+
+impl Payload for Box<RawValue> {
+    fn decode(metadata: &Metadata, data: &str) -> Result<Self> {
+        parse(metadata, data)
+    }
+}
+
+fn parse<T: DeserializeOwned>(metadata: &Metadata, data: &str) -> Result<T> {
+    serde_json::from_str(data)
+        .map_err(|error| malformed(metadata, format_args!("does not decode: {error}")))
+}
+
+/// A record that names its type must name ours; one that names none is taken at its word.
+fn check_type<T: Event>(metadata: &Metadata) -> Result<()> {
+    let other = |theirs: &Option<String>, ours: &str| theirs.as_ref().is_some_and(|t| t != ours);
+    if other(&metadata.detail_type, T::DETAIL_TYPE) || other(&metadata.source, T::SOURCE) {
+        return Err(malformed(
+            metadata,
+            format_args!("is not a {} from {}", T::DETAIL_TYPE, T::SOURCE),
+        ));
+    }
+    Ok(())
+}
+
+fn malformed(metadata: &Metadata, problem: std::fmt::Arguments<'_>) -> Error {
+    let kind = metadata.detail_type.as_deref().unwrap_or("event");
+    let source = metadata.source.as_deref().unwrap_or("an unnamed source");
+    Error::malformed(format!("{kind} {} from {source} {problem}", metadata.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use serde_json::json;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Paid {
+        cents: u64,
+        currency: String,
+    }
+    impl Event for Paid {
+        const SOURCE: &'static str = "shop.pay";
+        const DETAIL_TYPE: &'static str = "Paid";
+        const VERSION: u32 = 3;
+        fn upcast(from: u32, data: Value) -> Result<Value> {
+            match from {
+                1 => Ok(json!({ "cents": data["euros"].as_u64().unwrap_or(0) * 100 })),
+                2 => Ok(json!({ "cents": data["cents"], "currency": "EUR" })),
+                _ => Err(Error::malformed("no such version")),
+            }
+        }
+    }
+
+    fn metadata(version: u32) -> Metadata {
+        Metadata {
+            detail_type: Some("Paid".into()),
+            source: Some("shop.pay".into()),
+            version,
+            ..Metadata::new("e-1")
+        }
+    }
+
+    #[test]
+    fn older_versions_go_through_every_upcaster_between() {
+        let new = Paid {
+            cents: 700,
+            currency: "EUR".into(),
+        };
+        let old = Paid::decode(&metadata(1), r#"{"euros":7}"#).unwrap();
+        assert_eq!(old, new);
+        let recent = Paid::decode(&metadata(2), r#"{"cents":700}"#).unwrap();
+        assert_eq!(recent, new);
+    }
+
+    #[test]
+    fn newer_versions_are_tried_as_they_are() {
+        let data = r#"{"cents":1,"currency":"USD","tip":2}"#;
+        assert_eq!(Paid::decode(&metadata(9), data).unwrap().cents, 1);
+        let error = Paid::decode(&metadata(9), r#"{"amount":1}"#).unwrap_err();
+        assert!(error.is_malformed());
+        assert!(
+            error.to_string().contains("missing field `cents`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_record_of_another_type_is_malformed() {
+        let mut other = metadata(3);
+        other.detail_type = Some("Refunded".into());
+        let error = Paid::decode(&other, r#"{"cents":1,"currency":"EUR"}"#).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Refunded e-1 from shop.pay is not a Paid from shop.pay"
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! What a handler can take as an argument.
+
+use crate::{Delivery, Error, Metadata, Record, Result};
+use serde::de::DeserializeOwned;
+
+/// Something that a handler takes from a record or from the function's state.
+///
+/// It is synchronous: the body is here already, and what needs IO belongs into the handler.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a handler",
+    label = "not something that can be taken from a record",
+    note = "a handler takes `Envelope<T>`, `Json<T>`, `State<T>`, `Publisher`, `Delivery`, `Deadline`, `Metadata`, `IdempotencyKey`, `Option<T>` or `Result<T>` of these, or your own `FromRecord` type",
+    note = "if it is a part of the state, wrap it: `State(value): State<{Self}>`"
+)]
+pub trait FromRecord<S>: Sized {
+    /// Takes the value from the record or the state.
+    ///
+    /// # Errors
+    /// The record fails with the error, and the handler does not run.
+    fn from_record(record: &Record, state: &S) -> Result<Self>;
+}
+
+/// A part of the state that handlers can take by [`State`].
+pub trait FromRef<T> {
+    /// Takes the part from the whole.
+    fn from_ref(whole: &T) -> Self;
+}
+
+impl<T: Clone> FromRef<T> for T {
+    fn from_ref(whole: &T) -> Self {
+        whole.clone()
+    }
+}
+
+/// The function's state, or a part of it.
+#[derive(Debug, Clone, Copy)]
+pub struct State<T>(pub T);
+
+impl<S, T: FromRef<S>> FromRecord<S> for State<T> {
+    fn from_record(_record: &Record, state: &S) -> Result<Self> {
+        Ok(Self(T::from_ref(state)))
+    }
+}
+
+/// The data of the record as a `T`, whatever its type is called.
+///
+/// For requests of a direct invocation, and for JSON that no envelope is around.
+#[derive(Debug, Clone, Copy)]
+pub struct Json<T>(pub T);
+
+impl<S, T: DeserializeOwned> FromRecord<S> for Json<T> {
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        let event = record.event()?;
+        serde_json::from_str(&event.data)
+            .map(Self)
+            .map_err(|error| {
+                Error::malformed(format!(
+                    "record {} does not decode: {error}",
+                    event.metadata.id
+                ))
+            })
+    }
+}
+
+impl<S> FromRecord<S> for Metadata {
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        Ok(record.event()?.metadata.clone())
+    }
+}
+
+impl<S> FromRecord<S> for Delivery {
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        Ok(record.delivery().clone())
+    }
+}
+
+impl<S> FromRecord<S> for Record {
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        Ok(record.clone())
+    }
+}
+
+impl<S> FromRecord<S> for lambda_runtime::Context {
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        Ok(record.context().clone())
+    }
+}
+
+impl<S, T: FromRecord<S>> FromRecord<S> for Option<T> {
+    fn from_record(record: &Record, state: &S) -> Result<Self> {
+        Ok(T::from_record(record, state).ok())
+    }
+}
+
+impl<S, T: FromRecord<S>> FromRecord<S> for Result<T> {
+    fn from_record(record: &Record, state: &S) -> Result<Self> {
+        Ok(T::from_record(record, state))
+    }
+}

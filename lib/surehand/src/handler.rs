@@ -1,0 +1,148 @@
+//! Async functions as handlers.
+
+use crate::{Envelope, Error, Event, Record, Reply, Result, extract::FromRecord};
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use std::{
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    task::{Context, Poll},
+};
+use tower::Service;
+
+/// An async function of up to eight arguments that a record can supply.
+///
+/// Nobody needs to implement it: any `async fn` whose arguments are [`FromRecord`] and whose result
+/// is `Result<R, E>` is a handler, with `R: Serialize` (the reply of a direct invocation, else
+/// ignored) and `E: Into<Error>`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "not a handler",
+    note = "a handler is an async fn of at most 8 arguments, each of them `FromRecord`, that returns `Result<R, E>` with `R: Serialize` and `E: Into<surehand::Error>`",
+    note = "its future must be `Send`: hold no `Rc`, `RefCell` borrow or std lock guard across an await"
+)]
+pub trait Handler<Args, S>: Clone + Send + Sync + 'static {
+    /// Handles a record.
+    fn call(self, record: Record, state: S) -> impl Future<Output = Result<Reply>> + Send;
+}
+
+/// Arguments of which the first is an [`Envelope`], so that they say which event they are for.
+#[diagnostic::on_unimplemented(
+    message = "a handler in a router must take `Envelope<T>` first",
+    note = "the router reads from it which events the handler is for",
+    note = "a handler for all other records goes to `.otherwise(…)`"
+)]
+pub trait Consumes {
+    /// The event.
+    type Event: Event;
+}
+
+macro_rules! handlers {
+    ($( ($($arg:ident),*) )*) => { $(
+        #[diagnostic::do_not_recommend]
+        #[allow(non_snake_case, unused_variables)]
+        impl<F, Fut, R, E, S, $($arg,)*> Handler<($($arg,)*), S> for F
+        where
+            F: FnOnce($($arg,)*) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output = Result<R, E>> + Send,
+            R: Serialize,
+            E: Into<Error>,
+            S: Send + Sync + 'static,
+            $($arg: FromRecord<S> + Send,)*
+        {
+            async fn call(self, record: Record, state: S) -> Result<Reply> {
+                $(let $arg = $arg::from_record(&record, &state)?;)*
+                let value = self($($arg,)*).await.map_err(Into::into)?;
+                if record.wants_reply() { Reply::json(&value) } else { Ok(Reply::none()) }
+            }
+        }
+    )* };
+}
+
+macro_rules! consumers {
+    ($( ($($arg:ident),*) )*) => { $(
+        impl<T: Event, $($arg,)*> Consumes for (Envelope<T>, $($arg,)*) {
+            type Event = T;
+        }
+    )* };
+}
+
+handlers! {
+    ()
+    (A)
+    (A, B)
+    (A, B, C)
+    (A, B, C, D)
+    (A, B, C, D, G)
+    (A, B, C, D, G, H)
+    (A, B, C, D, G, H, I)
+    (A, B, C, D, G, H, I, J)
+}
+
+consumers! {
+    ()
+    (A)
+    (A, B)
+    (A, B, C)
+    (A, B, C, D)
+    (A, B, C, D, G)
+    (A, B, C, D, G, H)
+    (A, B, C, D, G, H, I)
+}
+
+/// A handler with its state, as a tower service.
+pub struct HandlerService<H, Args, S> {
+    handler: H,
+    state: S,
+    _args: PhantomData<fn() -> Args>,
+}
+
+impl<H, Args, S> HandlerService<H, Args, S> {
+    /// The service that calls `handler` with `state`.
+    pub fn new(handler: H, state: S) -> Self
+    where
+        H: Handler<Args, S>,
+    {
+        Self {
+            handler,
+            state,
+            _args: PhantomData,
+        }
+    }
+}
+
+impl<H: Clone, Args, S: Clone> Clone for HandlerService<H, Args, S> {
+    fn clone(&self) -> Self {
+        Self {
+            handler: self.handler.clone(),
+            state: self.state.clone(),
+            _args: PhantomData,
+        }
+    }
+}
+
+impl<H, Args, S> fmt::Debug for HandlerService<H, Args, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HandlerService({})", std::any::type_name::<H>())
+    }
+}
+
+impl<H, Args, S> Service<Record> for HandlerService<H, Args, S>
+where
+    H: Handler<Args, S>,
+    Args: 'static,
+    S: Clone + Send + Sync + 'static,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, record: Record) -> Self::Future {
+        Box::pin(self.handler.clone().call(record, self.state.clone()))
+    }
+}

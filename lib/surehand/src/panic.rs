@@ -1,0 +1,64 @@
+//! The layer that makes a handler's panic the failure of its record alone.
+
+use crate::{Error, ErrorKind, Record, Reply, Result};
+use futures_util::{FutureExt, future::BoxFuture};
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    task::{Context, Poll},
+};
+use tower::{Layer, Service};
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PanicLayer;
+
+impl<S> Layer<S> for PanicLayer {
+    type Service = CatchPanic<S>;
+    fn layer(&self, inner: S) -> Self::Service {
+        CatchPanic { inner }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct CatchPanic<S> {
+    inner: S,
+}
+
+impl<S> Service<Record> for CatchPanic<S>
+where
+    S: Service<Record, Response = Reply, Error = Error> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, record: Record) -> Self::Future {
+        // The instance that was polled ready is used up here; its replacement is a fresh one. What
+        // a panic leaves behind is dropped with it, so nothing broken is seen again.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        // The call itself is inside the future as well: a handler may panic before its first await.
+        let handled = AssertUnwindSafe(async move { inner.call(record).await }).catch_unwind();
+        Box::pin(async move {
+            handled.await.unwrap_or_else(|payload| {
+                Err(Error::new(
+                    ErrorKind::Panicked,
+                    format!("the handler panicked: {}", message(&*payload)),
+                ))
+            })
+        })
+    }
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("with a value that is no text")
+}

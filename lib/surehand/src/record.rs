@@ -1,0 +1,266 @@
+//! One message, event or change, whatever source it came from.
+
+use crate::{
+    Deadline, Error, Result,
+    envelope::{Fallback, RawEvent, read},
+};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+/// One unit of work: a message, an event, a change, or a request.
+///
+/// A [`Source`](crate::Source) splits what Lambda delivers into records, and handlers take what
+/// they need from one by [`FromRecord`](crate::FromRecord). Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Record {
+    inner: Arc<Inner>,
+    deadline: Deadline,
+    /// What layers leave for the handler and for one another.
+    pub extensions: http::Extensions,
+}
+
+#[derive(Clone, Debug)]
+struct Inner {
+    id: String,
+    body: String,
+    event: Result<RawEvent, String>,
+    lane: Option<String>,
+    wants_reply: bool,
+    delivery: Delivery,
+    context: lambda_runtime::Context,
+}
+
+/// How a record was delivered. Handlers can take it as an argument.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// The source's id of the record: SQS message id, EventBridge event id, stream sequence number,
+    /// request id.
+    pub message_id: String,
+    /// How often it has been received, this time included; from 1. Sources that do not count say 1.
+    pub receive_count: u32,
+    /// When it was sent.
+    pub sent_at: Option<SystemTime>,
+    /// The ARN of the queue, stream or bus it came from.
+    pub source_arn: Option<String>,
+    /// The message group, on a FIFO queue.
+    pub group: Option<String>,
+    /// What a queue needs to change the message's visibility.
+    pub receipt_handle: Option<String>,
+    /// The message's attributes.
+    pub attributes: BTreeMap<String, Attribute>,
+}
+
+impl Delivery {
+    /// The queue's name: the last part of [`source_arn`](Self::source_arn).
+    pub fn queue(&self) -> Option<&str> {
+        self.source_arn.as_deref()?.rsplit(':').next()
+    }
+}
+
+/// The value of a message attribute. SQS lets a type carry a label of the sender's, as in
+/// `Number.cents`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// `String`, `Number` or `Binary`, with its label.
+    pub data_type: String,
+    /// The value.
+    pub value: AttributeValue,
+}
+
+/// What an [`Attribute`] holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttributeValue {
+    /// Of type `String` or `Number`.
+    Text(String),
+    /// Of type `Binary`.
+    Binary(Vec<u8>),
+}
+
+impl Record {
+    /// A record with this body, which is parsed here, once.
+    ///
+    /// A body that does not parse makes no error yet: it concerns this record alone, and comes out
+    /// of [`Record::event`].
+    pub fn new(
+        delivery: Delivery,
+        body: impl Into<String>,
+        context: lambda_runtime::Context,
+        deadline: Deadline,
+    ) -> Self {
+        let body = body.into();
+        let fallback = Fallback {
+            id: &delivery.message_id,
+            time: delivery.sent_at,
+        };
+        let event = read(&body, &fallback)
+            .map(|event| with_trace(event, &delivery))
+            .map_err(|error| error.to_string());
+        let lane = delivery.group.clone().or_else(|| {
+            let event = event.as_ref().ok()?;
+            event.metadata.partition_key.clone()
+        });
+        Self {
+            inner: Arc::new(Inner {
+                id: delivery.message_id.clone(),
+                body,
+                event,
+                lane,
+                wants_reply: false,
+                delivery,
+                context,
+            }),
+            deadline,
+            extensions: http::Extensions::new(),
+        }
+    }
+
+    /// Replaces what was read from the body: for sources whose records are no envelopes.
+    pub fn with_event(mut self, event: RawEvent) -> Self {
+        Arc::make_mut(&mut self.inner).event = Ok(event);
+        self
+    }
+
+    /// Marks a record that could not be read, and says why.
+    pub fn with_malformed(mut self, problem: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.inner).event = Err(problem.into());
+        self
+    }
+
+    /// Sets the lane: records of one lane are handled one after the other.
+    pub fn with_lane(mut self, lane: Option<String>) -> Self {
+        Arc::make_mut(&mut self.inner).lane = lane;
+        self
+    }
+
+    /// Says that somebody waits for the handler's reply, so that it is kept for duplicates.
+    pub fn with_reply(mut self) -> Self {
+        Arc::make_mut(&mut self.inner).wants_reply = true;
+        self
+    }
+
+    /// The source's id of the record.
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// The body as it came.
+    pub fn body(&self) -> &str {
+        &self.inner.body
+    }
+
+    /// The event in the body.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) if the body could not be read.
+    pub fn event(&self) -> Result<&RawEvent> {
+        self.inner
+            .event
+            .as_ref()
+            .map_err(|problem| Error::malformed(problem.as_str()))
+    }
+
+    /// How it was delivered.
+    pub fn delivery(&self) -> &Delivery {
+        &self.inner.delivery
+    }
+
+    /// The message group or partition key: records of one lane are handled one after the other.
+    pub fn lane(&self) -> Option<&str> {
+        self.inner.lane.as_deref()
+    }
+
+    /// True if somebody waits for the handler's reply.
+    pub fn wants_reply(&self) -> bool {
+        self.inner.wants_reply
+    }
+
+    /// The invocation it came with.
+    pub fn context(&self) -> &lambda_runtime::Context {
+        &self.inner.context
+    }
+
+    /// How much time is left.
+    pub fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+}
+
+/// Trace context is taken from the event, else from the message attribute `traceparent`, else from
+/// X-Ray's system attribute.
+fn with_trace(mut event: RawEvent, delivery: &Delivery) -> RawEvent {
+    let m = &mut event.metadata;
+    if m.traceparent.is_none() {
+        m.traceparent = match delivery.attributes.get("traceparent") {
+            Some(Attribute {
+                value: AttributeValue::Text(text),
+                ..
+            }) => Some(text.clone()),
+            _ => None,
+        };
+    }
+    event
+}
+
+/// The handler's reply, as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    json: Option<String>,
+    duplicate: bool,
+}
+
+impl Reply {
+    /// No reply: nobody waits for one.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// A reply.
+    ///
+    /// # Errors
+    /// If `value` does not serialize.
+    pub fn json(value: &impl serde::Serialize) -> Result<Self> {
+        Ok(Self::from_json(serde_json::to_string(value)?))
+    }
+
+    /// A reply that is JSON already.
+    pub fn from_json(json: String) -> Self {
+        Self {
+            json: Some(json),
+            duplicate: false,
+        }
+    }
+
+    /// The same reply, for a record that was handled before.
+    pub fn as_duplicate(mut self) -> Self {
+        self.duplicate = true;
+        self
+    }
+
+    /// True if the record was handled before, and this is what came of it then.
+    pub fn is_duplicate(&self) -> bool {
+        self.duplicate
+    }
+
+    /// The reply's JSON, where there is one.
+    pub fn as_json(&self) -> Option<&str> {
+        self.json.as_deref()
+    }
+}
+
+/// The records of one invocation, in the order in which they came.
+#[derive(Debug)]
+pub struct Batch {
+    /// Records of one [lane](Record::lane) are handled one after the other, and none after one that
+    /// failed; lanes run side by side.
+    pub records: Vec<Record>,
+}
+
+/// What came of one record.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The record's id.
+    pub id: String,
+    /// The handler's reply, or why the record must come back. A record that was parked counts as
+    /// handled: the dead-letter queue has it.
+    pub result: Result<Reply>,
+}

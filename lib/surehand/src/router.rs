@@ -1,0 +1,141 @@
+//! One function for several types of event.
+
+use crate::{Error, Event, Handler, Record, Reply, Result, handler::Consumes};
+use futures_util::future::BoxFuture;
+use std::{collections::HashMap, fmt, sync::Arc};
+
+/// Gives each record to the handler for its type.
+///
+/// The type is read off each handler's first argument, an [`Envelope`](crate::Envelope).
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use surehand::{Envelope, Event, Function, Router, Sqs};
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(source = "shop.orders", detail_type = "OrderPlaced")]
+/// # struct OrderPlaced {}
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(source = "shop.orders", detail_type = "OrderCancelled")]
+/// # struct OrderCancelled {}
+/// async fn placed(order: Envelope<OrderPlaced>) -> surehand::Result<()> { Ok(()) }
+/// async fn cancelled(order: Envelope<OrderCancelled>) -> surehand::Result<()> { Ok(()) }
+///
+/// let function = Function::new(Sqs, Router::new().on(placed).on(cancelled), ());
+/// ```
+///
+/// A record of any other type is malformed, and parked, unless there is a handler for the rest:
+/// [`Router::otherwise`].
+pub struct Router<S> {
+    routes: Arc<HashMap<(&'static str, &'static str), Route<S>>>,
+    otherwise: Option<Route<S>>,
+}
+
+type Route<S> = Arc<dyn Fn(Record, S) -> BoxFuture<'static, Result<Reply>> + Send + Sync>;
+
+/// The arguments of a [`Router`], which takes whatever its routes take.
+#[derive(Debug)]
+pub struct Routed;
+
+impl<S: Clone + Send + Sync + 'static> Router<S> {
+    /// A router without routes.
+    pub fn new() -> Self {
+        Self {
+            routes: Arc::default(),
+            otherwise: None,
+        }
+    }
+
+    /// Adds the handler for the event in its first argument.
+    ///
+    /// # Panics
+    /// If there is a handler for that event already: one of the two would never run.
+    pub fn on<H, Args>(mut self, handler: H) -> Self
+    where
+        H: Handler<Args, S>,
+        Args: Consumes + 'static,
+    {
+        let key = (
+            <Args::Event as Event>::SOURCE,
+            <Args::Event as Event>::DETAIL_TYPE,
+        );
+        let routes = Arc::make_mut(&mut self.routes);
+        let previous = routes.insert(key, route(handler));
+        assert!(
+            previous.is_none(),
+            "the router has two handlers for {} from {}",
+            key.1,
+            key.0
+        );
+        self
+    }
+
+    /// Sets the handler for all records that no other is for.
+    pub fn otherwise<H, Args>(mut self, handler: H) -> Self
+    where
+        H: Handler<Args, S>,
+        Args: 'static,
+    {
+        self.otherwise = Some(route(handler));
+        self
+    }
+
+    fn find(&self, record: &Record) -> Result<Route<S>> {
+        let m = &record.event()?.metadata;
+        let (source, detail_type) = (
+            m.source.as_deref().unwrap_or_default(),
+            m.detail_type.as_deref().unwrap_or_default(),
+        );
+        // The keys live for ever; a look-up needs them only as long as the record.
+        let routes: &HashMap<(&str, &str), Route<S>> = &self.routes;
+        routes
+            .get(&(source, detail_type))
+            .or(self.otherwise.as_ref())
+            .cloned()
+            .ok_or_else(|| {
+                Error::malformed(format!(
+                    "no handler for detail-type `{detail_type}` from source `{source}` (event {})",
+                    m.id
+                ))
+            })
+    }
+}
+
+fn route<S, H, Args>(handler: H) -> Route<S>
+where
+    S: Clone + Send + Sync + 'static,
+    H: Handler<Args, S>,
+    Args: 'static,
+{
+    Arc::new(move |record, state| Box::pin(handler.clone().call(record, state)))
+}
+
+impl<S: Clone + Send + Sync + 'static> Handler<Routed, S> for Router<S> {
+    async fn call(self, record: Record, state: S) -> Result<Reply> {
+        let handled = self.find(&record)?(record, state);
+        handled.await
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Default for Router<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Clone for Router<S> {
+    fn clone(&self) -> Self {
+        Self {
+            routes: Arc::clone(&self.routes),
+            otherwise: self.otherwise.clone(),
+        }
+    }
+}
+
+impl<S> fmt::Debug for Router<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router")
+            .field("routes", &self.routes.keys())
+            .field("otherwise", &self.otherwise.is_some())
+            .finish()
+    }
+}
