@@ -51,11 +51,7 @@ pub trait Event: Serialize + DeserializeOwned {
     /// A version without an upcaster is malformed, as is data that the upcaster cannot take.
     fn upcast(from: u32, data: Value) -> Result<Value> {
         let _ = data;
-        Err(Error::malformed(format!(
-            "{} version {from} is older than version {}, and has no upcaster",
-            Self::DETAIL_TYPE,
-            Self::VERSION
-        )))
+        Err(no_upcaster::<Self>(from))
     }
 
     /// What the event is about, for example `order/42`: the CloudEvents `subject`.
@@ -68,6 +64,16 @@ pub trait Event: Serialize + DeserializeOwned {
     fn partition_key(&self) -> Option<String> {
         None
     }
+}
+
+/// What [`Event::upcast`] says of a version that it cannot take further.
+#[doc(hidden)]
+pub fn no_upcaster<E: Event>(from: u32) -> Error {
+    Error::malformed(format!(
+        "{} version {from} is older than version {}, and has no upcaster",
+        E::DETAIL_TYPE,
+        E::VERSION
+    ))
 }
 
 /// What an [`Envelope`](crate::Envelope) can hold: an [`Event`], or any JSON as a [`Value`].

@@ -25,3 +25,11 @@ pub use extract::{FromRecord, FromRef, Json, State};
 pub use handler::{Consumes, Handler, HandlerService};
 pub use record::{Attribute, AttributeValue, Batch, Delivery, Outcome, Record, Reply};
 pub use router::{Routed, Router};
+pub use surehand_macros::Event;
+
+/// What the derive's output names. No part of the interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::event::no_upcaster;
+    pub use serde_json::Value;
+}
