@@ -1,0 +1,94 @@
+//! `surehand dev`: the application on this machine, followed and kept up to date until it is interrupted.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use anyhow::Result;
+use comfy_table::{Table, presets::NOTHING};
+use console::style;
+
+use crate::{
+    local::{Local, Options},
+    logs::Reader,
+    progress::Progress,
+    stack::Stack,
+    watch::Watcher,
+};
+
+/// Returns only with an error; an interrupt drops it, which takes everything down.
+pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
+    let mut local = Local::start(options, progress).await?;
+    println!("{}", describe(&local.stack));
+    progress.line("ready; sources are watched, Ctrl-C ends everything");
+
+    let reader = Reader::new(&local.config, &local.stack.functions).await?;
+    let logs = reader.follow(|line| progress.line(line));
+    tokio::pin!(logs);
+    let template = local.project().template().to_owned();
+    let sources = local.project().clone();
+    let sources =
+        tokio::task::spawn_blocking(move || sources.workspace().map(|it| it.source_folders()))
+            .await??;
+    let mut watcher = Watcher::new(&sources, &BTreeSet::from([template.clone()]))?;
+    loop {
+        let changed = tokio::select! {
+            changed = watcher.changed() => changed,
+            ended = local.emulator.ended() => return ended,
+            failed = &mut logs => return failed,
+        };
+        let updating = update(&mut local, &changed, &template, progress);
+        tokio::select! {
+            // What does not compile or deploy is said, and the application goes on as it was.
+            outcome = updating => if let Err(error) = outcome {
+                progress.line(&format!("{} {error:#}", style("error:").red().for_stderr()));
+            },
+            failed = &mut logs => return failed,
+        }
+    }
+}
+
+async fn update(
+    local: &mut Local,
+    changed: &BTreeSet<PathBuf>,
+    template: &PathBuf,
+    progress: &Progress,
+) -> Result<()> {
+    let is_source = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension == "rs" || extension == "toml")
+    };
+    if changed.iter().any(is_source) {
+        let updated = local.rebuild(progress).await?;
+        if updated.is_empty() {
+            progress.line("no function changed");
+        } else {
+            progress.line(&format!("updated {}", updated.join(", ")));
+        }
+    }
+    if changed.contains(template) {
+        local.deploy(progress).await?;
+    }
+    Ok(())
+}
+
+/// The endpoint, outputs and functions, as a table.
+fn describe(stack: &Stack) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    let mut row = |kind: &str, name: &str, value: &str| {
+        table.add_row([kind, name, value]);
+    };
+    row("endpoint", "", &stack.endpoint);
+    let queues: BTreeSet<&str> = stack.queues().map(|(_, url)| url).collect();
+    for (key, value) in &stack.outputs {
+        if !queues.contains(value.as_str()) {
+            row("output", key, value);
+        }
+    }
+    for (name, url) in stack.queues() {
+        row("queue", name, url);
+    }
+    for function in &stack.functions {
+        row("function", &function.binary, &function.name);
+    }
+    table
+}

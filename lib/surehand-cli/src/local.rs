@@ -1,0 +1,275 @@
+//! The application running on this machine: tools, build, emulator and deployment, in that order.
+//!
+//! `dev` and `demo` differ only in what they do with it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use aws_config::SdkConfig;
+use aws_sdk_lambda::{error::DisplayErrorContext, primitives::Blob};
+use tokio::process::Command;
+
+use crate::{
+    child, cloud,
+    compile::{Compiler, Package, Profile},
+    emulator::{Emulator, KEY, REGION},
+    progress::{Progress, Step},
+    project::Project,
+    stack::Stack,
+    template::Template,
+    tools::{LOCAL, Tools},
+};
+
+/// The parameter that tells the template where the emulator is.
+const ENDPOINT_PARAMETER: &str = "EndpointUrl";
+
+/// How to run the application.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// Names the folder in `.surehand`, so that `dev` and `demo` can run at the same time.
+    pub(crate) run: &'static str,
+    pub(crate) profile: Profile,
+    pub(crate) port: Option<u16>,
+    pub(crate) stack: String,
+}
+
+/// A deployed application; dropping it takes everything down.
+pub(crate) struct Local {
+    pub(crate) stack: Stack,
+    pub(crate) config: SdkConfig,
+    pub(crate) emulator: Emulator,
+    project: Project,
+    tools: Tools,
+    compiler: Compiler,
+    packages: BTreeMap<String, Package>,
+    options: Options,
+    folder: PathBuf,
+    /// One run at a time in a folder; released with the process, however it ends.
+    _lock: File,
+}
+
+impl Local {
+    pub(crate) async fn start(options: Options, progress: &Progress) -> Result<Self> {
+        let project = Project::here()?;
+        let template = Template::read(project.template())?;
+        let binaries: BTreeSet<String> = template
+            .functions()
+            .into_iter()
+            .map(|function| function.binary)
+            .collect();
+        if binaries.is_empty() {
+            bail!(
+                "{} has no function with Metadata.BuildProperties.Binary",
+                project.template().display()
+            );
+        }
+        let workspace = {
+            let project = project.clone();
+            tokio::task::spawn_blocking(move || project.workspace()).await??
+        };
+        let folder = project.state()?.join(options.run);
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let lock = lock(&folder, options.run)?;
+        let compiler = Compiler::new(
+            &project,
+            &workspace,
+            binaries,
+            options.profile,
+            folder.join("packages"),
+        )?;
+
+        // The first time both take minutes, and one is busy with the network while the other is with the processor.
+        let (tools, packages) = tokio::try_join!(
+            Tools::prepare(&project, &[LOCAL], progress),
+            build(&compiler, progress)
+        )?;
+
+        let step = progress.step("starting the emulator");
+        let emulator = Emulator::start(&tools, &folder, options.port, &step).await?;
+        step.done(emulator.endpoint());
+
+        let config = cloud::emulator(emulator.endpoint());
+        let mut local = Self {
+            stack: Stack {
+                name: options.stack.clone(),
+                endpoint: emulator.endpoint().to_owned(),
+                outputs: BTreeMap::new(),
+                functions: Vec::new(),
+            },
+            config,
+            emulator,
+            project,
+            tools,
+            compiler,
+            packages,
+            options,
+            folder,
+            _lock: lock,
+        };
+        local.deploy(progress).await?;
+        Ok(local)
+    }
+
+    pub(crate) fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// Deploys the template as it is now, with the packages of the last build.
+    pub(crate) async fn deploy(&mut self, progress: &Progress) -> Result<()> {
+        let step = progress.step("deploying the template");
+        let template = Template::read(self.project.template())?;
+        let zips = self
+            .packages
+            .iter()
+            .map(|(binary, package)| (binary.clone(), package.zip.clone()))
+            .collect();
+        let packaged = self.folder.join("template.json");
+        let document = template.packaged(self.project.root(), &zips)?;
+        fs::write(&packaged, serde_json::to_vec_pretty(&document)?)
+            .with_context(|| format!("cannot write {}", packaged.display()))?;
+
+        self.sam_deploy(&template, &packaged, &step).await?;
+        let functions = template.functions();
+        self.stack = Stack::describe(
+            &self.config,
+            &self.options.stack,
+            self.emulator.endpoint(),
+            &functions,
+        )
+        .await?;
+        self.stack.announce(&self.folder)?;
+        step.done(format!(
+            "stack {}, {} functions",
+            self.stack.name,
+            functions.len()
+        ));
+        Ok(())
+    }
+
+    async fn sam_deploy(&self, template: &Template, packaged: &Path, step: &Step) -> Result<()> {
+        let mut sam = Command::new(self.tools.bin("sam"));
+        for (name, _) in std::env::vars_os() {
+            // A profile or endpoint of the caller must not send this deployment to a real account.
+            let name = name.to_string_lossy();
+            if name.starts_with("AWS_") || name.starts_with("SAM_") {
+                sam.env_remove(&*name);
+            }
+        }
+        sam.current_dir(&self.folder)
+            .env("AWS_ACCESS_KEY_ID", KEY)
+            .env("AWS_SECRET_ACCESS_KEY", KEY)
+            .env("AWS_ENDPOINT_URL", self.emulator.endpoint())
+            .env("AWS_CONFIG_FILE", "/dev/null")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("NO_PROXY", "127.0.0.1,localhost")
+            .env("SAM_CLI_TELEMETRY", "0")
+            // The default of five seconds is for an API that throttles.
+            .env("SAM_CLI_POLL_DELAY", "0.2")
+            .env("__SAM_CLI_APP_DIR", self.folder.join("sam"))
+            .args(["deploy", "--template-file"])
+            .arg(packaged)
+            .args(["--stack-name", &self.options.stack])
+            .args(["--region", REGION, "--resolve-s3"])
+            .args(["--no-confirm-changeset", "--no-fail-on-empty-changeset"])
+            .args(["--no-progressbar", "--capabilities"])
+            .args([
+                "CAPABILITY_IAM",
+                "CAPABILITY_NAMED_IAM",
+                "CAPABILITY_AUTO_EXPAND",
+            ]);
+        let parameters = [
+            ("Architecture", architecture()),
+            (ENDPOINT_PARAMETER, self.emulator.endpoint()),
+        ];
+        let parameters: Vec<String> = parameters
+            .iter()
+            .filter(|(name, _)| template.has_parameter(name))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        if !parameters.is_empty() {
+            sam.arg("--parameter-overrides").args(&parameters);
+        }
+        let log = self.folder.join("deploy.log");
+        let outcome = child::run(&mut sam, "sam deploy", |line| step.say(line.to_owned())).await;
+        let text = match &outcome {
+            Ok(lines) => lines.join("\n"),
+            Err(error) => format!("{error:#}"),
+        };
+        fs::write(&log, text).with_context(|| format!("cannot write {}", log.display()))?;
+        outcome.map(drop)
+    }
+
+    /// Builds again and updates the functions whose executable changed; returns their short names.
+    pub(crate) async fn rebuild(&mut self, progress: &Progress) -> Result<Vec<String>> {
+        let packages = build(&self.compiler, progress).await?;
+        let lambda = aws_sdk_lambda::Client::new(&self.config);
+        let mut updated = Vec::new();
+        for function in &self.stack.functions {
+            let Some(package) = packages.get(&function.binary) else {
+                continue;
+            };
+            if self.packages.get(&function.binary) == Some(package) {
+                continue;
+            }
+            let code = tokio::fs::read(&package.zip)
+                .await
+                .with_context(|| format!("cannot read {}", package.zip.display()))?;
+            lambda
+                .update_function_code()
+                .function_name(&function.name)
+                .zip_file(Blob::new(code))
+                .send()
+                .await
+                .map_err(|error| {
+                    anyhow::anyhow!(
+                        "cannot update {}: {}",
+                        function.name,
+                        DisplayErrorContext(error)
+                    )
+                })?;
+            updated.push(function.binary.clone());
+        }
+        self.packages = packages;
+        Ok(updated)
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        Stack::withdraw(&self.folder);
+    }
+}
+
+async fn build(compiler: &Compiler, progress: &Progress) -> Result<BTreeMap<String, Package>> {
+    let step = progress.step("building the functions");
+    let packages = compiler.build(&step).await?;
+    let names: Vec<&str> = packages.keys().map(String::as_str).collect();
+    step.done(names.join(", "));
+    Ok(packages)
+}
+
+fn lock(folder: &Path, run: &str) -> Result<File> {
+    let file = File::create(folder.join("lock"))
+        .with_context(|| format!("cannot write to {}", folder.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("`surehand {run}` is already running in this project")
+        }
+        Err(TryLockError::Error(error)) => Err(error).context("cannot lock the project"),
+    }
+}
+
+/// This machine's architecture by Lambda's name, since the functions run as its processes.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

@@ -1,0 +1,236 @@
+//! The `surehand` command: runs an application of event handlers on this machine, and talks to one anywhere.
+
+mod child;
+mod cloud;
+mod compile;
+mod dev;
+mod emulator;
+mod invoke;
+mod local;
+mod logs;
+mod progress;
+mod project;
+mod publish;
+mod stack;
+mod template;
+mod tools;
+mod watch;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use console::style;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    compile::Profile,
+    local::Options,
+    progress::Progress,
+    project::Project,
+    tools::{BUILD, LOCAL, Tools},
+};
+
+/// Serverless event handlers, each event once.
+#[derive(Debug, Parser)]
+#[command(name = "surehand", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the application on this machine, follow its logs, and update functions when their source changes
+    Dev(Run),
+    /// Publish events, given as JSON lines, to the bus
+    Publish {
+        /// A file of JSON lines, or `-` for standard input
+        file: String,
+        /// The bus; that of a running `surehand dev` by default
+        #[arg(long, env = "EVENT_BUS_NAME")]
+        bus: Option<String>,
+    },
+    /// Call a function and print its reply
+    Invoke {
+        /// Its short name (place-order), logical id or full name
+        function: String,
+        /// The event: JSON, a file, or `-` for standard input
+        #[arg(long, short, default_value = "{}")]
+        event: String,
+    },
+    /// Install the tools and print the path of their virtual environment
+    Tools {
+        /// Also what `sam build` needs: cargo-lambda, about 1 GB
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Build the functions in the release profile
+    #[arg(long)]
+    release: bool,
+    /// The emulator's port; a free one by default
+    #[arg(long)]
+    port: Option<u16>,
+    /// The name of the stack
+    #[arg(long, default_value = "shop")]
+    stack_name: String,
+}
+
+impl Run {
+    fn options(self, run: &'static str) -> Options {
+        Options {
+            run,
+            profile: if self.release {
+                Profile::Release
+            } else {
+                Profile::Dev
+            },
+            port: self.port,
+            stack: self.stack_name,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let code = runtime.block_on(run(cli.command));
+    // A thread that still waits for standard input or a lock must not keep the command alive.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(command: Command) -> ExitCode {
+    let progress = Progress::new();
+    let is_dev = matches!(command, Command::Dev(_));
+    // Whatever ends this future, by finishing or by being dropped, ends the processes it started.
+    let outcome = tokio::select! {
+        outcome = execute(command, &progress) => outcome,
+        interrupted = interrupted() => match interrupted {
+            Ok(()) if is_dev => return ExitCode::SUCCESS,
+            // As a shell reports a process that was interrupted.
+            Ok(()) => return ExitCode::from(130),
+            Err(error) => Err(error),
+        },
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn execute(command: Command, progress: &Progress) -> Result<ExitCode> {
+    match command {
+        Command::Dev(run) => dev::run(run.options("dev"), progress).await?,
+        Command::Publish { file, bus } => publish::run(&file, bus, progress).await?,
+        Command::Invoke { function, event } => invoke::run(&function, &event).await?,
+        Command::Tools { all } => {
+            let groups = if all { &[LOCAL, BUILD][..] } else { &[LOCAL] };
+            let tools = Tools::prepare(&Project::here()?, groups, progress).await?;
+            println!("{}", tools.folder().display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns when somebody asks the command to end.
+async fn interrupted() -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("{} {error:#}", style("error:").red().bold().for_stderr());
+    ExitCode::FAILURE
+}
+
+/// Help is printed as it is; wrong usage is one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        // Only fails when the output is closed, and then nobody is reading.
+        drop(error.print());
+        return match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+            _ => ExitCode::from(2),
+        };
+    }
+    eprintln!(
+        "{} (see `surehand --help`)",
+        first_paragraph(&error.to_string())
+    );
+    ExitCode::from(2)
+}
+
+/// What clap says before its usage and hints, in one line.
+fn first_paragraph(text: &str) -> String {
+    text.lines()
+        .take_while(|line| !line.trim().is_empty())
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["surehand"].iter().chain(arguments))
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_is_one_line() {
+        for (arguments, message) in [
+            (
+                &["invoke"][..],
+                "error: the following required arguments were not provided: <FUNCTION>",
+            ),
+            (
+                &["dev", "--port", "http"],
+                "error: invalid value 'http' for '--port <PORT>': invalid digit found in string",
+            ),
+            (&["fly"], "error: unrecognized subcommand 'fly'"),
+        ] {
+            let error = parse(arguments).unwrap_err();
+            assert_eq!(first_paragraph(&error.to_string()), message);
+        }
+    }
+
+    #[test]
+    fn an_event_may_be_given_in_place() {
+        let cli = parse(&["invoke", "place-order", "--event", "{}"]).unwrap();
+        assert!(matches!(cli.command, Command::Invoke { event, .. } if event == "{}"));
+    }
+}

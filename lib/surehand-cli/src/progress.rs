@@ -1,0 +1,151 @@
+//! Progress of long steps: a spinner with the elapsed time on a terminal, plain lines elsewhere.
+//!
+//! Everything goes to standard error, so that standard output holds results only and can be piped.
+
+use std::{
+    borrow::Cow,
+    io::IsTerminal,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use console::style;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// Without a terminal a step that is still busy says so this often, so that a log shows life.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Where steps and log lines are shown; clones share the screen.
+#[derive(Clone)]
+pub(crate) struct Progress {
+    /// `None` when standard error is not a terminal.
+    bars: Option<MultiProgress>,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self {
+            bars: std::io::stderr().is_terminal().then(MultiProgress::new),
+        }
+    }
+
+    /// Begins a step; it is reported as failed when it is dropped without [`Step::done`].
+    pub(crate) fn step(&self, title: impl Into<Cow<'static, str>>) -> Step {
+        let title = title.into();
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(ProgressBar::new_spinner());
+            bar.set_style(spinner());
+            bar.set_prefix(title.clone().into_owned());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        if bar.is_none() {
+            eprintln!("{title} ...");
+        }
+        Step {
+            title,
+            bar,
+            progress: self.clone(),
+            started: Instant::now(),
+            last_line: Mutex::new(Instant::now()),
+            finished: false,
+        }
+    }
+
+    /// Prints a line above the spinners without tearing them.
+    pub(crate) fn line(&self, line: &str) {
+        match &self.bars {
+            // Only fails when the terminal is gone, and then nobody is reading.
+            Some(bars) => bars.println(line).unwrap_or_else(|_| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+}
+
+/// One long step.
+pub(crate) struct Step {
+    title: Cow<'static, str>,
+    bar: Option<ProgressBar>,
+    progress: Progress,
+    started: Instant,
+    last_line: Mutex<Instant>,
+    finished: bool,
+}
+
+impl Step {
+    /// Says what the step is busy with.
+    pub(crate) fn say(&self, message: impl Into<Cow<'static, str>>) {
+        let message = message.into();
+        if let Some(bar) = &self.bar {
+            bar.set_message(message);
+            return;
+        }
+        // A poisoned lock only means that another thread panicked while printing.
+        let mut last = self
+            .last_line
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if last.elapsed() >= HEARTBEAT {
+            *last = Instant::now();
+            let elapsed = elapsed(self.started);
+            eprintln!("{} ... {elapsed} {message}", self.title);
+        }
+    }
+
+    /// Turns the spinner into a bar of `total` items and shows how many are done.
+    pub(crate) fn count(&self, done: u64, total: u64, message: impl Into<Cow<'static, str>>) {
+        match &self.bar {
+            Some(bar) => {
+                if bar.length() != Some(total) {
+                    bar.set_length(total);
+                    bar.set_style(counted());
+                }
+                bar.set_position(done);
+                bar.set_message(message);
+            }
+            None => self.say(format!("{done}/{total} {}", message.into())),
+        }
+    }
+
+    /// Ends the step well; `result` is shown after the time it took.
+    pub(crate) fn done(mut self, result: impl AsRef<str>) {
+        self.finish(style("✓").green().for_stderr().to_string(), result.as_ref());
+    }
+
+    fn finish(&mut self, mark: String, result: &str) {
+        self.finished = true;
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let elapsed = elapsed(self.started);
+        let separator = if result.is_empty() { "" } else { ": " };
+        self.progress.line(&format!(
+            "{mark} {} ({elapsed}){separator}{result}",
+            self.title
+        ));
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.finish(style("✗").red().for_stderr().to_string(), "");
+        }
+    }
+}
+
+fn elapsed(since: Instant) -> String {
+    format!("{:.1} s", since.elapsed().as_secs_f64())
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn counted() -> ProgressStyle {
+    ProgressStyle::with_template(
+        "{spinner} {prefix} {elapsed:.dim} [{bar:30}] {pos}/{len} {wide_msg:.dim}",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,89 @@
+//! Notices changed source files.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+/// Editors write a file in several steps, and one command can change many files.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Watches source folders until it is dropped.
+pub(crate) struct Watcher {
+    _watcher: RecommendedWatcher,
+    changes: UnboundedReceiver<PathBuf>,
+}
+
+impl Watcher {
+    /// Watches `folders` with everything below them, and the `files` by themselves.
+    pub(crate) fn new(folders: &BTreeSet<PathBuf>, files: &BTreeSet<PathBuf>) -> Result<Self> {
+        let (sender, changes) = mpsc::unbounded_channel();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let Ok(event) = event else { return };
+            if matches!(event.kind, EventKind::Access(_)) {
+                return;
+            }
+            for path in event.paths {
+                // The receiver is gone when the command ends.
+                drop(sender.send(path));
+            }
+        })
+        .context("cannot watch for changes")?;
+        for folder in folders {
+            watch(&mut watcher, folder, RecursiveMode::Recursive)?;
+        }
+        // Editors replace a file by another of its name: only its folder sees that.
+        let parents: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+        for parent in parents {
+            if !folders.contains(parent) {
+                watch(&mut watcher, parent, RecursiveMode::NonRecursive)?;
+            }
+        }
+        Ok(Self {
+            _watcher: watcher,
+            changes,
+        })
+    }
+
+    /// Waits for a change, and then until nothing has changed for a moment; returns all changed paths.
+    pub(crate) async fn changed(&mut self) -> BTreeSet<PathBuf> {
+        let mut paths = BTreeSet::new();
+        match self.changes.recv().await {
+            Some(path) => paths.insert(path),
+            // Cannot happen while the watcher lives, which holds the sender.
+            None => return std::future::pending().await,
+        };
+        while let Ok(Some(path)) = tokio::time::timeout(QUIET, self.changes.recv()).await {
+            paths.insert(path);
+        }
+        paths
+    }
+}
+
+fn watch(watcher: &mut RecommendedWatcher, path: &Path, mode: RecursiveMode) -> Result<()> {
+    watcher
+        .watch(path, mode)
+        .with_context(|| format!("cannot watch {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn changes_are_collected() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let mut watcher = Watcher::new(&BTreeSet::from([root.clone()]), &BTreeSet::new()).unwrap();
+        std::fs::write(root.join("a.rs"), "").unwrap();
+        std::fs::write(root.join("b.rs"), "").unwrap();
+        let changed = watcher.changed().await;
+        assert!(changed.contains(&root.join("a.rs")));
+        assert!(changed.contains(&root.join("b.rs")));
+    }
+}
