@@ -19,16 +19,23 @@ pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     let items = items(input, &attributes, &mut problems);
 
     let errors = problems.into_error().map(|error| error.to_compile_error());
+    if !can_be_event(input) {
+        return quote!(#errors);
+    }
     let name = &input.ident;
-    let (generics, arguments, bounds) = input.generics.split_for_impl();
     // There is an impl in spite of errors: else each use of the event would be one more.
     quote! {
         #errors
         #[automatically_derived]
-        impl #generics ::surehand::Event for #name #arguments #bounds {
+        impl ::surehand::Event for #name {
             #items
         }
     }
+}
+
+/// False for what no `impl` can be written for, whatever its attributes say.
+fn can_be_event(input: &DeriveInput) -> bool {
+    input.generics.params.is_empty() && !matches!(input.data, Data::Union(_))
 }
 
 fn check_presence(input: &DeriveInput, attributes: &Attributes, problems: &mut Problems) {

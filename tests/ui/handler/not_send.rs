@@ -1,0 +1,13 @@
+use std::rc::Rc;
+use surehand::{Json, Router};
+
+async fn reserve(order: Json<String>) -> surehand::Result<()> {
+    let order = Rc::new(order.0);
+    std::future::ready(()).await;
+    drop(order);
+    Ok(())
+}
+
+fn main() {
+    let _ = Router::<()>::new().otherwise(reserve);
+}
