@@ -84,6 +84,13 @@ impl Deadline {
             .unwrap_or_else(Instant::now)
     }
 
+    /// When the response itself must be given: a quarter of the margin is left for sending it.
+    pub(crate) fn response_due(&self) -> Instant {
+        self.end
+            .checked_sub(self.margin / 4)
+            .unwrap_or_else(Instant::now)
+    }
+
     pub(crate) fn cancel(&self) {
         self.token.cancel();
     }

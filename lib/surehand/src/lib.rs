@@ -5,26 +5,49 @@
 #[allow(unused_extern_crates)]
 extern crate self as surehand;
 
+#[cfg(any(feature = "dynamodb", feature = "sqs", feature = "eventbridge"))]
+mod aws;
+mod batch;
 mod clock;
+mod dead_letter;
 mod deadline;
 mod envelope;
 mod error;
 mod event;
 mod extract;
+mod function;
 mod handler;
+mod idempotency;
 mod panic;
 mod record;
+mod redelivery;
 mod router;
+mod source;
+pub mod telemetry;
 
 pub use clock::Clock;
+#[cfg(feature = "sqs")]
+pub use dead_letter::SqsDeadLetters;
+pub use dead_letter::{DeadLetters, FailureNote, OnPark};
 pub use deadline::Deadline;
 pub use envelope::{Envelope, Metadata, Outgoing, RawEvent};
 pub use error::{BoxError, Disposition, Error, ErrorKind, Result};
 pub use event::{Event, Payload};
 pub use extract::{FromRecord, FromRef, Json, State};
+pub use function::Function;
 pub use handler::{Consumes, Handler, HandlerService};
+#[cfg(feature = "dynamodb")]
+pub use idempotency::DynamoDbStore;
+pub use idempotency::{
+    Claim, ClaimRequest, Completion, Idempotency, IdempotencyKey, KeyStyle, Lease, MemoryStore,
+    Once, Store,
+};
 pub use record::{Attribute, AttributeValue, Batch, Delivery, Outcome, Record, Reply};
+#[cfg(feature = "sqs")]
+pub use redelivery::SqsVisibility;
+pub use redelivery::{Backoff, Redelivery};
 pub use router::{Routed, Router};
+pub use source::{Direct, DynamoDbStream, EventBridge, Source, Sqs};
 pub use surehand_macros::Event;
 
 /// What the derive's output names. No part of the interface.

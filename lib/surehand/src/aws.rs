@@ -1,0 +1,27 @@
+//! The environment's AWS configuration, loaded once.
+
+use crate::{Error, ErrorKind, Result};
+use aws_config::{BehaviorVersion, SdkConfig};
+use tokio::sync::OnceCell;
+
+static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
+
+/// The configuration that every client of this process is made from: they share its connections.
+pub(crate) async fn config() -> &'static SdkConfig {
+    CONFIG
+        .get_or_init(|| aws_config::load_defaults(BehaviorVersion::v2026_01_12()))
+        .await
+}
+
+/// The value of an environment variable that the function cannot do without.
+pub(crate) fn required_var(name: &str) -> Result<String> {
+    match std::env::var(name) {
+        Ok(value) if !value.is_empty() => Ok(value),
+        _ => Err(Error::new(
+            ErrorKind::Invocation,
+            format!(
+                "the environment variable {name} is not set; the function's template must declare it"
+            ),
+        )),
+    }
+}

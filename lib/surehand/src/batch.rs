@@ -1,0 +1,267 @@
+//! Concurrency and order inside a batch, and what becomes of each record.
+
+use crate::{
+    Batch, DeadLetters, Deadline, Delivery, Disposition, Error, ErrorKind, FailureNote, OnPark,
+    Outcome, Record, Reply,
+    redelivery::{Backoff, Redelivery},
+    telemetry,
+};
+use futures_util::{StreamExt, stream};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tower::{ServiceExt, util::BoxCloneSyncService};
+use tracing::Instrument;
+
+/// What handles one record: the handler with all its layers.
+pub(crate) type RecordService = BoxCloneSyncService<Record, Reply, Error>;
+
+/// How a function treats its batches.
+#[derive(Clone)]
+pub(crate) struct Policy {
+    pub(crate) handler: &'static str,
+    pub(crate) concurrency: usize,
+    pub(crate) on_park: OnPark,
+    pub(crate) backoff: Backoff,
+    pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
+    pub(crate) redelivery: Option<Arc<dyn Redelivery>>,
+    pub(crate) clock: crate::Clock,
+}
+
+/// Handles a batch. Every record has an outcome when it returns, in the batch's order, and it
+/// returns before the deadline's last call, whatever the handlers do.
+pub(crate) async fn run(
+    service: &RecordService,
+    batch: Batch,
+    deadline: &Deadline,
+    policy: &Policy,
+) -> Vec<Outcome> {
+    let run = Run {
+        service,
+        deadline,
+        policy,
+        verdicts: Mutex::new(batch.records.iter().map(|_| None).collect()),
+    };
+    let lanes = stream::iter(lanes(&batch.records));
+    let all = lanes.for_each_concurrent(policy.concurrency.max(1), |lane| run.lane(lane));
+    if tokio::time::timeout_at(deadline.last_call(), all)
+        .await
+        .is_err()
+    {
+        deadline.cancel();
+    }
+    let verdicts = run
+        .verdicts
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    // Whatever has no verdict was stopped in the middle, and its lease lasts as long as the
+    // invocation might have.
+    let rest = deadline
+        .ends_at()
+        .duration_since(policy.clock.now())
+        .unwrap_or_default();
+    let cut_off = || Verdict::Retry {
+        error: Deadline::error(),
+        delay: rest + Duration::from_secs(1),
+    };
+    let verdicts: Vec<Verdict> = verdicts
+        .into_iter()
+        .map(|verdict| verdict.unwrap_or_else(cut_off))
+        .collect();
+    delay_failures(&batch.records, &verdicts, deadline, policy).await;
+    let outcomes = batch.records.iter().zip(verdicts);
+    outcomes
+        .map(|(record, verdict)| Outcome {
+            id: record.id().to_owned(),
+            result: match verdict {
+                Verdict::Done(reply) => Ok(reply),
+                Verdict::Parked { .. } => Ok(Reply::none()),
+                Verdict::Retry { error, .. } => Err(error),
+            },
+        })
+        .collect()
+}
+
+/// What becomes of a record.
+enum Verdict {
+    Done(Reply),
+    /// The dead-letter destination has it.
+    Parked {
+        error: Error,
+    },
+    Retry {
+        error: Error,
+        delay: Duration,
+    },
+}
+
+struct Run<'a> {
+    service: &'a RecordService,
+    deadline: &'a Deadline,
+    policy: &'a Policy,
+    verdicts: Mutex<Vec<Option<Verdict>>>,
+}
+
+/// A record and its place in the batch.
+type Place<'a> = (usize, &'a Record);
+
+/// The batch's lanes, by their first records. A record without a lane is one of its own.
+fn lanes(records: &[Record]) -> Vec<Vec<Place<'_>>> {
+    let mut lanes: Vec<Vec<Place<'_>>> = Vec::new();
+    let mut by_name: HashMap<&str, usize> = HashMap::new();
+    for place in records.iter().enumerate() {
+        let next = lanes.len();
+        let lane = match place.1.lane() {
+            Some(name) => *by_name.entry(name).or_insert(next),
+            None => next,
+        };
+        if lane == next {
+            lanes.push(Vec::new());
+        }
+        lanes[lane].push(place);
+    }
+    lanes
+}
+
+impl Run<'_> {
+    /// Handles a lane's records one after the other, until one must come back: what follows it must
+    /// not overtake it.
+    async fn lane(&self, lane: Vec<Place<'_>>) {
+        let mut halted: Option<Halt> = None;
+        for (index, record) in lane {
+            let span = telemetry::record_span(record, self.policy.handler);
+            let verdict = self.handle(record, halted.as_ref()).instrument(span).await;
+            if halted.is_none() {
+                halted = self.halts(record, &verdict);
+            }
+            self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(verdict);
+        }
+    }
+
+    async fn handle(&self, record: &Record, halted: Option<&Halt>) -> Verdict {
+        let started = tokio::time::Instant::now();
+        let result = match halted {
+            Some(halt) => Err(halt.error()),
+            None if self.deadline.is_over() => Err(never_started()),
+            None => {
+                let mut attempt = record.clone();
+                // PUBLISH
+                self.service.clone().oneshot(attempt).await
+            }
+        };
+        let verdict = match result {
+            Ok(reply) => Verdict::Done(reply),
+            Err(error) => self.settle(record, error).await,
+        };
+        let duration = started.elapsed();
+        match &verdict {
+            Verdict::Done(reply) => telemetry::handled(reply, duration),
+            Verdict::Parked { error } => telemetry::parked(error, duration),
+            Verdict::Retry { error, delay } => telemetry::retried(error, *delay, duration),
+        }
+        verdict
+    }
+
+    /// Parks a record that failed, or has it come back.
+    async fn settle(&self, record: &Record, error: Error) -> Verdict {
+        let receives = record.delivery().receive_count;
+        let delay = error
+            .delay()
+            .unwrap_or_else(|| self.policy.backoff.delay(receives));
+        // Whoever waits for a reply learns of the error by it.
+        let dead_letters = self
+            .policy
+            .dead_letters
+            .as_ref()
+            .filter(|_| !record.wants_reply());
+        let Some(dead_letters) = dead_letters else {
+            return Verdict::Retry { error, delay };
+        };
+        let is_last = dead_letters
+            .max_receive_count()
+            .is_some_and(|max| receives >= max);
+        if error.disposition() == Disposition::Retry && !is_last {
+            return Verdict::Retry { error, delay };
+        }
+        let note = FailureNote::new(record, &error, self.policy.handler, self.policy.clock.now());
+        match dead_letters.park(record, &note).await {
+            Ok(()) => Verdict::Parked { error },
+            Err(refused) => {
+                telemetry::not_parked(&refused);
+                Verdict::Retry { error, delay }
+            }
+        }
+    }
+
+    fn halts(&self, record: &Record, verdict: &Verdict) -> Option<Halt> {
+        match verdict {
+            Verdict::Done(_) => None,
+            Verdict::Parked { .. } if self.policy.on_park == OnPark::Proceed => None,
+            Verdict::Parked { .. } => Some(Halt {
+                by: record.id().to_owned(),
+                delay: Duration::ZERO,
+            }),
+            Verdict::Retry { delay, .. } => Some(Halt {
+                by: record.id().to_owned(),
+                delay: *delay,
+            }),
+        }
+    }
+}
+
+/// Why the rest of a lane is not handled.
+struct Halt {
+    by: String,
+    delay: Duration,
+}
+
+impl Halt {
+    /// What follows comes back together with what it waits for.
+    fn error(&self) -> Error {
+        Error::new(
+            ErrorKind::Skipped,
+            format!("record {} of the same group was not handled", self.by),
+        )
+        .with_retry_after(self.delay)
+    }
+}
+
+/// Nothing is wrong with a record that was never started: it comes back at once.
+fn never_started() -> Error {
+    Error::new(
+        ErrorKind::Skipped,
+        "time was out before the record was started",
+    )
+    .with_retry_after(Duration::ZERO)
+}
+
+async fn delay_failures(
+    records: &[Record],
+    verdicts: &[Verdict],
+    deadline: &Deadline,
+    policy: &Policy,
+) {
+    let Some(redelivery) = &policy.redelivery else {
+        return;
+    };
+    let failed: Vec<(Delivery, Duration)> = records
+        .iter()
+        .zip(verdicts)
+        .filter_map(|(record, verdict)| match verdict {
+            Verdict::Retry { delay, .. } => Some((record.delivery().clone(), *delay)),
+            Verdict::Done(_) | Verdict::Parked { .. } => None,
+        })
+        .collect();
+    if failed.is_empty() {
+        return;
+    }
+    let result = tokio::time::timeout_at(deadline.response_due(), redelivery.delay(&failed)).await;
+    let problem = match result {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(_) => "no answer before the response was due".into(),
+    };
+    tracing::warn!(error = %problem, records = failed.len(), "redelivery not delayed, the records come back by the queue's own timeout");
+}

@@ -1,0 +1,127 @@
+//! Where records go that cannot be handled, and the reason they carry.
+
+#[cfg(feature = "sqs")]
+mod sqs;
+#[cfg(feature = "sqs")]
+pub use sqs::SqsDeadLetters;
+
+use crate::{Attribute, AttributeValue, Error, Record, Result};
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use std::time::SystemTime;
+
+/// Takes records that cannot be handled.
+///
+/// A parked record is acknowledged in its source, so `Ok` must mean that the destination has it.
+pub trait DeadLetters: Send + Sync + 'static {
+    /// Keeps the record with the note. On an error the record stays in its source.
+    fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>>;
+
+    /// The receive after which the source itself would move the record to the dead-letter queue,
+    /// without a reason: an SQS queue's `maxReceiveCount`. On that receive a failure is parked
+    /// instead of retried.
+    fn max_receive_count(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// What happens to the rest of a lane (message group, partition key) when one of its records is
+/// parked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPark {
+    /// It goes on without the parked record.
+    #[default]
+    Proceed,
+    /// It waits in the source: the rest of the lane in this batch is returned unhandled. Records of
+    /// later batches are not held back.
+    Halt,
+}
+
+/// Why a record was parked. It travels with the dead letter as one message attribute,
+/// [`FailureNote::ATTRIBUTE`], in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FailureNote {
+    /// The [`ErrorKind`](crate::ErrorKind)'s name.
+    pub kind: String,
+    /// What went wrong.
+    pub message: String,
+    /// What caused it, outermost first.
+    #[serde(default)]
+    pub chain: Vec<String>,
+    /// The handler.
+    pub handler: String,
+    /// The Lambda function.
+    pub function: String,
+    /// The invocation.
+    pub request_id: String,
+    /// The event's id; none if the record could not be read.
+    pub event_id: Option<String>,
+    /// The event's `detail-type`.
+    pub event_type: Option<String>,
+    /// How often the record was received.
+    pub attempts: u32,
+    /// When it first failed, RFC 3339; none if that was an earlier receive.
+    pub first_failure: Option<String>,
+    /// When it last failed, RFC 3339.
+    pub last_failure: String,
+    /// The ARN of the queue it came from.
+    pub source_queue: Option<String>,
+    /// How often it has been put back from a dead-letter queue.
+    #[serde(default)]
+    pub redrive_count: u32,
+}
+
+/// A note shares 1 MiB with the message.
+const MAX_TEXT_CHARS: usize = 1_000;
+const MAX_CHAIN: usize = 8;
+
+impl FailureNote {
+    /// The name of the message attribute that holds the note.
+    pub const ATTRIBUTE: &'static str = "SurehandFailure";
+
+    pub(crate) fn new(record: &Record, error: &Error, handler: &str, now: SystemTime) -> Self {
+        let metadata = record.event().ok().map(|event| &event.metadata);
+        let delivery = record.delivery();
+        let now = jiff::Timestamp::try_from(now)
+            .unwrap_or_default()
+            .to_string();
+        let mut chain = error.chain().map(|text| shortened(&text));
+        Self {
+            kind: error.kind().to_string(),
+            message: chain.next().unwrap_or_default(),
+            chain: chain.take(MAX_CHAIN).collect(),
+            handler: handler.to_owned(),
+            function: record.context().env_config.function_name.clone(),
+            request_id: record.context().request_id.clone(),
+            event_id: metadata.map(|m| m.id.clone()),
+            event_type: metadata.and_then(|m| m.detail_type.clone()),
+            attempts: delivery.receive_count,
+            first_failure: (delivery.receive_count <= 1).then(|| now.clone()),
+            last_failure: now,
+            source_queue: delivery.source_arn.clone(),
+            redrive_count: previous(record).map_or(0, |note| note.redrive_count + 1),
+        }
+    }
+
+    /// The note in a message's attributes.
+    pub fn from_attribute(attribute: &Attribute) -> Option<Self> {
+        match &attribute.value {
+            AttributeValue::Text(json) => serde_json::from_str(json).ok(),
+            AttributeValue::Binary(_) => None,
+        }
+    }
+}
+
+/// The note of the last time, on a message that was moved back as it was.
+fn previous(record: &Record) -> Option<FailureNote> {
+    FailureNote::from_attribute(record.delivery().attributes.get(FailureNote::ATTRIBUTE)?)
+}
+
+fn shortened(text: &str) -> String {
+    let mut short: String = text.chars().take(MAX_TEXT_CHARS).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

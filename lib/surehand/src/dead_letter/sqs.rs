@@ -1,0 +1,136 @@
+//! An SQS dead-letter queue.
+
+use super::{DeadLetters, FailureNote};
+use crate::{Attribute, AttributeValue, Error, Record, Result};
+use aws_sdk_sqs::{
+    Client,
+    error::DisplayErrorContext,
+    primitives::Blob,
+    types::{
+        MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+    },
+};
+use futures_util::future::BoxFuture;
+
+/// Parks records in an SQS queue, usually the one that the source's redrive policy names, so that
+/// all dead letters of a source are in one place.
+///
+/// The message keeps its body, its attributes, its X-Ray trace header and, on a FIFO queue, its
+/// group. SQS allows ten attributes: a message that brings ten of its own cannot take the note, is
+/// not parked, and is left to the redrive policy.
+///
+/// The function's role needs `sqs:SendMessage` on the queue.
+#[derive(Clone, Debug)]
+pub struct SqsDeadLetters {
+    client: Client,
+    queue_url: String,
+    max_receive_count: Option<u32>,
+}
+
+/// SQS's own limit.
+const MAX_ATTRIBUTES: usize = 10;
+
+impl SqsDeadLetters {
+    /// Parks in the queue at `queue_url`.
+    pub fn new(client: Client, queue_url: impl Into<String>) -> Self {
+        Self {
+            client,
+            queue_url: queue_url.into(),
+            max_receive_count: None,
+        }
+    }
+
+    /// Parks in the queue at `DEAD_LETTER_QUEUE_URL`, on the receive `MAX_RECEIVE_COUNT` at the
+    /// latest, both environment variables, with the environment's AWS configuration.
+    ///
+    /// # Errors
+    /// If `DEAD_LETTER_QUEUE_URL` is not set, or `MAX_RECEIVE_COUNT` is not a positive number.
+    pub async fn from_env() -> Result<Self> {
+        let queue_url = crate::aws::required_var("DEAD_LETTER_QUEUE_URL")?;
+        let mut this = Self::new(Client::new(crate::aws::config().await), queue_url);
+        if let Ok(count) = std::env::var("MAX_RECEIVE_COUNT") {
+            let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
+                Error::new(
+                    crate::ErrorKind::Invocation,
+                    format!("MAX_RECEIVE_COUNT is `{count}`, and must be the source queue's maxReceiveCount, from 1"),
+                )
+            })?;
+            this = this.max_receive_count(count);
+        }
+        Ok(this)
+    }
+
+    /// Sets the `maxReceiveCount` of the source queue's redrive policy, so that a record's last
+    /// failure is parked with its reason before SQS would move it without one.
+    pub fn max_receive_count(mut self, count: u32) -> Self {
+        self.max_receive_count = Some(count);
+        self
+    }
+
+    async fn send(&self, record: &Record, note: &FailureNote) -> Result<()> {
+        let delivery = record.delivery();
+        let kept = delivery
+            .attributes
+            .iter()
+            .filter(|(name, _)| *name != FailureNote::ATTRIBUTE);
+        if kept.clone().count() >= MAX_ATTRIBUTES {
+            return Err(Error::transient(format!(
+                "message {} has {MAX_ATTRIBUTES} attributes, so that no room is left for the reason of its failure",
+                record.id()
+            )));
+        }
+        let mut send = self
+            .client
+            .send_message()
+            .queue_url(&self.queue_url)
+            .message_body(record.body())
+            .message_attributes(
+                FailureNote::ATTRIBUTE,
+                attribute_value(&Attribute {
+                    data_type: "String".into(),
+                    value: AttributeValue::Text(serde_json::to_string(note)?),
+                })?,
+            );
+        for (name, attribute) in kept {
+            send = send.message_attributes(name, attribute_value(attribute)?);
+        }
+        if let Some(header) = &delivery.trace_header {
+            send = send.message_system_attributes(
+                MessageSystemAttributeNameForSends::AwsTraceHeader,
+                MessageSystemAttributeValue::builder()
+                    .data_type("String")
+                    .string_value(header)
+                    .build()?,
+            );
+        }
+        if let Some(group) = &delivery.group {
+            // A repeated send of the same message is the same dead letter.
+            send = send
+                .message_group_id(group)
+                .message_deduplication_id(record.id());
+        }
+        send.send()
+            .await
+            .map(drop)
+            .map_err(|error| Error::transient(DisplayErrorContext(error).to_string()))
+    }
+}
+
+impl DeadLetters for SqsDeadLetters {
+    fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.send(record, note))
+    }
+
+    fn max_receive_count(&self) -> Option<u32> {
+        self.max_receive_count
+    }
+}
+
+fn attribute_value(attribute: &Attribute) -> Result<MessageAttributeValue> {
+    let builder = MessageAttributeValue::builder().data_type(&attribute.data_type);
+    let builder = match &attribute.value {
+        AttributeValue::Text(text) => builder.string_value(text),
+        AttributeValue::Binary(bytes) => builder.binary_value(Blob::new(bytes.clone())),
+    };
+    Ok(builder.build()?)
+}

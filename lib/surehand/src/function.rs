@@ -1,0 +1,258 @@
+//! A source, a handler and everything between them.
+
+use crate::{
+    Backoff, BoxError, Clock, DeadLetters, Deadline, Error, Handler, HandlerService, Idempotency,
+    OnPark, Record, Redelivery, Reply, Result, Source, Store,
+    batch::{self, Policy, RecordService},
+    deadline::DeadlineLayer,
+    panic::PanicLayer,
+    telemetry,
+};
+use futures_util::future::BoxFuture;
+use lambda_runtime::{Context, LambdaEvent};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{self, Poll},
+    time::Duration,
+};
+use tower::{Layer, Service, util::BoxCloneSyncService};
+use tracing::Instrument;
+
+/// A Lambda function.
+///
+/// ```no_run
+/// # use serde::{Deserialize, Serialize};
+/// use surehand::{DynamoDbStore, Envelope, Event, Function, Sqs, SqsDeadLetters, SqsVisibility};
+///
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(source = "shop.orders", detail_type = "OrderPlaced")]
+/// struct OrderPlaced { order_id: String }
+///
+/// async fn greet(order: Envelope<OrderPlaced>) -> surehand::Result<()> {
+///     println!("thank you for {}", order.data.order_id);
+///     Ok(())
+/// }
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), surehand::BoxError> {
+///     Function::new(Sqs, greet, ())
+///         .idempotent(DynamoDbStore::from_env().await?)
+///         .dead_letters(SqsDeadLetters::from_env().await?)
+///         .redelivery(SqsVisibility::from_env().await)
+///         .run()
+///         .await
+/// }
+/// ```
+///
+/// Around the handler are, from the inside: panics caught, the deadline, your own
+/// [layers](Self::layer), idempotency, and what becomes of the record.
+pub struct Function<So> {
+    source: Arc<So>,
+    handler: RecordService,
+    idempotency: Option<Arc<dyn Fn(RecordService) -> RecordService + Send + Sync>>,
+    policy: Policy,
+    margin: Option<Duration>,
+}
+
+/// Ten records at once keep a batch of ten at two round trips, and a small function's memory small.
+const CONCURRENCY: usize = 10;
+
+impl<So: Source> Function<So> {
+    /// A function that handles what `source` delivers with `handler`.
+    ///
+    /// `state` is what the handler takes by [`State`](crate::State): anything that is cheap to
+    /// clone, or `()`.
+    pub fn new<H, Args, S>(source: So, handler: H, state: S) -> Self
+    where
+        H: Handler<Args, S>,
+        Args: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        let service = HandlerService::new(handler, state);
+        Self {
+            source: Arc::new(source),
+            handler: boxed(DeadlineLayer.layer(PanicLayer.layer(service))),
+            idempotency: None,
+            policy: Policy {
+                handler: short_type_name::<H>(),
+                concurrency: CONCURRENCY,
+                on_park: OnPark::default(),
+                backoff: Backoff::default(),
+                dead_letters: None,
+                redelivery: None,
+                clock: Clock::system(),
+            },
+            margin: None,
+        }
+    }
+
+    /// Handles each record once: by its event id with a [`Store`], or as an [`Idempotency`] says.
+    pub fn idempotent<St: Store>(mut self, idempotency: impl Into<Idempotency<St>>) -> Self {
+        let layer = idempotency.into();
+        self.idempotency = Some(Arc::new(move |service| boxed(layer.layer(service))));
+        self
+    }
+
+    /// Puts a tower layer around the handler, inside idempotency: it sees a record once it is
+    /// claimed. A later layer is outside an earlier one.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<BoxCloneSyncService<Record, Reply, Error>>,
+        L::Service:
+            Service<Record, Response = Reply, Error = Error> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Record>>::Future: Send + 'static,
+    {
+        self.handler = boxed(layer.layer(self.handler));
+        self
+    }
+
+    /// Sets where records go that cannot be handled. Without it they stay in their source, which
+    /// moves them to its own dead-letter queue in the end, without a reason.
+    pub fn dead_letters(mut self, destination: impl DeadLetters) -> Self {
+        self.policy.dead_letters = Some(Arc::new(destination));
+        self
+    }
+
+    /// Sets who is told when a record is to come back. Without it records come back when the
+    /// queue's visibility timeout ends.
+    pub fn redelivery(mut self, redelivery: impl Redelivery) -> Self {
+        self.policy.redelivery = Some(Arc::new(redelivery));
+        self
+    }
+
+    /// Sets when records come back that do not say so themselves.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.policy.backoff = backoff;
+        self
+    }
+
+    /// Sets how many records of a batch are handled at once; 10 unless set.
+    pub fn concurrency(mut self, records: usize) -> Self {
+        self.policy.concurrency = records;
+        self
+    }
+
+    /// Sets what happens to the rest of a message group when one of its records is parked.
+    pub fn on_park(mut self, on_park: OnPark) -> Self {
+        self.policy.on_park = on_park;
+        self
+    }
+
+    /// Sets how long before the invocation's end handlers are stopped; the larger of 500 ms and 5 %
+    /// of the invocation's time unless set. Leases are released and failures reported in it.
+    pub fn deadline_margin(mut self, margin: Duration) -> Self {
+        self.margin = Some(margin);
+        self
+    }
+
+    /// Sets the clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.policy.clock = clock;
+        self
+    }
+
+    /// Handles one event, as Lambda would have it handled. Tests call it; it needs no Lambda.
+    ///
+    /// # Errors
+    /// What makes the invocation fail: an event that cannot be answered, and for sources without
+    /// partial failures the handler's own error.
+    pub async fn invoke(&self, event: So::Event, context: Context) -> Result<So::Response> {
+        let service = match &self.idempotency {
+            Some(idempotency) => idempotency(self.handler.clone()),
+            None => self.handler.clone(),
+        };
+        let mut deadline = Deadline::new(context.deadline(), &self.policy.clock);
+        if let Some(margin) = self.margin {
+            deadline = deadline.with_margin(margin);
+        }
+        let batch = self.source.split(event, context, deadline.clone())?;
+        let outcomes = batch::run(&service, batch, &deadline, &self.policy).await;
+        self.source.join(outcomes)
+    }
+
+    /// Runs the function on Lambda, until Lambda ends the process.
+    ///
+    /// # Errors
+    /// If the process does not run on Lambda, or Lambda's runtime interface fails.
+    pub async fn run(self) -> Result<(), BoxError> {
+        telemetry::init();
+        if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+            return Err("this program is a Lambda function, and Lambda's environment is missing: run it with `surehand dev` or `sam local invoke`, or call `Function::invoke` in a test".into());
+        }
+        let service = Invocations {
+            function: Arc::new(self),
+            cold: Arc::new(AtomicBool::new(true)),
+        };
+        lambda_runtime::run_concurrent(service).await
+    }
+}
+
+fn boxed<Svc>(service: Svc) -> RecordService
+where
+    Svc: Service<Record, Response = Reply, Error = Error> + Clone + Send + Sync + 'static,
+    Svc::Future: Send + 'static,
+{
+    BoxCloneSyncService::new(service)
+}
+
+/// `reserve_stock` of `shop::handlers::reserve_stock`.
+fn short_type_name<T>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    let name = name.split('<').next().unwrap_or(name);
+    name.rsplit("::")
+        .find(|part| !part.starts_with('{'))
+        .unwrap_or(name)
+}
+
+impl<So> fmt::Debug for Function<So> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Function")
+            .field("source", &std::any::type_name::<So>())
+            .field("handler", &self.policy.handler)
+            .field("idempotent", &self.idempotency.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The function as Lambda's runtime calls it.
+struct Invocations<So> {
+    function: Arc<Function<So>>,
+    cold: Arc<AtomicBool>,
+}
+
+impl<So> Clone for Invocations<So> {
+    fn clone(&self) -> Self {
+        Self {
+            function: Arc::clone(&self.function),
+            cold: Arc::clone(&self.cold),
+        }
+    }
+}
+
+impl<So: Source> Service<LambdaEvent<So::Event>> for Invocations<So> {
+    type Response = So::Response;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<So::Response>>;
+
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, event: LambdaEvent<So::Event>) -> Self::Future {
+        let function = Arc::clone(&self.function);
+        let cold = self.cold.swap(false, Ordering::Relaxed);
+        let span = telemetry::invocation_span(&event.context, cold);
+        let invoked = async move {
+            let result = function.invoke(event.payload, event.context).await;
+            if let Err(error) = &result {
+                tracing::error!(kind = %error.kind(), error = %format!("{error:#}"), "invocation failed");
+            }
+            result
+        };
+        Box::pin(invoked.instrument(span))
+    }
+}

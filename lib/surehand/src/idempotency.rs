@@ -1,0 +1,446 @@
+//! Each key is handled once: the layer between the source and the handler.
+
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
+mod in_flight;
+mod key;
+mod memory;
+mod store;
+
+#[cfg(feature = "dynamodb")]
+pub use dynamodb::DynamoDbStore;
+pub use key::{Key as IdempotencyKey, KeyStyle};
+pub use memory::MemoryStore;
+pub use store::{Claim, ClaimRequest, Completion, Lease, Store};
+
+use crate::{Clock, Error, ErrorKind, Record, Reply, Result, extract::FromRecord};
+use futures_util::future::BoxFuture;
+use in_flight::InFlight;
+use key::{Key, hex};
+use lru::LruCache;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+use tower::{Layer, Service};
+
+/// How a function makes sure that it handles each record once.
+///
+/// ```
+/// use std::time::Duration;
+/// use serde::Deserialize;
+/// use surehand::{Direct, Function, Idempotency, Json, MemoryStore};
+///
+/// #[derive(Deserialize)]
+/// struct PlaceOrder { request_id: String }
+///
+/// async fn place_order(request: Json<PlaceOrder>) -> surehand::Result<String> {
+///     Ok(format!("placed {}", request.0.request_id))
+/// }
+///
+/// let once = Idempotency::new(MemoryStore::new())
+///     .key(|request: Json<PlaceOrder>| request.0.request_id)
+///     .expires_after(Duration::from_secs(3600));
+/// let function = Function::new(Direct, place_order, ()).idempotent(once);
+/// ```
+///
+/// The key is the event's id unless [`key`](Self::key) says otherwise. Beside the key a digest of
+/// the payload is kept: the same key with another payload is
+/// [`ErrorKind::KeyReused`], and parked.
+#[derive(Clone)]
+pub struct Idempotency<St> {
+    store: St,
+    settings: Arc<Settings>,
+    completed: Option<Arc<Mutex<LruCache<Key, Completion>>>>,
+    in_flight: InFlight,
+}
+
+#[derive(Clone)]
+struct Settings {
+    scope: Option<String>,
+    style: KeyStyle,
+    key: Arc<ReadKey>,
+    expires_after: Duration,
+    skew: Duration,
+    clock: Clock,
+}
+
+type ReadKey = dyn Fn(&Record) -> Result<Option<Value>> + Send + Sync;
+
+/// A redrive must still find the record: source and dead-letter queue keep messages for 14 days
+/// each at most, and somebody has to look at them.
+const EXPIRES_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How far two machines' clocks may be apart.
+const SKEW: Duration = Duration::from_secs(1);
+const CACHED_KEYS: usize = 1_000;
+/// Larger replies are fetched again rather than kept in memory.
+const MAX_CACHED_BYTES: usize = 4 * 1024;
+/// DynamoDB takes 400 KB an item; beyond this a reply is replaced by its digest.
+const MAX_REPLY_BYTES: usize = 350 * 1024;
+/// The handler's effect is there already, so it is worth some effort to write that down.
+const COMPLETE_TRIES: u32 = 3;
+
+impl<St: Store> Idempotency<St> {
+    /// Claims in `store`, by event id, for 30 days.
+    pub fn new(store: St) -> Self {
+        Self {
+            store,
+            settings: Arc::new(Settings {
+                scope: None,
+                style: KeyStyle::default(),
+                key: Arc::new(|record| Ok(Some(record.event()?.metadata.id.as_str().into()))),
+                expires_after: EXPIRES_AFTER,
+                skew: SKEW,
+                clock: Clock::system(),
+            }),
+            completed: new_cache(CACHED_KEYS),
+            in_flight: InFlight::default(),
+        }
+    }
+
+    /// Takes the key from the record: `read` gets anything that a handler could take, and returns a
+    /// string or an `Option` of one.
+    ///
+    /// A record without a key, or with an empty one, is malformed. It never shares a key with
+    /// others.
+    pub fn key<T, K>(mut self, read: impl Fn(T) -> K + Send + Sync + 'static) -> Self
+    where
+        T: FromRecord<()>,
+        K: Into<Option<String>>,
+    {
+        self.settings_mut().key = Arc::new(move |record| {
+            let key: Option<String> = read(T::from_record(record, &())?).into();
+            Ok(key.filter(|key| !key.is_empty()).map(Value::from))
+        });
+        self
+    }
+
+    /// Sets what keys are unique within; the function's name unless set.
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.settings_mut().scope = Some(scope.into());
+        self
+    }
+
+    /// Sets how keys are written.
+    pub fn style(mut self, style: KeyStyle) -> Self {
+        self.settings_mut().style = style;
+        self
+    }
+
+    /// Sets how long a key is remembered; 30 days unless set. A duplicate that comes later is
+    /// handled again, and so is a dead letter that is put back later.
+    pub fn expires_after(mut self, time: Duration) -> Self {
+        self.settings_mut().expires_after = time;
+        self
+    }
+
+    /// Sets how far clocks may be apart: so much longer than the invocation a lease lasts. 1 s
+    /// unless set.
+    pub fn clock_skew(mut self, skew: Duration) -> Self {
+        self.settings_mut().skew = skew;
+        self
+    }
+
+    /// Sets how many completed keys are remembered in the process, which spares a call for
+    /// duplicates that arrive soon; 1,000 unless set, and 0 for none.
+    pub fn cache(mut self, keys: usize) -> Self {
+        self.completed = new_cache(keys);
+        self
+    }
+
+    /// Sets the clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.settings_mut().clock = clock;
+        self
+    }
+
+    fn settings_mut(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
+    }
+}
+
+fn new_cache(keys: usize) -> Option<Arc<Mutex<LruCache<Key, Completion>>>> {
+    Some(Arc::new(Mutex::new(LruCache::new(NonZeroUsize::new(
+        keys,
+    )?))))
+}
+
+impl<St: Store> From<St> for Idempotency<St> {
+    fn from(store: St) -> Self {
+        Self::new(store)
+    }
+}
+
+impl<St> fmt::Debug for Idempotency<St> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Idempotency")
+            .field("scope", &self.settings.scope)
+            .field("style", &self.settings.style)
+            .field("expires_after", &self.settings.expires_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<St: Clone, S> Layer<S> for Idempotency<St> {
+    type Service = Once<S, St>;
+    fn layer(&self, inner: S) -> Self::Service {
+        Once {
+            inner,
+            idempotency: self.clone(),
+        }
+    }
+}
+
+/// The service that [`Idempotency`] makes as a layer.
+#[derive(Clone, Debug)]
+pub struct Once<S, St> {
+    inner: S,
+    idempotency: Idempotency<St>,
+}
+
+impl<S, St> Service<Record> for Once<S, St>
+where
+    St: Store,
+    S: Service<Record, Response = Reply, Error = Error> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, record: Record) -> Self::Future {
+        // The instance that was polled ready is the one to call.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let idempotency = self.idempotency.clone();
+        Box::pin(async move { idempotency.handle(record, inner).await })
+    }
+}
+
+/// What a claim is about.
+struct Subject {
+    key: Key,
+    fingerprint: String,
+    wants_reply: bool,
+}
+
+impl<St: Store> Idempotency<St> {
+    async fn handle<S>(&self, mut record: Record, mut inner: S) -> Result<Reply>
+    where
+        S: Service<Record, Response = Reply, Error = Error>,
+    {
+        let subject = self.subject(&record)?;
+        let deadline = record.deadline().clone();
+        // Of two records of one key in this process the second waits, and finds the first's result.
+        let _turn = tokio::select! {
+            turn = self.in_flight.enter(&subject.key) => turn,
+            () = deadline.cancelled() => return Err(crate::Deadline::error()),
+        };
+        if let Some(completion) = self.cached(&subject.key) {
+            return subject.duplicate(completion);
+        }
+        let now = self.settings.clock.now();
+        let request = ClaimRequest::new(
+            subject.key.clone(),
+            subject.fingerprint.clone(),
+            deadline.ends_at() + self.settings.skew,
+            now + self.settings.expires_after,
+        );
+        let lease = match self.store.claim(&request).await? {
+            Claim::Acquired(lease) => lease,
+            Claim::Completed(completion) => {
+                self.remember(&subject.key, &completion);
+                return subject.duplicate(completion);
+            }
+            Claim::Held { until } => return Err(held(&subject.key, until, now)),
+        };
+        record.extensions.insert(subject.key.clone());
+        match inner.call(record).await {
+            Ok(reply) => match self.complete(&lease, &subject, &reply, &deadline).await {
+                Ok(()) => Ok(reply),
+                Err(error) => Err(self.after_the_lease(error, request.until)),
+            },
+            Err(error) => {
+                let reason = format!("{}: {error:#}", error.kind());
+                match self.store.release(&lease, &reason).await {
+                    Ok(()) => Err(error),
+                    Err(late) => {
+                        tracing::warn!(key = %lease.key, error = %format!("{late:#}"), "lease not released");
+                        Err(self.after_the_lease(error, request.until))
+                    }
+                }
+            }
+        }
+    }
+
+    /// An attempt before the lease has ended could only find it held, and would use up a receive.
+    fn after_the_lease(&self, error: Error, until: SystemTime) -> Error {
+        let rest = until
+            .duration_since(self.settings.clock.now())
+            .unwrap_or_default();
+        let delay = error.delay().unwrap_or_default().max(rest);
+        error.with_retry_after(delay)
+    }
+
+    fn subject(&self, record: &Record) -> Result<Subject> {
+        let event = record.event()?;
+        let value = (self.settings.key)(record)?.ok_or_else(|| {
+            Error::malformed(format!(
+                "record {} has no idempotency key; its function's `.key(…)` must find one in every record",
+                record.id()
+            ))
+        })?;
+        let scope = match &self.settings.scope {
+            Some(scope) => scope.as_str(),
+            None => record.context().env_config.function_name.as_str(),
+        };
+        if scope.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Invocation,
+                "the function has no name, and keys without a scope would be shared: set `Idempotency::scope`",
+            ));
+        }
+        let payload: Value = serde_json::from_str(&event.data)
+            .map_err(|error| Error::malformed(format!("the data is not JSON: {error}")))?;
+        Ok(Subject {
+            key: self.settings.style.key(scope, &value),
+            fingerprint: self.settings.style.fingerprint(&payload),
+            wants_reply: record.wants_reply(),
+        })
+    }
+
+    async fn complete(
+        &self,
+        lease: &Lease,
+        subject: &Subject,
+        reply: &Reply,
+        deadline: &crate::Deadline,
+    ) -> Result<()> {
+        let completion = Completion {
+            data: reply
+                .as_json()
+                .filter(|_| subject.wants_reply)
+                .map(stored_reply),
+            fingerprint: Some(subject.fingerprint.clone()),
+            expires_at: self.settings.clock.now() + self.settings.expires_after,
+        };
+        let mut tries = 1;
+        loop {
+            let result = self
+                .store
+                .complete(lease, completion.data.as_deref(), completion.expires_at)
+                .await;
+            match result {
+                Ok(()) => {
+                    self.remember(&subject.key, &completion);
+                    return Ok(());
+                }
+                Err(error)
+                    if error.kind() == ErrorKind::Store
+                        && tries < COMPLETE_TRIES
+                        && !deadline.is_over() =>
+                {
+                    tracing::warn!(key = %lease.key, error = %format!("{error:#}"), "completion not stored, trying again");
+                    tokio::time::sleep(Duration::from_millis(50) * tries).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn cached(&self, key: &Key) -> Option<Completion> {
+        let cache = self.completed.as_ref()?;
+        let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let completion = cache.get(key)?;
+        if completion.expires_at <= self.settings.clock.now() {
+            cache.pop(key);
+            return None;
+        }
+        Some(completion.clone())
+    }
+
+    fn remember(&self, key: &Key, completion: &Completion) {
+        let size = completion.data.as_ref().map_or(0, String::len);
+        if let Some(cache) = &self.completed
+            && size <= MAX_CACHED_BYTES
+        {
+            cache
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .put(key.clone(), completion.clone());
+        }
+    }
+}
+
+impl Subject {
+    fn duplicate(&self, completion: Completion) -> Result<Reply> {
+        // A completion without a digest was written by somebody who keeps none.
+        if completion
+            .fingerprint
+            .as_ref()
+            .is_some_and(|f| *f != self.fingerprint)
+        {
+            return Err(Error::new(
+                ErrorKind::KeyReused,
+                format!("the key {} was used before, for another payload", self.key),
+            ));
+        }
+        let reply = match completion.data {
+            Some(data) if self.wants_reply => restored_reply(&self.key, data)?,
+            None if self.wants_reply => Reply::from_json("null".into()),
+            _ => Reply::none(),
+        };
+        Ok(reply.as_duplicate())
+    }
+}
+
+fn held(key: &Key, until: Option<SystemTime>, now: SystemTime) -> Error {
+    let error = Error::new(
+        ErrorKind::InProgress,
+        match until {
+            Some(_) => format!("another attempt holds the key {key}"),
+            None => format!("the key {key} is locked without a time limit"),
+        },
+    );
+    match until {
+        Some(until) => error.with_retry_after(until.duration_since(now).unwrap_or_default()),
+        None => error,
+    }
+}
+
+/// The field of a stored reply that says that the reply itself was too large.
+const DIGEST: &str = "surehand_reply_digest";
+
+fn stored_reply(reply: &str) -> String {
+    if reply.len() <= MAX_REPLY_BYTES {
+        return reply.to_owned();
+    }
+    json!({ DIGEST: format!("sha256:{}", hex(&Sha256::digest(reply))), "bytes": reply.len() })
+        .to_string()
+}
+
+fn restored_reply(key: &Key, data: String) -> Result<Reply> {
+    let digest = data
+        .contains(DIGEST)
+        .then(|| serde_json::from_str::<Value>(&data).ok())
+        .flatten()
+        .filter(|value| value[DIGEST].is_string());
+    match digest {
+        None => Ok(Reply::from_json(data)),
+        Some(value) => Err(Error::rejected(format!(
+            "the request was handled before, and its reply of {} bytes was too large to be kept (key {key}, {})",
+            value["bytes"],
+            value[DIGEST].as_str().unwrap_or_default()
+        ))),
+    }
+}

@@ -1,0 +1,274 @@
+//! Claims in a DynamoDB table; the only module that knows the table.
+
+use super::{Claim, ClaimRequest, Completion, Lease, Store, memory::fenced};
+use crate::{
+    Clock, Error, ErrorKind, Result,
+    clock::{epoch_ms, from_epoch_ms},
+};
+use aws_sdk_dynamodb::{
+    Client,
+    error::{DisplayErrorContext, SdkError},
+    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
+use std::{collections::HashMap, time::SystemTime};
+
+/// Keeps claims in a DynamoDB table whose partition key is the string `id`.
+///
+/// The items are those of Powertools for AWS Lambda, so that its functions and Surehand's can share
+/// a table:
+///
+/// | attribute | type | |
+/// |---|---|---|
+/// | `id` | S | the key |
+/// | `status` | S | `INPROGRESS` or `COMPLETED` |
+/// | `expiration` | N | when it is forgotten, in seconds since the epoch: the table's TTL attribute |
+/// | `in_progress_expiration` | N | when the lease ends, in milliseconds since the epoch; 0 once released; without it the key stays locked until `expiration` |
+/// | `data` | S | the reply, as JSON |
+/// | `validation` | S | the payload's digest |
+///
+/// and three that Powertools does not have:
+///
+/// | attribute | type | |
+/// |---|---|---|
+/// | `owner` | S | the fence |
+/// | `attempts` | N | how often the key was claimed |
+/// | `attempted_at` | N | when it last was, in milliseconds since the epoch |
+/// | `last_error` | S | why it was last released |
+///
+/// A claim, a completion and a release cost one UpdateItem each, and so does a duplicate.
+/// DynamoDB deletes expired items up to two days late; every condition looks at `expiration` itself.
+#[derive(Clone, Debug)]
+pub struct DynamoDbStore {
+    client: Client,
+    table: String,
+    clock: Clock,
+}
+
+/// `expiration < :now` forgets in time what TTL has yet to delete. A released lease ended at 0.
+const CLAIMABLE: &str = "attribute_not_exists(#id) OR #expiration < :now \
+    OR (#status = :inprogress AND attribute_exists(#until) AND #until < :now_ms)";
+
+/// An item is a few hundred bytes; DynamoDB takes 400 KB, and long errors say little more.
+const MAX_ERROR_CHARS: usize = 1_000;
+
+impl DynamoDbStore {
+    /// The claims in `table`.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self {
+            client,
+            table: table.into(),
+            clock: Clock::system(),
+        }
+    }
+
+    /// The claims in the table that the environment variable `IDEMPOTENCY_TABLE` names, with the
+    /// environment's AWS configuration.
+    ///
+    /// # Errors
+    /// If the variable is not set.
+    pub async fn from_env() -> Result<Self> {
+        let table = crate::aws::required_var("IDEMPOTENCY_TABLE")?;
+        let client = Client::new(crate::aws::config().await);
+        Ok(Self::new(client, table))
+    }
+
+    /// The same table, with another clock.
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    fn update(&self, id: &str) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .key("id", AttributeValue::S(id.to_owned()))
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":inprogress", text("INPROGRESS"))
+    }
+
+    /// Only the owner may; the answer to a repeated call is that of the first.
+    async fn update_as_owner(&self, lease: &Lease, update: UpdateItemFluentBuilder) -> Result<()> {
+        let sent = update
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":me", text(&lease.owner))
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) if is_condition_failure(&error) => Err(fenced(lease)),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+}
+
+impl Store for DynamoDbStore {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        let now_ms = epoch_ms(self.clock.now());
+        let sent = self
+            .update(request.key.as_str())
+            .update_expression(
+                "SET #status = :inprogress, #owner = :me, #until = :until, #expiration = :expiration, \
+                 #validation = :fingerprint, #attempts = if_not_exists(#attempts, :zero) + :one, \
+                 #attempted_at = :now_ms REMOVE #data",
+            )
+            .condition_expression(CLAIMABLE)
+            .expression_attribute_names("#id", "id")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_names("#until", "in_progress_expiration")
+            .expression_attribute_names("#expiration", "expiration")
+            .expression_attribute_names("#validation", "validation")
+            .expression_attribute_names("#attempts", "attempts")
+            .expression_attribute_names("#attempted_at", "attempted_at")
+            .expression_attribute_names("#data", "data")
+            .expression_attribute_values(":me", text(&request.owner))
+            .expression_attribute_values(":until", number(epoch_ms(request.until)))
+            .expression_attribute_values(":expiration", number(epoch_ms(request.expires_at) / 1000))
+            .expression_attribute_values(":fingerprint", text(&request.fingerprint))
+            .expression_attribute_values(":now", number(now_ms / 1000))
+            .expression_attribute_values(":now_ms", number(now_ms))
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":one", number(1))
+            .return_values(ReturnValue::UpdatedNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let acquired = |item: &Item| {
+            Claim::Acquired(Lease {
+                key: request.key.clone(),
+                owner: request.owner.clone(),
+                attempt: item
+                    .number("attempts")
+                    .and_then(|n| n.try_into().ok())
+                    .unwrap_or(1),
+            })
+        };
+        match sent {
+            Ok(output) => Ok(acquired(&Item(output.attributes.unwrap_or_default()))),
+            Err(error) => {
+                let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
+                    error.as_service_error()
+                else {
+                    return Err(unavailable(&error));
+                };
+                let item = Item(failed.item.clone().unwrap_or_default());
+                // The client repeats a call whose answer was lost; then the claim in its way is its
+                // own.
+                if item.text("owner") == Some(&request.owner) {
+                    return Ok(acquired(&item));
+                }
+                item.taken(request)
+            }
+        }
+    }
+
+    async fn complete(
+        &self,
+        lease: &Lease,
+        data: Option<&str>,
+        expires_at: SystemTime,
+    ) -> Result<()> {
+        // The status is no part of the condition, so that a repeated call finds the owner unchanged
+        // and succeeds like the first.
+        let set = match data {
+            Some(_) => {
+                "SET #status = :completed, #expiration = :expiration, #data = :data REMOVE #until"
+            }
+            None => "SET #status = :completed, #expiration = :expiration REMOVE #until",
+        };
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("id", text(lease.key.as_str()))
+            .update_expression(set)
+            .condition_expression("#owner = :me")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#expiration", "expiration")
+            .expression_attribute_names("#until", "in_progress_expiration")
+            .expression_attribute_values(":completed", text("COMPLETED"))
+            .expression_attribute_values(":expiration", number(epoch_ms(expires_at) / 1000));
+        if let Some(data) = data {
+            update = update
+                .expression_attribute_names("#data", "data")
+                .expression_attribute_values(":data", text(data));
+        }
+        self.update_as_owner(lease, update).await
+    }
+
+    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
+        let error: String = error.chars().take(MAX_ERROR_CHARS).collect();
+        let update = self
+            .update(lease.key.as_str())
+            .update_expression("SET #until = :zero, #last_error = :error")
+            .condition_expression("#owner = :me AND #status = :inprogress")
+            .expression_attribute_names("#until", "in_progress_expiration")
+            .expression_attribute_names("#last_error", "last_error")
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":error", text(&error));
+        self.update_as_owner(lease, update).await
+    }
+}
+
+/// An item of the table, whoever wrote it.
+struct Item(HashMap<String, AttributeValue>);
+
+impl Item {
+    fn text(&self, name: &str) -> Option<&String> {
+        self.0.get(name)?.as_s().ok()
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.0.get(name)?.as_n().ok()?.parse().ok()
+    }
+
+    /// Why the key could not be claimed.
+    fn taken(&self, request: &ClaimRequest) -> Result<Claim> {
+        let expires_at = from_epoch_ms(self.number("expiration").unwrap_or_default() * 1000);
+        match self.text("status").map(String::as_str) {
+            Some("COMPLETED") => Ok(Claim::Completed(Completion {
+                data: self.text("data").cloned(),
+                fingerprint: self
+                    .text("validation")
+                    .filter(|text| !text.is_empty())
+                    .cloned(),
+                expires_at,
+            })),
+            Some("INPROGRESS") => Ok(Claim::Held {
+                until: self.number("in_progress_expiration").map(from_epoch_ms),
+            }),
+            status => Err(Error::new(
+                ErrorKind::Store,
+                format!(
+                    "the item {} in the idempotency table has the status {status:?}, and INPROGRESS or COMPLETED was expected",
+                    request.key
+                ),
+            )),
+        }
+    }
+}
+
+fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn is_condition_failure(error: &SdkError<UpdateItemError>) -> bool {
+    error
+        .as_service_error()
+        .is_some_and(UpdateItemError::is_conditional_check_failed_exception)
+}
+
+fn unavailable(error: &SdkError<UpdateItemError>) -> Error {
+    Error::new(
+        ErrorKind::Store,
+        format!(
+            "the idempotency table did not answer: {}",
+            DisplayErrorContext(error)
+        ),
+    )
+}

@@ -1,0 +1,164 @@
+//! Claims in memory, for tests and for runs without a table.
+
+use super::{Claim, ClaimRequest, Completion, Key, Lease, Store};
+use crate::{Clock, Error, ErrorKind, Result};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+/// Keeps claims in memory. Clones share them.
+///
+/// It is held to the same contract as the DynamoDB store, and forgets everything with the process.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    items: Arc<Mutex<HashMap<Key, Item>>>,
+    clock: Clock,
+}
+
+#[derive(Clone, Debug)]
+struct Item {
+    owner: String,
+    fingerprint: String,
+    expires_at: SystemTime,
+    attempts: u32,
+    status: Status,
+    last_error: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Status {
+    InProgress { until: SystemTime },
+    Released,
+    Completed { data: Option<String> },
+}
+
+impl Item {
+    /// Why the key cannot be claimed, if it cannot.
+    fn taken(&self, now: SystemTime) -> Option<Claim> {
+        if self.expires_at < now {
+            return None;
+        }
+        match &self.status {
+            Status::Completed { data } => Some(Claim::Completed(Completion {
+                data: data.clone(),
+                fingerprint: Some(self.fingerprint.clone()),
+                expires_at: self.expires_at,
+            })),
+            Status::InProgress { until } if *until >= now => Some(Claim::Held {
+                until: Some(*until),
+            }),
+            Status::InProgress { .. } | Status::Released => None,
+        }
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same claims, seen through another clock.
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How many keys are completed.
+    pub fn completed(&self) -> usize {
+        let completed = |item: &&Item| matches!(item.status, Status::Completed { .. });
+        self.items().values().filter(completed).count()
+    }
+
+    /// The last error that was kept with the key.
+    pub fn last_error(&self, key: &Key) -> Option<String> {
+        self.items().get(key)?.last_error.clone()
+    }
+
+    fn items(&self) -> MutexGuard<'_, HashMap<Key, Item>> {
+        // A panic elsewhere leaves whole items behind: each is written in one go.
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, lease: &Lease, change: impl FnOnce(&mut Item)) -> Result<()> {
+        let mut items = self.items();
+        match items.get_mut(&lease.key) {
+            Some(item) if item.owner == lease.owner => {
+                change(item);
+                Ok(())
+            }
+            _ => Err(fenced(lease)),
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        let now = self.clock.now();
+        let mut items = self.items();
+        let (mut attempts, mut last_error) = (0, None);
+        if let Some(item) = items.get(&request.key) {
+            if item.owner == request.owner {
+                return Ok(Claim::Acquired(Lease {
+                    key: request.key.clone(),
+                    owner: item.owner.clone(),
+                    attempt: item.attempts,
+                }));
+            }
+            if let Some(taken) = item.taken(now) {
+                return Ok(taken);
+            }
+            (attempts, last_error) = (item.attempts, item.last_error.clone());
+        }
+        let attempt = attempts + 1;
+        let item = Item {
+            owner: request.owner.clone(),
+            fingerprint: request.fingerprint.clone(),
+            expires_at: request.expires_at,
+            attempts: attempt,
+            status: Status::InProgress {
+                until: request.until,
+            },
+            last_error,
+        };
+        items.insert(request.key.clone(), item);
+        Ok(Claim::Acquired(Lease {
+            key: request.key.clone(),
+            owner: request.owner.clone(),
+            attempt,
+        }))
+    }
+
+    async fn complete(
+        &self,
+        lease: &Lease,
+        data: Option<&str>,
+        expires_at: SystemTime,
+    ) -> Result<()> {
+        self.update(lease, |item| {
+            item.status = Status::Completed {
+                data: data.map(str::to_owned),
+            };
+            item.expires_at = expires_at;
+        })
+    }
+
+    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
+        self.update(lease, |item| {
+            item.status = Status::Released;
+            item.last_error = Some(error.to_owned());
+        })
+    }
+}
+
+pub(super) fn fenced(lease: &Lease) -> Error {
+    Error::new(
+        ErrorKind::Fenced,
+        format!(
+            "the lease on {} ended, and another attempt has taken the key over",
+            lease.key
+        ),
+    )
+}

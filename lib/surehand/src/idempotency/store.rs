@@ -1,0 +1,106 @@
+//! Where claims are kept, and what every such place promises.
+
+use super::Key;
+use crate::Result;
+use std::{future::Future, time::SystemTime};
+
+/// Keeps the claims on idempotency keys.
+///
+/// Whatever implements it promises, also when several processes call it at once:
+///
+/// - Of all calls to [`claim`](Self::claim) with one key, one acquires it until its lease ends.
+/// - A lease that ended can be taken over. From then on [`complete`](Self::complete) and
+///   [`release`](Self::release) with the old lease change nothing and fail with
+///   [`ErrorKind::Fenced`](crate::ErrorKind::Fenced).
+/// - A completed key stays completed until it expires, and gives the data it was completed with.
+/// - A call that is repeated because its answer was lost has the effect of one call.
+/// - Any other failure is of kind [`ErrorKind::Store`](crate::ErrorKind::Store).
+///
+/// The contract is a test suite as well, `surehand::testing::store_contract`, and the memory store
+/// and the DynamoDB store pass the same one.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Takes the key, unless it is completed or somebody else holds it.
+    fn claim(&self, request: &ClaimRequest) -> impl Future<Output = Result<Claim>> + Send;
+
+    /// Marks the key as completed, with the data that duplicates get.
+    fn complete(
+        &self,
+        lease: &Lease,
+        data: Option<&str>,
+        expires_at: SystemTime,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Gives the key back after a failure, so that the next attempt need not wait for the lease to
+    /// end. `error` is kept with the key.
+    fn release(&self, lease: &Lease, error: &str) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// What a claim asks for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClaimRequest {
+    /// The key.
+    pub key: Key,
+    /// A digest of the payload that the key stands for.
+    pub fingerprint: String,
+    /// The fence: who claims. No other claim ever has the same.
+    pub owner: String,
+    /// When the lease ends and others may take over; the store keeps milliseconds.
+    pub until: SystemTime,
+    /// When the key is forgotten; the store keeps seconds.
+    pub expires_at: SystemTime,
+}
+
+impl ClaimRequest {
+    /// A claim on `key` by a new owner.
+    pub fn new(
+        key: Key,
+        fingerprint: impl Into<String>,
+        until: SystemTime,
+        expires_at: SystemTime,
+    ) -> Self {
+        Self {
+            key,
+            fingerprint: fingerprint.into(),
+            owner: uuid::Uuid::now_v7().to_string(),
+            until,
+            expires_at,
+        }
+    }
+}
+
+/// What came of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The key is the caller's until the lease ends.
+    Acquired(Lease),
+    /// It was handled before.
+    Completed(Completion),
+    /// Somebody else holds it.
+    Held {
+        /// When their lease ends. None if it does not: the key is locked until it expires.
+        until: Option<SystemTime>,
+    },
+}
+
+/// The right to handle a key, for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The key.
+    pub key: Key,
+    /// The fence: completion and release are refused once the key has another owner.
+    pub owner: String,
+    /// Which attempt at the key this is, from 1.
+    pub attempt: u32,
+}
+
+/// What is known of a completed key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// What the key was completed with.
+    pub data: Option<String>,
+    /// The digest of the payload that the key stood for; none if its writer kept none.
+    pub fingerprint: Option<String>,
+    /// When the key is forgotten.
+    pub expires_at: SystemTime,
+}

@@ -1,0 +1,125 @@
+//! SQS's visibility timeout.
+
+use super::*;
+use aws_sdk_sqs::{
+    Client, error::DisplayErrorContext, types::ChangeMessageVisibilityBatchRequestEntry,
+};
+use futures_util::future::join_all;
+
+/// Sets the visibility timeout of messages that failed, by ChangeMessageVisibilityBatch.
+///
+/// The function's role needs `sqs:ChangeMessageVisibility` on the queue.
+#[derive(Clone, Debug)]
+pub struct SqsVisibility {
+    client: Client,
+}
+
+/// SQS takes 10 entries a call.
+const MAX_ENTRIES: usize = 10;
+/// SQS takes up to 12 hours, counted from the receive, so a little less from now.
+const MAX_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60 - 15 * 60);
+
+impl SqsVisibility {
+    /// Visibility changes by `client`.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Visibility changes with the environment's AWS configuration.
+    pub async fn from_env() -> Self {
+        Self::new(Client::new(crate::aws::config().await))
+    }
+
+    async fn change(&self, chunk: &[(Delivery, Duration)]) -> Result<()> {
+        let Some(queue_url) = chunk
+            .first()
+            .and_then(|(delivery, _)| queue_url(delivery.source_arn.as_deref()?))
+        else {
+            return Err(Error::new(
+                ErrorKind::Invocation,
+                "messages without the ARN of an SQS queue: their visibility cannot be changed",
+            ));
+        };
+        let entries = chunk
+            .iter()
+            .enumerate()
+            .filter_map(|(index, (delivery, delay))| {
+                ChangeMessageVisibilityBatchRequestEntry::builder()
+                    .id(index.to_string())
+                    .receipt_handle(delivery.receipt_handle.as_ref()?)
+                    .visibility_timeout(whole_seconds(*delay))
+                    .build()
+                    .ok()
+            });
+        let output = self
+            .client
+            .change_message_visibility_batch()
+            .queue_url(queue_url)
+            .set_entries(Some(entries.collect()))
+            .send()
+            .await
+            .map_err(|error| Error::transient(DisplayErrorContext(error).to_string()))?;
+        match output.failed.first() {
+            None => Ok(()),
+            Some(first) => Err(Error::transient(format!(
+                "the visibility of {} of {} messages was not changed, the first because of {}",
+                output.failed.len(),
+                chunk.len(),
+                first.code
+            ))),
+        }
+    }
+}
+
+impl Redelivery for SqsVisibility {
+    fn delay<'a>(&'a self, records: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let chunks = records.chunks(MAX_ENTRIES).map(|chunk| self.change(chunk));
+            join_all(chunks).await.into_iter().collect()
+        })
+    }
+}
+
+/// SQS counts in seconds; rounding up never brings a record back too soon.
+fn whole_seconds(delay: Duration) -> i32 {
+    let delay = delay.min(MAX_VISIBILITY);
+    let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+    i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
+/// `arn:aws:sqs:eu-west-1:123456789012:orders` as the queue's URL. The client sends it in the body
+/// and connects to its own endpoint, so that an emulator's host need not be in it.
+fn queue_url(arn: &str) -> Option<String> {
+    let mut parts = arn.splitn(6, ':');
+    let (_arn, partition, service) = (parts.next()?, parts.next()?, parts.next()?);
+    let (region, account, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let suffix = if partition == "aws-cn" { ".cn" } else { "" };
+    (service == "sqs")
+        .then(|| format!("https://sqs.{region}.amazonaws.com{suffix}/{account}/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_rounded_up_and_capped() {
+        let seconds = [0, 1, 999, 1000, 1001].map(|ms| whole_seconds(Duration::from_millis(ms)));
+        assert_eq!(seconds, [0, 1, 1, 1, 2]);
+        assert_eq!(whole_seconds(Duration::MAX), 42_300);
+    }
+
+    #[test]
+    fn queue_urls_come_from_arns() {
+        assert_eq!(
+            queue_url("arn:aws:sqs:eu-west-1:1:orders.fifo").as_deref(),
+            Some("https://sqs.eu-west-1.amazonaws.com/1/orders.fifo")
+        );
+        assert_eq!(
+            queue_url("arn:aws-cn:sqs:cn-north-1:1:q").as_deref(),
+            Some("https://sqs.cn-north-1.amazonaws.com.cn/1/q")
+        );
+        assert_eq!(queue_url("arn:aws:dynamodb:eu-west-1:1:table/t"), None);
+        assert_eq!(queue_url("orders"), None);
+    }
+}

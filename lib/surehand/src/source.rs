@@ -1,0 +1,43 @@
+//! What triggers functions. Only the modules below know the shapes of Lambda's events.
+
+mod direct;
+mod dynamodb_stream;
+mod eventbridge;
+mod sqs;
+
+pub use direct::Direct;
+pub use dynamodb_stream::DynamoDbStream;
+pub use eventbridge::EventBridge;
+pub use sqs::Sqs;
+
+use crate::{Batch, Deadline, Outcome, Result};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Turns what Lambda delivers into records, and what came of them into what Lambda expects.
+pub trait Source: Send + Sync + 'static {
+    /// What Lambda delivers.
+    type Event: DeserializeOwned + Send + 'static;
+    /// What Lambda expects.
+    type Response: Serialize + Send + 'static;
+
+    /// Splits an event into its records.
+    ///
+    /// A record that cannot be read is [malformed](crate::Record::with_malformed) and concerns
+    /// nobody else.
+    ///
+    /// # Errors
+    /// Only if the event as a whole cannot be answered, such as a message without an id. The
+    /// invocation fails, and Lambda delivers the event again.
+    fn split(
+        &self,
+        event: Self::Event,
+        context: lambda_runtime::Context,
+        deadline: Deadline,
+    ) -> Result<Batch>;
+
+    /// Makes the response.
+    ///
+    /// # Errors
+    /// If the source has no other way to say that a record failed; the invocation fails.
+    fn join(&self, outcomes: Vec<Outcome>) -> Result<Self::Response>;
+}

@@ -1,0 +1,141 @@
+//! DynamoDB streams.
+
+use super::Source;
+use crate::{
+    Batch, Deadline, Delivery, Error, ErrorKind, Metadata, Outcome, RawEvent, Record, Result,
+};
+use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::time::{Duration, SystemTime};
+
+/// A DynamoDB stream, with `ReportBatchItemFailures` in the event source mapping.
+///
+/// A record's data is the stream record as JSON; take it as `Json<T>`, for example with
+/// `aws_lambda_events::dynamodb::EventRecord`, or as `Envelope<serde_json::Value>`, whose
+/// `detail_type` is `INSERT`, `MODIFY` or `REMOVE`. The event's id is the stream record's `eventID`.
+///
+/// Changes of one item are handled in order, items side by side. Lambda has one checkpoint a shard:
+/// it delivers the lowest record that failed again, and everything after it, also what was handled.
+/// An idempotent function absorbs that.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DynamoDbStream;
+
+/// What Lambda delivers: the records, unparsed.
+#[derive(Debug, Deserialize)]
+pub struct StreamEvent {
+    #[serde(rename = "Records")]
+    records: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Change<'a> {
+    #[serde(rename = "eventID")]
+    id: Option<String>,
+    #[serde(rename = "eventName")]
+    name: Option<String>,
+    #[serde(rename = "eventSource")]
+    source: Option<String>,
+    #[serde(rename = "eventSourceARN")]
+    arn: Option<String>,
+    #[serde(borrow)]
+    dynamodb: Option<Details<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Details<'a> {
+    #[serde(rename = "SequenceNumber")]
+    sequence_number: Option<String>,
+    #[serde(rename = "Keys", borrow)]
+    keys: Option<&'a RawValue>,
+    #[serde(rename = "ApproximateCreationDateTime")]
+    created: Option<f64>,
+}
+
+impl Source for DynamoDbStream {
+    type Event = StreamEvent;
+    type Response = DynamoDbEventResponse;
+
+    fn split(
+        &self,
+        event: StreamEvent,
+        context: lambda_runtime::Context,
+        deadline: Deadline,
+    ) -> Result<Batch> {
+        let records = event
+            .records
+            .iter()
+            .map(|raw| record(raw, &context, &deadline))
+            .collect::<Result<_>>()?;
+        Ok(Batch { records })
+    }
+
+    fn join(&self, outcomes: Vec<Outcome>) -> Result<DynamoDbEventResponse> {
+        // The order of the batch is that of the shard, so the first failure is the lowest.
+        let lowest = outcomes
+            .into_iter()
+            .find(|outcome| outcome.result.is_err())
+            .map(|outcome| outcome.id);
+        let mut response = DynamoDbEventResponse::default();
+        if let Some(sequence_number) = lowest {
+            let mut failure = DynamoDbBatchItemFailure::default();
+            failure.item_identifier = Some(sequence_number);
+            response.batch_item_failures.push(failure);
+        }
+        Ok(response)
+    }
+}
+
+fn record(
+    raw: &RawValue,
+    context: &lambda_runtime::Context,
+    deadline: &Deadline,
+) -> Result<Record> {
+    let change: Change<'_> = serde_json::from_str(raw.get()).map_err(|error| {
+        Error::new(
+            ErrorKind::Invocation,
+            format!("a stream record that cannot be read: {error}"),
+        )
+    })?;
+    let details = change.dynamodb;
+    let sequence_number = details
+        .as_ref()
+        .and_then(|details| details.sequence_number.clone())
+        .filter(|number| !number.is_empty())
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invocation,
+                "a stream record without a SequenceNumber: its outcome could not be reported, so nothing was handled",
+            )
+        })?;
+    let created = details
+        .as_ref()
+        .and_then(|details| details.created)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+    let keys = details
+        .and_then(|details| details.keys)
+        .map(|keys| keys.get().to_owned());
+    let metadata = Metadata {
+        time: created,
+        source: change.source,
+        detail_type: change.name,
+        ..Metadata::new(change.id.unwrap_or_else(|| sequence_number.clone()))
+    };
+    let delivery = Delivery {
+        message_id: sequence_number,
+        receive_count: 1,
+        sent_at: created,
+        source_arn: change.arn,
+        ..Delivery::default()
+    };
+    let event = RawEvent {
+        metadata,
+        data: raw.get().to_owned(),
+    };
+    Ok(
+        Record::new(delivery, raw.get(), context.clone(), deadline.clone())
+            .with_event(event)
+            .with_lane(keys),
+    )
+}

@@ -1,0 +1,62 @@
+//! EventBridge rules that invoke the function themselves.
+
+use super::Source;
+use crate::{Batch, Deadline, Delivery, Error, ErrorKind, Outcome, Record, Result};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// An EventBridge rule or schedule whose target is the function.
+///
+/// The invocation is asynchronous. If it fails, Lambda tries again (twice, unless configured
+/// otherwise) and then sends the event to the function's on-failure destination. The rule's own
+/// dead-letter queue never sees it: that one is for events that could not be handed to Lambda.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventBridge;
+
+#[derive(Deserialize)]
+struct Ids {
+    id: Option<String>,
+    #[serde(default)]
+    resources: Vec<String>,
+}
+
+impl Source for EventBridge {
+    type Event = Box<RawValue>;
+    type Response = ();
+
+    fn split(
+        &self,
+        event: Box<RawValue>,
+        context: lambda_runtime::Context,
+        deadline: Deadline,
+    ) -> Result<Batch> {
+        // An input transformer may have left any JSON; then the request's id is all there is.
+        let ids: Option<Ids> = serde_json::from_str(event.get()).ok();
+        let (id, resources) = ids.map(|ids| (ids.id, ids.resources)).unwrap_or_default();
+        let delivery = Delivery {
+            message_id: id
+                .filter(|id| !id.is_empty())
+                .unwrap_or_else(|| context.request_id.clone()),
+            source_arn: resources.into_iter().next(),
+            receive_count: 1,
+            trace_header: context.xray_trace_id.clone(),
+            ..Delivery::default()
+        };
+        let record = Record::new(delivery, event.get(), context, deadline);
+        Ok(Batch {
+            records: vec![record],
+        })
+    }
+
+    fn join(&self, outcomes: Vec<Outcome>) -> Result<()> {
+        only(outcomes)?.result.map(drop)
+    }
+}
+
+/// The outcome of an event that is one record.
+pub(super) fn only(outcomes: Vec<Outcome>) -> Result<Outcome> {
+    outcomes
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::new(ErrorKind::Invocation, "the event's record has no outcome"))
+}

@@ -1,0 +1,113 @@
+//! SQS queues, standard and FIFO.
+
+use super::Source;
+use crate::{
+    Attribute, AttributeValue, Batch, Deadline, Delivery, Error, ErrorKind, Outcome, Record,
+    Result, clock::from_epoch_ms,
+};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
+use std::collections::BTreeMap;
+
+/// An SQS queue, with `ReportBatchItemFailures` in the event source mapping.
+///
+/// Messages of one message group (FIFO) or of one partition key (standard) are handled one after
+/// the other, and groups side by side. The response lists the messages that must come back; Lambda
+/// deletes the others.
+///
+/// On a standard queue a `MessageGroupId` is a hint for fair sharing and says nothing about order,
+/// so it is not taken for a group there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sqs;
+
+impl Source for Sqs {
+    type Event = SqsEvent;
+    type Response = SqsBatchResponse;
+
+    fn split(
+        &self,
+        event: SqsEvent,
+        context: lambda_runtime::Context,
+        deadline: Deadline,
+    ) -> Result<Batch> {
+        let records = event
+            .records
+            .into_iter()
+            .map(|message| record(message, &context, &deadline))
+            .collect::<Result<_>>()?;
+        Ok(Batch { records })
+    }
+
+    fn join(&self, outcomes: Vec<Outcome>) -> Result<SqsBatchResponse> {
+        let failed = outcomes
+            .into_iter()
+            .filter(|outcome| outcome.result.is_err())
+            .map(|outcome| outcome.id);
+        let mut response = SqsBatchResponse::default();
+        response.set_failures(failed);
+        Ok(response)
+    }
+}
+
+fn record(
+    message: SqsMessage,
+    context: &lambda_runtime::Context,
+    deadline: &Deadline,
+) -> Result<Record> {
+    let Some(id) = message.message_id.filter(|id| !id.is_empty()) else {
+        // Lambda takes a response that names an unknown id for a failed invocation, and one that
+        // leaves a message out for its success. A message without an id can be given neither.
+        return Err(Error::new(
+            ErrorKind::Invocation,
+            "an SQS message without a messageId: its outcome could not be reported, so nothing was handled",
+        ));
+    };
+    let attribute = |name: &str| message.attributes.get(name);
+    let is_fifo = message
+        .event_source_arn
+        .as_ref()
+        .is_some_and(|arn| arn.ends_with(".fifo"));
+    let delivery = Delivery {
+        message_id: id,
+        receive_count: attribute("ApproximateReceiveCount")
+            .and_then(|count| count.parse().ok())
+            .unwrap_or(1),
+        sent_at: attribute("SentTimestamp")
+            .and_then(|ms| ms.parse().ok())
+            .map(from_epoch_ms),
+        group: attribute("MessageGroupId").filter(|_| is_fifo).cloned(),
+        trace_header: attribute("AWSTraceHeader").cloned(),
+        source_arn: message.event_source_arn,
+        receipt_handle: message.receipt_handle,
+        attributes: attributes(message.message_attributes),
+    };
+    let body = message.body;
+    let missing = body.is_none();
+    let record = Record::new(
+        delivery,
+        body.unwrap_or_default(),
+        context.clone(),
+        deadline.clone(),
+    );
+    Ok(if missing {
+        record.with_malformed("the message has no body")
+    } else {
+        record
+    })
+}
+
+fn attributes(
+    all: impl IntoIterator<Item = (String, SqsMessageAttribute)>,
+) -> BTreeMap<String, Attribute> {
+    all.into_iter()
+        .filter_map(|(name, attribute)| {
+            // Lists are in the format, but SQS does not support them.
+            let value = match (attribute.string_value, attribute.binary_value) {
+                (Some(text), _) => AttributeValue::Text(text),
+                (None, Some(bytes)) => AttributeValue::Binary(bytes.0),
+                (None, None) => return None,
+            };
+            let data_type = attribute.data_type.unwrap_or_else(|| "String".into());
+            Some((name, Attribute { data_type, value }))
+        })
+        .collect()
+}
