@@ -24,6 +24,8 @@ mod redelivery;
 mod router;
 mod source;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use clock::Clock;
 #[cfg(feature = "sqs")]
@@ -47,7 +49,7 @@ pub use record::{Attribute, AttributeValue, Batch, Delivery, Outcome, Record, Re
 pub use redelivery::SqsVisibility;
 pub use redelivery::{Backoff, Redelivery};
 pub use router::{Routed, Router};
-pub use source::{Direct, DynamoDbStream, EventBridge, Source, Sqs};
+pub use source::{Direct, DynamoDbStream, EventBridge, Source, Sqs, StreamEvent};
 pub use surehand_macros::Event;
 
 /// What the derive's output names. No part of the interface.

@@ -6,7 +6,7 @@ mod eventbridge;
 mod sqs;
 
 pub use direct::Direct;
-pub use dynamodb_stream::DynamoDbStream;
+pub use dynamodb_stream::{DynamoDbStream, StreamEvent};
 pub use eventbridge::EventBridge;
 pub use sqs::Sqs;
 

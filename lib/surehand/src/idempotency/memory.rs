@@ -1,7 +1,10 @@
 //! Claims in memory, for tests and for runs without a table.
 
 use super::{Claim, ClaimRequest, Completion, Key, Lease, Store};
-use crate::{Clock, Error, ErrorKind, Result};
+use crate::{
+    Clock, Error, ErrorKind, Result,
+    clock::{epoch_ms, from_epoch_ms},
+};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,7 +24,8 @@ pub struct MemoryStore {
 struct Item {
     owner: String,
     fingerprint: String,
-    expires_at: SystemTime,
+    /// In seconds since the epoch, as the table keeps it.
+    expires_at: u64,
     attempts: u32,
     status: Status,
     last_error: Option<String>,
@@ -29,25 +33,30 @@ struct Item {
 
 #[derive(Clone, Debug)]
 enum Status {
-    InProgress { until: SystemTime },
+    /// Until so many milliseconds after the epoch, as the table keeps it.
+    InProgress {
+        until: u64,
+    },
     Released,
-    Completed { data: Option<String> },
+    Completed {
+        data: Option<String>,
+    },
 }
 
 impl Item {
     /// Why the key cannot be claimed, if it cannot.
-    fn taken(&self, now: SystemTime) -> Option<Claim> {
-        if self.expires_at < now {
+    fn taken(&self, now_ms: u64) -> Option<Claim> {
+        if self.expires_at < now_ms / 1000 {
             return None;
         }
         match &self.status {
             Status::Completed { data } => Some(Claim::Completed(Completion {
                 data: data.clone(),
                 fingerprint: Some(self.fingerprint.clone()),
-                expires_at: self.expires_at,
+                expires_at: from_epoch_ms(self.expires_at * 1000),
             })),
-            Status::InProgress { until } if *until >= now => Some(Claim::Held {
-                until: Some(*until),
+            Status::InProgress { until } if *until >= now_ms => Some(Claim::Held {
+                until: Some(from_epoch_ms(*until)),
             }),
             Status::InProgress { .. } | Status::Released => None,
         }
@@ -82,13 +91,10 @@ impl MemoryStore {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn update(&self, lease: &Lease, change: impl FnOnce(&mut Item)) -> Result<()> {
+    fn update(&self, lease: &Lease, change: impl FnOnce(&mut Item) -> Result<()>) -> Result<()> {
         let mut items = self.items();
         match items.get_mut(&lease.key) {
-            Some(item) if item.owner == lease.owner => {
-                change(item);
-                Ok(())
-            }
+            Some(item) if item.owner == lease.owner => change(item),
             _ => Err(fenced(lease)),
         }
     }
@@ -96,7 +102,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
-        let now = self.clock.now();
+        let now_ms = epoch_ms(self.clock.now());
         let mut items = self.items();
         let (mut attempts, mut last_error) = (0, None);
         if let Some(item) = items.get(&request.key) {
@@ -107,7 +113,7 @@ impl Store for MemoryStore {
                     attempt: item.attempts,
                 }));
             }
-            if let Some(taken) = item.taken(now) {
+            if let Some(taken) = item.taken(now_ms) {
                 return Ok(taken);
             }
             (attempts, last_error) = (item.attempts, item.last_error.clone());
@@ -116,10 +122,10 @@ impl Store for MemoryStore {
         let item = Item {
             owner: request.owner.clone(),
             fingerprint: request.fingerprint.clone(),
-            expires_at: request.expires_at,
+            expires_at: epoch_ms(request.expires_at) / 1000,
             attempts: attempt,
             status: Status::InProgress {
-                until: request.until,
+                until: epoch_ms(request.until),
             },
             last_error,
         };
@@ -141,14 +147,19 @@ impl Store for MemoryStore {
             item.status = Status::Completed {
                 data: data.map(str::to_owned),
             };
-            item.expires_at = expires_at;
+            item.expires_at = epoch_ms(expires_at) / 1000;
+            Ok(())
         })
     }
 
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
         self.update(lease, |item| {
+            if matches!(item.status, Status::Completed { .. }) {
+                return Err(fenced(lease));
+            }
             item.status = Status::Released;
             item.last_error = Some(error.to_owned());
+            Ok(())
         })
     }
 }

@@ -1,0 +1,36 @@
+//! Tests of handlers, without AWS.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use surehand::{Envelope, Event, Function, MemoryStore, Sqs, testing::{self, Message}};
+//!
+//! #[derive(Serialize, Deserialize, Event)]
+//! #[event(source = "shop.orders", detail_type = "OrderPlaced")]
+//! struct OrderPlaced { order_id: String }
+//!
+//! async fn handle(order: Envelope<OrderPlaced>) -> surehand::Result<()> { Ok(()) }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let function = Function::new(Sqs, handle, ()).idempotent(MemoryStore::new());
+//! let event = testing::sqs_event("orders", [
+//!     Message::event(&OrderPlaced { order_id: "42".into() }).id("good"),
+//!     Message::body("no JSON").id("bad"),
+//! ]);
+//! let response = function.invoke(event, testing::context()).await.unwrap();
+//! assert_eq!(testing::failed_ids(&response), ["bad"]);
+//! # });
+//! ```
+//!
+//! What would leave the function can be recorded: dead letters by [`RecordedDeadLetters`], delays by
+//! [`RecordedRedelivery`], published events by [`RecordedEvents`]. Claims stay in a
+//! [`MemoryStore`](crate::MemoryStore).
+
+mod events;
+mod recorded;
+pub mod store_contract;
+
+pub use events::{
+    Message, context, context_ending_in, direct_event, eventbridge_event, failed_ids, sqs_event,
+    stream_event,
+};
+pub use recorded::{RecordedDeadLetters, RecordedRedelivery};

@@ -1,0 +1,100 @@
+//! Destinations that keep what they get.
+
+use crate::{DeadLetters, Delivery, Error, FailureNote, Record, Redelivery, Result};
+use futures_util::future::{BoxFuture, ready};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// A dead-letter destination in memory. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedDeadLetters {
+    parked: Arc<Mutex<Vec<(Record, FailureNote)>>>,
+    max_receive_count: Option<u32>,
+    refuses: bool,
+}
+
+impl RecordedDeadLetters {
+    /// An empty one, of a queue without a redrive policy.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One that accepts nothing.
+    pub fn refusing() -> Self {
+        Self {
+            refuses: true,
+            ..Self::default()
+        }
+    }
+
+    /// Sets the source queue's `maxReceiveCount`.
+    pub fn max_receive_count(mut self, count: u32) -> Self {
+        self.max_receive_count = Some(count);
+        self
+    }
+
+    /// What was parked, in order.
+    pub fn parked(&self) -> Vec<(Record, FailureNote)> {
+        lock(&self.parked).clone()
+    }
+
+    /// The id of each parked record with the kind of its failure, in order of the ids.
+    pub fn kinds(&self) -> Vec<(String, String)> {
+        let mut kinds: Vec<_> = lock(&self.parked)
+            .iter()
+            .map(|(record, note)| (record.id().to_owned(), note.kind.clone()))
+            .collect();
+        kinds.sort();
+        kinds
+    }
+}
+
+impl DeadLetters for RecordedDeadLetters {
+    fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
+        if self.refuses {
+            return Box::pin(ready(Err(Error::transient(
+                "this destination accepts nothing",
+            ))));
+        }
+        lock(&self.parked).push((record.clone(), note.clone()));
+        Box::pin(ready(Ok(())))
+    }
+
+    fn max_receive_count(&self) -> Option<u32> {
+        self.max_receive_count
+    }
+}
+
+/// Keeps the delays after which records are to come back. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedRedelivery {
+    delays: Arc<Mutex<Vec<(Delivery, Duration)>>>,
+}
+
+impl RecordedRedelivery {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The message ids with their delays, in order.
+    pub fn delays(&self) -> Vec<(String, Duration)> {
+        lock(&self.delays)
+            .iter()
+            .map(|(delivery, delay)| (delivery.message_id.clone(), *delay))
+            .collect()
+    }
+}
+
+impl Redelivery for RecordedRedelivery {
+    fn delay<'a>(&'a self, records: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>> {
+        lock(&self.delays).extend_from_slice(records);
+        Box::pin(ready(Ok(())))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,338 @@
+//! What every [`Store`] promises, as checks.
+//!
+//! Run them over your own store; each makes its own keys, so that the store need not be empty.
+
+use crate::{
+    Claim, ClaimRequest, Clock, ErrorKind, IdempotencyKey, Lease, Result, Store,
+    clock::{epoch_ms, from_epoch_ms},
+};
+use futures_util::future::join_all;
+use std::time::{Duration, SystemTime};
+
+const LEASE: Duration = Duration::from_secs(30);
+const EXPIRY: Duration = Duration::from_secs(3600);
+
+/// Checks the whole contract. `open` opens the store with the given clock; all that it opens must
+/// share their claims.
+///
+/// # Panics
+/// If the store breaks the contract, with the promise that it breaks.
+pub async fn check<St: Store>(open: impl Fn(Clock) -> St) {
+    let world = World {
+        open,
+        start: from_epoch_ms(epoch_ms(SystemTime::now())),
+    };
+    world.one_of_many_claims_is_granted().await;
+    world.a_held_key_says_until_when().await;
+    world.a_completed_key_gives_its_data().await;
+    world.a_released_key_is_free_at_once().await;
+    world.a_lease_is_held_to_its_last_millisecond().await;
+    world
+        .a_late_owner_changes_nothing_while_its_successor_works()
+        .await;
+    world
+        .a_late_owner_changes_nothing_once_its_successor_is_done()
+        .await;
+    world.an_owner_that_nobody_replaced_may_be_late().await;
+    world.a_completed_key_is_not_released().await;
+    world.a_repeated_call_has_the_effect_of_one().await;
+    world.an_expired_key_is_forgotten().await;
+    world
+        .a_lease_that_is_over_before_it_begins_is_no_lock()
+        .await;
+    world.keys_do_not_touch_each_other().await;
+    world.any_text_is_a_key_and_data().await;
+}
+
+struct World<F> {
+    open: F,
+    start: SystemTime,
+}
+
+impl<St: Store, F: Fn(Clock) -> St> World<F> {
+    /// The store as somebody sees it whose clock shows so much after the start.
+    fn at(&self, after: Duration) -> St {
+        let now = self.start + after;
+        (self.open)(Clock::from_fn(move || now))
+    }
+
+    fn now(&self) -> St {
+        self.at(Duration::ZERO)
+    }
+
+    /// A claim that was made so much after the start.
+    fn request_at(&self, key: &IdempotencyKey, after: Duration) -> ClaimRequest {
+        let now = self.start + after;
+        ClaimRequest::new(key.clone(), "fingerprint", now + LEASE, now + EXPIRY)
+    }
+
+    fn request(&self, key: &IdempotencyKey) -> ClaimRequest {
+        self.request_at(key, Duration::ZERO)
+    }
+
+    async fn acquire(&self, key: &IdempotencyKey, after: Duration) -> Lease {
+        let claim = self.at(after).claim(&self.request_at(key, after)).await;
+        acquired(claim)
+    }
+
+    async fn complete(&self, lease: &Lease, after: Duration, data: Option<&str>) -> Result<()> {
+        let expires_at = self.start + after + EXPIRY;
+        self.at(after).complete(lease, data, expires_at).await
+    }
+
+    async fn one_of_many_claims_is_granted(&self) {
+        let key = new_key();
+        let store = self.now();
+        let claims = (0..16).map(|_| {
+            let (store, request) = (store.clone(), self.request(&key));
+            async move { store.claim(&request).await }
+        });
+        let mut granted = 0;
+        for claim in join_all(claims).await {
+            match claim {
+                Ok(Claim::Acquired(_)) => granted += 1,
+                Ok(Claim::Held { .. }) => {}
+                // DynamoDB may refuse writes that meet; that is no grant.
+                Err(error) if error.kind() == ErrorKind::Store => {}
+                other => panic!("concurrent claims are granted or held, not {other:?}"),
+            }
+        }
+        assert_eq!(granted, 1, "of concurrent claims exactly one is granted");
+    }
+
+    async fn a_held_key_says_until_when(&self) {
+        let key = new_key();
+        self.acquire(&key, Duration::ZERO).await;
+        let claim = self.now().claim(&self.request(&key)).await;
+        assert_eq!(
+            expect(claim),
+            Claim::Held {
+                until: Some(self.start + LEASE)
+            },
+            "a held key says when its lease ends, in milliseconds"
+        );
+    }
+
+    async fn a_completed_key_gives_its_data(&self) {
+        for data in [None, Some("null"), Some(r#"{"order_id":"42 ü"}"#)] {
+            let key = new_key();
+            let lease = self.acquire(&key, Duration::ZERO).await;
+            assert_eq!((lease.key.clone(), lease.attempt), (key.clone(), 1));
+            expect(self.complete(&lease, Duration::ZERO, data).await);
+            // Also long after the lease.
+            for after in [Duration::ZERO, LEASE * 10] {
+                let claim = self.at(after).claim(&self.request_at(&key, after)).await;
+                let Claim::Completed(completion) = expect(claim) else {
+                    panic!("a completed key stays completed until it expires");
+                };
+                assert_eq!(completion.data.as_deref(), data, "duplicates get the data");
+                assert_eq!(
+                    completion.fingerprint.as_deref(),
+                    Some("fingerprint"),
+                    "duplicates get the fingerprint"
+                );
+                let expires = epoch_ms(completion.expires_at) / 1000;
+                assert_eq!(expires, epoch_ms(self.start + EXPIRY) / 1000);
+            }
+        }
+    }
+
+    async fn a_released_key_is_free_at_once(&self) {
+        let key = new_key();
+        let first = self.acquire(&key, Duration::ZERO).await;
+        expect(self.now().release(&first, "transient: no luck").await);
+        let second = self.acquire(&key, Duration::ZERO).await;
+        assert_eq!(second.attempt, 2, "attempts are counted across releases");
+        let late = self.complete(&first, Duration::ZERO, None).await;
+        fenced(
+            late,
+            "a completion after the key was given back and taken by another",
+        );
+        expect(self.complete(&second, Duration::ZERO, None).await);
+    }
+
+    async fn a_lease_is_held_to_its_last_millisecond(&self) {
+        let key = new_key();
+        self.acquire(&key, Duration::ZERO).await;
+        let claim = self.at(LEASE).claim(&self.request_at(&key, LEASE)).await;
+        assert!(
+            matches!(expect(claim), Claim::Held { .. }),
+            "a lease holds in the millisecond in which it ends"
+        );
+        let second = self.acquire(&key, LEASE + Duration::from_millis(1)).await;
+        assert_eq!(second.attempt, 2, "attempts are counted across takeovers");
+    }
+
+    async fn a_late_owner_changes_nothing_while_its_successor_works(&self) {
+        let key = new_key();
+        let later = LEASE + Duration::from_secs(1);
+        let a = self.acquire(&key, Duration::ZERO).await;
+        let b = self.acquire(&key, later).await;
+        fenced(
+            self.complete(&a, later, Some("a")).await,
+            "a completion after the lease was lost",
+        );
+        fenced(
+            self.at(later).release(&a, "late").await,
+            "a release after the lease was lost",
+        );
+        let claim = self.at(later).claim(&self.request_at(&key, later)).await;
+        assert_eq!(
+            expect(claim),
+            Claim::Held {
+                until: Some(self.start + later + LEASE)
+            },
+            "the successor still holds the key"
+        );
+        expect(self.complete(&b, later, Some("b")).await);
+    }
+
+    async fn a_late_owner_changes_nothing_once_its_successor_is_done(&self) {
+        let key = new_key();
+        let later = LEASE + Duration::from_secs(1);
+        let a = self.acquire(&key, Duration::ZERO).await;
+        let b = self.acquire(&key, later).await;
+        expect(self.complete(&b, later, Some("b")).await);
+        fenced(
+            self.complete(&a, later, Some("a")).await,
+            "a completion after the successor's",
+        );
+        fenced(
+            self.at(later).release(&a, "late").await,
+            "a release after the successor's completion",
+        );
+        let claim = self.at(later).claim(&self.request_at(&key, later)).await;
+        let Claim::Completed(completion) = expect(claim) else {
+            panic!("the successor's completion stands");
+        };
+        assert_eq!(
+            completion.data.as_deref(),
+            Some("b"),
+            "the successor's result stands"
+        );
+    }
+
+    async fn an_owner_that_nobody_replaced_may_be_late(&self) {
+        let key = new_key();
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        expect(self.complete(&lease, LEASE * 2, Some("late")).await);
+        let claim = self.at(LEASE * 2).claim(&self.request(&key)).await;
+        assert!(matches!(expect(claim), Claim::Completed(_)));
+    }
+
+    async fn a_completed_key_is_not_released(&self) {
+        let key = new_key();
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        expect(self.complete(&lease, Duration::ZERO, None).await);
+        fenced(
+            self.now().release(&lease, "too late").await,
+            "a release after the own completion",
+        );
+        let claim = self.now().claim(&self.request(&key)).await;
+        assert!(matches!(expect(claim), Claim::Completed(_)));
+    }
+
+    async fn a_repeated_call_has_the_effect_of_one(&self) {
+        let key = new_key();
+        let request = self.request(&key);
+        let first = acquired(self.now().claim(&request).await);
+        let again = acquired(self.now().claim(&request).await);
+        assert_eq!(first, again, "a repeated claim is the same claim");
+        for _ in 0..2 {
+            expect(self.now().release(&first, "no luck").await);
+        }
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        for _ in 0..2 {
+            expect(self.complete(&lease, Duration::ZERO, Some("done")).await);
+        }
+        let claim = self.now().claim(&self.request(&key)).await;
+        assert!(matches!(expect(claim), Claim::Completed(_)));
+    }
+
+    async fn an_expired_key_is_forgotten(&self) {
+        let key = new_key();
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        expect(self.complete(&lease, Duration::ZERO, Some("old")).await);
+        let before = EXPIRY - Duration::from_secs(1);
+        let claim = self.at(before).claim(&self.request_at(&key, before)).await;
+        assert!(
+            matches!(expect(claim), Claim::Completed(_)),
+            "not expired yet"
+        );
+        let after = EXPIRY + Duration::from_secs(2);
+        let lease = self.acquire(&key, after).await;
+        expect(self.complete(&lease, after, None).await);
+        let claim = self.at(after).claim(&self.request_at(&key, after)).await;
+        let Claim::Completed(completion) = expect(claim) else {
+            panic!("an expired key can be completed again");
+        };
+        assert_eq!(
+            completion.data, None,
+            "nothing is left of the expired completion"
+        );
+    }
+
+    async fn a_lease_that_is_over_before_it_begins_is_no_lock(&self) {
+        let key = new_key();
+        let mut request = self.request(&key);
+        request.until = self.start - Duration::from_secs(1);
+        acquired(self.now().claim(&request).await);
+        self.acquire(&key, Duration::ZERO).await;
+    }
+
+    async fn keys_do_not_touch_each_other(&self) {
+        let (a, b) = (new_key(), new_key());
+        let lease = self.acquire(&a, Duration::ZERO).await;
+        expect(self.complete(&lease, Duration::ZERO, None).await);
+        self.acquire(&b, Duration::ZERO).await;
+    }
+
+    async fn any_text_is_a_key_and_data(&self) {
+        let text = "ü \u{1F600} \" \\ # \n :me attribute_not_exists(id)";
+        let key = IdempotencyKey::new(format!("{text}{}", new_key()));
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        expect(self.complete(&lease, Duration::ZERO, Some(text)).await);
+        let claim = self.now().claim(&self.request(&key)).await;
+        let Claim::Completed(completion) = expect(claim) else {
+            panic!("any text is a key");
+        };
+        assert_eq!(completion.data.as_deref(), Some(text), "any text is data");
+    }
+}
+
+fn new_key() -> IdempotencyKey {
+    IdempotencyKey::new(format!("contract#{}", uuid::Uuid::now_v7()))
+}
+
+#[track_caller]
+fn expect<T>(result: Result<T>) -> T {
+    result.unwrap_or_else(|error| panic!("the store failed: {error:?}"))
+}
+
+#[track_caller]
+fn acquired(claim: Result<Claim>) -> Lease {
+    match expect(claim) {
+        Claim::Acquired(lease) => lease,
+        other => panic!("a free key is acquired, not {other:?}"),
+    }
+}
+
+#[track_caller]
+fn fenced(result: Result<()>, what: &str) {
+    match result {
+        Err(error) if error.kind() == ErrorKind::Fenced => {}
+        other => panic!("{what} is refused as fenced, not {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryStore;
+
+    #[tokio::test]
+    async fn the_memory_store_keeps_the_contract() {
+        let store = MemoryStore::new();
+        check(|clock| store.clone().with_clock(clock)).await;
+    }
+}
