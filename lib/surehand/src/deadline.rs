@@ -27,7 +27,8 @@ impl Deadline {
     /// The deadline of an invocation that Lambda ends at `ends_at`.
     ///
     /// The margin before it, in which nothing is started and results are reported, is the larger of
-    /// 500 ms and 5 % of the time left now.
+    /// 500 ms and 5 % of the time left now, but never more than half of it: a function with a short
+    /// timeout still starts its records.
     pub fn new(ends_at: SystemTime, clock: &Clock) -> Self {
         const MIN_MARGIN: Duration = Duration::from_millis(500);
         // A remaining time of 0 is a value like any other: nothing is started.
@@ -35,7 +36,7 @@ impl Deadline {
         Self {
             ends_at,
             end: Instant::now() + left,
-            margin: (left / 20).max(MIN_MARGIN),
+            margin: (left / 20).max(MIN_MARGIN).min(left / 2),
             token: CancellationToken::new(),
         }
     }
@@ -151,5 +152,34 @@ where
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_margin_is_five_percent_from_half_a_second_to_half_the_time() {
+        let clock = Clock::virtual_from(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+        for (left_ms, runs_ms) in [
+            (0, 0),
+            (400, 200),
+            (1_000, 500),
+            (10_000, 9_500),
+            (100_000, 95_000),
+        ] {
+            let deadline = Deadline::new(clock.now() + Duration::from_millis(left_ms), &clock);
+            assert_eq!(
+                deadline.remaining(),
+                Duration::from_millis(runs_ms),
+                "{left_ms} ms"
+            );
+            assert!(deadline.cutoff() <= deadline.last_call());
+            assert!(deadline.last_call() <= deadline.response_due());
+        }
+        let past = Deadline::new(SystemTime::UNIX_EPOCH, &clock);
+        assert!(past.is_over());
+        past.cancelled().await;
     }
 }
