@@ -17,7 +17,7 @@ use crate::{
 /// Returns only with an error; an interrupt drops it, which takes everything down.
 pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
     let mut local = Local::start(options, progress).await?;
-    println!("{}", describe(&local.stack));
+    println!("{}", describe(&local.stack).trim_fmt());
     progress.line("ready; sources are watched, Ctrl-C ends everything");
 
     let reader = Reader::new(&local.config, &local.stack.functions).await?;

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::process::{ChildStdin, Command};
 
 use crate::{
     child::{Group, tail},
@@ -38,6 +38,8 @@ const STOP: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(crate) struct Emulator {
     group: Group,
+    /// Its end at this side tells the launcher that the command is gone.
+    _lifeline: Option<ChildStdin>,
     endpoint: String,
     temporary: PathBuf,
 }
@@ -88,8 +90,10 @@ impl Emulator {
             .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
             .stderr(output);
+        let mut group = Group::spawn(&mut python)?;
         let mut emulator = Self {
-            group: Group::spawn(&mut python)?,
+            _lifeline: group.child().stdin.take(),
+            group,
             endpoint,
             temporary,
         };

@@ -19,13 +19,14 @@ use crate::{
     emulator::{Emulator, KEY, REGION},
     progress::{Progress, Step},
     project::Project,
+    samconfig::Settings,
     stack::Stack,
     template::Template,
     tools::{LOCAL, Tools},
 };
 
-/// The parameter that tells the template where the emulator is.
-const ENDPOINT_PARAMETER: &str = "EndpointUrl";
+/// The stack's name where neither the caller nor `samconfig.toml` gives one.
+const DEFAULT_STACK: &str = "local";
 
 /// How to run the application.
 #[derive(Debug, Clone)]
@@ -34,7 +35,8 @@ pub(crate) struct Options {
     pub(crate) run: &'static str,
     pub(crate) profile: Profile,
     pub(crate) port: Option<u16>,
-    pub(crate) stack: String,
+    /// The stack's name; what `samconfig.toml` says by default.
+    pub(crate) stack: Option<String>,
 }
 
 /// A deployed application; dropping it takes everything down.
@@ -46,7 +48,9 @@ pub(crate) struct Local {
     tools: Tools,
     compiler: Compiler,
     packages: BTreeMap<String, Package>,
-    options: Options,
+    settings: Settings,
+    /// Counts the deployments.
+    revision: u32,
     folder: PathBuf,
     /// One run at a time in a folder; released with the process, however it ends.
     _lock: File,
@@ -71,6 +75,12 @@ impl Local {
             let project = project.clone();
             tokio::task::spawn_blocking(move || project.workspace()).await??
         };
+        let settings = Settings::read(project.root())?;
+        let name = options
+            .stack
+            .clone()
+            .or_else(|| settings.stack_name.clone())
+            .unwrap_or_else(|| DEFAULT_STACK.to_owned());
         let folder = project.state()?.join(options.run);
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -96,7 +106,7 @@ impl Local {
         let config = cloud::emulator(emulator.endpoint());
         let mut local = Self {
             stack: Stack {
-                name: options.stack.clone(),
+                name,
                 endpoint: emulator.endpoint().to_owned(),
                 outputs: BTreeMap::new(),
                 functions: Vec::new(),
@@ -107,7 +117,8 @@ impl Local {
             tools,
             compiler,
             packages,
-            options,
+            settings,
+            revision: 0,
             folder,
             _lock: lock,
         };
@@ -133,11 +144,12 @@ impl Local {
         fs::write(&packaged, serde_json::to_vec_pretty(&document)?)
             .with_context(|| format!("cannot write {}", packaged.display()))?;
 
+        self.revision += 1;
         self.sam_deploy(&template, &packaged, &step).await?;
         let functions = template.functions();
         self.stack = Stack::describe(
             &self.config,
-            &self.options.stack,
+            &self.stack.name,
             self.emulator.endpoint(),
             &functions,
         )
@@ -174,19 +186,23 @@ impl Local {
             .env("__SAM_CLI_APP_DIR", self.folder.join("sam"))
             .args(["deploy", "--template-file"])
             .arg(packaged)
-            .args(["--stack-name", &self.options.stack])
+            .args(["--stack-name", &self.stack.name])
             .args(["--region", REGION, "--resolve-s3"])
             .args(["--no-confirm-changeset", "--no-fail-on-empty-changeset"])
+            // The emulator forgets attributes of what an update leaves alone; a new tag leaves nothing alone.
+            .args(["--tags", &format!("revision={}", self.revision)])
             .args(["--no-progressbar", "--capabilities"])
             .args([
                 "CAPABILITY_IAM",
                 "CAPABILITY_NAMED_IAM",
                 "CAPABILITY_AUTO_EXPAND",
             ]);
-        let parameters = [
-            ("Architecture", architecture()),
-            (ENDPOINT_PARAMETER, self.emulator.endpoint()),
-        ];
+        let mut parameters = self.settings.parameters.clone();
+        parameters.insert("Architecture".to_owned(), architecture().to_owned());
+        parameters.insert(
+            "EndpointUrl".to_owned(),
+            self.emulator.endpoint().to_owned(),
+        );
         let parameters: Vec<String> = parameters
             .iter()
             .filter(|(name, _)| template.has_parameter(name))

@@ -1,7 +1,7 @@
 //! The functions' logs, followed while they are written.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -15,6 +15,10 @@ use crate::stack::Function;
 
 /// How often the emulator is asked for new lines.
 const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Lines of different streams do not arrive in the order of their times, so the last ones are read again; in
+/// milliseconds.
+const OVERLAP: i64 = 2_000;
 
 /// The colours by which functions are told apart.
 const COLORS: [Color; 6] = [
@@ -44,6 +48,8 @@ const KNOWN: [&str; 9] = [
 pub(crate) struct Line {
     /// The short name of the function.
     pub(crate) function: String,
+    /// In milliseconds since 1970.
+    pub(crate) time: i64,
     pub(crate) message: String,
 }
 
@@ -56,14 +62,19 @@ pub(crate) struct Reader {
 struct Group {
     function: String,
     name: String,
-    /// In milliseconds; what happened at that moment may not have been complete.
-    since: i64,
-    /// The events of that moment, which are read again.
-    seen: HashSet<String>,
+    /// The latest time of any line so far, in milliseconds.
+    latest: i64,
+    /// The lines of the last [`OVERLAP`], which are read again.
+    seen: BTreeSet<Position>,
 }
 
+/// Where a line stands: its time, its stream, and its place among the lines of that stream and time.
+///
+/// Emulators give no event id, so that this takes its place.
+type Position = (i64, String, usize);
+
 impl Reader {
-    /// Begins with what is logged from now on, or with everything.
+    /// Begins with the first line of each function.
     pub(crate) async fn new(config: &SdkConfig, functions: &[Function]) -> Result<Self> {
         let lambda = aws_sdk_lambda::Client::new(config);
         let mut groups = Vec::new();
@@ -82,8 +93,8 @@ impl Reader {
             groups.push(Group {
                 function: function.binary.clone(),
                 name,
-                since: 0,
-                seen: HashSet::new(),
+                latest: 0,
+                seen: BTreeSet::new(),
             });
         }
         Ok(Self {
@@ -92,12 +103,13 @@ impl Reader {
         })
     }
 
-    /// The new lines of all functions, each function's in order.
+    /// The new lines of all functions, in the order of their times.
     pub(crate) async fn read(&mut self) -> Result<Vec<Line>> {
         let mut lines = Vec::new();
         for group in &mut self.groups {
             group.read(&self.client, &mut lines).await?;
         }
+        lines.sort_by_key(|line| line.time);
         Ok(lines)
     }
 
@@ -117,13 +129,14 @@ impl Reader {
 
 impl Group {
     async fn read(&mut self, client: &Client, lines: &mut Vec<Line>) -> Result<()> {
+        let since = (self.latest - OVERLAP).max(0);
         let mut pages = client
             .filter_log_events()
             .log_group_name(&self.name)
-            .start_time(self.since)
+            .start_time(since)
             .into_paginator()
             .send();
-        let mut fresh = Vec::new();
+        let mut places = BTreeMap::<(i64, String), usize>::new();
         while let Some(page) = pages.next().await {
             let page = match page {
                 Ok(page) => page,
@@ -141,26 +154,25 @@ impl Group {
                 }
             };
             for event in page.events() {
-                let (Some(id), Some(time), Some(message)) =
-                    (event.event_id(), event.timestamp(), event.message())
+                let (Some(time), Some(stream), Some(message)) =
+                    (event.timestamp(), event.log_stream_name(), event.message())
                 else {
                     continue;
                 };
-                fresh.push((time, id.to_owned(), message.to_owned()));
+                let place = places.entry((time, stream.to_owned())).or_default();
+                *place += 1;
+                if self.seen.insert((time, stream.to_owned(), *place)) {
+                    self.latest = self.latest.max(time);
+                    lines.push(Line {
+                        function: self.function.clone(),
+                        time,
+                        message: message.to_owned(),
+                    });
+                }
             }
         }
-        for (time, id, message) in fresh {
-            if time > self.since {
-                self.since = time;
-                self.seen.clear();
-            }
-            if self.seen.insert(id) {
-                lines.push(Line {
-                    function: self.function.clone(),
-                    message,
-                });
-            }
-        }
+        let since = self.latest - OVERLAP;
+        self.seen.retain(|(time, _, _)| *time >= since);
         Ok(())
     }
 }
@@ -260,6 +272,7 @@ mod tests {
     fn paint(message: &str) -> Option<String> {
         let line = Line {
             function: "audit".to_owned(),
+            time: 0,
             message: message.to_owned(),
         };
         Painter::new(["audit", "place-order"].into_iter())

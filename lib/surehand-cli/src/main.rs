@@ -11,6 +11,7 @@ mod logs;
 mod progress;
 mod project;
 mod publish;
+mod samconfig;
 mod stack;
 mod template;
 mod tools;
@@ -75,9 +76,9 @@ struct Run {
     /// The emulator's port; a free one by default
     #[arg(long)]
     port: Option<u16>,
-    /// The name of the stack
-    #[arg(long, default_value = "shop")]
-    stack_name: String,
+    /// The name of the stack; that of `emulator` in samconfig.toml by default
+    #[arg(long)]
+    stack_name: Option<String>,
 }
 
 impl Run {

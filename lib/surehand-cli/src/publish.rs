@@ -91,7 +91,12 @@ fn parse(text: &str) -> Result<Vec<Event>> {
 }
 
 fn parse_line(number: usize, text: &str) -> Result<Event> {
-    let line: Line = serde_json::from_str(text)?;
+    let line: Line = serde_json::from_str(text).map_err(|error| {
+        // Its position speaks of a text of one line; the file has more.
+        let message = error.to_string();
+        let reason = message.split(" at line ").next().unwrap_or_default();
+        anyhow::anyhow!("column {}: {reason}", error.column())
+    })?;
     let detail = match (line.detail, line.metadata, line.data) {
         (Some(detail), None, None) => detail,
         (None, metadata, Some(data)) => {
@@ -255,10 +260,10 @@ mod tests {
     #[test]
     fn a_bad_line_is_named() {
         for (line, reason) in [
-            ("nonsense", "line 2: expected ident"),
+            ("nonsense", "line 2: column 2: expected ident"),
             (
                 r#"{"source":"a","detail":{}}"#,
-                "line 2: missing field `detail-type`",
+                "line 2: column 26: missing field `detail-type`",
             ),
             (
                 r#"{"source":"a","detail-type":"b"}"#,

@@ -99,7 +99,12 @@ impl Tools {
             ])
             .args(["--disable-pip-version-check", "-r"])
             .arg(&file);
-            child::run(&mut pip, "pip install", |line| step.say(line.to_owned())).await?;
+            child::run(&mut pip, "pip install", |line| {
+                if let Some(activity) = activity(line) {
+                    step.say(activity);
+                }
+            })
+            .await?;
             fs::write(tools.stamp(*group), group.hash())
                 .with_context(|| format!("cannot write to {}", tools.folder.display()))?;
         }
@@ -148,6 +153,14 @@ impl Tools {
     }
 }
 
+/// What a line of pip's says it is doing, without where and why.
+fn activity(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace();
+    let verb = words.next()?;
+    let known = ["Collecting", "Downloading", "Building", "Installing"].contains(&verb);
+    known.then(|| format!("{verb} {}", words.next().unwrap_or_default()))
+}
+
 /// The first Python that is new enough for the tools.
 async fn python() -> Result<&'static str> {
     let mut found = None;
@@ -192,6 +205,13 @@ mod tests {
                 assert!(line.starts_with('#') || line.contains("=="), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn pip_is_quoted_briefly() {
+        let line = "Collecting boto3[crt]==1.43.102 (from aws-sam-cli==1.167.0->-r x.txt (line 2))";
+        assert_eq!(activity(line).unwrap(), "Collecting boto3[crt]==1.43.102");
+        assert_eq!(activity("Successfully installed a b c"), None);
     }
 
     #[test]
