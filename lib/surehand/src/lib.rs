@@ -19,6 +19,7 @@ mod function;
 mod handler;
 mod idempotency;
 mod panic;
+mod publish;
 mod record;
 mod redelivery;
 mod router;
@@ -44,6 +45,11 @@ pub use idempotency::{
     Claim, ClaimRequest, Completion, Idempotency, IdempotencyKey, KeyStyle, Lease, MemoryStore,
     Once, Store,
 };
+#[cfg(feature = "eventbridge")]
+pub use publish::EventBus;
+#[cfg(feature = "sqs")]
+pub use publish::SqsQueue;
+pub use publish::{PublishError, Publisher, Transport, Unpublished};
 pub use record::{Attribute, AttributeValue, Batch, Delivery, Outcome, Record, Reply};
 #[cfg(feature = "sqs")]
 pub use redelivery::SqsVisibility;

@@ -1,0 +1,414 @@
+//! Publishing events.
+
+#[cfg(any(feature = "eventbridge", feature = "sqs"))]
+mod deliver;
+mod error;
+#[cfg(feature = "eventbridge")]
+mod eventbridge;
+#[cfg(feature = "sqs")]
+mod sqs;
+
+pub use error::{PublishError, Unpublished};
+#[cfg(feature = "eventbridge")]
+pub use eventbridge::EventBus;
+#[cfg(feature = "sqs")]
+pub use sqs::SqsQueue;
+
+use crate::{
+    Event, IdempotencyKey, Outgoing, Record, Result,
+    extract::{FromRecord, FromRef},
+};
+use futures_util::future::BoxFuture;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Sends events off.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends the events, in order where the transport keeps one.
+    ///
+    /// # Errors
+    /// The error says which events were accepted and why each of the others was not. An event whose
+    /// response was lost counts as not accepted: sent again, it has the same id.
+    fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>>;
+}
+
+impl<T: Transport + ?Sized> Transport for Arc<T> {
+    fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
+        (**self).send(events)
+    }
+}
+
+/// Publishes events.
+///
+/// A handler takes it as an argument. It comes out of the function's state, and is bound to the
+/// record:
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// use surehand::{Envelope, Event, FromRef, Publisher};
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(source = "shop.orders", detail_type = "OrderPlaced")]
+/// # struct OrderPlaced { order_id: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(source = "shop.stock", detail_type = "StockReserved")]
+/// # struct StockReserved { order_id: String }
+///
+/// #[derive(Clone)]
+/// struct Shop { publisher: Publisher }
+///
+/// impl FromRef<Shop> for Publisher {
+///     fn from_ref(shop: &Shop) -> Self { shop.publisher.clone() }
+/// }
+///
+/// async fn reserve(order: Envelope<OrderPlaced>, publisher: Publisher) -> surehand::Result<()> {
+///     publisher.publish(&StockReserved { order_id: order.data.order_id }).await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// What a bound publisher sends carries on the record's story: its event is the cause, and the
+/// correlation id and trace context are passed on. Its ids are made from the record's idempotency
+/// key, the type, and a count: the first `StockReserved` of a record has the same id in each attempt
+/// at it. An attempt that fails after publishing thus publishes nothing twice in the eyes of
+/// idempotent consumers. It follows that a handler must publish the same events, in the same order
+/// per type, each time. Another payload under the same id is a reused key to its consumers
+/// ([`ErrorKind::KeyReused`](crate::ErrorKind::KeyReused)), and never a second event.
+///
+/// Elsewhere, as in a program that is no handler, every event gets a new id.
+#[derive(Clone)]
+pub struct Publisher {
+    transport: Arc<dyn Transport>,
+    producer: Option<Arc<str>>,
+    cause: Option<Arc<Cause>>,
+}
+
+impl Publisher {
+    /// A publisher that sends by `transport`.
+    pub fn new(transport: impl Transport) -> Self {
+        Self {
+            transport: Arc::new(transport),
+            producer: None,
+            cause: None,
+        }
+    }
+
+    /// Sets the service that events name as their producer, for example `shop.checkout`.
+    pub fn producer(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.producer = Some(name.into());
+        self
+    }
+
+    /// Publishes an event and returns its id.
+    ///
+    /// The id is given when this is called, not when the future is first polled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Publish`](crate::ErrorKind::Publish), made from a [`PublishError`] unless the
+    /// event does not serialize.
+    pub fn publish<'a, E: Event>(
+        &'a self,
+        event: &E,
+    ) -> impl Future<Output = Result<String>> + Send + use<'a, E> {
+        let outgoing = self.prepare(event);
+        async move {
+            let outgoing = outgoing?;
+            let id = outgoing.id().to_owned();
+            self.send(&[outgoing]).await?;
+            Ok(id)
+        }
+    }
+
+    /// Publishes events of one type, in order where the transport keeps one, and returns their ids.
+    ///
+    /// # Errors
+    /// As for [`publish`](Self::publish). Some events may have been published then; the
+    /// [`PublishError`] says which.
+    pub fn publish_all<'a, 'e, E: Event + 'e>(
+        &'a self,
+        events: impl IntoIterator<Item = &'e E>,
+    ) -> impl Future<Output = Result<Vec<String>>> + Send {
+        let outgoing: Result<Vec<Outgoing>> = events.into_iter().map(|e| self.prepare(e)).collect();
+        let this = self.clone();
+        async move {
+            let outgoing = outgoing?;
+            this.send(&outgoing).await?;
+            let ids = outgoing.iter().map(|event| event.id().to_owned());
+            Ok(ids.collect())
+        }
+    }
+
+    /// Makes an event ready to be [sent](Self::send), for events of several types in one call.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Publish`](crate::ErrorKind::Publish) if the event does not serialize.
+    pub fn prepare<E: Event>(&self, event: &E) -> Result<Outgoing> {
+        let mut outgoing = Outgoing::new(event)?;
+        outgoing.metadata_mut().producer = self.producer.as_deref().map(str::to_owned);
+        if let Some(cause) = &self.cause {
+            cause.mark(&mut outgoing);
+        }
+        Ok(outgoing)
+    }
+
+    /// Sends events as they are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Publish`](crate::ErrorKind::Publish), made from a [`PublishError`].
+    pub async fn send(&self, events: &[Outgoing]) -> Result<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.transport
+            .send(events)
+            .await
+            .map_err(PublishError::into_error)
+    }
+
+    /// The same publisher, for what the handling of `record` causes.
+    pub fn bound_to(&self, record: &Record) -> Self {
+        Self {
+            cause: Some(Arc::new(Cause::new(record))),
+            ..self.clone()
+        }
+    }
+}
+
+impl<S> FromRecord<S> for Publisher
+where
+    Publisher: FromRef<S>,
+{
+    fn from_record(record: &Record, state: &S) -> Result<Self> {
+        Ok(Self::from_ref(state).bound_to(record))
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("producer", &self.producer)
+            .field("cause", &self.cause.as_ref().map(|cause| &cause.event_id))
+            .finish_non_exhaustive()
+    }
+}
+
+/// How many events of each source and type an attempt at a record has published. All publishers of
+/// the attempt share it, so that no two of its events get one id.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Published(Arc<Mutex<HashMap<EventType, u32>>>);
+
+/// Source and detail-type.
+type EventType = (String, String);
+
+impl Published {
+    /// The ordinal, from 0, of the next event of a type.
+    fn next(&self, source: &str, detail_type: &str) -> u32 {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts
+            .entry((source.to_owned(), detail_type.to_owned()))
+            .or_default();
+        let ordinal = *count;
+        *count += 1;
+        ordinal
+    }
+}
+
+/// The record that events are published for.
+struct Cause {
+    key: IdempotencyKey,
+    event_id: String,
+    correlation_id: String,
+    traceparent: Option<String>,
+    trace_header: Option<String>,
+    published: Published,
+}
+
+impl Cause {
+    fn new(record: &Record) -> Self {
+        let metadata = record.event().ok().map(|event| &event.metadata);
+        let event_id = metadata.map_or(record.id(), |m| &m.id).to_owned();
+        let context = record.context();
+        let key = record.extensions.get::<IdempotencyKey>().cloned();
+        Self {
+            // Two functions that handle one event publish events of their own.
+            key: key.unwrap_or_else(|| {
+                IdempotencyKey::new(format!("{}#{event_id}", context.env_config.function_name))
+            }),
+            correlation_id: metadata
+                .map_or(&*event_id, |m| m.correlation_id())
+                .to_owned(),
+            traceparent: metadata.and_then(|m| m.traceparent.clone()),
+            trace_header: context.xray_trace_id.clone(),
+            published: record.extensions.get().cloned().unwrap_or_default(),
+            event_id,
+        }
+    }
+
+    fn mark(&self, outgoing: &mut Outgoing) {
+        let (source, detail_type) = (outgoing.source(), outgoing.detail_type());
+        let ordinal = self.published.next(source, detail_type);
+        let id = self
+            .key
+            .uuid(&format!("{source}\n{detail_type}\n{ordinal}"));
+        let metadata = outgoing.metadata_mut();
+        metadata.id = id.to_string();
+        metadata.correlation_id = Some(self.correlation_id.clone());
+        metadata.causation_id = Some(self.event_id.clone());
+        metadata.traceparent = self.traceparent.clone();
+        outgoing.set_trace_header(self.trace_header.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Clock, Deadline, Delivery, ErrorKind};
+    use futures_util::FutureExt;
+    use serde::{Deserialize, Serialize};
+    use serde_json::json;
+    use std::time::SystemTime;
+
+    #[derive(Serialize, Deserialize, Event)]
+    #[event(
+        source = "shop.stock",
+        detail_type = "StockReserved",
+        partition_key = "{order_id}"
+    )]
+    struct StockReserved {
+        order_id: String,
+    }
+
+    #[derive(Serialize, Deserialize, Event)]
+    #[event(source = "shop.stock", detail_type = "StockShort")]
+    struct StockShort {}
+
+    fn reserved() -> StockReserved {
+        StockReserved {
+            order_id: "42".into(),
+        }
+    }
+
+    #[derive(Default)]
+    struct Outbox(Mutex<Vec<Outgoing>>);
+    impl Transport for Outbox {
+        fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
+            self.0.lock().unwrap().extend(events.iter().cloned());
+            async { Ok(()) }.boxed()
+        }
+    }
+
+    struct Refusing;
+    impl Transport for Refusing {
+        fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
+            let all = events
+                .iter()
+                .map(|e| Unpublished::new(e, "Throttled", "busy"));
+            let error = PublishError::new(Vec::new(), all.collect());
+            async { Err(error) }.boxed()
+        }
+    }
+
+    fn record(event_id: &str) -> Record {
+        let body = json!({
+            "metadata": {"id": event_id, "correlationid": "story-1", "traceparent": "00-ab-cd-01"},
+            "data": {}
+        });
+        let mut context = lambda_runtime::Context::default();
+        context.xray_trace_id = Some("Root=1-2-3".into());
+        let deadline = Deadline::new(SystemTime::now(), &Clock::system());
+        let delivery = Delivery {
+            message_id: "m-1".into(),
+            ..Delivery::default()
+        };
+        let mut record = Record::new(delivery, body.to_string(), context, deadline);
+        record.extensions.insert(Published::default());
+        record
+    }
+
+    async fn ids_of(record: &Record) -> Vec<String> {
+        let publisher = Publisher::new(Outbox::default());
+        let first: Publisher = FromRecord::from_record(record, &publisher).unwrap();
+        let second: Publisher = FromRecord::from_record(record, &publisher).unwrap();
+        let mut ids = vec![
+            first.publish(&reserved()).await.unwrap(),
+            second.publish(&reserved()).await.unwrap(),
+            first.publish(&StockShort {}).await.unwrap(),
+        ];
+        ids.extend(second.publish_all(&[reserved()]).await.unwrap());
+        ids
+    }
+
+    #[tokio::test]
+    async fn every_attempt_at_a_record_publishes_the_same_ids() {
+        let first = ids_of(&record("e-1")).await;
+        assert_eq!(first, ids_of(&record("e-1")).await);
+        let mut all = ids_of(&record("e-2")).await;
+        let mut keyed = record("e-1");
+        keyed.extensions.insert(IdempotencyKey::new("stock#e-1"));
+        all.extend(ids_of(&keyed).await);
+        all.extend(first);
+        assert_eq!(all.len(), 12);
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 12, "no two events have one id");
+    }
+
+    #[tokio::test]
+    async fn what_a_record_causes_carries_on_its_story() {
+        let outbox = Arc::new(Outbox::default());
+        let publisher = Publisher::new(Arc::clone(&outbox)).producer("shop.stock");
+        let bound = publisher.bound_to(&record("e-1"));
+        let id = bound.publish(&reserved()).await.unwrap();
+        let unbound = publisher.publish(&reserved()).await.unwrap();
+
+        let sent = outbox.0.lock().unwrap();
+        let m = sent[0].metadata();
+        assert_eq!(m.id, id);
+        assert_eq!(m.causation_id.as_deref(), Some("e-1"));
+        assert_eq!(m.correlation_id.as_deref(), Some("story-1"));
+        assert_eq!(m.traceparent.as_deref(), Some("00-ab-cd-01"));
+        assert_eq!(m.producer.as_deref(), Some("shop.stock"));
+        assert_eq!(m.partition_key.as_deref(), Some("42"));
+        assert_eq!(sent[0].trace_header(), Some("Root=1-2-3"));
+
+        let m = sent[1].metadata();
+        assert_eq!(m.id, unbound);
+        assert_eq!(uuid::Uuid::parse_str(&m.id).unwrap().get_version_num(), 7);
+        assert_eq!(m.causation_id, None);
+        assert_eq!(m.producer.as_deref(), Some("shop.stock"));
+    }
+
+    #[tokio::test]
+    async fn ids_are_given_when_publish_is_called() {
+        let publisher = Publisher::new(Outbox::default());
+        let (one, two) = (
+            publisher.bound_to(&record("e")),
+            publisher.bound_to(&record("e")),
+        );
+        let (early, late) = (one.publish(&reserved()), one.publish(&reserved()));
+        let (late, early) = (late.await.unwrap(), early.await.unwrap());
+        assert_eq!(early, two.publish(&reserved()).await.unwrap());
+        assert_eq!(late, two.publish(&reserved()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_published_is_an_error_of_its_own_kind() {
+        let error = Publisher::new(Refusing)
+            .publish(&reserved())
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Publish);
+        let inner: &PublishError = error.downcast_ref().unwrap();
+        assert_eq!(inner.unpublished()[0].code(), "Throttled");
+        assert!(error.to_string().contains("StockReserved"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nothing_to_publish_is_no_call() {
+        let none: Vec<StockShort> = Vec::new();
+        let ids = Publisher::new(Refusing).publish_all(&none).await.unwrap();
+        assert!(ids.is_empty());
+    }
+}
