@@ -3,6 +3,7 @@
 use crate::{
     Batch, DeadLetters, Deadline, Delivery, Disposition, Error, ErrorKind, FailureNote, OnPark,
     Outcome, Record, Reply,
+    publish::Published,
     redelivery::{Backoff, Redelivery},
     telemetry,
 };
@@ -147,7 +148,7 @@ impl Run<'_> {
             None if self.deadline.is_over() => Err(never_started()),
             None => {
                 let mut attempt = record.clone();
-                // PUBLISH
+                attempt.extensions.insert(Published::default());
                 self.service.clone().oneshot(attempt).await
             }
         };

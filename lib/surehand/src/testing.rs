@@ -33,4 +33,4 @@ pub use events::{
     Message, context, context_ending_in, direct_event, eventbridge_event, failed_ids, sqs_event,
     stream_event,
 };
-pub use recorded::{RecordedDeadLetters, RecordedRedelivery};
+pub use recorded::{RecordedDeadLetters, RecordedEvents, RecordedRedelivery};

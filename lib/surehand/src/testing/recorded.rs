@@ -1,6 +1,9 @@
 //! Destinations that keep what they get.
 
-use crate::{DeadLetters, Delivery, Error, FailureNote, Record, Redelivery, Result};
+use crate::{
+    DeadLetters, Delivery, Error, Event, FailureNote, Outgoing, PublishError, Record, Redelivery,
+    Result, Transport,
+};
 use futures_util::future::{BoxFuture, ready};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -91,6 +94,45 @@ impl RecordedRedelivery {
 impl Redelivery for RecordedRedelivery {
     fn delay<'a>(&'a self, records: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>> {
         lock(&self.delays).extend_from_slice(records);
+        Box::pin(ready(Ok(())))
+    }
+}
+
+/// Keeps the events that a [`Publisher`](crate::Publisher) sends:
+/// `Publisher::new(recorded.clone())`. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedEvents {
+    sent: Arc<Mutex<Vec<Outgoing>>>,
+}
+
+impl RecordedEvents {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What was sent, in order.
+    pub fn sent(&self) -> Vec<Outgoing> {
+        lock(&self.sent).clone()
+    }
+
+    /// The data of the events of one type, in order.
+    ///
+    /// # Panics
+    /// If the data does not decode as the type that it was made from.
+    pub fn of_type<E: Event>(&self) -> Vec<E> {
+        let sent = lock(&self.sent);
+        let ours = sent
+            .iter()
+            .filter(|event| event.source() == E::SOURCE && event.detail_type() == E::DETAIL_TYPE);
+        ours.map(|event| serde_json::from_str(event.data()).expect("an event reads what it wrote"))
+            .collect()
+    }
+}
+
+impl Transport for RecordedEvents {
+    fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
+        lock(&self.sent).extend_from_slice(events);
         Box::pin(ready(Ok(())))
     }
 }
