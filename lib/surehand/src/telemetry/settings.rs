@@ -1,0 +1,73 @@
+//! What the environment says about the log.
+
+use tracing::level_filters::LevelFilter;
+
+pub(super) struct Settings {
+    pub(super) format: Format,
+    /// What an `EnvFilter` is made from.
+    pub(super) directives: String,
+    pub(super) service: Option<String>,
+    pub(super) function_name: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Format {
+    Json,
+    Text,
+}
+
+/// Prefixes of the targets that say much and seldom what a function's author wants to know.
+const NOISY: [&str; 7] = [
+    "aws_",
+    "h2",
+    "hyper",
+    "lambda_runtime",
+    "rustls",
+    "tokio_util",
+    "tower",
+];
+
+impl Settings {
+    /// The settings in the variables that `variable` returns.
+    pub(super) fn from(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let function_name = variable("AWS_LAMBDA_FUNCTION_NAME");
+        let format = match variable("AWS_LAMBDA_LOG_FORMAT") {
+            Some(format) if format.eq_ignore_ascii_case("json") => Format::Json,
+            None if function_name.is_some() => Format::Json,
+            _ => Format::Text,
+        };
+        let level = variable("AWS_LAMBDA_LOG_LEVEL");
+        let rust_log = variable("RUST_LOG").unwrap_or_default();
+        Self {
+            format,
+            directives: directives(level.as_deref(), &rust_log),
+            service: variable("SUREHAND_SERVICE_NAME")
+                .or_else(|| variable("OTEL_SERVICE_NAME"))
+                .or_else(|| function_name.clone()),
+            function_name,
+        }
+    }
+}
+
+/// The level for everything, then what is muted, then `RUST_LOG`: the last of the directives for one
+/// target counts.
+fn directives(level: Option<&str>, rust_log: &str) -> String {
+    let level = match level.map(str::to_ascii_uppercase).as_deref() {
+        Some("FATAL") => LevelFilter::ERROR,
+        level => level
+            .and_then(|level| level.parse().ok())
+            .unwrap_or(LevelFilter::INFO),
+    };
+    let overall = rust_log.split(',').map(str::trim);
+    let overall = overall
+        .filter(|part| !part.is_empty())
+        .filter_map(|part| part.parse().ok());
+    // Muting must not let through what is off for all.
+    let muted = overall.last().unwrap_or(level).min(LevelFilter::WARN);
+    let mut directives = level.to_string();
+    for target in NOISY {
+        directives += &format!(",{target}={muted}");
+    }
+    directives + "," + rust_log
+}
