@@ -38,7 +38,7 @@ pub use error::{BoxError, Disposition, Error, ErrorKind, Result};
 pub use event::{Event, Payload};
 pub use extract::{FromRecord, FromRef, Json, State};
 pub use function::Function;
-pub use handler::{Consumes, Handler, HandlerService};
+pub use handler::{Consumes, Enveloped, Handler, HandlerService, IntoReply, Signature};
 #[cfg(feature = "dynamodb")]
 pub use idempotency::DynamoDbStore;
 pub use idempotency::{

@@ -1,6 +1,9 @@
 //! One function for several types of event.
 
-use crate::{Error, Event, Handler, Record, Reply, Result, handler::Consumes};
+use crate::{
+    Error, Event, Handler, Record, Reply, Result,
+    handler::{Consumes, Signature},
+};
 use futures_util::future::BoxFuture;
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -51,7 +54,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// If there is a handler for that event already: one of the two would never run.
     pub fn on<H, Args>(mut self, handler: H) -> Self
     where
-        H: Handler<Args, S>,
+        H: Signature<Args> + Handler<Args, S>,
         Args: Consumes + 'static,
     {
         let key = (
@@ -72,7 +75,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// Sets the handler for all records that no other is for.
     pub fn otherwise<H, Args>(mut self, handler: H) -> Self
     where
-        H: Handler<Args, S>,
+        H: Signature<Args> + Handler<Args, S>,
         Args: 'static,
     {
         self.otherwise = Some(route(handler));
@@ -109,6 +112,9 @@ where
     Arc::new(move |record, state| Box::pin(handler.clone().call(record, state)))
 }
 
+impl<S> Signature<Routed> for Router<S> {}
+
+#[diagnostic::do_not_recommend]
 impl<S: Clone + Send + Sync + 'static> Handler<Routed, S> for Router<S> {
     async fn call(self, record: Record, state: S) -> Result<Reply> {
         let handled = self.find(&record)?(record, state);
