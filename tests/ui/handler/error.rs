@@ -1,4 +1,4 @@
-use surehand::{Json, Function, Sqs};
+use surehand::{Function, Json, Sqs};
 
 async fn reserve(_: Json<String>) -> Result<(), String> {
     Ok(())

@@ -1,4 +1,4 @@
-use surehand::{Json, Function, Sqs};
+use surehand::{Function, Json, Sqs};
 
 fn reserve(_: Json<String>) -> surehand::Result<()> {
     Ok(())

@@ -1,5 +1,5 @@
 use std::rc::Rc;
-use surehand::{Json, Function, Sqs};
+use surehand::{Function, Json, Sqs};
 
 async fn reserve(order: Json<String>) -> surehand::Result<()> {
     let order = Rc::new(order.0);
