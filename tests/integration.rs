@@ -1,11 +1,14 @@
 //! The framework as functions use it: Lambda's events in, Lambda's responses out, without AWS.
 
 mod integration {
+    mod batches;
     mod check;
     mod dispositions;
     mod forms;
+    mod remote_store;
     mod replies;
     mod responses;
+    mod round_trips;
     mod script;
     mod stores;
 }

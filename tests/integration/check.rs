@@ -58,9 +58,8 @@ pub(crate) enum Parking {
 }
 
 pub(crate) const MAX_RECEIVE_COUNT: u32 = 5;
-/// How long an invocation may take, and how much of that is kept for reporting.
+/// How long an invocation may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
-pub(crate) const MARGIN: Duration = Duration::from_millis(1_500);
 
 /// An event, and what must come of it.
 #[derive(Clone, Debug, Default)]
@@ -97,7 +96,6 @@ impl Default for Response {
 
 /// The default backoff after the first receive, in seconds.
 pub(crate) const BACKOFF: RangeInclusive<f64> = 0.0..=2.0;
-pub(crate) const AT_ONCE: RangeInclusive<f64> = 0.0..=0.0;
 
 /// Runs the case, with completed keys remembered in the process and without.
 #[track_caller]
