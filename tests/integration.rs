@@ -5,6 +5,7 @@ mod integration {
     mod check;
     mod dispositions;
     mod forms;
+    mod leases;
     mod remote_store;
     mod replies;
     mod responses;
