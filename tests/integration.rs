@@ -6,6 +6,7 @@ mod integration {
     mod dispositions;
     mod forms;
     mod leases;
+    mod panics;
     mod remote_store;
     mod replies;
     mod responses;
