@@ -1,5 +1,7 @@
 //! Concurrency and order inside a batch, and what becomes of each record.
 
+#[cfg(feature = "dynamodb")]
+use crate::idempotency::Commits;
 use crate::{
     Batch, DeadLetters, Deadline, Delivery, Disposition, Error, ErrorKind, FailureNote, OnPark,
     Outcome, Record, Reply,
@@ -23,6 +25,8 @@ pub(crate) type RecordService = BoxCloneSyncService<Record, Reply, Error>;
 #[derive(Clone)]
 pub(crate) struct Policy {
     pub(crate) handler: &'static str,
+    /// Whether a record's claim is committed together with its effects.
+    pub(crate) commits: Arc<dyn Fn(&Record) -> bool + Send + Sync>,
     pub(crate) concurrency: usize,
     pub(crate) on_park: OnPark,
     pub(crate) backoff: Backoff,
@@ -149,6 +153,10 @@ impl Run<'_> {
             None => {
                 let mut attempt = record.clone();
                 attempt.extensions.insert(Published::default());
+                #[cfg(feature = "dynamodb")]
+                if (self.policy.commits)(&attempt) {
+                    attempt.extensions.insert(Commits);
+                }
                 self.service.clone().oneshot(attempt).await
             }
         };

@@ -72,6 +72,10 @@ impl<So: Source> Function<So> {
         Args: 'static,
         S: Clone + Send + Sync + 'static,
     {
+        let commits = {
+            let handler = handler.clone();
+            move |record: &Record| handler.commits(record)
+        };
         let service = HandlerService::new(handler, state);
         Self {
             source: Arc::new(source),
@@ -79,6 +83,7 @@ impl<So: Source> Function<So> {
             idempotency: None,
             policy: Policy {
                 handler: short_type_name::<H>(),
+                commits: Arc::new(commits),
                 concurrency: CONCURRENCY,
                 on_park: OnPark::default(),
                 backoff: Backoff::default(),

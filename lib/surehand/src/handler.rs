@@ -23,6 +23,14 @@ use tower::Service;
     note = "its future must be `Send`: hold no `Rc`, `RefCell` borrow or std lock guard across an await"
 )]
 pub trait Handler<Args, S>: Clone + Send + Sync + 'static {
+    /// True if the record's claim is to be committed together with the handler's effects, rather
+    /// than to be made before.
+    #[doc(hidden)]
+    fn commits(&self, record: &Record) -> bool {
+        let _ = record;
+        false
+    }
+
     /// Handles a record.
     fn call(self, record: Record, state: S) -> impl Future<Output = Result<Reply>> + Send;
 }
@@ -51,6 +59,10 @@ macro_rules! handlers {
             S: Send + Sync + 'static,
             $($arg: FromRecord<S> + Send,)*
         {
+            fn commits(&self, _record: &Record) -> bool {
+                false $(|| $arg::COMMITS)*
+            }
+
             async fn call(self, record: Record, state: S) -> Result<Reply> {
                 $(let $arg = $arg::from_record(&record, &state)?;)*
                 let value = self($($arg,)*).await.map_err(Into::into)?;

@@ -27,6 +27,8 @@ mod source;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(feature = "dynamodb")]
+mod transaction;
 
 pub use clock::Clock;
 #[cfg(feature = "sqs")]
@@ -39,12 +41,12 @@ pub use event::{Event, Payload};
 pub use extract::{FromRecord, FromRef, Json, State};
 pub use function::Function;
 pub use handler::{Consumes, Handler, HandlerService};
-#[cfg(feature = "dynamodb")]
-pub use idempotency::DynamoDbStore;
 pub use idempotency::{
     Claim, ClaimRequest, Completion, Idempotency, IdempotencyKey, KeyStyle, Lease, MemoryStore,
     Once, Store,
 };
+#[cfg(feature = "dynamodb")]
+pub use idempotency::{Commit, Committed, DynamoDbStore};
 #[cfg(feature = "eventbridge")]
 pub use publish::EventBus;
 #[cfg(feature = "sqs")]
@@ -57,6 +59,8 @@ pub use redelivery::{Backoff, Redelivery};
 pub use router::{Routed, Router};
 pub use source::{Direct, DynamoDbStream, EventBridge, Source, Sqs, StreamEvent};
 pub use surehand_macros::Event;
+#[cfg(feature = "dynamodb")]
+pub use transaction::{Item, StagedCondition, Transaction};
 
 /// What the derive's output names. No part of the interface.
 #[doc(hidden)]

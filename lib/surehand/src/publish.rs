@@ -216,7 +216,7 @@ impl Published {
 }
 
 /// The record that events are published for.
-struct Cause {
+pub(crate) struct Cause {
     key: IdempotencyKey,
     event_id: String,
     correlation_id: String,
@@ -225,8 +225,14 @@ struct Cause {
     published: Published,
 }
 
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cause({})", self.event_id)
+    }
+}
+
 impl Cause {
-    fn new(record: &Record) -> Self {
+    pub(crate) fn new(record: &Record) -> Self {
         let metadata = record.event().ok().map(|event| &event.metadata);
         let event_id = metadata.map_or(record.id(), |m| &m.id).to_owned();
         let context = record.context();
@@ -246,7 +252,7 @@ impl Cause {
         }
     }
 
-    fn mark(&self, outgoing: &mut Outgoing) {
+    pub(crate) fn mark(&self, outgoing: &mut Outgoing) {
         let (source, detail_type) = (outgoing.source(), outgoing.detail_type());
         let ordinal = self.published.next(source, detail_type);
         let id = self

@@ -30,7 +30,19 @@ pub struct Router<S> {
     otherwise: Option<Route<S>>,
 }
 
-type Route<S> = Arc<dyn Fn(Record, S) -> BoxFuture<'static, Result<Reply>> + Send + Sync>;
+struct Route<S> {
+    commits: Arc<dyn Fn(&Record) -> bool + Send + Sync>,
+    call: Arc<dyn Fn(Record, S) -> BoxFuture<'static, Result<Reply>> + Send + Sync>,
+}
+
+impl<S> Clone for Route<S> {
+    fn clone(&self) -> Self {
+        Self {
+            commits: Arc::clone(&self.commits),
+            call: Arc::clone(&self.call),
+        }
+    }
+}
 
 /// The arguments of a [`Router`], which takes whatever its routes take.
 #[derive(Debug)]
@@ -106,13 +118,23 @@ where
     H: Handler<Args, S>,
     Args: 'static,
 {
-    Arc::new(move |record, state| Box::pin(handler.clone().call(record, state)))
+    Route {
+        commits: Arc::new({
+            let handler = handler.clone();
+            move |record| handler.commits(record)
+        }),
+        call: Arc::new(move |record, state| Box::pin(handler.clone().call(record, state))),
+    }
 }
 
 impl<S: Clone + Send + Sync + 'static> Handler<Routed, S> for Router<S> {
+    fn commits(&self, record: &Record) -> bool {
+        self.find(record).is_ok_and(|route| (route.commits)(record))
+    }
+
     async fn call(self, record: Record, state: S) -> Result<Reply> {
-        let handled = self.find(&record)?(record, state);
-        handled.await
+        let route = self.find(&record)?;
+        (route.call)(record, state).await
     }
 }
 
