@@ -3,6 +3,7 @@
 mod child;
 mod cloud;
 mod compile;
+mod demo;
 mod dev;
 mod emulator;
 mod invoke;
@@ -44,6 +45,14 @@ struct Cli {
 enum Command {
     /// Run the application on this machine, follow its logs, and update functions when their source changes
     Dev(Run),
+    /// Run the sample shop, send it orders of every kind, and account for each
+    Demo {
+        #[command(flatten)]
+        run: Run,
+        /// How many orders to place, 100 or more
+        #[arg(long, default_value_t = 300, value_parser = orders)]
+        orders: usize,
+    },
     /// Publish events, given as JSON lines, to the bus
     Publish {
         /// A file of JSON lines, or `-` for standard input
@@ -96,6 +105,13 @@ impl Run {
     }
 }
 
+fn orders(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count >= demo::FEWEST => Ok(count),
+        _ => Err(format!("not a number from {}", demo::FEWEST)),
+    }
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -136,6 +152,9 @@ async fn run(command: Command) -> ExitCode {
 async fn execute(command: Command, progress: &Progress) -> Result<ExitCode> {
     match command {
         Command::Dev(run) => dev::run(run.options("dev"), progress).await?,
+        Command::Demo { run, orders } => {
+            demo::run(run.options("demo"), orders, progress).await?;
+        }
         Command::Publish { file, bus } => publish::run(&file, bus, progress).await?,
         Command::Invoke { function, event } => invoke::run(&function, &event).await?,
         Command::Tools { all } => {

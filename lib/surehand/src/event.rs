@@ -215,4 +215,50 @@ mod tests {
             "Refunded e-1 from shop.pay is not a Paid from shop.pay"
         );
     }
+
+    #[derive(Serialize, Deserialize, crate::Event)]
+    #[event(source = "shop.orders", detail_type = "Moved", version = 4)]
+    #[event(upcast(1 = add_to, 3 = steps::same))]
+    #[event(subject = "{{{type}}}/{id}", partition_key = "{id}")]
+    struct Moved {
+        id: u32,
+        r#type: String,
+        to: String,
+    }
+    fn add_to(mut data: Value) -> Result<Value> {
+        data["to"] = "here".into();
+        Ok(data)
+    }
+    mod steps {
+        pub(super) fn same(data: super::Value) -> crate::Result<super::Value> {
+            Ok(data)
+        }
+    }
+
+    #[derive(Serialize, Deserialize, crate::Event)]
+    #[event(source = "shop.orders", detail_type = "Ended")]
+    enum Ended {
+        Well,
+    }
+
+    #[test]
+    fn derived_events_say_what_their_attributes_say() {
+        let event = Moved {
+            id: 7,
+            r#type: "box".into(),
+            to: "there".into(),
+        };
+        assert_eq!(Moved::VERSION, 4);
+        assert_eq!(event.subject().as_deref(), Some("{box}/7"));
+        assert_eq!(event.partition_key().as_deref(), Some("7"));
+        assert_eq!(Moved::upcast(1, json!({})).unwrap()["to"], "here");
+        assert_eq!(Moved::upcast(3, json!(1)).unwrap(), 1);
+        let error = Moved::upcast(2, json!({})).unwrap_err();
+        assert!(error.is_malformed(), "{error}");
+        assert_eq!(
+            error.to_string(),
+            "Moved version 2 is older than version 4, and has no upcaster"
+        );
+        assert_eq!((Ended::VERSION, Ended::Well.subject()), (1, None));
+    }
 }

@@ -25,6 +25,11 @@ pub trait FromRecord<S>: Sized {
 }
 
 /// A part of the state that handlers can take by [`State`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a part of the function's state `{T}`",
+    label = "not in the state",
+    note = "say how to take it: `impl FromRef<{T}> for {Self}`"
+)]
 pub trait FromRef<T> {
     /// Takes the part from the whole.
     fn from_ref(whole: &T) -> Self;

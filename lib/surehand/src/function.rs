@@ -2,7 +2,7 @@
 
 use crate::{
     Backoff, BoxError, Clock, DeadLetters, Deadline, Error, Handler, HandlerService, Idempotency,
-    OnPark, Record, Redelivery, Reply, Result, Source, Store,
+    OnPark, Record, Redelivery, Reply, Result, Signature, Source, Store,
     batch::{self, Policy, RecordService},
     deadline::DeadlineLayer,
     panic::PanicLayer,
@@ -68,7 +68,7 @@ impl<So: Source> Function<So> {
     /// clone, or `()`.
     pub fn new<H, Args, S>(source: So, handler: H, state: S) -> Self
     where
-        H: Handler<Args, S>,
+        H: Signature<Args> + Handler<Args, S>,
         Args: 'static,
         S: Clone + Send + Sync + 'static,
     {

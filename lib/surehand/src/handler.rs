@@ -18,11 +18,10 @@ use tower::Service;
 /// ignored) and `E: Into<Error>`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
-    label = "not a handler",
-    note = "a handler is an async fn of at most 8 arguments, each of them `FromRecord`, that returns `Result<R, E>` with `R: Serialize` and `E: Into<surehand::Error>`",
-    note = "its future must be `Send`: hold no `Rc`, `RefCell` borrow or std lock guard across an await"
+    label = "not an async function of at most 8 arguments",
+    note = "a handler is an `async fn` of at most 8 arguments: to pass more, take `Record` or make one `FromRecord` type of several"
 )]
-pub trait Handler<Args, S>: Clone + Send + Sync + 'static {
+pub trait Handler<Args, S>: Signature<Args> + Clone + Send + Sync + 'static {
     /// True if the record's claim is to be committed together with the handler's effects, rather
     /// than to be made before.
     #[doc(hidden)]
@@ -33,6 +32,42 @@ pub trait Handler<Args, S>: Clone + Send + Sync + 'static {
 
     /// Handles a record.
     fn call(self, record: Record, state: S) -> impl Future<Output = Result<Reply>> + Send;
+}
+
+/// An async function of the arguments `Args`, whether or not a record can supply them.
+///
+/// Whatever takes a handler asks for this first: the arguments are known then, and the compiler can
+/// name the one that does not fit, where it could only call the whole function unfit.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "not an async function of at most 8 arguments",
+    note = "a handler is an `async fn` of at most 8 arguments"
+)]
+pub trait Signature<Args> {}
+
+/// What a handler can return: `Result<R, E>` with `R: Serialize` and `E: Into<Error>`.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "returns `{Self}`",
+    note = "a handler returns `surehand::Result<R>`, where `R` is `()` or the reply of a direct invocation"
+)]
+pub trait IntoReply {
+    /// The reply, if one is `wanted`.
+    ///
+    /// # Errors
+    /// The handler's own error, or that of a reply that does not serialize.
+    fn into_reply(self, wanted: bool) -> Result<Reply>;
+}
+
+impl<R: Serialize, E: Into<Error>> IntoReply for Result<R, E> {
+    fn into_reply(self, wanted: bool) -> Result<Reply> {
+        let value = self.map_err(Into::into)?;
+        if wanted {
+            Reply::json(&value)
+        } else {
+            Ok(Reply::none())
+        }
+    }
 }
 
 /// Arguments of which the first is an [`Envelope`], so that they say which event they are for.
@@ -46,16 +81,37 @@ pub trait Consumes {
     type Event: Event;
 }
 
+/// The first argument of a handler in a router: an [`Envelope`].
+#[diagnostic::on_unimplemented(
+    message = "a handler in a router must take `Envelope<T>` first, not `{Self}`",
+    label = "takes `{Self}` first",
+    note = "the router reads from it which events the handler is for",
+    note = "a handler for all other records goes to `.otherwise(…)`"
+)]
+pub trait Enveloped {
+    /// The event.
+    type Event: Event;
+}
+
+impl<T: Event> Enveloped for Envelope<T> {
+    type Event = T;
+}
+
 macro_rules! handlers {
     ($( ($($arg:ident),*) )*) => { $(
         #[diagnostic::do_not_recommend]
+        impl<F, Fut, $($arg,)*> Signature<($($arg,)*)> for F
+        where
+            F: FnOnce($($arg,)*) -> Fut,
+            Fut: Future,
+        {
+        }
+
         #[allow(non_snake_case, unused_variables)]
-        impl<F, Fut, R, E, S, $($arg,)*> Handler<($($arg,)*), S> for F
+        impl<F, Fut, S, $($arg,)*> Handler<($($arg,)*), S> for F
         where
             F: FnOnce($($arg,)*) -> Fut + Clone + Send + Sync + 'static,
-            Fut: Future<Output = Result<R, E>> + Send,
-            R: Serialize,
-            E: Into<Error>,
+            Fut: Future<Output: IntoReply> + Send,
             S: Send + Sync + 'static,
             $($arg: FromRecord<S> + Send,)*
         {
@@ -65,17 +121,16 @@ macro_rules! handlers {
 
             async fn call(self, record: Record, state: S) -> Result<Reply> {
                 $(let $arg = $arg::from_record(&record, &state)?;)*
-                let value = self($($arg,)*).await.map_err(Into::into)?;
-                if record.wants_reply() { Reply::json(&value) } else { Ok(Reply::none()) }
+                self($($arg,)*).await.into_reply(record.wants_reply())
             }
         }
     )* };
 }
 
 macro_rules! consumers {
-    ($( ($($arg:ident),*) )*) => { $(
-        impl<T: Event, $($arg,)*> Consumes for (Envelope<T>, $($arg,)*) {
-            type Event = T;
+    ($( ($first:ident $(, $arg:ident)*) )*) => { $(
+        impl<$first: Enveloped, $($arg,)*> Consumes for ($first, $($arg,)*) {
+            type Event = $first::Event;
         }
     )* };
 }
@@ -93,7 +148,6 @@ handlers! {
 }
 
 consumers! {
-    ()
     (A)
     (A, B)
     (A, B, C)
@@ -101,6 +155,7 @@ consumers! {
     (A, B, C, D, G)
     (A, B, C, D, G, H)
     (A, B, C, D, G, H, I)
+    (A, B, C, D, G, H, I, J)
 }
 
 /// A handler with its state, as a tower service.
@@ -114,7 +169,7 @@ impl<H, Args, S> HandlerService<H, Args, S> {
     /// The service that calls `handler` with `state`.
     pub fn new(handler: H, state: S) -> Self
     where
-        H: Handler<Args, S>,
+        H: Signature<Args> + Handler<Args, S>,
     {
         Self {
             handler,

@@ -18,6 +18,8 @@ mod extract;
 mod function;
 mod handler;
 mod idempotency;
+#[cfg(feature = "dynamodb")]
+mod outbox;
 mod panic;
 mod publish;
 mod record;
@@ -40,13 +42,15 @@ pub use error::{BoxError, Disposition, Error, ErrorKind, Result};
 pub use event::{Event, Payload};
 pub use extract::{FromRecord, FromRef, Json, State};
 pub use function::Function;
-pub use handler::{Consumes, Handler, HandlerService};
+pub use handler::{Consumes, Enveloped, Handler, HandlerService, IntoReply, Signature};
 pub use idempotency::{
     Claim, ClaimRequest, Completion, Idempotency, IdempotencyKey, KeyStyle, Lease, MemoryStore,
     Once, Store,
 };
 #[cfg(feature = "dynamodb")]
 pub use idempotency::{Commit, Committed, DynamoDbStore};
+#[cfg(feature = "dynamodb")]
+pub use outbox::{Outbox, Swept};
 #[cfg(feature = "eventbridge")]
 pub use publish::EventBus;
 #[cfg(feature = "sqs")]

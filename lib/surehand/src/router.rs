@@ -1,6 +1,9 @@
 //! One function for several types of event.
 
-use crate::{Error, Event, Handler, Record, Reply, Result, handler::Consumes};
+use crate::{
+    Error, Event, Handler, Record, Reply, Result,
+    handler::{Consumes, Signature},
+};
 use futures_util::future::BoxFuture;
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -63,7 +66,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// If there is a handler for that event already: one of the two would never run.
     pub fn on<H, Args>(mut self, handler: H) -> Self
     where
-        H: Handler<Args, S>,
+        H: Signature<Args> + Handler<Args, S>,
         Args: Consumes + 'static,
     {
         let key = (
@@ -84,7 +87,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// Sets the handler for all records that no other is for.
     pub fn otherwise<H, Args>(mut self, handler: H) -> Self
     where
-        H: Handler<Args, S>,
+        H: Signature<Args> + Handler<Args, S>,
         Args: 'static,
     {
         self.otherwise = Some(route(handler));
@@ -127,6 +130,9 @@ where
     }
 }
 
+impl<S> Signature<Routed> for Router<S> {}
+
+#[diagnostic::do_not_recommend]
 impl<S: Clone + Send + Sync + 'static> Handler<Routed, S> for Router<S> {
     fn commits(&self, record: &Record) -> bool {
         self.find(record).is_ok_and(|route| (route.commits)(record))

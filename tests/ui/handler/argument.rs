@@ -1,4 +1,4 @@
-use surehand::Router;
+use surehand::{Function, Sqs};
 
 #[derive(Clone)]
 struct Shop;
@@ -9,5 +9,5 @@ async fn reserve(shop: Shop) -> surehand::Result<()> {
 }
 
 fn main() {
-    let _ = Router::<Shop>::new().otherwise(reserve);
+    let _ = Function::new(Sqs, reserve, Shop);
 }

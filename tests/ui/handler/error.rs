@@ -1,9 +1,9 @@
-use surehand::{Json, Router};
+use surehand::{Function, Json, Sqs};
 
 async fn reserve(_: Json<String>) -> Result<(), String> {
     Ok(())
 }
 
 fn main() {
-    let _ = Router::<()>::new().otherwise(reserve);
+    let _ = Function::new(Sqs, reserve, ());
 }

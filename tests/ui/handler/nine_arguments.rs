@@ -1,9 +1,9 @@
-use surehand::{Delivery as D, Router};
+use surehand::{Delivery as D, Function, Sqs};
 
 async fn reserve(_: D, _: D, _: D, _: D, _: D, _: D, _: D, _: D, _: D) -> surehand::Result<()> {
     Ok(())
 }
 
 fn main() {
-    let _ = Router::<()>::new().otherwise(reserve);
+    let _ = Function::new(Sqs, reserve, ());
 }

@@ -1,7 +1,7 @@
-use surehand::{Json, Router};
+use surehand::{Function, Json, Sqs};
 
 async fn reserve(_: Json<String>) {}
 
 fn main() {
-    let _ = Router::<()>::new().otherwise(reserve);
+    let _ = Function::new(Sqs, reserve, ());
 }

@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use surehand::{Envelope, Router};
+use surehand::{Envelope, Function, Sqs};
 
 #[derive(Serialize, Deserialize)]
 struct OrderPlaced {}
@@ -9,5 +9,5 @@ async fn reserve(_: Envelope<OrderPlaced>) -> surehand::Result<()> {
 }
 
 fn main() {
-    let _ = Router::<()>::new().otherwise(reserve);
+    let _ = Function::new(Sqs, reserve, ());
 }

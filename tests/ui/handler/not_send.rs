@@ -1,5 +1,5 @@
 use std::rc::Rc;
-use surehand::{Json, Router};
+use surehand::{Function, Json, Sqs};
 
 async fn reserve(order: Json<String>) -> surehand::Result<()> {
     let order = Rc::new(order.0);
@@ -9,5 +9,5 @@ async fn reserve(order: Json<String>) -> surehand::Result<()> {
 }
 
 fn main() {
-    let _ = Router::<()>::new().otherwise(reserve);
+    let _ = Function::new(Sqs, reserve, ());
 }

@@ -1,4 +1,4 @@
-use surehand::{Json, Router};
+use surehand::{Function, Json, Sqs};
 
 struct Receipt;
 
@@ -7,5 +7,5 @@ async fn reserve(_: Json<String>) -> surehand::Result<Receipt> {
 }
 
 fn main() {
-    let _ = Router::<()>::new().otherwise(reserve);
+    let _ = Function::new(Sqs, reserve, ());
 }

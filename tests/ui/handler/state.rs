@@ -1,4 +1,4 @@
-use surehand::{Router, State};
+use surehand::{Function, Sqs, State};
 
 #[derive(Clone)]
 struct Shop;
@@ -10,5 +10,5 @@ async fn reserve(_: State<Mailer>) -> surehand::Result<()> {
 }
 
 fn main() {
-    let _ = Router::<Shop>::new().otherwise(reserve);
+    let _ = Function::new(Sqs, reserve, Shop);
 }

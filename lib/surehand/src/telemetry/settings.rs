@@ -62,9 +62,10 @@ fn directives(level: Option<&str>, rust_log: &str) -> String {
     let overall = rust_log.split(',').map(str::trim);
     let overall = overall
         .filter(|part| !part.is_empty())
-        .filter_map(|part| part.parse().ok());
+        .filter_map(|part| part.parse().ok())
+        .next_back();
     // Muting must not let through what is off for all.
-    let muted = overall.last().unwrap_or(level).min(LevelFilter::WARN);
+    let muted = overall.unwrap_or(level).min(LevelFilter::WARN);
     let mut directives = level.to_string();
     for target in NOISY {
         directives += &format!(",{target}={muted}");

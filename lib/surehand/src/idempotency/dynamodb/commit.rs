@@ -2,9 +2,10 @@
 
 use super::{CLAIMABLE, DynamoDbStore, StoredItem, number, text, unavailable};
 use crate::{
-    Claim, Error, Outgoing, Result,
+    Claim, Error, Result,
     clock::epoch_ms,
     idempotency::{Commit, Committed},
+    outbox,
     transaction::{
         Item, MAX_ACTIONS, MAX_ITEM_BYTES, MAX_TRANSACTION_BYTES, item_bytes, write_bytes,
     },
@@ -46,6 +47,7 @@ impl DynamoDbStore {
     /// The completed claim, with the events that find room in it, and an item for each that does
     /// not.
     fn claim_item(&self, commit: &Commit<'_>) -> Result<(Item, Vec<Item>)> {
+        let now_ms = epoch_ms(commit.now);
         let expiration = number(epoch_ms(commit.expires_at) / 1000);
         let mut claim = Item::from([
             ("id".into(), text(commit.key.as_str())),
@@ -53,7 +55,7 @@ impl DynamoDbStore {
             ("expiration".into(), expiration.clone()),
             ("validation".into(), text(commit.fingerprint)),
             ("owner".into(), text(commit.owner)),
-            ("attempted_at".into(), number(epoch_ms(commit.now))),
+            ("attempted_at".into(), number(now_ms)),
         ]);
         if let Some(data) = commit.data {
             claim.insert("data".into(), text(data));
@@ -61,24 +63,24 @@ impl DynamoDbStore {
         let mut room = MAX_CLAIM_BYTES.saturating_sub(item_bytes(&claim));
         let (mut inside, mut outside) = (Vec::new(), Vec::new());
         for (index, event) in commit.events.iter().enumerate() {
-            let event = event_value(event);
+            let event = outbox::event_value(event);
             let size = item_bytes(&Item::from([(String::new(), event.clone())]));
             if size <= room && outside.is_empty() {
                 room -= size;
                 inside.push(event);
                 continue;
             }
-            outside.push(Item::from([
-                ("id".into(), text(&format!("{}#event#{index}", commit.key))),
+            let id = format!("{}#event#{index}", commit.key);
+            let mut item = outbox::attributes(&id, vec![event], now_ms);
+            item.extend([
+                ("id".into(), text(&id)),
                 ("status".into(), text("EVENT")),
                 ("expiration".into(), expiration.clone()),
-                ("outbox".into(), AttributeValue::L(vec![event])),
-                ("outbox_since".into(), number(epoch_ms(commit.now))),
-            ]));
+            ]);
+            outside.push(item);
         }
         if !inside.is_empty() {
-            claim.insert("outbox".into(), AttributeValue::L(inside));
-            claim.insert("outbox_since".into(), number(epoch_ms(commit.now)));
+            claim.extend(outbox::attributes(commit.key.as_str(), inside, now_ms));
         }
         Ok((claim, outside))
     }
@@ -282,17 +284,4 @@ fn check_limits(actions: &[TransactWriteItem]) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// An event as the relay reads it.
-fn event_value(event: &Outgoing) -> AttributeValue {
-    let mut fields = Item::from([
-        ("source".into(), text(event.source())),
-        ("detail_type".into(), text(event.detail_type())),
-        ("detail".into(), text(&event.detail())),
-    ]);
-    if let Some(header) = event.trace_header() {
-        fields.insert("trace_header".into(), text(header));
-    }
-    AttributeValue::M(fields)
 }
