@@ -1,0 +1,4 @@
+//! What the templates must hold, or events are lost.
+
+#[test]
+fn placeholder() {}
