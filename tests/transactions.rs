@@ -2,7 +2,9 @@
 
 use aws_sdk_dynamodb::{
     Client,
-    config::{ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef},
+    config::{
+        ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef,
+    },
     error::BoxError,
     types::{
         AttributeDefinition, AttributeValue, BillingMode, ConditionCheck, Delete,
@@ -29,7 +31,11 @@ use surehand::{
 mod dynamodb;
 
 #[derive(Clone, Serialize, Deserialize, Event)]
-#[event(source = "shop.orders", detail_type = "OrderPlaced", partition_key = "{customer}")]
+#[event(
+    source = "shop.orders",
+    detail_type = "OrderPlaced",
+    partition_key = "{customer}"
+)]
 struct OrderPlaced {
     order_id: String,
     customer: String,
@@ -134,7 +140,11 @@ impl World {
         let client = dynamodb::embedded().await;
         let calls = Calls::default();
         let counted = Client::from_conf(
-            client.config().to_builder().interceptor(calls.clone()).build(),
+            client
+                .config()
+                .to_builder()
+                .interceptor(calls.clone())
+                .build(),
         );
         make_idempotency_table(&client).await;
         dynamodb::make_idempotency_table(&client, "shop").await;
@@ -147,7 +157,11 @@ impl World {
             .await
             .unwrap();
         let store = DynamoDbStore::new(counted, "idempotency");
-        Self { client, calls, store }
+        Self {
+            client,
+            calls,
+            store,
+        }
     }
 
     async fn available(&self) -> i64 {
@@ -171,24 +185,43 @@ impl World {
 
     async fn run(&self, message: Message) -> Vec<String> {
         let event = testing::sqs_event("orders", [message]);
-        let response = self.function().invoke(event, testing::context()).await.unwrap();
-        testing::failed_ids(&response).iter().map(ToString::to_string).collect()
+        let response = self
+            .function()
+            .invoke(event, testing::context())
+            .await
+            .unwrap();
+        testing::failed_ids(&response)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 }
 
 /// The idempotency table with the outbox's index.
 async fn make_idempotency_table(client: &Client) {
     let attribute = |name: &str, kind| {
-        AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
+        AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(kind)
+            .build()
+            .unwrap()
     };
     let key = |name: &str, kind| {
-        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
+        KeySchemaElement::builder()
+            .attribute_name(name)
+            .key_type(kind)
+            .build()
+            .unwrap()
     };
     let index = GlobalSecondaryIndex::builder()
         .index_name("outbox")
         .key_schema(key("outbox_shard", KeyType::Hash))
         .key_schema(key("outbox_since", KeyType::Range))
-        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+        .projection(
+            Projection::builder()
+                .projection_type(ProjectionType::KeysOnly)
+                .build(),
+        )
         .build()
         .unwrap();
     client
@@ -219,7 +252,11 @@ async fn claim_effects_and_events_are_one_call_and_happen_once() {
     assert!(world.run(message).await.is_empty());
     assert_eq!(world.calls.take(), 1, "one TransactWriteItems");
     assert_eq!(world.available().await, 7);
-    assert_eq!(world.items("idempotency").await.len(), 1, "the event is in the claim");
+    assert_eq!(
+        world.items("idempotency").await.len(),
+        1,
+        "the event is in the claim"
+    );
 }
 
 #[tokio::test]
@@ -244,10 +281,16 @@ async fn a_failed_condition_is_the_handlers_own_error_and_nothing_happens() {
     let response = function.invoke(event, testing::context()).await.unwrap();
     assert!(testing::failed_ids(&response).is_empty(), "it is parked");
     let (_, note) = &dead.parked()[0];
-    assert_eq!((note.kind.as_str(), note.message.as_str()), ("rejected", "10 left"));
+    assert_eq!(
+        (note.kind.as_str(), note.message.as_str()),
+        ("rejected", "10 left")
+    );
     assert_eq!(world.available().await, 10);
     assert!(world.item("shop", "reservation-1").await.is_none());
-    assert!(world.items("idempotency").await.is_empty(), "no claim, no event");
+    assert!(
+        world.items("idempotency").await.is_empty(),
+        "no claim, no event"
+    );
 }
 
 #[tokio::test]
@@ -273,7 +316,11 @@ async fn a_failed_condition_without_an_error_of_its_own_is_retried_and_never_ack
 #[tokio::test]
 async fn a_handler_that_fails_leaves_nothing() {
     async fn fail(_: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Result<()> {
-        tx.delete(Delete::builder().table_name("shop").key("id", text("stock")));
+        tx.delete(
+            Delete::builder()
+                .table_name("shop")
+                .key("id", text("stock")),
+        );
         Err(Error::transient("no luck"))
     }
     let world = World::new().await;
@@ -291,7 +338,10 @@ async fn what_is_too_large_is_refused_before_anything_is_sent() {
         let (writes, bytes) = (request.0["writes"].as_u64(), request.0["bytes"].as_u64());
         for index in 0..writes.unwrap_or_default() {
             let padding = "x".repeat(bytes.unwrap_or_default() as usize);
-            tx.put_item("shop", &json!({ "id": format!("item-{index}"), "padding": padding }));
+            tx.put_item(
+                "shop",
+                &json!({ "id": format!("item-{index}"), "padding": padding }),
+            );
         }
         Ok(())
     }
@@ -309,7 +359,10 @@ async fn what_is_too_large_is_refused_before_anything_is_sent() {
         match problem {
             Some(problem) => {
                 let error = result.unwrap_err();
-                assert!(error.is_rejected() && error.to_string().contains(problem), "{error}");
+                assert!(
+                    error.is_rejected() && error.to_string().contains(problem),
+                    "{error}"
+                );
                 assert_eq!(world.calls.take(), 0);
             }
             None => {
@@ -335,8 +388,14 @@ async fn a_direct_invocations_reply_is_committed_as_well() {
         .cache(0);
     let function = Function::new(Direct, place, ()).idempotent(once);
     let request = || testing::direct_event(&order("1", 1));
-    let first = function.invoke(request(), testing::context()).await.unwrap();
-    let again = function.invoke(request(), testing::context()).await.unwrap();
+    let first = function
+        .invoke(request(), testing::context())
+        .await
+        .unwrap();
+    let again = function
+        .invoke(request(), testing::context())
+        .await
+        .unwrap();
     assert_eq!(first.get(), again.get());
 }
 
@@ -360,7 +419,10 @@ async fn a_router_commits_for_the_handlers_that_ask_for_it() {
 
 #[tokio::test]
 async fn a_transaction_respects_a_lease_and_a_lease_a_transaction() {
-    async fn lease(_: Envelope<OrderPlaced>, State(count): State<Arc<AtomicUsize>>) -> surehand::Result<()> {
+    async fn lease(
+        _: Envelope<OrderPlaced>,
+        State(count): State<Arc<AtomicUsize>>,
+    ) -> surehand::Result<()> {
         count.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -393,7 +455,11 @@ async fn events_wait_in_the_outbox_until_they_are_published_and_marked() {
     );
     // Small ones ride in the claim; of the large ones some have items of their own.
     for (id, events, padding) in [("small", 3, 0), ("large", 4, 60_000)] {
-        let placed = OrderPlaced { events, padding, ..order(id, 1) };
+        let placed = OrderPlaced {
+            events,
+            padding,
+            ..order(id, 1)
+        };
         assert!(world.run(Message::event(&placed)).await.is_empty());
     }
     let items = world.items("idempotency").await;
@@ -435,9 +501,17 @@ async fn a_sweep_publishes_what_the_stream_missed_and_only_that() {
         Publisher::new(recorded.clone()),
     );
     for id in 0..5 {
-        assert!(world.run(Message::event(&order(&id.to_string(), 1))).await.is_empty());
+        assert!(
+            world
+                .run(Message::event(&order(&id.to_string(), 1)))
+                .await
+                .is_empty()
+        );
     }
-    let young = outbox.sweep(Duration::from_secs(60), || false).await.unwrap();
+    let young = outbox
+        .sweep(Duration::from_secs(60), || false)
+        .await
+        .unwrap();
     assert_eq!(young.published, 0, "the stream's turn is not over");
     tokio::time::sleep(Duration::from_millis(5)).await;
     let stopped = outbox.sweep(Duration::ZERO, || true).await.unwrap();
@@ -447,4 +521,10 @@ async fn a_sweep_publishes_what_the_stream_missed_and_only_that() {
     let again = outbox.sweep(Duration::ZERO, || false).await.unwrap();
     assert_eq!(again.published, 0);
     assert_eq!(recorded.sent().len(), 5);
+}
+
+#[tokio::test]
+async fn the_dynamodb_store_keeps_the_contract() {
+    let world = World::new().await;
+    testing::store_contract::check(|clock| world.store.clone().with_clock(clock)).await;
 }

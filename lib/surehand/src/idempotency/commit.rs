@@ -27,6 +27,34 @@ pub struct Commit<'a> {
     pub events: &'a [Outgoing],
 }
 
+impl<'a> Commit<'a> {
+    /// The completion of `key` by `owner`, with nothing beside it.
+    pub fn new(
+        key: &'a Key,
+        fingerprint: &'a str,
+        owner: &'a str,
+        now: SystemTime,
+        expires_at: SystemTime,
+    ) -> Self {
+        Self {
+            key,
+            fingerprint,
+            owner,
+            data: None,
+            now,
+            expires_at,
+            writes: &[],
+            events: &[],
+        }
+    }
+
+    /// The same with data for duplicates.
+    pub fn with_data(mut self, data: Option<&'a str>) -> Self {
+        self.data = data;
+        self
+    }
+}
+
 /// What came of a commit. In every case but the first nothing happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Committed {
