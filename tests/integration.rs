@@ -1,2 +1,22 @@
-#[test]
-fn placeholder() {}
+//! The framework as functions use it: Lambda's events in, Lambda's responses out, without AWS.
+
+mod integration {
+    mod batches;
+    mod check;
+    mod dispositions;
+    mod forms;
+    mod leases;
+    mod panics;
+    mod remote_store;
+    mod replies;
+    mod responses;
+    mod round_trips;
+    mod script;
+    mod stores;
+}
+
+// What other test targets use as well.
+#[path = "support/dynamodb.rs"]
+mod dynamodb;
+#[path = "support/fencing.rs"]
+mod fencing;

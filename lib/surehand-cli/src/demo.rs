@@ -51,6 +51,10 @@ pub(crate) async fn run(options: Options, count: usize, progress: &Progress) -> 
 
         let step = progress.step("placing orders");
         let replies = traffic::place(&clients, &plan, &step).await;
+        // When none gets through, the reason is one and the same, and the accounts would only repeat it.
+        if let (true, Some(error)) = (replies.first.is_empty(), replies.errors.values().next()) {
+            bail!("place-order accepts no order: {error}");
+        }
         step.done(format!(
             "{} orders, {} repeated requests",
             replies.first.len(),

@@ -30,7 +30,7 @@ use crate::{
     local::Options,
     progress::Progress,
     project::Project,
-    tools::{BUILD, LOCAL, Tools},
+    tools::{BUILD, LOCAL, TESTS, Tools},
 };
 
 /// Serverless event handlers, each event once.
@@ -74,6 +74,9 @@ enum Command {
         /// Also what `sam build` needs: cargo-lambda, about 1 GB
         #[arg(long)]
         all: bool,
+        /// Also what the tests of this repository compare with
+        #[arg(long)]
+        tests: bool,
     },
 }
 
@@ -157,9 +160,11 @@ async fn execute(command: Command, progress: &Progress) -> Result<ExitCode> {
         }
         Command::Publish { file, bus } => publish::run(&file, bus, progress).await?,
         Command::Invoke { function, event } => invoke::run(&function, &event).await?,
-        Command::Tools { all } => {
-            let groups = if all { &[LOCAL, BUILD][..] } else { &[LOCAL] };
-            let tools = Tools::prepare(&Project::here()?, groups, progress).await?;
+        Command::Tools { all, tests } => {
+            let mut groups = vec![LOCAL];
+            groups.extend(all.then_some(BUILD));
+            groups.extend(tests.then_some(TESTS));
+            let tools = Tools::prepare(&Project::here()?, &groups, progress).await?;
             println!("{}", tools.folder().display());
         }
     }

@@ -31,6 +31,12 @@ pub(crate) const BUILD: Group = Group {
     requirements: include_str!("../requirements/build.txt"),
 };
 
+/// What the tests of this repository compare with.
+pub(crate) const TESTS: Group = Group {
+    name: "tests",
+    requirements: include_str!("../requirements/tests.txt"),
+};
+
 impl Group {
     /// Changes whenever the requirements do, so that a stamp tells whether they are installed.
     fn hash(self) -> String {
@@ -200,7 +206,7 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned() {
-        for group in [LOCAL, BUILD] {
+        for group in [LOCAL, BUILD, TESTS] {
             for line in group.requirements.lines() {
                 assert!(line.starts_with('#') || line.contains("=="), "{line}");
             }

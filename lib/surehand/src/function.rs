@@ -98,7 +98,10 @@ impl<So: Source> Function<So> {
     /// Handles each record once: by its event id with a [`Store`], or as an [`Idempotency`] says.
     pub fn idempotent<St: Store>(mut self, idempotency: impl Into<Idempotency<St>>) -> Self {
         let layer = idempotency.into();
-        self.idempotency = Some(Arc::new(move |service| boxed(layer.layer(service))));
+        // Reading the key runs the user's code too, and a store may be the user's own.
+        self.idempotency = Some(Arc::new(move |service| {
+            boxed(PanicLayer.layer(layer.layer(service)))
+        }));
         self
     }
 
@@ -111,7 +114,8 @@ impl<So: Source> Function<So> {
             Service<Record, Response = Reply, Error = Error> + Clone + Send + Sync + 'static,
         <L::Service as Service<Record>>::Future: Send + 'static,
     {
-        self.handler = boxed(layer.layer(self.handler));
+        // Inside idempotency, so that a layer's panic gives the lease back like a handler's.
+        self.handler = boxed(PanicLayer.layer(layer.layer(self.handler)));
         self
     }
 

@@ -1,6 +1,6 @@
 //! When a record that must come back does so.
 
-use crate::{Delivery, Error, ErrorKind, Result};
+use crate::{Delivery, Result};
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 

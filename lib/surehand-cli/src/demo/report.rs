@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use console::style;
 
 use super::{accounts::Check, observation::Observation, traffic::Replies};
@@ -10,10 +10,13 @@ use super::{accounts::Check, observation::Observation, traffic::Replies};
 /// How many offenders of a check are shown.
 const SHOWN: usize = 10;
 
+/// How much of each is shown: errors of services can be long.
+const WIDTH: usize = 240;
+
 /// What happened, in numbers.
 pub(crate) fn summary(replies: &Replies, seen: &Observation) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(["what happened", "count", ""]);
     let with_status = |wanted: &str| {
         let statuses = seen.rows.reservations.values();
@@ -95,6 +98,7 @@ pub(crate) fn checks(checks: &[Check]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{mark} {}", check.statement);
         for offender in check.offenders.iter().take(SHOWN) {
+            let offender = console::truncate_str(offender, WIDTH, "...");
             let _ = writeln!(text, "    {offender}");
         }
         if let Some(more) = check.offenders.len().checked_sub(SHOWN).filter(|n| *n > 0) {

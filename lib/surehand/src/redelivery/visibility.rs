@@ -1,10 +1,12 @@
 //! SQS's visibility timeout.
 
-use super::*;
+use super::Redelivery;
+use crate::{Delivery, Error, ErrorKind, Result};
 use aws_sdk_sqs::{
     Client, error::DisplayErrorContext, types::ChangeMessageVisibilityBatchRequestEntry,
 };
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
+use std::time::Duration;
 
 /// Sets the visibility timeout of messages that failed, by ChangeMessageVisibilityBatch.
 ///

@@ -7,7 +7,10 @@ use crate::{
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 /// A DynamoDB stream, with `ReportBatchItemFailures` in the event source mapping.
 ///
@@ -46,8 +49,9 @@ struct Change<'a> {
 struct Details<'a> {
     #[serde(rename = "SequenceNumber")]
     sequence_number: Option<String>,
+    /// By name, for whoever writes the event may put them in any order.
     #[serde(rename = "Keys", borrow)]
-    keys: Option<&'a RawValue>,
+    keys: Option<BTreeMap<String, &'a RawValue>>,
     #[serde(rename = "ApproximateCreationDateTime")]
     created: Option<f64>,
 }
@@ -115,7 +119,7 @@ fn record(
         .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
     let keys = details
         .and_then(|details| details.keys)
-        .map(|keys| keys.get().to_owned());
+        .and_then(|keys| serde_json::to_string(&keys).ok());
     let metadata = Metadata {
         time: created,
         source: change.source,

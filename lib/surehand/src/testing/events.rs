@@ -20,10 +20,12 @@ pub fn context() -> Context {
 
 /// The context of an invocation of `test-function` that has so much time.
 pub fn context_ending_in(time: Duration) -> Context {
-    let mut config = lambda_runtime::Config::default();
-    config.function_name = "test-function".into();
-    config.memory = 256;
-    config.version = "$LATEST".into();
+    let config = lambda_runtime::Config {
+        function_name: "test-function".into(),
+        memory: 256,
+        version: "$LATEST".into(),
+        ..Default::default()
+    };
     let mut context = Context::default();
     context.request_id = uuid::Uuid::now_v7().to_string();
     context.deadline = crate::clock::epoch_ms(SystemTime::now() + time);

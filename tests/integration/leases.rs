@@ -1,0 +1,199 @@
+//! Leases that others hold, and stores that do not answer.
+
+use super::{
+    check::{context_at, failures, read_event, respond, virtual_clock},
+    remote_store::{Call, Fault, RemoteStore},
+    script::{Script, Step, Steps, order_placed},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use surehand::{
+    Clock, Function, Idempotency, MemoryStore, Sqs,
+    testing::{RecordedDeadLetters, RecordedRedelivery},
+};
+use tokio::time::{Instant, sleep};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const SKEW: Duration = Duration::from_secs(1);
+
+/// One process that handles m-1, and what it is told.
+struct Process {
+    function: Function<Sqs>,
+    script: Script,
+    redelivery: RecordedRedelivery,
+    clock: Clock,
+}
+
+impl Process {
+    fn new(clock: &Clock, store: RemoteStore, steps: Steps) -> Self {
+        let script = Script::new(steps);
+        let redelivery = RecordedRedelivery::new();
+        let once = Idempotency::new(store)
+            .clock_skew(SKEW)
+            .clock(clock.clone());
+        let function = Function::new(Sqs, order_placed, script.clone())
+            .clock(clock.clone())
+            .dead_letters(RecordedDeadLetters::new())
+            .redelivery(redelivery.clone())
+            .idempotent(once);
+        Self {
+            function,
+            script,
+            redelivery,
+            clock: clock.clone(),
+        }
+    }
+
+    /// True if the message is acked.
+    async fn deliver(&self) -> bool {
+        let mut event: serde_json::Value = serde_json::from_str(&read_event("sqs-orders")).unwrap();
+        event["Records"].as_array_mut().unwrap().truncate(1);
+        let context = context_at(&self.clock, TIMEOUT);
+        let response = respond(&self.function, &event.to_string(), context).await;
+        failures(&response.unwrap()).is_empty()
+    }
+
+    fn last_delay(&self) -> Duration {
+        self.redelivery.delays().last().unwrap().1
+    }
+}
+
+fn memory(clock: &Clock) -> RemoteStore {
+    let store = MemoryStore::new().with_clock(clock.clone());
+    RemoteStore::new(store, Duration::from_millis(20))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_another_process_holds_comes_back_when_its_lease_ends() {
+    let clock = virtual_clock();
+    let store = memory(&clock);
+    let first = Process::new(&clock, store.clone(), &[("e-1", &[Step::Take(25)])]);
+    let second = Process::new(&clock, store, &[]);
+    let (first_acked, ()) = tokio::join!(first.deliver(), async {
+        sleep(Duration::from_secs(10)).await;
+        assert!(!second.deliver().await);
+        let rest = TIMEOUT + SKEW - Duration::from_secs(10);
+        let delay = second.last_delay();
+        assert!(
+            delay <= rest && delay > rest - Duration::from_millis(50),
+            "{delay:?}"
+        );
+        assert_eq!(second.script.started(), [""; 0]);
+        sleep(delay).await;
+        assert!(second.deliver().await, "now it is a duplicate");
+    });
+    assert!(first_acked);
+    assert_eq!(first.script.effects(), ["e-1"]);
+    assert_eq!(second.script.started(), [""; 0]);
+}
+
+/// Two invocations of one process: the second waits, and needs no retry.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_the_same_process_holds_is_waited_for() {
+    let clock = virtual_clock();
+    let process = Process::new(&clock, memory(&clock), &[("e-1", &[Step::Take(25)])]);
+    assert_eq!(
+        tokio::join!(process.deliver(), process.deliver()),
+        (true, true)
+    );
+    assert_eq!(process.script.effects(), ["e-1"]);
+    // But not for longer than there is time.
+    let hanging = Process::new(&clock, memory(&clock), &[("e-1", &[Step::Hang])]);
+    let start = Instant::now();
+    assert_eq!(
+        tokio::join!(hanging.deliver(), hanging.deliver()),
+        (false, false)
+    );
+    assert!(start.elapsed() < TIMEOUT);
+}
+
+/// A store whose n-th calls of one sort go wrong.
+fn faulty(clock: &Clock, call: Call, faults: &'static [Fault]) -> RemoteStore {
+    let count = Arc::new(AtomicUsize::new(0));
+    memory(clock).faults(move |this| {
+        (this == call)
+            .then(|| count.fetch_add(1, Ordering::SeqCst))
+            .and_then(|index| faults.get(index).copied())
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_claim_the_handler_does_not_run() {
+    for fault in [&[Fault::Refused], &[Fault::AnswerLost], &[Fault::Hangs]] {
+        let clock = virtual_clock();
+        let process = Process::new(&clock, faulty(&clock, Call::Claim, fault), &[]);
+        let start = Instant::now();
+        assert!(!process.deliver().await, "{fault:?}");
+        assert!(start.elapsed() < TIMEOUT, "{fault:?}");
+        assert_eq!(process.script.started(), [""; 0], "{fault:?}");
+        // As SQS does: not before the delay, and a lost claim's lease may have to end first.
+        for _ in 0..2 {
+            sleep(process.last_delay()).await;
+            if process.deliver().await {
+                break;
+            }
+        }
+        assert_eq!(process.script.effects(), ["e-1"], "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_completion_is_tried_again_since_its_effect_is_there() {
+    use Fault::{AnswerLost, Refused};
+    for faults in [
+        &[Refused, Refused],
+        &[AnswerLost, Refused],
+        &[Refused, AnswerLost],
+    ] {
+        let clock = virtual_clock();
+        let process = Process::new(&clock, faulty(&clock, Call::Complete, faults), &[]);
+        assert!(process.deliver().await, "{faults:?}");
+        assert!(process.deliver().await, "{faults:?}");
+        assert_eq!(process.script.effects(), ["e-1"], "{faults:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_completion_that_was_written_without_an_answer_is_found_after_the_lease() {
+    use Fault::{AnswerLost, Hangs, Refused};
+    let faults: [&[Fault]; 3] = [
+        &[AnswerLost, AnswerLost, AnswerLost],
+        &[AnswerLost, Refused, Refused],
+        &[AnswerLost, Hangs],
+    ];
+    for faults in faults {
+        let clock = virtual_clock();
+        let process = Process::new(&clock, faulty(&clock, Call::Complete, faults), &[]);
+        let start = Instant::now();
+        assert!(!process.deliver().await, "{faults:?}");
+        assert!(start.elapsed() < TIMEOUT, "{faults:?}");
+        sleep(process.last_delay()).await;
+        assert!(
+            start.elapsed() > TIMEOUT + SKEW - Duration::from_millis(1),
+            "{faults:?}"
+        );
+        assert!(process.deliver().await, "{faults:?}");
+        assert_eq!(process.script.effects(), ["e-1"], "{faults:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_given_back_comes_back_after_its_lease() {
+    for fault in [&[Fault::Refused], &[Fault::Hangs]] {
+        let clock = virtual_clock();
+        let store = faulty(&clock, Call::Release, fault);
+        let steps: Steps = &[("e-1", &[Step::Fail("throttled"), Step::Succeed])];
+        let process = Process::new(&clock, store, steps);
+        let start = Instant::now();
+        assert!(!process.deliver().await, "{fault:?}");
+        assert!(start.elapsed() < TIMEOUT, "{fault:?}");
+        sleep(process.last_delay() + Duration::from_millis(1)).await;
+        assert!(process.deliver().await, "{fault:?}: the lease has ended");
+        assert_eq!(process.script.effects(), ["e-1"], "{fault:?}");
+    }
+}
