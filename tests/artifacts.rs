@@ -6,9 +6,9 @@ mod artifacts {
     pub(crate) mod emulator;
 }
 
-mod support {
-    pub(crate) mod cargo;
-}
+// What other test targets use as well.
+#[path = "support/cargo.rs"]
+mod cargo;
 
 use artifacts::emulator::{Answer, Lambda, TIMEOUT};
 use serde_json::{Value, json};
@@ -16,7 +16,6 @@ use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
 };
-use support::cargo;
 
 /// The example `faults`, which does what its messages say. Without the AWS SDK it takes a minute
 /// to compile rather than four, and nothing of it is used here.
@@ -130,10 +129,7 @@ fn a_slow_record_is_stopped_in_time_and_fails_alone() {
     assert_eq!(lambda.invoke(&again), failed(&["slow"]));
     assert_eq!(effects(&lambda), ["good"]);
     let deadline = |cold| (cold, "deadline".to_owned());
-    assert_eq!(
-        outcomes(&lambda, "slow"),
-        [deadline(true), deadline(false)]
-    );
+    assert_eq!(outcomes(&lambda, "slow"), [deadline(true), deadline(false)]);
 }
 
 #[test]

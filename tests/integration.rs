@@ -2,6 +2,7 @@
 
 mod integration {
     mod batches;
+    mod chaos;
     mod check;
     mod dispositions;
     mod forms;

@@ -1,1 +1,16 @@
-//! x
+//! A small shop, built on Surehand: one binary a function, and what they share.
+//!
+//! Each function is a module with its handler; its binary, in `bin/`, only puts it together. What
+//! the handlers work on knows nothing of events: [`orders`], [`stock`] and [`ledger`].
+
+pub mod audit;
+pub mod customer_ledger;
+pub mod environment;
+pub mod events;
+pub mod ledger;
+pub mod notify_customer;
+pub mod orders;
+pub mod place_order;
+pub mod reserve_stock;
+pub mod stock;
+pub mod table;

@@ -1,7 +1,7 @@
 //! AWS's own runtime interface emulator: Lambda's side of the runtime API, with its timeouts and
 //! restarts.
 
-use crate::support::cargo;
+use crate::cargo;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{

@@ -12,7 +12,7 @@ use surehand::{
 const TABLE: &str = "idempotency";
 
 async fn embedded() -> Client {
-    let client = dynamodb::embedded().await;
+    let (client, _) = dynamodb::embedded().await;
     dynamodb::make_idempotency_table(&client, TABLE).await;
     client
 }

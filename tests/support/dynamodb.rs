@@ -9,10 +9,10 @@ use dynoxide::Database;
 use std::future::pending;
 use tokio::net::TcpListener;
 
-/// A client of a DynamoDB of its own, which lives as long as the test's runtime.
-pub(crate) async fn embedded() -> Client {
+/// A client of a DynamoDB of its own, which lives as long as the test's runtime, and its URL.
+pub(crate) async fn embedded() -> (Client, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
     let database = Database::memory().unwrap();
     tokio::spawn(dynoxide::server::serve_with_shutdown(
         listener,
@@ -22,10 +22,10 @@ pub(crate) async fn embedded() -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("eu-central-1"))
-        .endpoint_url(format!("http://{address}"))
+        .endpoint_url(&url)
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .build();
-    Client::from_conf(config)
+    (Client::from_conf(config), url)
 }
 
 /// Makes an idempotency table, as infra/tables.yaml has it.

@@ -6,14 +6,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::Command as StdCommand,
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Message;
-use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
 use crate::{
@@ -39,12 +39,12 @@ pub(crate) struct Compiler {
     output: PathBuf,
 }
 
-/// A function's code, ready to upload.
+/// A function's code, ready to upload; equal to an earlier one if the code is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Package {
     pub(crate) zip: PathBuf,
-    /// Of the executable, so that an unchanged function is not deployed again.
-    pub(crate) hash: String,
+    /// When it was written, which is only done when the code has changed.
+    written: SystemTime,
 }
 
 impl Compiler {
@@ -162,28 +162,39 @@ fn without_json(output: &str) -> String {
 
 /// Writes `zip` from `executable`, unless it holds that already.
 fn pack(executable: &Path, zip: &Path) -> Result<Package> {
-    let hash = hash(executable)?;
-    let package = Package {
+    let package = |written| Package {
         zip: zip.to_owned(),
-        hash,
+        written,
     };
-    let stamp = zip.with_extension("sha256");
-    if zip.exists() && fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == package.hash) {
-        return Ok(package);
+    let written = fs::metadata(zip)
+        .and_then(|metadata| metadata.modified())
+        .ok();
+    let linked = fs::metadata(executable)?.modified()?;
+    if let Some(written) = written.filter(|written| *written > linked) {
+        return Ok(package(written));
     }
-    let stripped = zip.with_extension("bootstrap");
+    // Cargo links anew whenever something below the function changed, often with the same result.
+    let stripped = zip.with_extension("new");
+    let bootstrap = zip.with_extension("bootstrap");
     strip(executable, &stripped)?;
+    if let Some(written) = written
+        && fs::read(&bootstrap).is_ok_and(|old| fs::read(&stripped).is_ok_and(|new| old == new))
+    {
+        return Ok(package(written));
+    }
 
-    let mut archive = zip::ZipWriter::new(File::create(zip)?);
+    let draft = zip.with_extension("draft");
+    let mut archive = zip::ZipWriter::new(File::create(&draft)?);
     let options = zip::write::SimpleFileOptions::default()
         .compression_method(zip::CompressionMethod::Stored)
         .unix_permissions(0o755);
     archive.start_file("bootstrap", options)?;
     io::copy(&mut File::open(&stripped)?, &mut archive)?;
     archive.finish()?.flush()?;
-    fs::remove_file(&stripped)?;
-    fs::write(&stamp, &package.hash)?;
-    Ok(package)
+    // In this order: if it stops in between, the zip is newer than the executable, which is right.
+    fs::rename(&draft, zip)?;
+    fs::rename(&stripped, &bootstrap)?;
+    Ok(package(fs::metadata(zip)?.modified()?))
 }
 
 /// Copies an executable without its debug information, which is most of it and which nobody reads there.
@@ -202,25 +213,10 @@ fn strip(executable: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn hash(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1024 * 1024];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            length => hasher.update(&buffer[..length]),
-        }
-    }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     #[test]
@@ -242,16 +238,17 @@ mod tests {
     }
 
     #[test]
-    fn a_package_changes_with_its_executable_only() {
+    fn a_package_changes_with_its_code_only() {
         let folder = tempfile::tempdir().unwrap();
         let executable = folder.path().join("audit");
         let zip = folder.path().join("audit.zip");
         fs::write(&executable, "one").unwrap();
         let first = pack(&executable, &zip).unwrap();
+        // Linked again, with the same result.
         fs::write(&executable, "one").unwrap();
         assert_eq!(pack(&executable, &zip).unwrap(), first);
         fs::write(&executable, "two").unwrap();
-        assert_ne!(pack(&executable, &zip).unwrap().hash, first.hash);
+        assert_ne!(pack(&executable, &zip).unwrap(), first);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use anyhow::{Context, Result, bail};
-use aws_sdk_lambda::{Client, error::DisplayErrorContext, primitives::Blob};
+use aws_sdk_lambda::{Client, primitives::Blob};
 use serde_json::Value;
 
 use crate::cloud::Cloud;
@@ -36,13 +36,7 @@ pub(crate) async fn run(function: &str, event: &str) -> Result<()> {
         .payload(Blob::new(serde_json::to_vec(&payload)?))
         .send()
         .await
-        .map_err(|error| {
-            anyhow::anyhow!(
-                "cannot invoke {name} at {}: {}",
-                cloud.name(),
-                DisplayErrorContext(error)
-            )
-        })?;
+        .with_context(|| format!("cannot invoke {name} at {}", cloud.name()))?;
     let reply = output.payload().map(Blob::as_ref).unwrap_or_default();
     if let Some(kind) = output.function_error() {
         bail!(

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use aws_config::SdkConfig;
-use aws_sdk_lambda::{error::DisplayErrorContext, primitives::Blob};
+use aws_sdk_lambda::primitives::Blob;
 use tokio::process::Command;
 
 use crate::{
@@ -242,13 +242,7 @@ impl Local {
                 .zip_file(Blob::new(code))
                 .send()
                 .await
-                .map_err(|error| {
-                    anyhow::anyhow!(
-                        "cannot update {}: {}",
-                        function.name,
-                        DisplayErrorContext(error)
-                    )
-                })?;
+                .with_context(|| format!("cannot update {}", function.name))?;
             updated.push(function.binary.clone());
         }
         self.packages = packages;

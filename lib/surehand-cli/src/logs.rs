@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use aws_config::SdkConfig;
-use aws_sdk_cloudwatchlogs::{Client, error::DisplayErrorContext};
+use aws_sdk_cloudwatchlogs::Client;
 use console::{Color, Style};
 use serde_json::{Map, Value};
 
@@ -84,8 +84,7 @@ impl Reader {
                 .function_name(&function.name)
                 .send()
                 .await
-                .map_err(DisplayErrorContext)
-                .map_err(|error| anyhow::anyhow!("cannot find {}: {error}", function.name))?;
+                .with_context(|| format!("cannot find {}", function.name))?;
             let name = configuration
                 .logging_config()
                 .and_then(|logging| logging.log_group())
@@ -149,7 +148,7 @@ impl Group {
                     return Ok(());
                 }
                 Err(error) => {
-                    return Err(anyhow::anyhow!("{}", DisplayErrorContext(error)))
+                    return Err(error)
                         .with_context(|| format!("cannot read the log group {}", self.name));
                 }
             };

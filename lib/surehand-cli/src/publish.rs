@@ -6,7 +6,7 @@
 use std::{io::Read as _, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use aws_sdk_eventbridge::{Client, error::DisplayErrorContext, types::PutEventsRequestEntry};
+use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -192,14 +192,11 @@ async fn send_chunk(client: &Client, bus: &str, chunk: &[Event]) -> Result<Vec<S
             .set_entries(Some(pending.iter().map(|event| event.entry(bus)).collect()))
             .send()
             .await
-            .map_err(|error| {
+            .with_context(|| {
                 let lines: Vec<String> =
                     pending.iter().map(|event| event.line.to_string()).collect();
-                anyhow::anyhow!(
-                    "cannot publish the lines {}: {}",
-                    lines.join(", "),
-                    DisplayErrorContext(error)
-                )
+                let lines = lines.join(", ");
+                format!("the bus has not taken the lines {lines}, nor any after them")
             })?;
         if output.entries().len() != pending.len() {
             bail!(

@@ -45,8 +45,7 @@ impl Stack {
             .stack_name(name)
             .send()
             .await
-            .map_err(aws_sdk_cloudformation::error::DisplayErrorContext)
-            .map_err(|error| anyhow::anyhow!("cannot describe the stack {name}: {error}"))?;
+            .with_context(|| format!("cannot describe the stack {name}"))?;
         let outputs = stacks
             .stacks()
             .iter()

@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
 use crate::{child, progress::Progress, project::Project};
@@ -38,14 +37,6 @@ pub(crate) const TESTS: Group = Group {
 };
 
 impl Group {
-    /// Changes whenever the requirements do, so that a stamp tells whether they are installed.
-    fn hash(self) -> String {
-        Sha256::digest(self.requirements)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    }
-
     /// The requirements as `name version`, for messages.
     fn summary(self) -> String {
         self.requirements
@@ -91,9 +82,9 @@ impl Tools {
             .collect();
         for group in &missing {
             step.say(group.summary());
-            let file = tools.folder.join(format!("{}.txt", group.name));
-            fs::write(&file, group.requirements)
-                .with_context(|| format!("cannot write {}", file.display()))?;
+            let file = tools.folder.join(format!("{}.draft", group.name));
+            let cannot_write = || format!("cannot write {}", file.display());
+            fs::write(&file, group.requirements).with_context(cannot_write)?;
             let mut pip = Command::new(tools.bin("python"));
             pip.args([
                 "-m",
@@ -111,8 +102,8 @@ impl Tools {
                 }
             })
             .await?;
-            fs::write(tools.stamp(*group), group.hash())
-                .with_context(|| format!("cannot write to {}", tools.folder.display()))?;
+            // Only now does it say that they are installed.
+            fs::rename(&file, tools.stamp(*group)).with_context(cannot_write)?;
         }
         let installed: Vec<String> = missing.iter().map(|group| group.summary()).collect();
         step.done(installed.join(", "));
@@ -128,12 +119,13 @@ impl Tools {
         self.folder.join("bin").join(program)
     }
 
+    /// What was installed; written when it is.
     fn stamp(&self, group: Group) -> PathBuf {
-        self.folder.join(format!("{}.stamp", group.name))
+        self.folder.join(format!("{}.txt", group.name))
     }
 
     fn has(&self, group: Group) -> bool {
-        fs::read_to_string(self.stamp(group)).is_ok_and(|stamp| stamp == group.hash())
+        fs::read_to_string(self.stamp(group)).is_ok_and(|stamp| stamp == group.requirements)
             && self.bin("python").exists()
     }
 

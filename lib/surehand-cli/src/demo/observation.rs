@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::{Context, Result};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Map, Value};
+use surehand::FailureNote;
 
 use super::{
     clients::Clients,
@@ -156,10 +157,9 @@ pub(crate) async fn dead_letters(clients: &Clients) -> Result<Vec<DeadLetter>> {
 }
 
 fn dead_letter(queue: &str, message: &Value) -> DeadLetter {
-    let note = message["MessageAttributes"]["SurehandFailure"]["StringValue"]
+    let note = message["MessageAttributes"][FailureNote::ATTRIBUTE]["StringValue"]
         .as_str()
-        .and_then(|note| serde_json::from_str::<Value>(note).ok());
-    let said = |key: &str| note.as_ref().and_then(|note| note[key].as_str());
+        .and_then(|note| serde_json::from_str::<FailureNote>(note).ok());
     let body = message["Body"].as_str().unwrap_or_default();
     let event: Value = serde_json::from_str(body).unwrap_or_default();
     // An event of a rule, or an envelope that was sent to a queue directly.
@@ -169,8 +169,10 @@ fn dead_letter(queue: &str, message: &Value) -> DeadLetter {
             .strip_suffix("DeadLetterQueue")
             .unwrap_or(queue)
             .to_owned(),
-        reason: said("kind").unwrap_or(NO_NOTE).to_owned(),
-        message: said("message").unwrap_or_default().to_owned(),
+        reason: note
+            .as_ref()
+            .map_or_else(|| NO_NOTE.to_owned(), |note| note.kind.clone()),
+        message: note.map(|note| note.message).unwrap_or_default(),
         order_id: order_id.map(str::to_owned),
     }
 }
@@ -258,7 +260,16 @@ mod tests {
     #[test]
     fn a_dead_letter_tells_its_reason() {
         let body = json!({"detail": {"data": {"order_id": "7"}}}).to_string();
-        let note = json!({"kind": "rejected", "message": "no such sku"}).to_string();
+        let note = json!({
+            "kind": "rejected",
+            "message": "no such sku",
+            "handler": "reserve_stock",
+            "function": "shop-reserve-stock",
+            "request_id": "r",
+            "attempts": 1,
+            "last_failure": "2026-11-21T10:00:00Z",
+        })
+        .to_string();
         let parked = json!({
             "Body": body,
             "MessageAttributes": {"SurehandFailure": {"DataType": "String", "StringValue": note}},

@@ -1,0 +1,52 @@
+//! audit: writes down every event of the shop.
+
+use crate::table::{self, Table, TableError};
+use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
+use serde::Serialize;
+use serde_json::Value;
+use surehand::{Envelope, Metadata, State};
+
+/// Writes the event down, whatever its type.
+///
+/// It needs no lease: an event that is written down already stays as it is.
+///
+/// # Errors
+/// If the table cannot be used.
+pub async fn audit(event: Envelope<Value>, State(log): State<AuditLog>) -> surehand::Result<()> {
+    log.write(&event.metadata, &event.data).await?;
+    Ok(())
+}
+
+/// The audited events in the shop's table.
+#[derive(Clone, Debug)]
+pub struct AuditLog(Table);
+
+#[derive(Serialize)]
+struct Audited<'a> {
+    source: Option<&'a str>,
+    r#type: Option<&'a str>,
+    /// RFC 3339.
+    time: Option<String>,
+    /// JSON.
+    data: String,
+}
+
+impl AuditLog {
+    /// The log in `table`.
+    pub fn new(table: Table) -> Self {
+        Self(table)
+    }
+
+    async fn write(&self, metadata: &Metadata, data: &Value) -> Result<(), TableError> {
+        let time = metadata.time.map(DateTime::from);
+        let audited = Audited {
+            source: metadata.source.as_deref(),
+            r#type: metadata.detail_type.as_deref(),
+            time: time.and_then(|time| time.fmt(DateTimeFormat::DateTime).ok()),
+            data: data.to_string(),
+        };
+        let key = table::key(format!("AUDIT#{}", metadata.id), "EVENT");
+        self.0.put_if_absent(table::item(key, &audited)?).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! Every event of the shop, by a rule that invokes the function itself.
+
+use shop::{
+    audit::{AuditLog, audit},
+    environment,
+    table::Table,
+};
+use surehand::{BoxError, EventBridge, Function};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), BoxError> {
+    let table = Table::from_env(&environment::aws().await)?;
+    Function::new(EventBridge, audit, AuditLog::new(table))
+        .run()
+        .await
+}

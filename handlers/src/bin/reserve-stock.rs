@@ -1,0 +1,24 @@
+//! `OrderPlaced`, by a rule, from a queue.
+
+use shop::{
+    environment,
+    reserve_stock::{Warehouse, reserve_stock},
+};
+use std::time::Duration;
+use surehand::{Backoff, BoxError, DynamoDbStore, Function, Sqs, SqsDeadLetters, SqsVisibility};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), BoxError> {
+    let warehouse = Warehouse::from_env(&environment::aws().await).await?;
+    Function::new(Sqs, reserve_stock, warehouse)
+        .idempotent(DynamoDbStore::from_env().await?)
+        .dead_letters(SqsDeadLetters::from_env().await?)
+        .redelivery(SqsVisibility::from_env().await)
+        // Customers wait for the answer, so the first retries come soon.
+        .backoff(Backoff::new(
+            Duration::from_secs(1),
+            Duration::from_secs(5 * 60),
+        ))
+        .run()
+        .await
+}

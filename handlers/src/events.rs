@@ -1,0 +1,82 @@
+//! The shop's events. Who publishes them and who handles them share these types.
+
+use serde::{Deserialize, Serialize};
+use surehand::Event;
+
+/// A customer has placed an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event(
+    source = "shop.orders",
+    detail_type = "OrderPlaced",
+    subject = "order/{order_id}"
+)]
+pub struct OrderPlaced {
+    /// The order.
+    pub order_id: String,
+    /// Whose it is.
+    pub customer_id: String,
+    /// Where the customer gets mail.
+    pub email: String,
+    /// What is ordered; a sku may be on several lines.
+    pub lines: Vec<Line>,
+    /// The price of all lines.
+    pub total_cents: i64,
+}
+
+/// One line of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// What.
+    pub sku: String,
+    /// How many, from 1.
+    pub quantity: i64,
+    /// The price of each.
+    pub unit_price_cents: i64,
+}
+
+/// A customer owes the price of an order. One customer's charges are handled in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event(source = "shop.ledger", detail_type = "OrderCharged")]
+#[event(subject = "order/{order_id}", partition_key = "{customer_id}")]
+pub struct OrderCharged {
+    /// The order.
+    pub order_id: String,
+    /// Who owes it.
+    pub customer_id: String,
+    /// How much.
+    pub amount_cents: i64,
+}
+
+/// Everything in an order was in stock, and is set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event(
+    source = "shop.stock",
+    detail_type = "StockReserved",
+    subject = "order/{order_id}"
+)]
+pub struct StockReserved {
+    /// The order.
+    pub order_id: String,
+    /// Whose it is.
+    pub customer_id: String,
+    /// Where the customer gets mail.
+    pub email: String,
+}
+
+/// Something in an order was out of stock, and nothing is set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event(
+    source = "shop.stock",
+    detail_type = "OrderRejected",
+    subject = "order/{order_id}"
+)]
+pub struct OrderRejected {
+    /// The order.
+    pub order_id: String,
+    /// Whose it is.
+    pub customer_id: String,
+    /// Where the customer gets mail.
+    pub email: String,
+    /// What was missing, in words for the customer.
+    pub reason: String,
+}

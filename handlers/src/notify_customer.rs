@@ -1,0 +1,105 @@
+//! notify-customer: mails customers what became of their orders.
+
+use crate::{
+    environment,
+    events::{OrderRejected, StockReserved},
+};
+use aws_config::SdkConfig;
+use aws_sdk_sesv2::{
+    Client,
+    types::{Body, Content, Destination, EmailContent, Message, MessageTag},
+};
+use surehand::{BoxError, Envelope, IdempotencyKey, Router, State};
+
+/// A handler for each outcome.
+pub fn notify_customer() -> Router<Mailer> {
+    Router::new().on(stock_reserved).on(order_rejected)
+}
+
+async fn stock_reserved(
+    event: Envelope<StockReserved>,
+    key: IdempotencyKey,
+    State(mailer): State<Mailer>,
+) -> surehand::Result<()> {
+    let order = event.data;
+    let text = format!("Thank you! Your order {} is on its way.", order.order_id);
+    let subject = subject(&order.order_id);
+    mailer.send(&order.email, &subject, &text, &key).await
+}
+
+async fn order_rejected(
+    event: Envelope<OrderRejected>,
+    key: IdempotencyKey,
+    State(mailer): State<Mailer>,
+) -> surehand::Result<()> {
+    let order = event.data;
+    let text = format!(
+        "We are sorry. Your order {} cannot be delivered: {}.",
+        order.order_id, order.reason
+    );
+    let subject = subject(&order.order_id);
+    mailer.send(&order.email, &subject, &text, &key).await
+}
+
+fn subject(order_id: &str) -> String {
+    format!("Your order {order_id}")
+}
+
+/// Sends mails through SES.
+#[derive(Clone, Debug)]
+pub struct Mailer {
+    client: Client,
+    from: String,
+}
+
+impl Mailer {
+    /// A mailer that sends from this address.
+    pub fn new(client: Client, from: impl Into<String>) -> Self {
+        Self {
+            client,
+            from: from.into(),
+        }
+    }
+
+    /// The mailer that sends from `EMAIL_FROM`.
+    ///
+    /// # Errors
+    /// If the variable is not set.
+    pub fn from_env(aws: &SdkConfig) -> Result<Self, BoxError> {
+        Ok(Self::new(Client::new(aws), environment::var("EMAIL_FROM")?))
+    }
+
+    /// Sends a mail of plain text.
+    ///
+    /// SES knows no idempotency token: it sends whatever it accepts. The lease keeps two attempts
+    /// from sending at the same time, and a completed one from being repeated, but an attempt that
+    /// dies after this call and before its completion mails twice. The tag shows it then, in the
+    /// events that a configuration set can publish: two mails, one key.
+    async fn send(
+        &self,
+        to: &str,
+        subject: &str,
+        text: &str,
+        key: &IdempotencyKey,
+    ) -> surehand::Result<()> {
+        let content = |data: &str| Content::builder().data(data).charset("UTF-8").build();
+        let message = Message::builder()
+            .subject(content(subject)?)
+            .body(Body::builder().text(content(text)?).build())
+            .build();
+        // Tags take no `#`, which is in the key itself.
+        let tag = MessageTag::builder()
+            .name("idempotency-key")
+            .value(key.uuid("mail"))
+            .build()?;
+        self.client
+            .send_email()
+            .from_email_address(&self.from)
+            .destination(Destination::builder().to_addresses(to).build())
+            .content(EmailContent::builder().simple(message).build())
+            .email_tags(tag)
+            .send()
+            .await?;
+        Ok(())
+    }
+}

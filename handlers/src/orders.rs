@@ -1,0 +1,139 @@
+//! Orders: what is asked for, whether it makes sense, and where it is kept.
+
+use crate::{
+    events::{Line, OrderPlaced},
+    table::{self, Table, TableError},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A request to place an order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlaceOrder {
+    /// The caller's own id of the request, the same when it asks again.
+    pub request_id: String,
+    /// Who orders.
+    pub customer_id: String,
+    /// Where the customer gets mail.
+    pub email: String,
+    /// What is ordered.
+    pub lines: Vec<Line>,
+}
+
+/// The reply to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// The order.
+    pub order_id: String,
+    /// Its price.
+    pub total_cents: i64,
+}
+
+/// Why an order cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidOrder {
+    /// Charges go through a FIFO queue in which each customer is a message group.
+    #[error("customer id `{0}` must be 1 to 128 ASCII letters, digits and punctuation marks")]
+    CustomerId(String),
+    /// That is all that an address tells before a mail is sent.
+    #[error("e-mail address `{0}` has no @")]
+    Email(String),
+    /// None, or more than a transaction can reserve.
+    #[error("{0} lines, and an order has 1 to {MAX_LINES}")]
+    LineCount(usize),
+    /// Nothing or less.
+    #[error("quantity {quantity} of `{sku}` is not positive")]
+    Quantity {
+        /// What.
+        sku: String,
+        /// How many.
+        quantity: i64,
+    },
+    /// Less than nothing.
+    #[error("unit price {cents} of `{sku}` is negative")]
+    Price {
+        /// What.
+        sku: String,
+        /// The price of each.
+        cents: i64,
+    },
+    /// More than can be counted.
+    #[error("quantities or prices are too large to be added up")]
+    Overflow,
+}
+
+/// DynamoDB takes 100 writes a transaction, and the reservation itself is one.
+const MAX_LINES: usize = 99;
+const MAX_CUSTOMER_ID: usize = 128;
+
+impl PlaceOrder {
+    /// Checks the request, and returns the price of it all in cents.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn total_cents(&self) -> Result<i64, InvalidOrder> {
+        let is_group = (1..=MAX_CUSTOMER_ID).contains(&self.customer_id.len())
+            && self.customer_id.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_group {
+            return Err(InvalidOrder::CustomerId(self.customer_id.clone()));
+        }
+        if !self.email.contains('@') {
+            return Err(InvalidOrder::Email(self.email.clone()));
+        }
+        quantities(&self.lines)?;
+        self.lines.iter().try_fold(0_i64, |total, line| {
+            let cents = line.unit_price_cents;
+            if cents < 0 {
+                let sku = line.sku.clone();
+                return Err(InvalidOrder::Price { sku, cents });
+            }
+            let price = line.quantity.checked_mul(cents);
+            price
+                .and_then(|price| total.checked_add(price))
+                .ok_or(InvalidOrder::Overflow)
+        })
+    }
+}
+
+/// How much of each sku the lines ask for, at least 1.
+///
+/// # Errors
+/// If the lines are none, too many, or ask for something other than a positive number.
+pub fn quantities(lines: &[Line]) -> Result<BTreeMap<&str, i64>, InvalidOrder> {
+    if !(1..=MAX_LINES).contains(&lines.len()) {
+        return Err(InvalidOrder::LineCount(lines.len()));
+    }
+    let mut quantities = BTreeMap::<&str, i64>::new();
+    for Line { sku, quantity, .. } in lines {
+        if *quantity < 1 {
+            return Err(InvalidOrder::Quantity {
+                sku: sku.clone(),
+                quantity: *quantity,
+            });
+        }
+        let sum = quantities.entry(sku).or_default();
+        *sum = sum.checked_add(*quantity).ok_or(InvalidOrder::Overflow)?;
+    }
+    Ok(quantities)
+}
+
+/// The orders in the shop's table.
+#[derive(Clone, Debug)]
+pub struct Orders(Table);
+
+impl Orders {
+    /// The orders in `table`.
+    pub fn new(table: Table) -> Self {
+        Self(table)
+    }
+
+    /// Stores an order. One that is stored already stays as it is.
+    ///
+    /// # Errors
+    /// If the table cannot be used.
+    pub async fn store(&self, order: &OrderPlaced) -> Result<(), TableError> {
+        let key = table::key(format!("ORDER#{}", order.order_id), "ORDER");
+        self.0.put_if_absent(table::item(key, order)?).await?;
+        Ok(())
+    }
+}

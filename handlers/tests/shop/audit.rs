@@ -1,0 +1,30 @@
+use crate::shop_table::ShopTable;
+use serde_json::json;
+use shop::audit::{AuditLog, audit};
+use std::collections::HashMap;
+use surehand::{EventBridge, Function, testing};
+
+#[tokio::test]
+async fn every_event_is_written_down_once() {
+    let table = ShopTable::create().await;
+    let function = Function::new(EventBridge, audit, AuditLog::new(table.table()));
+    let event = json!({
+        "version": "0", "id": "bus-1", "source": "shop.anything", "detail-type": "SomethingNew",
+        "account": "123456789012", "time": "2026-11-21T10:00:00Z", "region": "eu-central-1",
+        "resources": [],
+        "detail": {
+            "metadata": {"id": "e-1", "time": "2026-11-21T10:00:00.250Z", "version": 7},
+            "data": {"n": 1}
+        }
+    });
+    for _ in 0..2 {
+        let event = testing::direct_event(&event);
+        function.invoke(event, testing::context()).await.unwrap();
+    }
+    assert_eq!(table.len().await, 1);
+    let row: HashMap<String, String> = table.get("AUDIT#e-1", "EVENT").await.unwrap();
+    assert_eq!(row["type"], "SomethingNew");
+    assert_eq!(row["source"], "shop.anything");
+    assert_eq!(row["time"], "2026-11-21T10:00:00.25Z");
+    assert_eq!(row["data"], r#"{"n":1}"#);
+}
