@@ -50,17 +50,19 @@ pub use idempotency::{
 #[cfg(feature = "dynamodb")]
 pub use idempotency::{Commit, Committed, DynamoDbStore};
 #[cfg(feature = "dynamodb")]
-pub use outbox::{Outbox, Swept};
+pub use outbox::{Outbox, OutboxStream, Swept};
 #[cfg(feature = "eventbridge")]
 pub use publish::EventBus;
 #[cfg(feature = "sqs")]
 pub use publish::SqsQueue;
-pub use publish::{PublishError, Publisher, Transport, Unpublished};
+pub use publish::{BySource, PublishError, Publisher, Transport, Unpublished};
 pub use record::{Attribute, AttributeValue, Batch, Delivery, Outcome, Record, Reply};
 #[cfg(feature = "sqs")]
 pub use redelivery::SqsVisibility;
 pub use redelivery::{Backoff, Redelivery};
 pub use router::{Routed, Router};
+#[cfg(feature = "dynamodb")]
+pub use source::{Change, ChangeKind};
 pub use source::{Direct, DynamoDbStream, EventBridge, Source, Sqs, StreamEvent};
 pub use surehand_macros::Event;
 #[cfg(feature = "dynamodb")]

@@ -1,5 +1,9 @@
 //! Publishing what transactions left to publish.
 
+mod stream;
+
+pub use stream::OutboxStream;
+
 use crate::{
     Clock, Error, ErrorKind, Outgoing, Publisher, Result, clock::epoch_ms, transaction::Item,
 };
@@ -21,8 +25,8 @@ use std::time::Duration;
 /// | `outbox_since` | N | since when they wait, in milliseconds since the epoch; gone once published |
 /// | `outbox_shard` | S | the partition of the index `outbox`, over `outbox_shard` and `outbox_since`; gone once published |
 ///
-/// Two functions publish them. One is on the table's stream and hands every new image to
-/// [`publish_item`](Self::publish_item), a moment after the commit. The other runs on a schedule and
+/// Two functions publish them. One is on the table's stream, an [`OutboxStream`], and hands every new
+/// image to [`publish_item`](Self::publish_item), a moment after the commit. The other runs on a schedule and
 /// [sweeps](Self::sweep) up what the first could not. An event is published at least once, and has
 /// the same id each time.
 #[derive(Clone, Debug)]
@@ -212,6 +216,13 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// The key of the first event that has one.
+    fn partition_key(&self) -> Option<String> {
+        self.events
+            .iter()
+            .find_map(|event| event.metadata().partition_key.clone())
+    }
+
     fn read(item: &Item) -> Result<Option<Self>> {
         let (
             Some(AttributeValue::L(values)),

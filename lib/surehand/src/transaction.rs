@@ -63,7 +63,9 @@ pub type Item = HashMap<String, AttributeValue>;
 #[derive(Debug)]
 pub struct Transaction {
     staged: Stage,
-    cause: Option<Arc<Cause>>,
+    cause: Cause,
+    /// The function, which events name as their producer.
+    producer: String,
 }
 
 /// What was staged, shared between the handler and the layer that commits.
@@ -129,10 +131,6 @@ impl StagedCondition<'_> {
 }
 
 impl Transaction {
-    pub(crate) fn new(staged: Stage, cause: Option<Arc<Cause>>) -> Self {
-        Self { staged, cause }
-    }
-
     /// Stages a put.
     pub fn put(&self, put: PutBuilder) -> StagedCondition<'_> {
         self.stage("put", put.build(), |put| {
@@ -178,9 +176,8 @@ impl Transaction {
     pub fn publish<E: Event>(&self, event: &E) {
         match Outgoing::new(event) {
             Ok(mut outgoing) => {
-                if let Some(cause) = &self.cause {
-                    cause.mark(&mut outgoing);
-                }
+                self.cause.mark(&mut outgoing);
+                outgoing.metadata_mut().producer = Some(self.producer.clone());
                 self.staged.lock().events.push(outgoing);
             }
             Err(error) => self.staged.fail(format!("{error:#}")),
@@ -225,7 +222,11 @@ impl<S> FromRecord<S> for Transaction {
                 "the handler takes a Transaction, but nothing commits it: add `.idempotent(…)` to the function",
             )
         })?;
-        Ok(Self::new(stage, Some(Arc::new(Cause::new(record)))))
+        Ok(Self {
+            staged: stage,
+            cause: Cause::new(record),
+            producer: record.context().env_config.function_name.clone(),
+        })
     }
 }
 
