@@ -96,7 +96,8 @@ impl Ledger {
             .consistent_read(true)
             .send()
             .await;
-        match sent.map_err(TableError::new)?.item {
+        let output = sent.map_err(|error| TableError::new(error.into_service_error()))?;
+        match output.item {
             Some(item) => table::value(item),
             None => Ok(Balance::default()),
         }

@@ -7,6 +7,7 @@ use crate::{
 use aws_config::SdkConfig;
 use aws_sdk_sesv2::{
     Client,
+    error::SdkError,
     types::{Body, Content, Destination, EmailContent, Message, MessageTag},
 };
 use surehand::{BoxError, Envelope, IdempotencyKey, Router, State};
@@ -99,7 +100,8 @@ impl Mailer {
             .content(EmailContent::builder().simple(message).build())
             .email_tags(tag)
             .send()
-            .await?;
+            .await
+            .map_err(SdkError::into_service_error)?;
         Ok(())
     }
 }
