@@ -2,6 +2,11 @@
 //! Lambda's runtime API: what unwinding, aborting and blocking do there is decided by the profile
 //! and by Lambda, which no other test sees.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
 mod artifacts {
     pub(crate) mod emulator;
 }
@@ -22,13 +27,17 @@ use std::{
 fn faults() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let binaries = cargo::build(&[
-            "--release",
-            "--package=surehand",
-            "--no-default-features",
-            "--example=faults",
-        ]);
-        binaries.into_iter().next().unwrap()
+        let mut build = cargo::cargo();
+        build
+            .args(["build", "--release", "--package=surehand"])
+            .args(["--no-default-features", "--example=faults"])
+            .arg("--message-format=json-render-diagnostics");
+        let output = cargo::output_of(&mut build);
+        let mut messages = output.lines().map(|line| {
+            let message: Value = serde_json::from_str(line).unwrap();
+            message["executable"].as_str().map(PathBuf::from)
+        });
+        messages.find_map(|executable| executable).unwrap()
     })
 }
 

@@ -1,5 +1,10 @@
 //! The framework as functions use it: Lambda's events in, Lambda's responses out, without AWS.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
 mod integration {
     mod batches;
     mod chaos;

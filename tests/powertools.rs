@@ -1,6 +1,11 @@
 //! One idempotency table, shared with functions on Powertools for AWS Lambda (Python), the real
 //! ones: whoever comes first, the other one knows.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
 mod powertools {
     pub(crate) mod json;
     pub(crate) mod process;

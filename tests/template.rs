@@ -1,4 +1,250 @@
-//! What the templates must hold, or events are lost.
+//! What the templates must hold, or events are lost, stay for ever, or fail without a word.
+//!
+//! Linters say whether CloudFormation accepts a template. This says whether it keeps its promises:
+//! each rule below is a function from the templates to what is wrong with them.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
+mod template {
+    mod binaries;
+    pub(crate) mod project;
+    pub(crate) mod rules;
+}
+
+use serde_json::json;
+use template::{project::Project, rules};
 
 #[test]
-fn placeholder() {}
+fn the_templates_keep_every_rule() {
+    let project = Project::read();
+    // Rules that find nothing to look at find nothing wrong either.
+    assert!(project.functions().count() >= 5);
+    assert!(project.queues().count() >= 3);
+    assert_eq!(rules::broken(&project), [""; 0]);
+}
+
+/// A change, and a part of what the rules say of it.
+type Mistake = (fn(&mut Project), &'static str);
+
+const MISTAKES: &[Mistake] = &[
+    (
+        |p| drop(p.resources().remove("Audit")),
+        "no function is made from the binary `audit`",
+    ),
+    (
+        |p| p.function("Audit")["Metadata"]["BuildProperties"]["Binary"] = json!("audits"),
+        "Audit: there is no binary `audits`",
+    ),
+    (
+        |p| p.event("ReserveStock")["FunctionResponseTypes"] = json!([]),
+        "ReserveStock: its SQS event must report batch item failures",
+    ),
+    (
+        |p| p.event("CustomerLedger")["FilterCriteria"] = json!({"Filters": []}),
+        "CustomerLedger: its SQS event filters",
+    ),
+    (
+        |p| p.event("CustomerLedger")["MaximumBatchingWindowInSeconds"] = json!(1),
+        "CustomerLedger: a FIFO queue has no batching window",
+    ),
+    (
+        |p| p.event("ReserveStock")["MaximumBatchingWindowInSeconds"] = json!(10),
+        "visibility timeout of 23 s is less than 6 x 3 s + 10 s",
+    ),
+    (
+        |p| p.function("ReserveStock")["Properties"]["Timeout"] = json!(900),
+        "ReserveStock: its timeout is not the one that its queue counts with",
+    ),
+    (
+        |p| {
+            p.nested("reliable-queue")["Mappings"]["VisibilityTimeout"]["60"]["Seconds"] =
+                json!(359)
+        },
+        "visibility timeout of 359 s is less than 6 x 60 s",
+    ),
+    (
+        |p| {
+            p.nested("reliable-queue")["Resources"]["Queue"]["Properties"]["VisibilityTimeout"] =
+                json!(30)
+        },
+        "the visibility timeout is not looked up",
+    ),
+    (
+        |p| p.document()["Parameters"]["FunctionTimeout"]["AllowedValues"] = json!([30, 31]),
+        "no visibility timeout is known for a function timeout of 31 s",
+    ),
+    (
+        |p| drop(p.queue("reliable-queue", "Queue").remove("RedrivePolicy")),
+        "Queue keeps messages that nobody can handle",
+    ),
+    (
+        |p| p.queue("reliable-queue", "DeadLetterQueue")["MessageRetentionPeriod"] = json!(345_600),
+        "DeadLetterQueue keeps dead letters for less than 14 days",
+    ),
+    (
+        |p| p.nested("dead-letter-queue")["Resources"]["Queue"]["DeletionPolicy"] = json!("Delete"),
+        "Queue is deleted with its stack",
+    ),
+    (
+        |p| {
+            drop(
+                p.queue("reliable-queue", "Queue")
+                    .remove("SqsManagedSseEnabled"),
+            )
+        },
+        "Queue is not encrypted",
+    ),
+    (
+        |p| {
+            drop(
+                p.nested("reliable-queue")["Resources"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("DeadLetterAlarm"),
+            )
+        },
+        "nobody is told of dead letters in DeadLetterQueue",
+    ),
+    (
+        |p| drop(p.properties("NotifyCustomer").remove("Role")),
+        "NotifyCustomer: it has no role of its own",
+    ),
+    (
+        |p| {
+            p.resources()["AuditRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+                [0]["Action"] = json!("dynamodb:*")
+        },
+        "AuditRole: it may do anything that matches `dynamodb:*`",
+    ),
+    (
+        |p| {
+            p.resources()["AuditRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+                [0]["Resource"] = json!("*")
+        },
+        "AuditRole: it may do `dynamodb:PutItem` to anything",
+    ),
+    (
+        |p| drop(p.properties("PlaceOrder").remove("LoggingConfig")),
+        "PlaceOrder: it does not log into a group with a retention",
+    ),
+    (
+        |p| {
+            drop(
+                p.nested("function-watch")["Resources"]["LogGroup"]["Properties"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("RetentionInDays"),
+            )
+        },
+        "Audit: it does not log into a group with a retention",
+    ),
+    (
+        |p| drop(p.target("AuditRule").remove("DeadLetterConfig")),
+        "AuditRule: an event that cannot be delivered is lost",
+    ),
+    (
+        |p| drop(p.target("ReserveStockRule").remove("RetryPolicy")),
+        "ReserveStockRule: its target has no retry policy",
+    ),
+    (
+        |p| {
+            p.resources()["AuditRule"]["Properties"]["Name"] =
+                json!({"Fn::Sub": "${AWS::StackName}-other"})
+        },
+        "AuditRule: EventBusDeadLetters does not let it send",
+    ),
+    (
+        |p| drop(p.properties("Audit").remove("EventInvokeConfig")),
+        "Audit: what it fails on is lost",
+    ),
+    (
+        |p| {
+            drop(
+                p.document()["Parameters"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("Stage"),
+            )
+        },
+        "the parameter Stage is missing",
+    ),
+    (
+        |p| p.document()["Globals"]["Function"]["Architectures"] = json!(["arm64"]),
+        "the functions' architecture is not the parameter's",
+    ),
+    (
+        |p| {
+            drop(
+                p.document()["Globals"]["Function"]["Environment"]["Variables"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("AWS_ENDPOINT_URL"),
+            )
+        },
+        "the functions do not get the emulator's address",
+    ),
+    (
+        |p| drop(p.variables("ReserveStock").remove("EVENT_BUS_NAME")),
+        "ReserveStock: its code reads EVENT_BUS_NAME",
+    ),
+    (
+        |p| {
+            drop(
+                p.variables("CustomerLedger")
+                    .remove("DEAD_LETTER_QUEUE_URL"),
+            )
+        },
+        "CustomerLedger: its code reads DEAD_LETTER_QUEUE_URL",
+    ),
+    (
+        |p| {
+            p.variables("CustomerLedger")["DEAD_LETTER_QUEUE_URL"] =
+                json!({"Fn::GetAtt": ["ReserveStockQueue", "Outputs.DeadLetterQueueUrl"]})
+        },
+        "CustomerLedger: it parks in a queue that is not its source's dead-letter queue",
+    ),
+    (
+        |p| p.variables("CustomerLedger")["MAX_RECEIVE_COUNT"] = json!(3),
+        "CustomerLedger: its MAX_RECEIVE_COUNT is not its queue's",
+    ),
+    (
+        |p| {
+            p.nested("tables")["Resources"]["IdempotencyTable"]["Properties"]["TimeToLiveSpecification"]
+                ["AttributeName"] = json!("ttl")
+        },
+        "IdempotencyTable: nothing ever expires",
+    ),
+    (
+        |p| p.nested("tables")["Resources"]["ShopTable"]["DeletionPolicy"] = json!("Delete"),
+        "ShopTable is deleted with its stack",
+    ),
+    (
+        |p| {
+            drop(
+                p.nested("function-watch")["Outputs"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("LogStreamsArn"),
+            )
+        },
+        "Outputs.LogStreamsArn is no output of infra/function-watch.yaml",
+    ),
+];
+
+/// Each rule can fail: one mistake at a time, and a rule says so.
+#[test]
+fn every_mistake_is_found() {
+    let good = Project::read();
+    for (make, expected) in MISTAKES {
+        let mut project = good.clone();
+        make(&mut project);
+        let found = rules::broken(&project);
+        assert!(
+            found.iter().any(|problem| problem.contains(expected)),
+            "`{expected}` was expected, and found was {found:#?}"
+        );
+    }
+}

@@ -1,0 +1,462 @@
+//! The rules, each of which says what is wrong.
+
+use super::{
+    binaries,
+    project::{Project, Resource, get_att, is_ref, list, walk},
+};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// AWS authorises a batch as the single action, and emulators ask for the batch's own name.
+const WITH_BATCHES: [&str; 2] = ["sqs:SendMessage*", "sqs:ChangeMessageVisibility*"];
+const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
+
+/// Everything that is wrong.
+pub(crate) fn broken(project: &Project) -> Vec<String> {
+    let rules = [
+        binaries_and_functions_belong_together,
+        queue_events_report_what_failed,
+        queues_hold_messages_until_they_are_handled,
+        visibility_outlasts_the_function,
+        functions_park_where_their_queue_does,
+        roles_allow_what_is_needed,
+        logs_go_away,
+        rules_lose_nothing,
+        parameters_reach_the_functions,
+        variables_are_declared,
+        tables_keep_what_they_hold,
+        outputs_exist,
+    ];
+    rules.iter().flat_map(|rule| rule(project)).collect()
+}
+
+fn binary(function: &Resource<'_>) -> String {
+    let binary = &function.value["Metadata"]["BuildProperties"]["Binary"];
+    binary.as_str().unwrap_or_default().to_owned()
+}
+
+fn binaries_and_functions_belong_together(project: &Project) -> Vec<String> {
+    let binaries = binaries::names();
+    let mut broken = Vec::new();
+    let mut made = BTreeSet::new();
+    for function in project.functions() {
+        let binary = binary(&function);
+        if !binaries.contains(&binary) {
+            broken.push(format!("{}: there is no binary `{binary}`", function.name));
+        }
+        if !made.insert(binary.clone()) {
+            broken.push(format!("two functions are made from the binary `{binary}`"));
+        }
+    }
+    let unused = binaries.difference(&made);
+    broken.extend(unused.map(|name| format!("no function is made from the binary `{name}`")));
+    broken
+}
+
+/// Each SQS event of a function: its properties, and the stack of its queue.
+fn queue_events<'a>(function: &Resource<'a>) -> impl Iterator<Item = (&'a Value, &'a str)> {
+    let events = function.value["Properties"]["Events"].as_object();
+    events
+        .into_iter()
+        .flat_map(|events| events.values())
+        .filter(|event| event["Type"] == "SQS")
+        .map(|event| &event["Properties"])
+        .map(|event| {
+            (
+                event,
+                get_att(&event["Queue"]).map_or("", |(stack, _)| stack),
+            )
+        })
+}
+
+fn is_fifo(project: &Project, stack: &str) -> bool {
+    let stack = project.stack(stack);
+    stack.is_some_and(|(stack, _)| stack["Properties"]["Parameters"]["Fifo"] == "true")
+}
+
+fn queue_events_report_what_failed(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for function in project.functions() {
+        let name = function.name;
+        for (event, stack) in queue_events(&function) {
+            if !list(&event["FunctionResponseTypes"]).contains(&json!("ReportBatchItemFailures")) {
+                broken.push(format!(
+                    "{name}: its SQS event must report batch item failures, or all is deleted that a batch returns"
+                ));
+            }
+            if !event["FilterCriteria"].is_null() {
+                broken.push(format!(
+                    "{name}: its SQS event filters, and Lambda deletes what does not match"
+                ));
+            }
+            if event["ScalingConfig"]["MaximumConcurrency"].is_null() {
+                broken.push(format!(
+                    "{name}: its SQS event may take all of the account's concurrency"
+                ));
+            }
+            if is_fifo(project, stack) {
+                if !event["MaximumBatchingWindowInSeconds"].is_null() {
+                    broken.push(format!("{name}: a FIFO queue has no batching window"));
+                }
+                if event["BatchSize"].as_u64().is_none_or(|size| size > 10) {
+                    broken.push(format!("{name}: a FIFO queue's batches are of 10 at most"));
+                }
+            }
+        }
+    }
+    broken
+}
+
+/// The alarms of a template on a metric of one of its queues.
+fn has_alarm(template: &Value, metric: &str, queue: &str) -> bool {
+    let resources = template["Resources"].as_object().into_iter().flatten();
+    resources
+        .filter(|(_, resource)| resource["Type"] == "AWS::CloudWatch::Alarm")
+        .map(|(_, alarm)| &alarm["Properties"])
+        .any(|alarm| {
+            let dimension = &alarm["Dimensions"][0]["Value"];
+            alarm["MetricName"] == metric && get_att(dimension) == Some((queue, "QueueName"))
+        })
+}
+
+fn queues_hold_messages_until_they_are_handled(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for queue in project.queues() {
+        let (name, properties) = (queue.name, queue.properties());
+        let redrive = &properties["RedrivePolicy"];
+        if properties["SqsManagedSseEnabled"] != true {
+            broken.push(format!("{name} is not encrypted"));
+        }
+        if redrive.is_null() {
+            // Whoever has no dead letters is the last to have the message.
+            if properties["RedriveAllowPolicy"].is_null() {
+                broken.push(format!("{name} keeps messages that nobody can handle: it has no redrive policy, and is no dead-letter queue"));
+            }
+            if properties["MessageRetentionPeriod"] != FOURTEEN_DAYS {
+                broken.push(format!("{name} keeps dead letters for less than 14 days"));
+            }
+            if queue.value["DeletionPolicy"] != "Retain" {
+                broken.push(format!(
+                    "{name} is deleted with its stack, and dead letters with it"
+                ));
+            }
+            if !has_alarm(queue.template, "ApproximateNumberOfMessagesVisible", name) {
+                broken.push(format!("nobody is told of dead letters in {name}"));
+            }
+            continue;
+        }
+        if redrive["maxReceiveCount"].is_null() {
+            broken.push(format!(
+                "{name} never gives up on a message: it has no maxReceiveCount"
+            ));
+        }
+        let target = get_att(&redrive["deadLetterTargetArn"]).map_or("", |(target, _)| target);
+        if queue.template["Resources"][target]["Type"] != "AWS::SQS::Queue" {
+            broken.push(format!("{name} has no dead-letter queue beside it"));
+        }
+        if !has_alarm(queue.template, "ApproximateAgeOfOldestMessage", name) {
+            broken.push(format!("nobody is told when the consumer of {name} lags"));
+        }
+    }
+    broken
+}
+
+/// AWS asks for six times the function's timeout, plus the batching window.
+fn visibility_outlasts_the_function(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut window = 0;
+    let mut templates = Vec::new();
+    for function in project.functions() {
+        for (event, stack) in queue_events(&function) {
+            let seconds = event["MaximumBatchingWindowInSeconds"].as_u64();
+            window = window.max(seconds.unwrap_or(0));
+            let Some((stack, template)) = project.stack(stack) else {
+                broken.push(format!("{}: its queue is no nested stack's", function.name));
+                continue;
+            };
+            let timeout = &stack["Properties"]["Parameters"]["FunctionTimeout"];
+            if timeout != project.property(&function, "Timeout") {
+                broken.push(format!(
+                    "{}: its timeout is not the one that its queue counts with",
+                    function.name
+                ));
+            }
+            templates.push(template);
+        }
+    }
+    let offered = &project.main()["Parameters"]["FunctionTimeout"]["AllowedValues"];
+    for template in templates {
+        let mapping = &template["Mappings"]["VisibilityTimeout"];
+        let looked_up =
+            json!({"Fn::FindInMap": ["VisibilityTimeout", {"Ref": "FunctionTimeout"}, "Seconds"]});
+        let queues = template["Resources"].as_object().into_iter().flatten();
+        let is_looked_up = queues
+            .filter(|(_, resource)| !resource["Properties"]["RedrivePolicy"].is_null())
+            .all(|(_, queue)| queue["Properties"]["VisibilityTimeout"] == looked_up);
+        if !is_looked_up {
+            broken.push("the visibility timeout is not looked up by the function's timeout".into());
+        }
+        let known = &template["Parameters"]["FunctionTimeout"]["AllowedValues"];
+        let timeouts = list(offered).iter().map(Value::to_string);
+        let timeouts = timeouts.chain(
+            list(known)
+                .iter()
+                .filter_map(|v| Some(v.as_str()?.to_owned())),
+        );
+        for timeout in timeouts {
+            let Some(visibility) = mapping[&timeout]["Seconds"].as_u64() else {
+                broken.push(format!(
+                    "no visibility timeout is known for a function timeout of {timeout} s"
+                ));
+                continue;
+            };
+            let least = 6 * timeout.parse::<u64>().unwrap_or(u64::MAX / 12) + window;
+            if visibility < least {
+                broken.push(format!("a visibility timeout of {visibility} s is less than 6 x {timeout} s + {window} s"));
+            }
+        }
+    }
+    broken
+}
+
+fn functions_park_where_their_queue_does(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for function in project.functions() {
+        for (_, queue) in queue_events(&function) {
+            let Some((stack, _)) = project.stack(queue) else {
+                continue;
+            };
+            let url = project.variable(&function, "DEAD_LETTER_QUEUE_URL");
+            if get_att(url) != Some((queue, "Outputs.DeadLetterQueueUrl")) {
+                broken.push(format!(
+                    "{}: it parks in a queue that is not its source's dead-letter queue",
+                    function.name
+                ));
+            }
+            let count = project.variable(&function, "MAX_RECEIVE_COUNT");
+            if *count != stack["Properties"]["Parameters"]["MaxReceiveCount"] {
+                broken.push(format!(
+                    "{}: its MAX_RECEIVE_COUNT is not its queue's, so that the last receive is not known",
+                    function.name
+                ));
+            }
+        }
+    }
+    broken
+}
+
+fn roles_allow_what_is_needed(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut roles = BTreeSet::new();
+    for function in project.functions() {
+        let role = get_att(project.property(&function, "Role")).map_or("", |(role, _)| role);
+        let is_role = project.main()["Resources"][role]["Type"] == "AWS::IAM::Role";
+        if !is_role || !roles.insert(role) {
+            broken.push(format!("{}: it has no role of its own", function.name));
+        }
+    }
+    for role in project.of_type("AWS::IAM::Role") {
+        let policies = list(&role.properties()["Policies"]).iter();
+        let statements = policies.flat_map(|policy| list(&policy["PolicyDocument"]["Statement"]));
+        for statement in statements {
+            let to_anything = list(&statement["Resource"]).contains(&json!("*"));
+            for action in list(&statement["Action"]).iter().filter_map(Value::as_str) {
+                if action.contains('*') && !WITH_BATCHES.contains(&action) {
+                    broken.push(format!(
+                        "{}: it may do anything that matches `{action}`",
+                        role.name
+                    ));
+                }
+                // X-Ray knows no finer resource.
+                if to_anything && !action.starts_with("xray:") {
+                    broken.push(format!("{}: it may do `{action}` to anything", role.name));
+                }
+            }
+        }
+    }
+    broken
+}
+
+fn logs_go_away(project: &Project) -> Vec<String> {
+    let has_retention = |function: &Resource<'_>| {
+        let group = &function.properties()["LoggingConfig"]["LogGroup"];
+        let (stack, output) = get_att(group)?;
+        let (stack, template) = project.stack(stack)?;
+        let output = &template["Outputs"][output.strip_prefix("Outputs.")?]["Value"];
+        let group = &template["Resources"][output["Ref"].as_str()?];
+        let is_its_own = stack["Properties"]["Parameters"]["FunctionName"]
+            == function.properties()["FunctionName"];
+        let retention = &group["Properties"]["RetentionInDays"];
+        (is_its_own && group["Type"] == "AWS::Logs::LogGroup" && !retention.is_null()).then_some(())
+    };
+    let functions = project.functions();
+    functions
+        .filter(|function| has_retention(function).is_none())
+        .map(|function| {
+            format!(
+                "{}: it does not log into a group with a retention",
+                function.name
+            )
+        })
+        .collect()
+}
+
+fn rules_lose_nothing(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for bus in project.of_type("AWS::Events::EventBus") {
+        if bus.properties()["DeadLetterConfig"].is_null() {
+            broken.push(format!(
+                "{}: an event that cannot be delivered is lost",
+                bus.name
+            ));
+        }
+    }
+    for rule in project.of_type("AWS::Events::Rule") {
+        for target in list(&rule.properties()["Targets"]) {
+            if target["RetryPolicy"].is_null() {
+                broken.push(format!("{}: its target has no retry policy", rule.name));
+            }
+            match get_att(&target["DeadLetterConfig"]["Arn"]) {
+                None => broken.push(format!(
+                    "{}: an event that cannot be delivered is lost",
+                    rule.name
+                )),
+                Some((queue, _)) if !may_send(project, queue, &rule) => {
+                    broken.push(format!("{}: {queue} does not let it send", rule.name));
+                }
+                Some(_) => {}
+            }
+            let Some((receiver, _)) = get_att(&target["Arn"]) else {
+                continue;
+            };
+            let function = project.functions().find(|f| f.name == receiver);
+            let on_failure = |function: &Resource<'_>| {
+                let destination = &function.properties()["EventInvokeConfig"]["DestinationConfig"];
+                !destination["OnFailure"]["Destination"].is_null()
+            };
+            if function.is_some_and(|function| !on_failure(&function)) {
+                broken.push(format!(
+                    "{receiver}: what it fails on is lost, for a rule's dead-letter queue never sees it"
+                ));
+            }
+        }
+    }
+    broken
+}
+
+/// True if the queue's policy names the rule.
+fn may_send(project: &Project, queue: &str, rule: &Resource<'_>) -> bool {
+    let name = rule.properties()["Name"]["Fn::Sub"].as_str().unwrap_or("?");
+    let end = format!("/{name}");
+    let mut is_named = false;
+    if let Some((stack, _)) = project.stack(queue) {
+        walk(&stack["Properties"]["Parameters"]["SourceArns"], &mut |v| {
+            is_named |= v.as_str().is_some_and(|arn| arn.ends_with(&end));
+        });
+    }
+    is_named
+}
+
+fn parameters_reach_the_functions(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    let main = project.main();
+    for name in ["Architecture", "EndpointUrl", "Stage", "LogRetentionDays"] {
+        let parameter = &main["Parameters"][name];
+        if parameter.is_null() {
+            broken.push(format!("the parameter {name} is missing"));
+        } else if parameter["Default"].is_null() || parameter["Description"].is_null() {
+            broken.push(format!(
+                "the parameter {name} has no default or no description"
+            ));
+        }
+    }
+    let is_parameters = |architectures: &Value| {
+        list(architectures)
+            .iter()
+            .all(|a| is_ref(a, "Architecture"))
+    };
+    for function in project.functions() {
+        if !is_parameters(project.property(&function, "Architectures")) {
+            broken.push("the functions' architecture is not the parameter's".into());
+        }
+        let mut is_given = false;
+        walk(project.variable(&function, "AWS_ENDPOINT_URL"), &mut |v| {
+            is_given |= is_ref(v, "EndpointUrl");
+        });
+        if !is_given {
+            broken.push("the functions do not get the emulator's address".into());
+        }
+    }
+    broken.dedup();
+    broken
+}
+
+fn variables_are_declared(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for function in project.functions() {
+        for name in binaries::variables(&binary(&function)) {
+            if project.variable(&function, &name).is_null() {
+                broken.push(format!(
+                    "{}: its code reads {name}, which is not declared",
+                    function.name
+                ));
+            }
+        }
+    }
+    broken
+}
+
+fn tables_keep_what_they_hold(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for table in project.all_of_type("AWS::DynamoDB::Table") {
+        let (name, properties) = (table.name, table.properties());
+        if table.value["DeletionPolicy"] != "Retain"
+            || table.value["UpdateReplacePolicy"] != "Retain"
+        {
+            broken.push(format!("{name} is deleted with its stack"));
+        }
+        let recovery = &properties["PointInTimeRecoverySpecification"];
+        if recovery["PointInTimeRecoveryEnabled"] != true {
+            broken.push(format!("{name} cannot be recovered"));
+        }
+        if properties["SSESpecification"]["SSEEnabled"] != true {
+            broken.push(format!("{name} is not encrypted"));
+        }
+        if name == "IdempotencyTable" {
+            let expiry = &properties["TimeToLiveSpecification"];
+            if *expiry != json!({"AttributeName": "expiration", "Enabled": true}) {
+                broken.push(format!("{name}: nothing ever expires"));
+            }
+            if properties["KeySchema"] != json!([{"AttributeName": "id", "KeyType": "HASH"}]) {
+                broken.push(format!("{name}: its key is not `id`"));
+            }
+        }
+    }
+    broken
+}
+
+/// Nested stacks are deployed one by one, and a missing output is found only then.
+fn outputs_exist(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    walk(project.main(), &mut |value| {
+        let Some((stack, attribute)) = get_att(value) else {
+            return;
+        };
+        let (Some(output), Some((nested, template))) =
+            (attribute.strip_prefix("Outputs."), project.stack(stack))
+        else {
+            return;
+        };
+        if template["Outputs"][output].is_null() {
+            broken.push(format!(
+                "{attribute} is no output of {}",
+                nested["Properties"]["TemplateURL"]
+                    .as_str()
+                    .unwrap_or_default()
+            ));
+        }
+    });
+    broken.sort();
+    broken.dedup();
+    broken
+}
