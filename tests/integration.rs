@@ -9,7 +9,9 @@ mod integration {
     mod batches;
     mod chaos;
     mod check;
+    mod dead_letters;
     mod dispositions;
+    mod fake_sqs;
     mod forms;
     mod leases;
     mod panics;

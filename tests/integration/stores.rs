@@ -5,8 +5,9 @@ use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 use surehand::{
-    ClaimRequest, Clock, Direct, DynamoDbStore, Error, ErrorKind, Function, Idempotency,
-    IdempotencyKey, Json, KeyStyle, MemoryStore, Result, Store, testing, testing::store_contract,
+    Claim, ClaimRequest, Clock, Direct, DynamoDbStore, Error, ErrorKind, Function, Idempotency,
+    IdempotencyKey, Json, KeyStyle, Lease, MemoryStore, Result, Store, testing,
+    testing::store_contract,
 };
 
 const TABLE: &str = "idempotency";
@@ -34,6 +35,34 @@ async fn a_late_owner_is_fenced_off_in_memory() {
 async fn a_late_owner_is_fenced_off_in_dynamodb() {
     let client = embedded().await;
     fencing::check(|clock| DynamoDbStore::new(client.clone(), TABLE).with_clock(clock)).await;
+}
+
+/// A store as most are: whoever ends last has the last word.
+#[derive(Clone)]
+struct Unfenced(MemoryStore);
+
+impl Store for Unfenced {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        self.0.claim(request).await
+    }
+
+    async fn complete(&self, lease: &Lease, data: Option<&str>, at: SystemTime) -> Result<()> {
+        match self.0.complete(lease, data, at).await {
+            Err(error) if error.kind() == ErrorKind::Fenced => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
+        self.0.release(lease, error).await
+    }
+}
+
+#[tokio::test]
+#[should_panic(expected = "done at last")]
+async fn a_store_without_fences_is_found_out() {
+    let store = MemoryStore::new();
+    fencing::check(|clock| Unfenced(store.clone().with_clock(clock))).await;
 }
 
 /// The digest of a JSON value as Powertools writes it, and as CPython computed these:

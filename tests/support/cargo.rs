@@ -23,7 +23,7 @@ pub(crate) fn tools() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let mut tools = cargo();
-        tools.args(["run", "-q", "-p", "surehand-cli", "--", "tools", "--tests"]);
+        tools.args(["run", "-q", "--", "tools", "--tests"]);
         output_of(&mut tools).trim().into()
     })
 }

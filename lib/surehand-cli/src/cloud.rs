@@ -29,9 +29,9 @@ pub(crate) struct Cloud {
 }
 
 impl Cloud {
-    /// `AWS_ENDPOINT_URL` decides; without it a running `surehand dev` is used, and else AWS.
-    pub(crate) async fn find() -> Result<Self> {
-        let running = Stack::running().await;
+    /// `AWS_ENDPOINT_URL` decides; without it the `surehand dev` of this run is used, and else AWS.
+    pub(crate) async fn find(run: &str) -> Result<Self> {
+        let running = Stack::running(run).await;
         let wanted = std::env::var("AWS_ENDPOINT_URL")
             .ok()
             .filter(|url| !url.is_empty());

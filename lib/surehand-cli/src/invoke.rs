@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::cloud::Cloud;
 
 /// Prints the reply to standard output; an error of the function is an error of the command.
-pub(crate) async fn run(function: &str, event: &str) -> Result<()> {
+pub(crate) async fn run(function: &str, event: &str, run: &str) -> Result<()> {
     let payload = payload(event)?;
-    let cloud = Cloud::find().await?;
+    let cloud = Cloud::find(run).await?;
     let name = match &cloud.stack {
         Some(stack) => match stack.function(function) {
             Some(function) => function.name.as_str(),

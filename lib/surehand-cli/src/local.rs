@@ -31,12 +31,14 @@ const DEFAULT_STACK: &str = "local";
 /// How to run the application.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// Names the folder in `.surehand`, so that `dev` and `demo` can run at the same time.
-    pub(crate) run: &'static str,
+    /// Names the folder in `.surehand`, so that several can run at the same time.
+    pub(crate) run: String,
     pub(crate) profile: Profile,
     pub(crate) port: Option<u16>,
     /// The stack's name; what `samconfig.toml` says by default.
     pub(crate) stack: Option<String>,
+    /// Of the template; before what `samconfig.toml` says.
+    pub(crate) parameters: BTreeMap<String, String>,
 }
 
 /// A deployed application; dropping it takes everything down.
@@ -75,16 +77,27 @@ impl Local {
             let project = project.clone();
             tokio::task::spawn_blocking(move || project.workspace()).await??
         };
-        let settings = Settings::read(project.root())?;
+        let mut settings = Settings::read(project.root())?;
+        if let Some(unknown) = options
+            .parameters
+            .keys()
+            .find(|name| !template.has_parameter(name))
+        {
+            bail!(
+                "{} has no parameter {unknown}",
+                project.template().display()
+            );
+        }
+        settings.parameters.extend(options.parameters);
         let name = options
             .stack
             .clone()
             .or_else(|| settings.stack_name.clone())
             .unwrap_or_else(|| DEFAULT_STACK.to_owned());
-        let folder = project.state()?.join(options.run);
+        let folder = project.state()?.join(&options.run);
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
-        let lock = lock(&folder, options.run)?;
+        let lock = lock(&folder, &options.run)?;
         let compiler = Compiler::new(
             &project,
             &workspace,

@@ -37,6 +37,9 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "surehand", version, disable_help_subcommand = true)]
 struct Cli {
+    /// The run to start or to talk to, where several go on in one project; `dev` or `demo` by default
+    #[arg(long, global = true, value_name = "NAME", value_parser = run_name)]
+    run: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -91,10 +94,13 @@ struct Run {
     /// The name of the stack; that of `emulator` in samconfig.toml by default
     #[arg(long)]
     stack_name: Option<String>,
+    /// A parameter of the template, as NAME=VALUE; may be repeated, and goes before samconfig.toml
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, String)>,
 }
 
 impl Run {
-    fn options(self, run: &'static str) -> Options {
+    fn options(self, run: String) -> Options {
         Options {
             run,
             profile: if self.release {
@@ -104,7 +110,28 @@ impl Run {
             },
             port: self.port,
             stack: self.stack_name,
+            parameters: self.parameters.into_iter().collect(),
         }
+    }
+}
+
+/// A run's state is in a folder of this name.
+fn run_name(text: &str) -> Result<String, String> {
+    let is_name = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    match text {
+        "" => Err("empty".to_owned()),
+        "venv" => Err("the tools are there".to_owned()),
+        _ if is_name => Ok(text.to_owned()),
+        _ => Err("neither letters, digits, `-` nor `_`".to_owned()),
+    }
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("not NAME=VALUE".to_owned()),
     }
 }
 
@@ -127,18 +154,18 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    let code = runtime.block_on(run(cli.command));
+    let code = runtime.block_on(run(cli));
     // A thread that still waits for standard input or a lock must not keep the command alive.
     runtime.shutdown_background();
     code
 }
 
-async fn run(command: Command) -> ExitCode {
+async fn run(cli: Cli) -> ExitCode {
     let progress = Progress::new();
-    let is_dev = matches!(command, Command::Dev(_));
+    let is_dev = matches!(cli.command, Command::Dev(_));
     // Whatever ends this future, by finishing or by being dropped, ends the processes it started.
     let outcome = tokio::select! {
-        outcome = execute(command, &progress) => outcome,
+        outcome = execute(cli, &progress) => outcome,
         interrupted = interrupted() => match interrupted {
             Ok(()) if is_dev => return ExitCode::SUCCESS,
             // As a shell reports a process that was interrupted.
@@ -152,14 +179,19 @@ async fn run(command: Command) -> ExitCode {
     }
 }
 
-async fn execute(command: Command, progress: &Progress) -> Result<ExitCode> {
-    match command {
-        Command::Dev(run) => dev::run(run.options("dev"), progress).await?,
+async fn execute(cli: Cli, progress: &Progress) -> Result<ExitCode> {
+    let named = |default: &str| cli.run.clone().unwrap_or_else(|| default.to_owned());
+    match cli.command {
+        Command::Dev(run) => dev::run(run.options(named("dev")), progress).await?,
         Command::Demo { run, orders } => {
-            demo::run(run.options("demo"), orders, progress).await?;
+            demo::run(run.options(named("demo")), orders, progress).await?;
         }
-        Command::Publish { file, bus } => publish::run(&file, bus, progress).await?,
-        Command::Invoke { function, event } => invoke::run(&function, &event).await?,
+        Command::Publish { file, bus } => {
+            publish::run(&file, bus, &named("dev"), progress).await?;
+        }
+        Command::Invoke { function, event } => {
+            invoke::run(&function, &event, &named("dev")).await?;
+        }
         Command::Tools { all, tests } => {
             let mut groups = vec![LOCAL];
             groups.extend(all.then_some(BUILD));
@@ -245,6 +277,14 @@ mod tests {
             (
                 &["dev", "--port", "http"],
                 "error: invalid value 'http' for '--port <PORT>': invalid digit found in string",
+            ),
+            (
+                &["dev", "--run", "../x"],
+                "error: invalid value '../x' for '--run <NAME>': neither letters, digits, `-` nor `_`",
+            ),
+            (
+                &["dev", "--parameter", "Stage"],
+                "error: invalid value 'Stage' for '--parameter <NAME=VALUE>': not NAME=VALUE",
             ),
             (&["fly"], "error: unrecognized subcommand 'fly'"),
         ] {

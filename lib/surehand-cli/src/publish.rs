@@ -47,10 +47,15 @@ struct Line {
 }
 
 /// Publishes the lines of `file`, or of standard input when it is `-`.
-pub(crate) async fn run(file: &str, bus: Option<String>, progress: &Progress) -> Result<()> {
+pub(crate) async fn run(
+    file: &str,
+    bus: Option<String>,
+    run: &str,
+    progress: &Progress,
+) -> Result<()> {
     let (text, place) = read(file)?;
     let events = parse(&text).with_context(|| format!("nothing sent from {place}"))?;
-    let cloud = Cloud::find().await?;
+    let cloud = Cloud::find(run).await?;
     let bus = match (bus, &cloud.stack) {
         (Some(bus), _) => bus,
         (None, Some(stack)) => stack.output("EventBusName")?.to_owned(),

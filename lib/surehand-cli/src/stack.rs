@@ -97,10 +97,10 @@ impl Stack {
         })
     }
 
-    /// The stack of a `surehand dev` that runs in this project at this moment.
-    pub(crate) async fn running() -> Option<Self> {
+    /// The stack of a run that goes on in this project at this moment.
+    pub(crate) async fn running(run: &str) -> Option<Self> {
         let project = Project::here().ok()?;
-        let text = fs::read_to_string(Self::file(&project.state().ok()?.join("dev"))).ok()?;
+        let text = fs::read_to_string(Self::file(&project.state().ok()?.join(run))).ok()?;
         let stack: Self = serde_json::from_str(&text).ok()?;
         emulator::is_healthy(&stack.endpoint).await.then_some(stack)
     }

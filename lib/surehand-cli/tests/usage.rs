@@ -1,0 +1,151 @@
+//! The command as a shell sees it where nothing is set up: wrong usage is one clear line, and no success.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+/// Runs the command in `folder`, with nothing in its environment that names a cloud.
+fn surehand(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_surehand"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AWS_") {
+            command.env_remove(name);
+        }
+    }
+    let command = command.current_dir(folder).args(arguments);
+    command.env_remove("EVENT_BUS_NAME").output().unwrap()
+}
+
+/// Checks that the command fails with the code, and that all it says is the one line.
+fn check(folder: &Path, arguments: &[&str], code: i32, line: &str) {
+    let output = surehand(folder, arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, format!("{line}\n"), "surehand {arguments:?}");
+    assert_eq!(output.status.code(), Some(code), "surehand {arguments:?}");
+    assert!(output.stdout.is_empty(), "surehand {arguments:?}");
+}
+
+#[test]
+fn wrong_arguments_are_one_line_and_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let see = "(see `surehand --help`)";
+    for (arguments, line) in [
+        (&["fly"][..], "error: unrecognized subcommand 'fly'"),
+        (
+            &["publish"],
+            "error: the following required arguments were not provided: <FILE>",
+        ),
+        (
+            &["dev", "--port", "http"],
+            "error: invalid value 'http' for '--port <PORT>': invalid digit found in string",
+        ),
+        (
+            &["demo", "--orders", "3"],
+            "error: invalid value '3' for '--orders <ORDERS>': not a number from 100",
+        ),
+        (
+            &["dev", "--run", ".."],
+            "error: invalid value '..' for '--run <NAME>': neither letters, digits, `-` nor `_`",
+        ),
+    ] {
+        check(folder.path(), arguments, 2, &format!("{line} {see}"));
+    }
+}
+
+#[test]
+fn what_cannot_work_here_is_one_line_and_exit_code_1() {
+    let folder = tempfile::tempdir().unwrap();
+    // As the command sees it.
+    let here = folder.path().canonicalize().unwrap();
+    let no_template = format!(
+        "error: no template.yaml in {} or a folder above it",
+        here.display()
+    );
+    check(&here, &["dev"], 1, &no_template);
+    check(&here, &["demo"], 1, &no_template);
+    check(
+        &here,
+        &["publish", "no-such-file"],
+        1,
+        "error: cannot read no-such-file: No such file or directory (os error 2)",
+    );
+
+    fs::write(here.join("events"), "{}\nnonsense\n").unwrap();
+    check(
+        &here,
+        &["publish", "events"],
+        1,
+        "error: nothing sent from events: line 1: column 2: missing field `source`",
+    );
+    fs::write(
+        here.join("events"),
+        r#"{"source": "shop.orders", "detail-type": "OrderPlaced", "detail": {}}"#,
+    )
+    .unwrap();
+    check(
+        &here,
+        &["publish", "events"],
+        1,
+        "error: no bus: pass --bus, set EVENT_BUS_NAME, or start `surehand dev` first",
+    );
+    check(
+        &here,
+        &["invoke", "place-order", "--event", "{"],
+        1,
+        "error: the event is not JSON: EOF while parsing an object at line 1 column 1",
+    );
+}
+
+#[test]
+fn a_parameter_that_the_template_does_not_have_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().canonicalize().unwrap();
+    fs::write(here.join("Cargo.toml"), PACKAGE).unwrap();
+    fs::create_dir(here.join("src")).unwrap();
+    fs::write(here.join("src/main.rs"), "fn main() {}\n").unwrap();
+    fs::write(here.join("template.yaml"), TEMPLATE).unwrap();
+    check(
+        &here,
+        &["dev", "--parameter", "Stage=prod"],
+        1,
+        &format!(
+            "error: {} has no parameter Stage",
+            here.join("template.yaml").display()
+        ),
+    );
+}
+
+const PACKAGE: &str = r#"
+[package]
+name = "greet"
+edition = "2024"
+"#;
+
+const TEMPLATE: &str = "
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Greet:
+    Type: AWS::Serverless::Function
+    Metadata:
+      BuildMethod: rust-cargolambda
+      BuildProperties: {Binary: greet}
+    Properties:
+      Runtime: provided.al2023
+";
+
+#[test]
+fn help_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["--help"][..], &["dev", "--help"], &["--version"]] {
+        let output = surehand(folder.path(), arguments);
+        assert!(output.status.success(), "surehand {arguments:?}");
+        assert!(!output.stdout.is_empty(), "surehand {arguments:?}");
+    }
+}
