@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::{
     operation::update_item::UpdateItemError,
     types::AttributeValue,
 };
+use serde::Serialize;
 use std::time::Duration;
 
 /// The events that transactions committed and nobody has published yet.
@@ -43,7 +44,7 @@ pub(crate) const INDEX: &str = "outbox";
 const SHARDS: u8 = 8;
 
 /// What a [sweep](Outbox::sweep) did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Swept {
     /// Items whose events were published.
