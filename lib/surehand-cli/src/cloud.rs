@@ -56,8 +56,9 @@ impl Cloud {
     pub(crate) fn name(&self) -> String {
         match (self.config.endpoint_url(), self.config.region()) {
             (Some(endpoint), _) => endpoint.to_owned(),
-            (None, Some(region)) => format!("AWS {region}"),
-            (None, None) => "AWS".to_owned(),
+            // Whoever did not mean AWS has forgotten to start the application.
+            (None, Some(region)) => format!("AWS {region}, since no `surehand dev` runs here"),
+            (None, None) => "AWS, since no `surehand dev` runs here".to_owned(),
         }
     }
 }

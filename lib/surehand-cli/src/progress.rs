@@ -55,8 +55,8 @@ impl Progress {
     /// Prints a line above the spinners without tearing them.
     pub(crate) fn line(&self, line: &str) {
         match &self.bars {
-            // Only fails when the terminal is gone, and then nobody is reading.
-            Some(bars) => bars.println(line).unwrap_or_else(|_| eprintln!("{line}")),
+            // Their own way of printing leaves the cursor behind the line when there is no bar to draw.
+            Some(bars) => bars.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
         }
     }

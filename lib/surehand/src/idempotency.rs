@@ -316,9 +316,7 @@ impl<St: Store> Idempotency<St> {
 
     /// An attempt before the lease has ended could only find it held, and would use up a receive.
     fn after_the_lease(&self, error: Error, until: SystemTime) -> Error {
-        let rest = until
-            .duration_since(self.settings.clock.now())
-            .unwrap_or_default();
+        let rest = time_to(until, self.settings.clock.now());
         let delay = error.delay().unwrap_or_default().max(rest);
         error.with_retry_after(delay)
     }
@@ -441,6 +439,11 @@ impl Subject {
     }
 }
 
+/// How long to wait for the end of a lease, which still holds in the millisecond in which it ends.
+fn time_to(until: SystemTime, now: SystemTime) -> Duration {
+    until.duration_since(now).unwrap_or_default() + Duration::from_millis(1)
+}
+
 fn held(key: &Key, until: Option<SystemTime>, now: SystemTime) -> Error {
     let error = Error::new(
         ErrorKind::InProgress,
@@ -450,7 +453,7 @@ fn held(key: &Key, until: Option<SystemTime>, now: SystemTime) -> Error {
         },
     );
     match until {
-        Some(until) => error.with_retry_after(until.duration_since(now).unwrap_or_default()),
+        Some(until) => error.with_retry_after(time_to(until, now)),
         None => error,
     }
 }

@@ -16,8 +16,8 @@ use futures_util::future::BoxFuture;
 /// all dead letters of a source are in one place.
 ///
 /// The message keeps its body, its attributes, its X-Ray trace header and, on a FIFO queue, its
-/// group. SQS allows ten attributes: a message that brings ten of its own cannot take the note, is
-/// not parked, and is left to the redrive policy.
+/// group. SQS allows ten attributes and 1 MiB: a message that brings ten of its own, or leaves no
+/// room in the 1 MiB, cannot take the note, is not parked, and is left to the redrive policy.
 ///
 /// The function's role needs `sqs:SendMessage` on the queue.
 #[derive(Clone, Debug)]
