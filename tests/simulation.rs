@@ -1,0 +1,8 @@
+//! Many runs of functions under faults, none of which may break what is promised, and mutations of
+//! what the promises rest on, each of which must.
+
+mod simulation {
+    mod mutations;
+    mod runs;
+    mod shop;
+}

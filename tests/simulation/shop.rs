@@ -1,0 +1,184 @@
+//! The functions that are simulated, and what is sent to them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::time::Duration;
+use surehand::{
+    Envelope, Error, Event, Function, IdempotencyKey, Metadata, Result, Sqs, State, Transaction,
+    testing::simulation::{Faults, Process, Queue, Report, Simulation},
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize, Event)]
+#[event(
+    source = "shop.orders",
+    detail_type = "OrderPlaced",
+    partition_key = "{customer}"
+)]
+pub(crate) struct OrderPlaced {
+    pub(crate) customer: String,
+    /// How many rows it is booked in, and how many events tell of it.
+    pub(crate) rows: usize,
+    pub(crate) events: usize,
+    pub(crate) is_rejected: bool,
+}
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(source = "shop.ledger", detail_type = "Booked")]
+struct Booked {
+    number: usize,
+}
+
+/// What is simulated, drawn by the seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) simulation: Simulation,
+    pub(crate) orders: Vec<(String, OrderPlaced)>,
+}
+
+impl Scenario {
+    pub(crate) fn new(simulation: Simulation) -> Self {
+        let mut rng = fastrand::Rng::with_seed(simulation.seed() ^ 0x5eed);
+        let queue = if rng.bool() {
+            Queue::fifo("orders.fifo")
+        } else {
+            Queue::standard("orders")
+        };
+        let queue = queue
+            .max_receive_count(rng.u32(2..=6))
+            .batch_size(rng.usize(1..=10))
+            .concurrency(rng.usize(1..=4));
+        let mut simulation = simulation
+            .queue(queue)
+            .faults(Faults::all())
+            .timeout(Duration::from_secs([3, 30][rng.usize(..2)]));
+        let customers = rng.usize(1..=3);
+        let mut orders: Vec<(String, OrderPlaced)> = Vec::new();
+        for _ in 0..rng.usize(2..=8) {
+            match rng.u8(..20) {
+                0 => simulation = simulation.send_body("no event", "customer-0"),
+                1 if !orders.is_empty() => {
+                    let (id, order) = &orders[rng.usize(..orders.len())];
+                    simulation = simulation.send_as(id.clone(), order);
+                }
+                kind => {
+                    let order = OrderPlaced {
+                        customer: format!("customer-{}", rng.usize(..customers)),
+                        rows: rng.usize(1..=2),
+                        events: rng.usize(..=2),
+                        is_rejected: kind == 2,
+                    };
+                    simulation = simulation.send(&order);
+                    orders.push((format!("e-{}", orders.len() + 1), order));
+                }
+            }
+        }
+        Self { simulation, orders }
+    }
+
+    /// A handler with effects outside the store.
+    pub(crate) fn with_lease(
+        &self,
+        connect: impl Fn(&Process, Function<Sqs>) -> Function<Sqs>,
+    ) -> Report {
+        let run = self.simulation.clone();
+        let report = run.run(|process| connect(process, Function::new(Sqs, notify, process.clone())));
+        self.check_rejected(report)
+    }
+
+    /// A handler with effects in a transaction.
+    pub(crate) fn with_transaction(
+        &self,
+        connect: impl Fn(&Process, Function<Sqs>) -> Function<Sqs>,
+    ) -> Report {
+        let run = self.simulation.clone();
+        let report = run.run(|process| connect(process, Function::new(Sqs, book, process.clone())));
+        let rows: Vec<String> = report.store().writes().iter().map(row_of).collect();
+        self.check_booked(report, |id| {
+            rows.iter().filter(|row| row.starts_with(&format!("{id}/"))).count()
+        })
+    }
+
+    pub(crate) fn check_booked(
+        &self,
+        mut report: Report,
+        rows_of: impl Fn(&str) -> usize,
+    ) -> Report {
+        for (id, order) in &self.orders {
+            let expected = if report.is_done(id) {
+                (order.rows, order.events)
+            } else {
+                (0, 0)
+            };
+            let found = (rows_of(id), report.events_caused_by(id));
+            report.expect(
+                found == expected,
+                format!("{id} has {found:?} rows and events, and {expected:?} were expected"),
+            );
+        }
+        self.check_rejected(report)
+    }
+
+    fn check_rejected(&self, mut report: Report) -> Report {
+        for (id, order) in &self.orders {
+            let is_done = report.is_done(id);
+            report.expect(
+                is_done != order.is_rejected,
+                format!("{id} is done: {is_done}, rejected: {}", order.is_rejected),
+            );
+        }
+        report
+    }
+}
+
+/// `e-1/0` of a put of that row.
+fn row_of(write: &aws_sdk_dynamodb::types::TransactWriteItem) -> String {
+    let id = write.put().and_then(|put| put.item().get("id"));
+    id.and_then(|id| id.as_s().ok()).cloned().unwrap_or_default()
+}
+
+/// What any handler goes through.
+async fn try_to_work(process: &Process, order: &OrderPlaced) -> Result<()> {
+    process.work(Duration::from_millis(500)).await;
+    if order.is_rejected {
+        return Err(Error::rejected("this customer does not pay"));
+    }
+    if process.fails(0.05) {
+        process.note("the handler fails");
+        return Err(Error::transient("the ledger is locked"));
+    }
+    if process.fails(0.02) {
+        process.note("the handler panics");
+        std::panic::resume_unwind(Box::new("a bug"));
+    }
+    if process.fails(0.05) {
+        process.note("the handler takes long");
+        process.work(Duration::from_secs(60)).await;
+    }
+    Ok(())
+}
+
+pub(crate) async fn notify(
+    order: Envelope<OrderPlaced>,
+    key: IdempotencyKey,
+    State(process): State<Process>,
+) -> Result<()> {
+    try_to_work(&process, &order.data).await?;
+    process.effect(&key);
+    Ok(())
+}
+
+pub(crate) async fn book(
+    order: Envelope<OrderPlaced>,
+    metadata: Metadata,
+    State(process): State<Process>,
+    tx: Transaction,
+) -> Result<()> {
+    for row in 0..order.data.rows {
+        tx.put_item("ledger", &json!({ "id": format!("{}/{row}", metadata.id) }));
+    }
+    try_to_work(&process, &order.data).await?;
+    for number in 0..order.data.events {
+        tx.publish(&Booked { number });
+    }
+    Ok(())
+}
