@@ -2,7 +2,12 @@
 //! what the promises rest on, each of which must.
 
 mod simulation {
+    mod dynamodb;
     mod mutations;
     mod runs;
     mod shop;
 }
+
+// What other test targets use as well.
+#[path = "support/dynamodb.rs"]
+mod dynamodb;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
 use surehand::{
-    Envelope, Error, Event, Function, IdempotencyKey, Metadata, Result, Sqs, State, Transaction,
+    Envelope, Error, Event, Function, IdempotencyKey, Metadata, Result, Source, Sqs, State, Transaction,
     testing::simulation::{Faults, Process, Queue, Report, Simulation},
 };
 
@@ -90,18 +90,57 @@ impl Scenario {
         &self,
         connect: impl Fn(&Process, Function<Sqs>) -> Function<Sqs>,
     ) -> Report {
-        let run = self.simulation.clone();
-        let report = run.run(|process| connect(process, Function::new(Sqs, book, process.clone())));
+        self.with_transaction_from(|| Sqs, connect)
+    }
+
+    /// The same, with the queue seen through another source.
+    pub(crate) fn with_transaction_from<So>(
+        &self,
+        source: impl Fn() -> So,
+        connect: impl Fn(&Process, Function<So>) -> Function<So>,
+    ) -> Report
+    where
+        So: Source<Event = <Sqs as Source>::Event, Response = <Sqs as Source>::Response>,
+    {
+        let report = self.run_transactions_from(source, connect);
         let rows: Vec<String> = report.store().writes().iter().map(row_of).collect();
+        let events: Vec<(String, usize)> = self
+            .orders
+            .iter()
+            .map(|(id, _)| (id.clone(), report.events_caused_by(id)))
+            .collect();
         self.check_booked(report, |id| {
-            rows.iter().filter(|row| row.starts_with(&format!("{id}/"))).count()
+            let rows = rows.iter().filter(|row| row.starts_with(&format!("{id}/")));
+            let events = events.iter().find(|(event_id, _)| event_id == id);
+            (rows.count(), events.map_or(0, |(_, count)| *count))
         })
     }
 
+    /// The same, with the outcome still to be looked at.
+    pub(crate) fn run_transactions(
+        &self,
+        connect: impl Fn(&Process, Function<Sqs>) -> Function<Sqs>,
+    ) -> Report {
+        self.run_transactions_from(|| Sqs, connect)
+    }
+
+    fn run_transactions_from<So>(
+        &self,
+        source: impl Fn() -> So,
+        connect: impl Fn(&Process, Function<So>) -> Function<So>,
+    ) -> Report
+    where
+        So: Source<Event = <Sqs as Source>::Event, Response = <Sqs as Source>::Response>,
+    {
+        let run = self.simulation.clone();
+        run.run(|process| connect(process, Function::new(source(), book, process.clone())))
+    }
+
+    /// Rows and events of an order are all there, once, or none of them is.
     pub(crate) fn check_booked(
         &self,
         mut report: Report,
-        rows_of: impl Fn(&str) -> usize,
+        found: impl Fn(&str) -> (usize, usize),
     ) -> Report {
         for (id, order) in &self.orders {
             let expected = if report.is_done(id) {
@@ -109,7 +148,7 @@ impl Scenario {
             } else {
                 (0, 0)
             };
-            let found = (rows_of(id), report.events_caused_by(id));
+            let found = found(id);
             report.expect(
                 found == expected,
                 format!("{id} has {found:?} rows and events, and {expected:?} were expected"),
@@ -118,7 +157,7 @@ impl Scenario {
         self.check_rejected(report)
     }
 
-    fn check_rejected(&self, mut report: Report) -> Report {
+    pub(crate) fn check_rejected(&self, mut report: Report) -> Report {
         for (id, order) in &self.orders {
             let is_done = report.is_done(id);
             report.expect(

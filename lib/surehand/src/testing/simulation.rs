@@ -60,7 +60,7 @@
 //! 8. In a FIFO queue's group, first effects come in the order of their messages. What died has left
 //!    its place.
 //!
-//! Then nothing fails any more, and all dead letters are put back but those that were malformed,
+//! Then nothing fails any more, all leases have had their time, and all dead letters are put back but those that were malformed,
 //! rejected, or had a used key. In the end:
 //!
 //! 9. All of these are done.
@@ -223,7 +223,7 @@ impl Simulation {
         runtime.block_on(tokio::task::unconstrained(async {
             let mut driver = Driver::new(world.clone(), memory.clone(), self.timeout, &mut build);
             driver.run_until_quiet().await;
-            put_back(&world);
+            put_back(&world, self.timeout * 2);
             driver.restart();
             driver.run_until_quiet().await;
         }));
@@ -285,8 +285,8 @@ impl Simulation {
     }
 }
 
-/// Ends the faults, and sends again what may be done now.
-fn put_back(world: &World) {
+/// Ends the faults, and sends again what may be done now, once all leases must have ended.
+fn put_back(world: &World, pause: Duration) {
     let now = world.now();
     let mut guard = world.state();
     let state = &mut *guard;
@@ -305,7 +305,7 @@ fn put_back(world: &World) {
         let old = &state.messages.all[place];
         let redriven = Message {
             id: format!("m-{}", state.messages.all.len() + 1),
-            sent_at: now,
+            sent_at: now + pause,
             visible_at: Duration::ZERO,
             receives: 0,
             is_gone: false,

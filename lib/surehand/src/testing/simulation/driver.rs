@@ -26,6 +26,7 @@ const LAST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The same, in steps.
 const MOST_POLLS: usize = 1_000_000;
 
+/// Everything that moves in a run.
 pub(super) struct Driver<'a, So> {
     world: World,
     memory: MemoryStore,
@@ -38,6 +39,8 @@ pub(super) struct Driver<'a, So> {
     processes: Vec<Simulated<So>>,
     tasks: Vec<Task>,
     polls: usize,
+    /// Since when there is nothing but writes that go on alone.
+    alone_since: Option<Duration>,
 }
 
 struct Simulated<So> {
@@ -90,6 +93,7 @@ where
             processes: Vec::new(),
             tasks: Vec::new(),
             polls: 0,
+            alone_since: None,
         }
     }
 
@@ -113,7 +117,7 @@ where
             if let Some(task) = self.choose(now) {
                 self.step(task, now);
                 self.polls += 1;
-            } else if self.is_quiet() {
+            } else if self.is_quiet(now) {
                 return Poll::Ready(());
             } else {
                 let next = self.next_change(now).unwrap_or(now + Duration::from_secs(60));
@@ -464,9 +468,16 @@ where
         }
     }
 
-    fn is_quiet(&self) -> bool {
-        let state = self.world.state();
-        self.tasks.is_empty() && state.background.is_empty() && state.messages.is_empty()
+    /// Writes that go on alone are waited for, but not for ever: they may never get an answer.
+    fn is_quiet(&mut self, now: Duration) -> bool {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let has_background = !self.world.state().background.is_empty();
+        let is_alone = self.tasks.iter().all(|task| task.invocation.is_none());
+        if has_background || !is_alone || !self.world.state().messages.is_empty() {
+            self.alone_since = None;
+            return false;
+        }
+        self.tasks.is_empty() || now >= *self.alone_since.get_or_insert(now) + PATIENCE
     }
 
     fn next_change(&self, now: Duration) -> Option<Duration> {
