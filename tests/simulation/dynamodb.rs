@@ -37,10 +37,7 @@ fn real_time() -> Handle {
 }
 
 /// Waits without letting virtual time pass.
-fn wait<T: Send + 'static>(
-    handle: &Handle,
-    future: impl Future<Output = T> + Send + 'static,
-) -> T {
+fn wait<T: Send + 'static>(handle: &Handle, future: impl Future<Output = T> + Send + 'static) -> T {
     let (answer, answers) = mpsc::channel();
     handle.spawn(async move { answer.send(future.await) });
     answers
@@ -74,7 +71,10 @@ impl Store for Blocking {
 
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
         let (store, lease, error) = (self.store.clone(), lease.clone(), error.to_owned());
-        wait(&self.handle, async move { store.release(&lease, &error).await })
+        wait(
+            &self.handle,
+            async move { store.release(&lease, &error).await },
+        )
     }
 
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
@@ -109,7 +109,9 @@ fn tables(handle: &Handle) -> Client {
 
 fn items(handle: &Handle, client: &Client, table: &'static str) -> Vec<Item> {
     let client = client.clone();
-    let scanned = wait(handle, async move { client.scan().table_name(table).send().await });
+    let scanned = wait(handle, async move {
+        client.scan().table_name(table).send().await
+    });
     scanned.unwrap().items.unwrap_or_default()
 }
 

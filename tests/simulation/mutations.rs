@@ -12,7 +12,9 @@ use std::{
 use surehand::{
     Batch, Claim, ClaimRequest, Clock, Commit, Committed, DeadLetters, Deadline, FailureNote,
     Function, IdempotencyKey, Lease, MemoryStore, Outcome, Record, Result, Source, Sqs, Store,
-    testing::simulation::{self, Process, Report, SimulatedDeadLetters, SimulatedStore, Simulation},
+    testing::simulation::{
+        self, Process, Report, SimulatedDeadLetters, SimulatedStore, Simulation,
+    },
 };
 
 const SEEDS: u64 = super::runs::RUNS;
@@ -212,29 +214,39 @@ fn store_mutation(name: &str, part: &str, mutation: Mutation, is_lease: bool) {
 #[test]
 fn the_fence_is_dropped() {
     let exercised = Exercised::default();
-    caught("drop the fence", "a fenced owner", &exercised, |simulation, is_mutated| {
-        let owners = Arc::default();
-        Scenario::new(simulation).with_lease(|process, function| {
-            if !is_mutated {
-                return process.connect(function);
-            }
-            let unfenced = Mutant {
-                inner: process.memory(),
-                mutation: Mutation::DropTheFence,
-                process: process.clone(),
-                exercised: exercised.clone(),
-                owners: Arc::clone(&owners),
-            };
-            process.connect_to(process.over(unfenced), function)
-        })
-    });
+    caught(
+        "drop the fence",
+        "a fenced owner",
+        &exercised,
+        |simulation, is_mutated| {
+            let owners = Arc::default();
+            Scenario::new(simulation).with_lease(|process, function| {
+                if !is_mutated {
+                    return process.connect(function);
+                }
+                let unfenced = Mutant {
+                    inner: process.memory(),
+                    mutation: Mutation::DropTheFence,
+                    process: process.clone(),
+                    exercised: exercised.clone(),
+                    owners: Arc::clone(&owners),
+                };
+                process.connect_to(process.over(unfenced), function)
+            })
+        },
+    );
 }
 
 #[test]
 fn a_commit_is_acked_before_it_is_made() {
     let part = "is acked, and neither done nor parked";
     store_mutation("ack before commit", part, Mutation::AckBeforeCommit, false);
-    store_mutation("ack before completion", part, Mutation::AckBeforeCommit, true);
+    store_mutation(
+        "ack before completion",
+        part,
+        Mutation::AckBeforeCommit,
+        true,
+    );
 }
 
 #[test]
@@ -287,13 +299,18 @@ impl Source for Ungrouped {
 fn the_group_rule_is_skipped() {
     let exercised = Exercised::default();
     let part = "which was sent before it to the same group";
-    caught("skip the group rule", part, &exercised, |simulation, is_mutated| {
-        let scenario = Scenario::new(simulation);
-        if !is_mutated {
-            return scenario.with_transaction(Process::connect);
-        }
-        scenario.with_transaction_from(|| Ungrouped(exercised.clone()), Process::connect)
-    });
+    caught(
+        "skip the group rule",
+        part,
+        &exercised,
+        |simulation, is_mutated| {
+            let scenario = Scenario::new(simulation);
+            if !is_mutated {
+                return scenario.with_transaction(Process::connect);
+            }
+            scenario.with_transaction_from(|| Ungrouped(exercised.clone()), Process::connect)
+        },
+    );
 }
 
 /// The function never learns that time passes: nothing is stopped in time.
@@ -301,19 +318,24 @@ fn the_group_rule_is_skipped() {
 fn the_deadline_is_ignored() {
     let exercised = Exercised::default();
     let part = "gave no response in time";
-    caught("ignore the deadline", part, &exercised, |simulation, is_mutated| {
-        Scenario::new(simulation).with_transaction(|process, function| {
-            let function = process.connect(function);
-            if !is_mutated {
-                return function;
-            }
-            let (clock, exercised) = (process.clock(), exercised.clone());
-            function.clock(Clock::from_fn(move || {
-                exercised.mark();
-                clock.now() - Duration::from_secs(3_600)
-            }))
-        })
-    });
+    caught(
+        "ignore the deadline",
+        part,
+        &exercised,
+        |simulation, is_mutated| {
+            Scenario::new(simulation).with_transaction(|process, function| {
+                let function = process.connect(function);
+                if !is_mutated {
+                    return function;
+                }
+                let (clock, exercised) = (process.clock(), exercised.clone());
+                function.clock(Clock::from_fn(move || {
+                    exercised.mark();
+                    clock.now() - Duration::from_secs(3_600)
+                }))
+            })
+        },
+    );
 }
 
 /// Says that it has what it was given, whether it has or not.
@@ -345,16 +367,21 @@ impl DeadLetters for Careless {
 fn a_failed_park_is_acked() {
     let exercised = Exercised::default();
     let part = "is acked, and neither done nor parked";
-    caught("ack a failed park", part, &exercised, |simulation, is_mutated| {
-        Scenario::new(simulation).with_lease(|process, function| {
-            let function = process.connect(function);
-            if !is_mutated {
-                return function;
-            }
-            function.dead_letters(Careless {
-                inner: process.dead_letters(),
-                exercised: exercised.clone(),
+    caught(
+        "ack a failed park",
+        part,
+        &exercised,
+        |simulation, is_mutated| {
+            Scenario::new(simulation).with_lease(|process, function| {
+                let function = process.connect(function);
+                if !is_mutated {
+                    return function;
+                }
+                function.dead_letters(Careless {
+                    inner: process.dead_letters(),
+                    exercised: exercised.clone(),
+                })
             })
-        })
-    });
+        },
+    );
 }

@@ -31,6 +31,14 @@ fn transactions_keep_their_promises() {
     check_faults("transactions", &summary, &[]);
 }
 
+/// A duplicate is none the less one because its handler would not do it again.
+#[test]
+fn what_was_committed_is_not_rejected_afterwards() {
+    simulation::check(0..1_000, |simulation| {
+        Scenario::new(simulation).with_refusals()
+    });
+}
+
 #[test]
 fn a_seed_makes_the_same_run_again() {
     for seed in 0..100 {

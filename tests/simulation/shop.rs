@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
 use surehand::{
-    Envelope, Error, Event, Function, IdempotencyKey, Metadata, Result, Source, Sqs, State, Transaction,
+    Envelope, Error, Event, Function, IdempotencyKey, Metadata, Result, Source, Sqs, State,
+    Transaction,
     testing::simulation::{Faults, Process, Queue, Report, Simulation},
 };
 
@@ -15,11 +16,11 @@ use surehand::{
     partition_key = "{customer}"
 )]
 pub(crate) struct OrderPlaced {
-    pub(crate) customer: String,
+    customer: String,
     /// How many rows it is booked in, and how many events tell of it.
-    pub(crate) rows: usize,
-    pub(crate) events: usize,
-    pub(crate) is_rejected: bool,
+    rows: usize,
+    events: usize,
+    is_rejected: bool,
 }
 
 #[derive(Serialize, Deserialize, Event)]
@@ -31,8 +32,8 @@ struct Booked {
 /// What is simulated, drawn by the seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
-    pub(crate) simulation: Simulation,
-    pub(crate) orders: Vec<(String, OrderPlaced)>,
+    simulation: Simulation,
+    orders: Vec<(String, OrderPlaced)>,
 }
 
 impl Scenario {
@@ -81,7 +82,8 @@ impl Scenario {
         connect: impl Fn(&Process, Function<Sqs>) -> Function<Sqs>,
     ) -> Report {
         let run = self.simulation.clone();
-        let report = run.run(|process| connect(process, Function::new(Sqs, notify, process.clone())));
+        let report =
+            run.run(|process| connect(process, Function::new(Sqs, notify, process.clone())));
         self.check_rejected(report)
     }
 
@@ -91,6 +93,14 @@ impl Scenario {
         connect: impl Fn(&Process, Function<Sqs>) -> Function<Sqs>,
     ) -> Report {
         self.with_transaction_from(|| Sqs, connect)
+    }
+
+    /// A handler that sees its own effects, and refuses to have them again.
+    pub(crate) fn with_refusals(&self) -> Report {
+        let run = self.simulation.clone();
+        let report =
+            run.run(|process| process.connect(Function::new(Sqs, book_new, process.clone())));
+        self.check_rejected(report)
     }
 
     /// The same, with the queue seen through another source.
@@ -157,7 +167,7 @@ impl Scenario {
         self.check_rejected(report)
     }
 
-    pub(crate) fn check_rejected(&self, mut report: Report) -> Report {
+    fn check_rejected(&self, mut report: Report) -> Report {
         for (id, order) in &self.orders {
             let is_done = report.is_done(id);
             report.expect(
@@ -172,7 +182,9 @@ impl Scenario {
 /// `e-1/0` of a put of that row.
 fn row_of(write: &aws_sdk_dynamodb::types::TransactWriteItem) -> String {
     let id = write.put().and_then(|put| put.item().get("id"));
-    id.and_then(|id| id.as_s().ok()).cloned().unwrap_or_default()
+    id.and_then(|id| id.as_s().ok())
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// What any handler goes through.
@@ -196,7 +208,7 @@ async fn try_to_work(process: &Process, order: &OrderPlaced) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn notify(
+async fn notify(
     order: Envelope<OrderPlaced>,
     key: IdempotencyKey,
     State(process): State<Process>,
@@ -206,7 +218,26 @@ pub(crate) async fn notify(
     Ok(())
 }
 
-pub(crate) async fn book(
+/// Looks before it books, and takes its own earlier success for somebody else's.
+async fn book_new(
+    order: Envelope<OrderPlaced>,
+    metadata: Metadata,
+    State(process): State<Process>,
+    tx: Transaction,
+) -> Result<()> {
+    let row = format!("{}/0", metadata.id);
+    if process
+        .memory()
+        .writes()
+        .iter()
+        .any(|write| row_of(write) == row)
+    {
+        return Err(Error::rejected("the order is booked already"));
+    }
+    book(order, metadata, State(process), tx).await
+}
+
+async fn book(
     order: Envelope<OrderPlaced>,
     metadata: Metadata,
     State(process): State<Process>,

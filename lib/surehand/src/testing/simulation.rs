@@ -295,7 +295,10 @@ fn put_back(world: &World, pause: Duration) {
     state.note(now, "the faults are over, and what died is put back");
     let mut places: Vec<usize> = Vec::new();
     for dead in &state.dead {
-        let is_final = dead.note.as_ref().is_some_and(|n| invariants::is_final(&n.kind));
+        let is_final = dead
+            .note
+            .as_ref()
+            .is_some_and(|n| invariants::is_final(&n.kind));
         if !is_final && !places.contains(&dead.message) {
             places.push(dead.message);
         }
@@ -341,7 +344,11 @@ impl Summary {
         self.runs += 1;
         self.invocations += report.invocations();
         self.messages += report.messages().len();
-        self.dead += report.messages().iter().map(|m| m.dead.len()).sum::<usize>();
+        self.dead += report
+            .messages()
+            .iter()
+            .map(|m| m.dead.len())
+            .sum::<usize>();
         for (fault, count) in report.faults() {
             *self.faults.entry(*fault).or_default() += count;
         }

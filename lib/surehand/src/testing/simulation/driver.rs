@@ -120,7 +120,9 @@ where
             } else if self.is_quiet(now) {
                 return Poll::Ready(());
             } else {
-                let next = self.next_change(now).unwrap_or(now + Duration::from_secs(60));
+                let next = self
+                    .next_change(now)
+                    .unwrap_or(now + Duration::from_secs(60));
                 self.timer.as_mut().reset(self.zero + next);
                 if self.timer.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
@@ -177,7 +179,10 @@ where
         {
             let mut state = self.world.state();
             let at = state.note(now, format_args!("process {process} {why}"));
-            let of_process = state.invocations.iter_mut().filter(|i| i.process == process);
+            let of_process = state
+                .invocations
+                .iter_mut()
+                .filter(|i| i.process == process);
             for invocation in of_process {
                 if invocation.state == InvocationState::Running {
                     invocation.state = InvocationState::Killed;
@@ -260,7 +265,11 @@ where
             };
             let all = 0..self.processes.len();
             all.filter(|&p| !self.processes[p].is_over)
-                .filter(|&p| self.processes[p].frozen_until.is_none_or(|until| until <= now))
+                .filter(|&p| {
+                    self.processes[p]
+                        .frozen_until
+                        .is_none_or(|until| until <= now)
+                })
                 .filter(|&p| running(p) < self.per_process)
                 .collect()
         };
@@ -416,7 +425,11 @@ where
         let mut state = self.world.state();
         let invocation = &mut state.invocations[id];
         invocation.polls += 1;
-        let (polls, process, plan) = (invocation.polls, invocation.process, invocation.plan.clone());
+        let (polls, process, plan) = (
+            invocation.polls,
+            invocation.process,
+            invocation.plan.clone(),
+        );
         let frozen_for = if plan.timeout == Some(polls) {
             // It gets no further until Lambda ends it.
             Some(invocation.ends_at.saturating_sub(now))
@@ -426,9 +439,15 @@ where
                 .map(|(_, time)| time)
         };
         if let Some(time) = frozen_for.filter(|time| !time.is_zero()) {
-            let at = state.note(now, format_args!("process {process} stands still for {time:.1?}"));
+            let at = state.note(
+                now,
+                format_args!("process {process} stands still for {time:.1?}"),
+            );
             self.processes[process].frozen_until = Some(now + time);
-            let of_process = state.invocations.iter_mut().filter(|i| i.process == process);
+            let of_process = state
+                .invocations
+                .iter_mut()
+                .filter(|i| i.process == process);
             for invocation in of_process.filter(|i| i.state != InvocationState::Answered) {
                 invocation.frozen_at.get_or_insert(at);
             }
@@ -443,7 +462,10 @@ where
         let mut state = self.world.state();
         let state = &mut *state;
         if state.invocations[id].state == InvocationState::Forgotten {
-            state.note(now, format_args!("invocation {id} answers, too late for anybody"));
+            state.note(
+                now,
+                format_args!("invocation {id} answers, too late for anybody"),
+            );
             return;
         }
         state.invocations[id].state = InvocationState::Answered;

@@ -170,9 +170,16 @@ fn order(state: &State) -> Vec<String> {
 
 fn first_effect(state: &State, event_id: &str) -> Option<usize> {
     let key = key_of(event_id);
-    let commits = state.keys.get(&key).into_iter().flat_map(|log| &log.commits);
+    let commits = state
+        .keys
+        .get(&key)
+        .into_iter()
+        .flat_map(|log| &log.commits);
     let effects = state.effects.iter().filter(|effect| effect.key == key);
-    commits.copied().chain(effects.map(|effect| effect.at)).min()
+    commits
+        .copied()
+        .chain(effects.map(|effect| effect.at))
+        .min()
 }
 
 /// Commits happen once. Effects outside the store happen once unless something came between an

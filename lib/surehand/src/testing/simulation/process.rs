@@ -111,8 +111,7 @@ impl Process {
 
     /// Adds a line to the trace.
     pub fn note(&self, line: impl std::fmt::Display) {
-        self.world
-            .note(format_args!("process {}: {line}", self.id));
+        self.world.note(format_args!("process {}: {line}", self.id));
     }
 
     /// Runs `future` beside all processes: none of them takes it along when it dies.
@@ -163,7 +162,10 @@ impl SimulatedDeadLetters {
         {
             let now = world.now();
             let mut state = world.state();
-            let line = format!("process {process}: {id} PARKED, {}: {}", note.kind, note.message);
+            let line = format!(
+                "process {process}: {id} PARKED, {}: {}",
+                note.kind, note.message
+            );
             state.note(now, line);
             let all = &state.messages.all;
             match all.iter().position(|message| message.id == id) {
@@ -235,7 +237,10 @@ impl SimulatedRedelivery {
             }
         }
         if is_refused {
-            state.note(now, format_args!("process {process}: other delays are refused"));
+            state.note(
+                now,
+                format_args!("process {process}: other delays are refused"),
+            );
             return Err(Error::transient("some delays were refused"));
         }
         Ok(())

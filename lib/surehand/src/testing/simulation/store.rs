@@ -129,7 +129,8 @@ impl<St: Store> SimulatedStore<St> {
             sent.call = None;
             return std::future::pending().await;
         }
-        if world.meets(Fault::StoreLate) {
+        let changes = !matches!(sent.call, Some(Call::Find(_)));
+        if changes && world.meets(Fault::StoreLate) {
             let late = Duration::from_millis(world.state().rng.u64(1..3_000));
             sent.note(format_args!("will take effect in {late:?}"));
             sent.goes_on_alone(late);
@@ -233,7 +234,10 @@ impl<St: Store> SimulatedStore<St> {
                 let log = state.keys.entry(key).or_default();
                 log.until = None;
                 if log.is_completed {
-                    let problem = format!("{} was completed and then released", state.event_of(&lease.key));
+                    let problem = format!(
+                        "{} was completed and then released",
+                        state.event_of(&lease.key)
+                    );
                     state.violation(now, problem);
                 }
             }
@@ -349,9 +353,6 @@ impl<St: Store> Sent<'_, St> {
         let Some(call) = self.call.take() else {
             return;
         };
-        if matches!(call, Call::Find(_)) {
-            return;
-        }
         let store = self.store.clone();
         self.store.process.spawn(async move {
             tokio::time::sleep(late).await;
@@ -368,7 +369,8 @@ impl<St: Store> Drop for Sent<'_, St> {
         if self.call.is_some() {
             // Nobody knows whether it was on its way already.
             let world = &self.store.process.world;
-            let is_on_its_way = world.state().rng.bool();
+            let changes = !matches!(self.call, Some(Call::Find(_)));
+            let is_on_its_way = changes && world.state().rng.bool();
             if is_on_its_way {
                 self.note("was given up, and takes effect");
                 self.goes_on_alone(Duration::from_millis(1));
