@@ -69,8 +69,10 @@ struct Worker {
     kind: Kind,
     /// How much its clock is ahead of the time.
     ahead: u8,
-    /// How often it was given the event.
+    /// Names the attempt.
     delivery: u8,
+    /// It was given the event before.
+    again: bool,
     phase: Phase,
 }
 
@@ -97,7 +99,10 @@ enum Phase {
 /// A step. The number is the worker's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// Time passes although somebody has something to do.
     Tick,
+    /// Time passes until somebody has.
+    Wait,
     Receive(usize),
     /// The call is served, and its answer received.
     Answer(usize),
@@ -127,7 +132,7 @@ impl ClaimModel {
     }
 
     pub(crate) fn stores(&self) -> MutexGuard<'_, Stores> {
-        self.stores.lock().unwrap()
+        self.stores.lock().expect("no panic in the store")
     }
 
     /// Lets the store serve a call, and sees whether it may do what it does.
@@ -214,14 +219,12 @@ impl Model for ClaimModel {
 
     fn next_state(&self, world: &World, step: Step) -> Option<World> {
         let mut next = world.clone();
-        let had_faults = world.faults;
         match step {
             Step::Tick => {
-                if !world.is_idle() {
-                    next.stalls -= 1;
-                }
+                next.stalls -= 1;
                 next.time += 1;
             }
+            Step::Wait => next.time = world.wakes_at()?,
             Step::Receive(w) => next.receive(w),
             Step::Answer(w) => {
                 let call = next.pending(w);
@@ -250,9 +253,9 @@ impl Model for ClaimModel {
             Step::RunHandler(w) => next.run_handler(w),
             Step::FailHandler(w) => {
                 next.faults -= 1;
-                next.call(w, CallKind::Release);
+                next.ends(w, CallKind::Release);
             }
-            Step::CancelHandler(w) => next.call(w, CallKind::Release),
+            Step::CancelHandler(w) => next.ends(w, CallKind::Release),
             Step::Thaw(w) => {
                 if let Phase::Working { thawed, .. } = &mut next.workers[w].phase {
                     *thawed = true;
@@ -263,7 +266,6 @@ impl Model for ClaimModel {
                 next.workers[w].phase = Phase::Queued;
             }
         }
-        debug_assert!(next.faults <= had_faults);
         Some(next)
     }
 
@@ -306,6 +308,7 @@ impl World {
             kind: *kind,
             ahead: *ahead,
             delivery: 0,
+            again: false,
             phase: Phase::Queued,
         });
         Self {
@@ -355,26 +358,31 @@ impl World {
                 }
             }
         }
-        let is_waiting = |worker: &Worker| matches!(worker.phase, Phase::Delayed { .. });
-        let is_done = self.workers.iter().all(|w| w.phase == Phase::Acked);
-        if (self.is_idle() && self.workers.iter().any(is_waiting)) || (!is_done && self.stalls > 0)
-        {
+        if self.wakes_at().is_some() {
+            steps.push(Step::Wait);
+        } else if !steps.is_empty() && self.stalls > 0 {
             steps.push(Step::Tick);
         }
     }
 
-    fn clock(&self, worker: usize) -> u8 {
-        self.time + self.workers[worker].ahead
+    /// When somebody has something to do again, if nobody has now. What lasts for ever ends never.
+    fn wakes_at(&self) -> Option<u8> {
+        let mut first = None;
+        for (w, worker) in self.workers.iter().enumerate() {
+            match worker.phase {
+                Phase::Acked => {}
+                Phase::Delayed { until } if self.clock(w) <= until => {
+                    let at = until.checked_add(1)? - worker.ahead;
+                    first = Some(first.unwrap_or(at).min(at));
+                }
+                _ => return None,
+            }
+        }
+        first
     }
 
-    /// True if nobody has anything to do but to wait.
-    fn is_idle(&self) -> bool {
-        let mut workers = self.workers.iter().enumerate();
-        workers.all(|(w, worker)| match worker.phase {
-            Phase::Delayed { until } => self.clock(w) <= until,
-            Phase::Acked => true,
-            Phase::Queued | Phase::Calling { .. } | Phase::Working { .. } => false,
-        })
+    fn clock(&self, worker: usize) -> u8 {
+        self.time + self.workers[worker].ahead
     }
 
     /// How many workers hold a lease and have time left to work, as far as they know.
@@ -397,18 +405,19 @@ impl World {
     }
 
     fn receive(&mut self, w: usize) {
-        self.workers[w].delivery += 1;
-        let kind = match (self.workers[w].kind, self.workers[w].delivery) {
+        let worker = &mut self.workers[w];
+        worker.delivery += 1;
+        let kind = match (worker.kind, std::mem::replace(&mut worker.again, true)) {
             (Kind::Lease, _) => CallKind::Claim,
-            (Kind::Transaction, 1) => CallKind::Commit,
-            (Kind::Transaction, _) => CallKind::Find,
+            (Kind::Transaction, false) => CallKind::Commit,
+            (Kind::Transaction, true) => CallKind::Find,
         };
         self.call(w, kind);
     }
 
     fn call(&mut self, w: usize, kind: CallKind) {
         let owner = Owner {
-            worker: u8::try_from(w).unwrap(),
+            worker: u8::try_from(w).expect("few workers"),
             delivery: self.workers[w].delivery,
         };
         let at = self.clock(w);
@@ -434,6 +443,11 @@ impl World {
     }
 
     fn answered(&mut self, w: usize, call: Call, answer: Answer) {
+        let is_refused = matches!(answer, Answer::Held { .. } | Answer::Completed);
+        if is_refused && self.adrift.iter().all(|adrift| adrift.owner != call.owner) {
+            // Nothing has kept this attempt's name, so that the next may have it: fewer states.
+            self.workers[w].delivery -= 1;
+        }
         self.workers[w].phase = match (call.kind, answer) {
             (CallKind::Claim, Answer::Acquired) => Phase::Working {
                 lease: call,
@@ -468,7 +482,17 @@ impl World {
             self.broken = Some(NOTHING_AFTER);
         }
         self.runs = (self.runs + 1).min(2);
-        self.call(w, CallKind::Complete);
+        self.ends(w, CallKind::Complete);
+    }
+
+    fn ends(&mut self, w: usize, kind: CallKind) {
+        if let Phase::Working { lease, .. } = self.workers[w].phase {
+            let call = Call { kind, ..lease };
+            self.workers[w].phase = Phase::Calling {
+                call,
+                failed_before: false,
+            };
+        }
     }
 }
 

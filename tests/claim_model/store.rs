@@ -33,7 +33,7 @@ impl fmt::Debug for Owner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Call {
     pub(crate) owner: Owner,
-    /// What the caller's clock showed, in ticks.
+    /// What the caller's clock showed, in ticks; when a lease ends, what it showed at its claim.
     pub(crate) at: u8,
     pub(crate) kind: CallKind,
 }
@@ -49,7 +49,7 @@ pub(crate) enum CallKind {
 }
 
 impl Call {
-    /// When the lease that a claim asks for ends, by the caller's clock.
+    /// When the lease ends, by the caller's clock.
     pub(crate) fn until(&self) -> u8 {
         self.at + LEASE + MARGIN
     }
@@ -238,7 +238,7 @@ impl Real {
     fn claim(&self, call: Call, mutation: Option<Mutation>, earlier: &[Call]) -> Answer {
         let until = match mutation {
             Some(Mutation::NoMargin) => time(call.until() - MARGIN),
-            Some(Mutation::EndlessLease) => time(u8::MAX - 1),
+            Some(Mutation::EndlessLease) => time(u8::MAX),
             _ => time(call.until()),
         };
         let mut request = ClaimRequest::new(key(), FINGERPRINT, until, time(call.at) + LONG);
@@ -295,7 +295,7 @@ impl Real {
             .table_name("effects")
             .item("id", AttributeValue::S("the only one".into()))
             .build()
-            .unwrap();
+            .expect("a complete put");
         let effect = [TransactWriteItem::builder().put(effect).build()];
         let (made, forgotten) = (time(call.at), time(call.at) + LONG);
         let mut commit =
@@ -303,7 +303,7 @@ impl Real {
         if has_effect {
             commit.writes = &effect;
         }
-        now(self.at(call.at).commit(&commit)).unwrap()
+        now(self.at(call.at).commit(&commit)).expect("the store answers")
     }
 
     /// Makes a call that does not care who owns the key.
