@@ -29,11 +29,11 @@ fn real_time() -> Handle {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .unwrap();
-        handle.send(runtime.handle().clone()).unwrap();
+            .expect("a runtime can be built");
+        drop(handle.send(runtime.handle().clone()));
         runtime.block_on(std::future::pending::<()>());
     });
-    handles.recv().unwrap()
+    handles.recv().expect("the runtime runs")
 }
 
 /// Waits without letting virtual time pass.
@@ -112,7 +112,10 @@ fn items(handle: &Handle, client: &Client, table: &'static str) -> Vec<Item> {
     let scanned = wait(handle, async move {
         client.scan().table_name(table).send().await
     });
-    scanned.unwrap().items.unwrap_or_default()
+    scanned
+        .expect("the table is there")
+        .items
+        .unwrap_or_default()
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> &'a str {

@@ -85,7 +85,7 @@ impl<St: Store> Mutant<St> {
 
     /// The lease of whoever has the key now.
     fn unfenced(&self, lease: &Lease) -> Lease {
-        let owners = self.owners.lock().unwrap();
+        let owners = self.owners.lock().expect("nobody panics with it");
         let last = owners.iter().rev().find(|(key, _)| *key == lease.key);
         let mut unfenced = lease.clone();
         if self.mutation == Mutation::DropTheFence
@@ -110,7 +110,7 @@ impl<St: Store> Store for Mutant<St> {
         }
         let claim = self.inner.claim(&request).await?;
         if let Claim::Acquired(lease) = &claim {
-            let mut owners = self.owners.lock().unwrap();
+            let mut owners = self.owners.lock().expect("nobody panics with it");
             owners.push((lease.key.clone(), lease.owner.clone()));
         }
         Ok(claim)

@@ -4,7 +4,9 @@ use super::{
     Fault,
     world::{State, key_of},
 };
-use crate::{MemoryStore, Outgoing};
+use crate::MemoryStore;
+#[cfg(feature = "dynamodb")]
+use crate::Outgoing;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// What came of a run. Printed, it is the seed, what is wrong, and everything that happened.

@@ -216,7 +216,7 @@ impl<St: Store> SimulatedStore<St> {
             self.process.id,
             state.event_of(&key)
         );
-        let at = state.note(now, line);
+        state.note(now, line);
         match (&call, &result) {
             (Call::Claim(request), Ok(Answer::Claim(Claim::Acquired(_)))) => {
                 claimed(&mut state, now, now_ms, &key, &request.owner);
@@ -243,6 +243,7 @@ impl<St: Store> SimulatedStore<St> {
             }
             #[cfg(feature = "dynamodb")]
             (Call::Commit(commit), Ok(Answer::Committed(Committed::Done))) => {
+                let at = state.trace.len();
                 let log = state.keys.entry(key.clone()).or_default();
                 // The second call of one commit finds the first.
                 if log.owner.as_deref() != Some(&commit.owner) {
