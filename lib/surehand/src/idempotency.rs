@@ -249,7 +249,9 @@ impl<St: Store> Idempotency<St> {
         let subject = self.subject(&record)?;
         let deadline = record.deadline().clone();
         // Of two records of one key in this process the second waits, and finds the first's result.
+        // Which of the two is looked at first is fixed, so that a simulated run can be repeated.
         let _turn = tokio::select! {
+            biased;
             turn = self.in_flight.enter(&subject.key) => turn,
             () = deadline.cancelled() => return Err(crate::Deadline::error()),
         };

@@ -171,12 +171,14 @@ impl Store for DynamoDbStore {
                     return Err(unavailable(&error));
                 };
                 let item = StoredItem(failed.item.clone().unwrap_or_default());
-                // The client repeats a call whose answer was lost; then the claim in its way is its
-                // own.
-                if item.text("owner") == Some(&request.owner) {
-                    return Ok(acquired(&item));
+                match item.taken(&request.key)? {
+                    // The client repeats a call whose answer was lost; then the claim in its way is
+                    // its own.
+                    Claim::Held { .. } if item.text("owner") == Some(&request.owner) => {
+                        Ok(acquired(&item))
+                    }
+                    taken => Ok(taken),
                 }
-                item.taken(&request.key)
             }
         }
     }

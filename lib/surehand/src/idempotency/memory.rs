@@ -135,15 +135,17 @@ impl Store for MemoryStore {
         let state = &mut *self.state();
         let (mut attempts, mut last_error) = (0, None);
         if let Some(item) = state.items.get(&request.key) {
-            if item.owner == request.owner {
-                return Ok(Claim::Acquired(Lease {
-                    key: request.key.clone(),
-                    owner: item.owner.clone(),
-                    attempt: item.attempts,
-                }));
-            }
-            if let Some(taken) = item.taken(now_ms) {
-                return Ok(taken);
+            match item.taken(now_ms) {
+                // The claim in its way is its own: the answer was lost, and the call repeated.
+                Some(Claim::Held { .. }) if item.owner == request.owner => {
+                    return Ok(Claim::Acquired(Lease {
+                        key: request.key.clone(),
+                        owner: item.owner.clone(),
+                        attempt: item.attempts,
+                    }));
+                }
+                Some(taken) => return Ok(taken),
+                None => {}
             }
             (attempts, last_error) = (item.attempts, item.last_error.clone());
         }

@@ -2,7 +2,7 @@
 
 use super::{Claim, Commit, Committed, Completion, Idempotency, Store, Subject};
 use crate::{
-    Backoff, Deadline, Error, Record, Reply, Result,
+    Backoff, Deadline, Disposition, Error, Record, Reply, Result,
     transaction::{Stage, Staged},
 };
 use aws_sdk_dynamodb::types::TransactWriteItem;
@@ -38,9 +38,24 @@ impl<St: Store> Idempotency<St> {
         let deadline = record.deadline().clone();
         let stage = Stage::default();
         record.extensions.insert(stage.clone());
-        let reply = inner.call(record).await?;
+        let reply = match inner.call(record).await {
+            Ok(reply) => reply,
+            Err(error) => return self.refused(&subject, error).await,
+        };
         let staged = stage.take()?;
         self.commit(&subject, reply, staged, &deadline).await
+    }
+
+    /// A handler may refuse what it sees to be done already, and who did it may have been an earlier
+    /// attempt at the same record. Such a record is a duplicate, and no dead letter. The read is
+    /// worth its price where a record would be parked for good.
+    async fn refused(&self, subject: &Subject, error: Error) -> Result<Reply> {
+        if error.disposition() == Disposition::Park
+            && let Some(taken @ Claim::Completed(_)) = self.store.find(&subject.key).await?
+        {
+            return self.taken(subject, taken);
+        }
+        Err(error)
     }
 
     async fn commit(

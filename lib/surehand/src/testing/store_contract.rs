@@ -38,6 +38,7 @@ pub async fn check<St: Store>(open: impl Fn(Clock) -> St) {
     world.an_owner_that_nobody_replaced_may_be_late().await;
     world.a_completed_key_is_not_released().await;
     world.a_repeated_call_has_the_effect_of_one().await;
+    world.a_claim_that_comes_late_is_not_granted_again().await;
     world.an_expired_key_is_forgotten().await;
     world
         .a_lease_that_is_over_before_it_begins_is_no_lock()
@@ -257,6 +258,19 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         }
         let claim = self.now().claim(&self.request(&key)).await;
         assert!(matches!(expect(claim), Claim::Completed(_)));
+    }
+
+    /// Its caller gave it up and repeated it, and is done by the time it arrives.
+    async fn a_claim_that_comes_late_is_not_granted_again(&self) {
+        let key = new_key();
+        let request = self.request(&key);
+        let lease = acquired(self.now().claim(&request).await);
+        expect(self.complete(&lease, Duration::ZERO, Some("done")).await);
+        let late = expect(self.now().claim(&request).await);
+        assert!(
+            matches!(&late, Claim::Completed(c) if c.data.as_deref() == Some("done")),
+            "a completed key is granted to nobody, and this was {late:?}"
+        );
     }
 
     async fn an_expired_key_is_forgotten(&self) {
