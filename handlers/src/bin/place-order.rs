@@ -1,7 +1,6 @@
 //! Invoked directly, by whoever takes the order.
 
 use shop::{
-    environment,
     orders::{Orders, PlaceOrder},
     place_order::place_order,
     table::Table,
@@ -10,7 +9,7 @@ use surehand::{BoxError, Direct, DynamoDbStore, Function, Idempotency, Json};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let table = Table::from_env(&environment::aws().await)?;
+    let table = Table::from_env(surehand::aws::config().await)?;
     // A caller that asks again, for want of a reply, gets the reply of the first time.
     let once = Idempotency::new(DynamoDbStore::from_env().await?)
         .key(|request: Json<PlaceOrder>| request.0.request_id);

@@ -6,7 +6,7 @@
 extern crate self as surehand;
 
 #[cfg(any(feature = "dynamodb", feature = "sqs", feature = "eventbridge"))]
-mod aws;
+pub mod aws;
 mod batch;
 mod clock;
 mod dead_letter;

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Event, Handler, Record, Reply, Result,
-    handler::{Consumes, Signature},
+    handler::{Consumes, HandlerTraits, Signature},
 };
 use futures_util::future::BoxFuture;
 use std::{collections::HashMap, fmt, sync::Arc};
@@ -34,14 +34,14 @@ pub struct Router<S> {
 }
 
 struct Route<S> {
-    commits: Arc<dyn Fn(&Record) -> bool + Send + Sync>,
+    traits: Arc<dyn Fn(&Record) -> HandlerTraits + Send + Sync>,
     call: Arc<dyn Fn(Record, S) -> BoxFuture<'static, Result<Reply>> + Send + Sync>,
 }
 
 impl<S> Clone for Route<S> {
     fn clone(&self) -> Self {
         Self {
-            commits: Arc::clone(&self.commits),
+            traits: Arc::clone(&self.traits),
             call: Arc::clone(&self.call),
         }
     }
@@ -122,9 +122,9 @@ where
     Args: 'static,
 {
     Route {
-        commits: Arc::new({
+        traits: Arc::new({
             let handler = handler.clone();
-            move |record| handler.commits(record)
+            move |record| handler.traits(record)
         }),
         call: Arc::new(move |record, state| Box::pin(handler.clone().call(record, state))),
     }
@@ -134,8 +134,11 @@ impl<S> Signature<Routed> for Router<S> {}
 
 #[diagnostic::do_not_recommend]
 impl<S: Clone + Send + Sync + 'static> Handler<Routed, S> for Router<S> {
-    fn commits(&self, record: &Record) -> bool {
-        self.find(record).is_ok_and(|route| (route.commits)(record))
+    fn traits(&self, record: &Record) -> HandlerTraits {
+        match self.find(record) {
+            Ok(route) => (route.traits)(record),
+            Err(_) => HandlerTraits::of::<Self>(false),
+        }
     }
 
     async fn call(self, record: Record, state: S) -> Result<Reply> {
