@@ -283,7 +283,7 @@ fn lock(folder: &Path, run: &str) -> Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            bail!("`surehand {run}` is already running in this project")
+            bail!("a run named {run} is already going on in this project")
         }
         Err(TryLockError::Error(error)) => Err(error).context("cannot lock the project"),
     }

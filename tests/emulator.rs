@@ -1,0 +1,96 @@
+//! The shop as `surehand dev` runs it: built, deployed with `sam deploy` to an emulator that enforces
+//! the functions' roles, and talked to with AWS's own clients.
+
+// Processes are found in /proc.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
+mod emulator {
+    pub(crate) mod batches;
+    pub(crate) mod books;
+    pub(crate) mod dev;
+    pub(crate) mod flow;
+    pub(crate) mod kills;
+    pub(crate) mod order;
+    pub(crate) mod processes;
+    pub(crate) mod shop;
+    pub(crate) mod stores;
+}
+
+// What other test targets use as well.
+#[path = "support/cargo.rs"]
+#[expect(dead_code, reason = "the command under test installs its tools itself")]
+mod cargo;
+#[path = "support/fencing.rs"]
+mod fencing;
+
+use emulator::{batches, dev::Dev, flow, kills, shop::Shop, stores};
+use futures_util::FutureExt;
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
+
+/// One test, since one emulator serves all of it: it takes a while to deploy, and somebody has to see
+/// it end. The parts run one after the other, each with orders of its own; a part that fails keeps
+/// none of the others from running.
+#[tokio::test]
+async fn the_shop_on_the_emulator() {
+    let mut parts = Parts::default();
+    let dev = Dev::start().await;
+    let shop = Shop::new(&dev);
+    parts
+        .run("orders flow through the shop", flow::check(&dev, &shop))
+        .await;
+    parts
+        .run("a second run is refused", async { dev.check_lock() })
+        .await;
+    parts
+        .run("a batch fails in parts", batches::check_parts(&dev, &shop))
+        .await;
+    parts
+        .run(
+            "a group keeps its order",
+            batches::check_groups(&dev, &shop),
+        )
+        .await;
+    parts
+        .run("the store keeps its contract", stores::check(&shop))
+        .await;
+    parts
+        .run(
+            "processes are killed in their batches",
+            kills::check(&dev, &shop),
+        )
+        .await;
+    parts.run("nothing is left", dev.end()).await;
+    assert!(parts.failed.is_empty(), "failed: {:?}", parts.failed);
+}
+
+/// How long a part may take. The longest waits for messages that dead processes have left invisible.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[derive(Default)]
+struct Parts {
+    failed: Vec<&'static str>,
+}
+
+impl Parts {
+    async fn run(&mut self, name: &'static str, part: impl Future<Output = ()>) {
+        let started = Instant::now();
+        let part = AssertUnwindSafe(tokio::time::timeout(PATIENCE, part)).catch_unwind();
+        let what = match part.await {
+            Ok(Ok(())) => "ok",
+            Ok(Err(_)) => "out of time",
+            // The panic has said why.
+            Err(_) => "FAILED",
+        };
+        eprintln!("{name}: {what} ({:.1} s)", started.elapsed().as_secs_f64());
+        if what != "ok" {
+            self.failed.push(name);
+        }
+    }
+}

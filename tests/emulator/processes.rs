@@ -1,0 +1,73 @@
+//! Processes, as the kernel lists them.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A process that runs a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FunctionProcess {
+    pub(crate) pid: Pid,
+    /// The function's full name.
+    pub(crate) function: String,
+}
+
+/// The processes of functions whose code is below `folder`.
+pub(crate) fn functions_below(folder: &Path) -> Vec<FunctionProcess> {
+    pids()
+        .filter(|pid| executable(*pid).is_some_and(|path| path.starts_with(folder)))
+        .filter_map(|pid| {
+            let function = variable(pid, "AWS_LAMBDA_FUNCTION_NAME")?;
+            Some(FunctionProcess { pid, function })
+        })
+        .collect()
+}
+
+/// The processes with an argument that begins with `text`.
+pub(crate) fn with_argument(text: &str) -> Vec<Pid> {
+    pids()
+        .filter(|pid| {
+            let arguments = fs::read(of(*pid, "cmdline")).unwrap_or_default();
+            let mut arguments = arguments.split(|byte| *byte == 0);
+            arguments.any(|argument| argument.starts_with(text.as_bytes()))
+        })
+        .collect()
+}
+
+/// Whether it still runs; a process that waits for its parent to notice its end does not.
+pub(crate) fn is_alive(pid: Pid) -> bool {
+    fs::read_to_string(of(pid, "stat")).is_ok_and(|stat| {
+        // The name before it, in parentheses, may hold anything.
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        state.is_some_and(|state| !state.starts_with(['Z', 'X']))
+    })
+}
+
+/// Sends SIGKILL; false if the process is gone.
+pub(crate) fn kill(process: &FunctionProcess) -> bool {
+    kill_process(process.pid, Signal::KILL).is_ok()
+}
+
+fn pids() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+}
+
+fn executable(pid: Pid) -> Option<PathBuf> {
+    fs::read_link(of(pid, "exe")).ok()
+}
+
+fn variable(pid: Pid, name: &str) -> Option<String> {
+    let environment = fs::read(of(pid, "environ")).ok()?;
+    let mut variables = environment.split(|byte| *byte == 0);
+    variables.find_map(|variable| {
+        let (key, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
+        (key == name).then(|| value.to_owned())
+    })
+}
+
+fn of(pid: Pid, file: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/{file}", pid.as_raw_nonzero()))
+}

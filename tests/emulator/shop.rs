@@ -1,0 +1,319 @@
+//! The deployed shop, through the clients of its operator.
+
+use super::{books::Books, dev::Dev};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_lambda::{
+    config::{Credentials, SharedCredentialsProvider},
+    primitives::Blob,
+    types::ScalingConfig,
+};
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+use surehand::FailureNote;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// Clients of the account's owner, whom the emulator allows everything.
+pub(crate) struct Shop {
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    lambda: aws_sdk_lambda::Client,
+    sqs: aws_sdk_sqs::Client,
+    /// host:port
+    address: String,
+    outputs: BTreeMap<String, String>,
+}
+
+/// A mail that was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Mail {
+    pub(crate) to: String,
+    pub(crate) text: String,
+}
+
+/// A message in a dead-letter queue.
+#[derive(Debug)]
+pub(crate) struct DeadLetter {
+    /// The name of the output that holds the queue's URL, without `DeadLetterQueueUrl`.
+    pub(crate) queue: String,
+    pub(crate) body: String,
+    pub(crate) note: Option<FailureNote>,
+}
+
+/// A message to send, with its group where the queue has groups.
+pub(crate) struct Message {
+    pub(crate) body: String,
+    pub(crate) group: Option<String>,
+}
+
+/// How many times in a row all queues must be empty: between two queues an event is in none.
+const QUIET: u32 = 4;
+const INTERVAL: Duration = Duration::from_millis(250);
+
+impl Shop {
+    pub(crate) fn new(dev: &Dev) -> Self {
+        let owner = Credentials::new("test", "test", None, None, "test");
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::from_static("us-east-1"))
+            .endpoint_url(&dev.stack.endpoint)
+            .credentials_provider(SharedCredentialsProvider::new(owner))
+            .build();
+        let address = dev.stack.endpoint.strip_prefix("http://").unwrap();
+        Self {
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            lambda: aws_sdk_lambda::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            address: address.to_owned(),
+            outputs: dev.stack.outputs.clone(),
+        }
+    }
+
+    pub(crate) fn output(&self, name: &str) -> &str {
+        &self.outputs[name]
+    }
+
+    /// Calls place-order; an error is the function's own, as JSON.
+    pub(crate) async fn place(&self, request: &Value) -> Result<Value, String> {
+        let sent = self
+            .lambda
+            .invoke()
+            .function_name(self.output("PlaceOrderFunctionName"))
+            .payload(Blob::new(request.to_string()))
+            .send()
+            .await;
+        let output = sent.map_err(|error| format!("{error:?}"))?;
+        let reply = output.payload().map(Blob::as_ref).unwrap_or_default();
+        if output.function_error().is_some() {
+            return Err(String::from_utf8_lossy(reply).into_owned());
+        }
+        Ok(serde_json::from_slice(reply).unwrap())
+    }
+
+    /// Puts a row into the shop's table.
+    pub(crate) async fn put(&self, pk: String, sk: &str, name: &str, value: AttributeValue) {
+        self.dynamodb
+            .put_item()
+            .table_name(self.output("ShopTableName"))
+            .item("pk", AttributeValue::S(pk))
+            .item("sk", AttributeValue::S(sk.to_owned()))
+            .item(name, value)
+            .send()
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn delete(&self, pk: String, sk: &str) {
+        self.dynamodb
+            .delete_item()
+            .table_name(self.output("ShopTableName"))
+            .key("pk", AttributeValue::S(pk))
+            .key("sk", AttributeValue::S(sk.to_owned()))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn stock(&self, sku: &str, available: i64) {
+        let available = AttributeValue::N(available.to_string());
+        let pk = format!("STOCK#{sku}");
+        self.put(pk, "STOCK", "available", available).await;
+    }
+
+    pub(crate) async fn books(&self) -> Books {
+        let mut books = Books::default();
+        let mut items = self
+            .dynamodb
+            .scan()
+            .table_name(self.output("ShopTableName"))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(item) = items.next().await {
+            books.add(&item.unwrap());
+        }
+        books
+    }
+
+    pub(crate) async fn mails(&self) -> Vec<Mail> {
+        let answer = self.page("/_ministack/ses/messages").await;
+        let accounts = answer["messages"].as_object().unwrap();
+        let mails = accounts.values().flat_map(|it| it.as_array().unwrap());
+        mails
+            .map(|mail| Mail {
+                to: mail["To"][0].as_str().unwrap().to_owned(),
+                text: mail["BodyText"].as_str().unwrap().to_owned(),
+            })
+            .collect()
+    }
+
+    /// Has a function's queue read by as many processes at the most, or not at all.
+    pub(crate) async fn set_readers(&self, function: &str, most: Option<i32>) {
+        let mappings = self.lambda.list_event_source_mappings();
+        let found = mappings.function_name(function).send().await.unwrap();
+        let [mapping] = found.event_source_mappings() else {
+            panic!("{function} has one event source: {found:?}");
+        };
+        self.lambda
+            .update_event_source_mapping()
+            .uuid(mapping.uuid().unwrap())
+            .enabled(most.is_some())
+            .set_scaling_config(
+                most.map(|most| ScalingConfig::builder().maximum_concurrency(most).build()),
+            )
+            .send()
+            .await
+            .unwrap();
+        // The emulator may just be looking.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    /// Sends at most ten messages at once; returns their ids, in the same order.
+    pub(crate) async fn send(&self, queue: &str, messages: &[Message]) -> Vec<String> {
+        let entries = messages.iter().enumerate().map(|(index, message)| {
+            let group = message.group.clone();
+            SendMessageBatchRequestEntry::builder()
+                .id(index.to_string())
+                .message_body(&message.body)
+                .set_message_deduplication_id(group.as_ref().map(|it| format!("{it}-{index}")))
+                .set_message_group_id(group)
+                .build()
+                .unwrap()
+        });
+        let sent = self
+            .sqs
+            .send_message_batch()
+            .queue_url(self.output(queue))
+            .set_entries(Some(entries.collect()))
+            .send()
+            .await
+            .unwrap();
+        assert!(sent.failed().is_empty(), "{sent:?}");
+        let by_index: BTreeMap<usize, String> = sent
+            .successful()
+            .iter()
+            .map(|entry| (entry.id().parse().unwrap(), entry.message_id().to_owned()))
+            .collect();
+        by_index.into_values().collect()
+    }
+
+    /// Takes all dead letters out of their queues.
+    pub(crate) async fn take_dead_letters(&self) -> Vec<DeadLetter> {
+        let mut letters = Vec::new();
+        let queues = self.outputs.iter().filter_map(|(name, url)| {
+            let queue = name.strip_suffix("DeadLetterQueueUrl")?;
+            Some((queue, url))
+        });
+        for (queue, url) in queues {
+            loop {
+                let batch = self
+                    .sqs
+                    .receive_message()
+                    .queue_url(url)
+                    .max_number_of_messages(10)
+                    .message_attribute_names("All")
+                    .wait_time_seconds(0)
+                    .send()
+                    .await
+                    .unwrap();
+                if batch.messages().is_empty() {
+                    break;
+                }
+                for message in batch.messages() {
+                    let attributes = message.message_attributes();
+                    let note = attributes
+                        .and_then(|all| all.get(FailureNote::ATTRIBUTE))
+                        .and_then(|note| note.string_value())
+                        .map(|note| serde_json::from_str(note).unwrap());
+                    letters.push(DeadLetter {
+                        queue: queue.to_owned(),
+                        body: message.body().unwrap().to_owned(),
+                        note,
+                    });
+                    let delete = self.sqs.delete_message().queue_url(url);
+                    let handle = message.receipt_handle().unwrap();
+                    delete.receipt_handle(handle).send().await.unwrap();
+                }
+            }
+        }
+        letters
+    }
+
+    /// How many messages wait, are in flight or are delayed in all queues that functions read.
+    pub(crate) async fn waiting(&self) -> usize {
+        let mut waiting = 0;
+        for (name, url) in &self.outputs {
+            if name.ends_with("QueueUrl") && !name.ends_with("DeadLetterQueueUrl") {
+                waiting += self.depth(url).await;
+            }
+        }
+        waiting
+    }
+
+    /// Waits until the condition holds of the books while all queues are empty, and then goes on to be
+    /// for a while; returns the books.
+    pub(crate) async fn settled(&self, what: &str, is_done: impl Fn(&Books) -> bool) -> Books {
+        let (started, limit) = (Instant::now(), Duration::from_secs(240));
+        let mut quiet = 0;
+        loop {
+            let waiting = self.waiting().await;
+            let books = self.books().await;
+            let is_quiet = waiting == 0 && is_done(&books);
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+            if quiet == QUIET {
+                return books;
+            }
+            if started.elapsed() > limit {
+                let letters = self.take_dead_letters().await;
+                panic!("{what}: {waiting} messages wait; {letters:?}; {books:?}");
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// The emulator's own page is exact, where SQS's attributes are approximate by contract.
+    async fn depth(&self, url: &str) -> usize {
+        let path = format!("/_ministack/sqs/messages?QueueUrl={url}");
+        leaves(&self.page(&path).await["messages"])
+    }
+
+    /// One of the emulator's pages for inspection.
+    async fn page(&self, path: &str) -> Value {
+        let mut connection = TcpStream::connect(&self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address);
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(" 200 "), "{path}: {answer}");
+        serde_json::from_str(body).unwrap()
+    }
+}
+
+/// Waits until the condition holds.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{what}: not so"
+        );
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Counts what is listed by account, region and queue.
+fn leaves(value: &Value) -> usize {
+    match value {
+        Value::Object(levels) => levels.values().map(leaves).sum(),
+        Value::Array(list) => list.len(),
+        _ => 0,
+    }
+}

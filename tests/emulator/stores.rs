@@ -1,0 +1,15 @@
+//! The store's contract and the layer's fences, on the table that the template makes.
+
+use super::shop::Shop;
+use crate::fencing;
+use surehand::{DynamoDbStore, testing::store_contract};
+
+pub(crate) async fn check(shop: &Shop) {
+    let table = shop.output("IdempotencyTableName");
+    store_contract::check(|clock| {
+        DynamoDbStore::new(shop.dynamodb.clone(), table).with_clock(clock)
+    })
+    .await;
+    fencing::check(|clock| DynamoDbStore::new(shop.dynamodb.clone(), table).with_clock(clock))
+        .await;
+}
