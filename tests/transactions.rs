@@ -375,6 +375,32 @@ async fn what_is_too_large_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
+async fn an_event_that_nobody_could_publish_is_not_committed() {
+    async fn say(Json(padding): Json<usize>, tx: Transaction) -> surehand::Result<()> {
+        tx.publish(&StockReserved {
+            order_id: "1".into(),
+            number: 1,
+            padding: "x".repeat(padding),
+        });
+        Ok(())
+    }
+    let world = World::new().await;
+    let function = Function::new(Direct, say, ()).idempotent(world.store.clone());
+    let run = |bytes| function.invoke(testing::direct_event(&bytes), testing::context());
+    let error = run(256 * 1024).await.unwrap_err();
+    assert!(error.is_rejected(), "{error:?}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("an event 262144 at most: publish a reference to the data"),
+        "{error}"
+    );
+    assert_eq!(world.calls.take(), 0);
+    run(255 * 1024).await.unwrap();
+    assert_eq!(world.calls.take(), 1);
+}
+
+#[tokio::test]
 async fn a_direct_invocations_reply_is_committed_as_well() {
     async fn place(Json(request): Json<OrderPlaced>, tx: Transaction) -> surehand::Result<String> {
         tx.put_item("shop", &json!({ "id": request.order_id }));

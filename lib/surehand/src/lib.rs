@@ -68,6 +68,11 @@ pub use surehand_macros::Event;
 #[cfg(feature = "dynamodb")]
 pub use transaction::{Item, StagedCondition, Transaction};
 
+/// The guides' examples are run like those of the documentation.
+#[cfg(all(doctest, feature = "dynamodb", feature = "testing"))]
+#[doc = include_str!("../../../docs/exactly-once.md")]
+pub struct Guides;
+
 /// What the derive's output names. No part of the interface.
 #[doc(hidden)]
 pub mod __private {

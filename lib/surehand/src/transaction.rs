@@ -3,7 +3,7 @@
 mod size;
 
 pub(crate) use size::{
-    MAX_ACTIONS, MAX_ITEM_BYTES, MAX_TRANSACTION_BYTES, item_bytes, write_bytes,
+    MAX_ACTIONS, MAX_EVENT_BYTES, MAX_ITEM_BYTES, MAX_TRANSACTION_BYTES, item_bytes, write_bytes,
 };
 
 use crate::{
@@ -59,7 +59,7 @@ pub type Item = HashMap<String, AttributeValue>;
 /// ```
 ///
 /// DynamoDB takes 100 actions and 4 MB a transaction, 400 KB an item, and each item once. One action
-/// is the claim's.
+/// is the claim's. An event has 256 KiB at most. What is larger is rejected before anything is sent.
 #[derive(Debug)]
 pub struct Transaction {
     staged: Stage,
@@ -178,6 +178,14 @@ impl Transaction {
             Ok(mut outgoing) => {
                 self.cause.mark(&mut outgoing);
                 outgoing.metadata_mut().producer = Some(self.producer.clone());
+                let bytes = outgoing.body().len();
+                if bytes > MAX_EVENT_BYTES {
+                    // Once committed, nobody could publish it.
+                    return self.staged.fail(format!(
+                        "{} has {bytes} bytes, and an event {MAX_EVENT_BYTES} at most: publish a reference to the data",
+                        E::DETAIL_TYPE
+                    ));
+                }
                 self.staged.lock().events.push(outgoing);
             }
             Err(error) => self.staged.fail(format!("{error:#}")),

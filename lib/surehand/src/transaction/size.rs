@@ -15,6 +15,10 @@ pub(crate) const MAX_ITEM_BYTES: usize = 400 * 1024;
 /// The bytes of all items of one transaction.
 pub(crate) const MAX_TRANSACTION_BYTES: usize = 4 * 1024 * 1024;
 
+/// The bytes of one event, as a whole: what EventBridge's API reference grants a request. Where an
+/// event goes is the relay's business, so the least of the limits holds for all.
+pub(crate) const MAX_EVENT_BYTES: usize = 256 * 1024;
+
 /// The size of an item.
 pub(crate) fn item_bytes(item: &Item) -> usize {
     item.iter()
