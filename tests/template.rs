@@ -21,7 +21,7 @@ use template::{project::Project, rules};
 fn the_templates_keep_every_rule() {
     let project = Project::read();
     // Rules that find nothing to look at find nothing wrong either.
-    assert!(project.functions().count() >= 5);
+    assert!(project.functions().count() >= 7);
     assert!(project.queues().count() >= 3);
     assert_eq!(rules::broken(&project), [""; 0]);
 }
@@ -49,6 +49,37 @@ const MISTAKES: &[Mistake] = &[
     (
         |p| p.event("CustomerLedger")["MaximumBatchingWindowInSeconds"] = json!(1),
         "CustomerLedger: a FIFO queue has no batching window",
+    ),
+    (
+        |p| p.event("OutboxRelay")["StartingPosition"] = json!("LATEST"),
+        "OutboxRelay: its stream is not read from its oldest change",
+    ),
+    (
+        |p| p.event("OutboxRelay")["FunctionResponseTypes"] = json!([]),
+        "OutboxRelay: its stream event must report batch item failures",
+    ),
+    (
+        |p| p.event("OutboxRelay")["BisectBatchOnFunctionError"] = json!(false),
+        "OutboxRelay: a change that crashes it takes its batch with it",
+    ),
+    (
+        |p| p.event("OutboxRelay")["MaximumRetryAttempts"] = json!(-1),
+        "MaximumRetryAttempts is not set",
+    ),
+    (
+        |p| p.event("OutboxRelay")["DestinationConfig"] = json!({}),
+        "OutboxRelay: nobody learns what it gave up",
+    ),
+    (
+        |p| {
+            p.event("OutboxRelay")["DestinationConfig"]["OnFailure"]["Destination"] =
+                json!({"Fn::GetAtt": ["AuditDeadLetters", "Outputs.QueueArn"]})
+        },
+        "OutboxRelay: its role does not let it send to AuditDeadLetters",
+    ),
+    (
+        |p| drop(p.resources().remove("OutboxRelayLagAlarm")),
+        "OutboxRelay: nobody is told when it lags behind its stream",
     ),
     (
         |p| p.event("ReserveStock")["MaximumBatchingWindowInSeconds"] = json!(10),
@@ -187,8 +218,8 @@ const MISTAKES: &[Mistake] = &[
         "the functions do not get the emulator's address",
     ),
     (
-        |p| drop(p.variables("ReserveStock").remove("EVENT_BUS_NAME")),
-        "ReserveStock: its code reads EVENT_BUS_NAME",
+        |p| drop(p.variables("OutboxRelay").remove("EVENT_BUS_NAME")),
+        "OutboxRelay: its code reads EVENT_BUS_NAME",
     ),
     (
         |p| {
@@ -216,6 +247,20 @@ const MISTAKES: &[Mistake] = &[
                 ["AttributeName"] = json!("ttl")
         },
         "IdempotencyTable: nothing ever expires",
+    ),
+    (
+        |p| {
+            p.nested("tables")["Resources"]["IdempotencyTable"]["Properties"]["StreamSpecification"]
+                ["StreamViewType"] = json!("KEYS_ONLY")
+        },
+        "IdempotencyTable: the relay does not see what is to be published",
+    ),
+    (
+        |p| {
+            p.nested("tables")["Resources"]["IdempotencyTable"]["Properties"]["GlobalSecondaryIndexes"]
+                [0]["IndexName"] = json!("waiting")
+        },
+        "IdempotencyTable: a sweep does not find what waits",
     ),
     (
         |p| p.nested("tables")["Resources"]["ShopTable"]["DeletionPolicy"] = json!("Delete"),

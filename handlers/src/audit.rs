@@ -46,7 +46,6 @@ impl AuditLog {
             data: data.to_string(),
         };
         let key = table::key(format!("AUDIT#{}", metadata.id), "EVENT");
-        self.0.put_if_absent(table::item(key, &audited)?).await?;
-        Ok(())
+        self.0.put_if_absent(key, &audited).await
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     events::OrderCharged,
     ledger::{Ledger, LedgerError},
 };
-use surehand::{Envelope, Error, State};
+use surehand::{Envelope, Error, State, Transaction};
 
 /// Books the charge.
 ///
@@ -13,12 +13,11 @@ use surehand::{Envelope, Error, State};
 pub async fn customer_ledger(
     charge: Envelope<OrderCharged>,
     State(ledger): State<Ledger>,
+    tx: Transaction,
 ) -> surehand::Result<()> {
-    ledger
-        .book(&charge.data)
-        .await
-        .map_err(|error| match error {
-            LedgerError::Overflow(_) => Error::rejected(error),
-            _ => error.into(),
-        })
+    let booked = ledger.book(&tx, &charge.data).await;
+    booked.map_err(|error| match error {
+        LedgerError::Overflow(_) => Error::rejected(error),
+        _ => error.into(),
+    })
 }

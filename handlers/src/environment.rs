@@ -1,12 +1,5 @@
 //! What the template gives to the functions.
 
-use aws_config::{BehaviorVersion, SdkConfig};
-
-/// The configuration that the function's clients are made from, so that they share connections.
-pub async fn aws() -> SdkConfig {
-    aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await
-}
-
 /// The value of a variable that the function cannot do without.
 ///
 /// # Errors

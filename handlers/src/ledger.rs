@@ -2,10 +2,11 @@
 
 use crate::{
     events::OrderCharged,
-    table::{self, ABSENT, Table, TableError, TransactionError},
+    table::{self, Table, TableError},
 };
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
+use surehand::Transaction;
 
 /// A charge, as it is booked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ pub enum LedgerError {
     /// More than can be counted.
     #[error("the balance of customer `{0}` is too large for another charge")]
     Overflow(String),
-    /// Another charge came between the reading of the balance and the booking.
+    /// Another charge came between the reading of the balance and the commit.
     #[error("the ledger of customer `{0}` is written to by others")]
     Contended(String),
     /// DynamoDB or an item is in the way.
@@ -51,13 +52,22 @@ impl Ledger {
         Self(table)
     }
 
-    /// Books a charge after all that are booked. One that is booked already stays where it is.
+    /// Stages a charge to be booked after all that are. One that is booked already stays where it
+    /// is.
     ///
     /// # Errors
-    /// If it is not booked; then nothing is written.
-    pub async fn book(&self, charge: &OrderCharged) -> Result<(), LedgerError> {
+    /// If it cannot be booked.
+    pub async fn book(&self, tx: &Transaction, charge: &OrderCharged) -> Result<(), LedgerError> {
         let customer_id = &charge.customer_id;
-        let before = self.balance(customer_id).await?;
+        let key = |sk: String| table::key(format!("CUSTOMER#{customer_id}"), sk);
+        let entry_key = key(format!("ENTRY#{}", charge.order_id));
+        let balance_key = key("BALANCE".to_owned());
+        let keys = [entry_key.clone(), balance_key.clone()];
+        let rows = self.0.read(keys).await?;
+        if rows.get(&entry_key).is_some() {
+            return Ok(());
+        }
+        let before: Balance = rows.value(&balance_key)?.unwrap_or_default();
         let balance_cents = before
             .balance_cents
             .checked_add(charge.amount_cents)
@@ -67,79 +77,21 @@ impl Ledger {
             position: before.entries + 1,
             balance_cents,
         };
-        let writes = vec![
-            self.append(charge, &entry)?,
-            self.advance(customer_id, &entry)?,
-        ];
-        match self.0.transact(writes).await {
-            Ok(()) => Ok(()),
-            // An earlier attempt got as far as this one wants to.
-            Err(TransactionError::Conditions(failed)) if matches!(failed[..], [Some(_), ..]) => {
-                Ok(())
-            }
-            Err(TransactionError::Table(error)) => Err(error.into()),
-            Err(_) => Err(LedgerError::Contended(customer_id.clone())),
-        }
-    }
-
-    /// What the customer owes.
-    ///
-    /// # Errors
-    /// If the table cannot be used.
-    pub async fn balance(&self, customer_id: &str) -> Result<Balance, TableError> {
-        let sent = self
-            .0
-            .client
-            .get_item()
-            .table_name(&self.0.name)
-            .set_key(Some(table::key(pk(customer_id), BALANCE)))
-            .consistent_read(true)
-            .send()
-            .await;
-        let output = sent.map_err(|error| TableError::new(error.into_service_error()))?;
-        match output.item {
-            Some(item) => table::value(item),
-            None => Ok(Balance::default()),
-        }
-    }
-
-    fn append(
-        &self,
-        charge: &OrderCharged,
-        entry: &Entry,
-    ) -> Result<TransactWriteItem, TableError> {
-        let key = table::key(
-            pk(&charge.customer_id),
-            format!("ENTRY#{}", charge.order_id),
-        );
-        let put = self.0.put(table::item(key, entry)?);
-        let put = put.condition_expression(ABSENT).build();
-        let put = put.map_err(TableError::new)?;
-        Ok(TransactWriteItem::builder().put(put).build())
-    }
-
-    /// Sets the balance to that of the entry, if it is the next one.
-    fn advance(&self, customer_id: &str, entry: &Entry) -> Result<TransactWriteItem, TableError> {
-        let balance = Balance {
-            balance_cents: entry.balance_cents,
+        let after = Balance {
+            balance_cents,
             entries: entry.position,
         };
-        let put = self
-            .0
-            .put(table::item(table::key(pk(customer_id), BALANCE), &balance)?);
-        let put = match entry.position - 1 {
-            0 => put.condition_expression(ABSENT),
-            before => put
+        let contended = || LedgerError::Contended(customer_id.clone());
+        tx.put(self.0.insert(entry_key, &entry)?).or(contended());
+        let advance = match before.entries {
+            0 => self.0.insert(balance_key, &after)?,
+            entries => self
+                .0
+                .put(balance_key, &after)?
                 .condition_expression("entries = :before")
-                .expression_attribute_values(":before", AttributeValue::N(before.to_string())),
+                .expression_attribute_values(":before", AttributeValue::N(entries.to_string())),
         };
-        let put = put.build().map_err(TableError::new)?;
-        Ok(TransactWriteItem::builder().put(put).build())
+        tx.put(advance).or(contended());
+        Ok(())
     }
-}
-
-const BALANCE: &str = "BALANCE";
-
-fn pk(customer_id: &str) -> String {
-    format!("CUSTOMER#{customer_id}")
 }

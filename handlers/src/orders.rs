@@ -6,6 +6,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use surehand::{Error, Transaction};
 
 /// A request to place an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,8 +63,8 @@ pub enum InvalidOrder {
     Overflow,
 }
 
-/// DynamoDB takes 100 writes a transaction, and the reservation itself is one.
-const MAX_LINES: usize = 99;
+/// DynamoDB takes 100 writes a transaction: one for each sku, the reservation, and the claim.
+const MAX_LINES: usize = 98;
 const MAX_CUSTOMER_ID: usize = 128;
 
 impl PlaceOrder {
@@ -127,13 +128,15 @@ impl Orders {
         Self(table)
     }
 
-    /// Stores an order. One that is stored already stays as it is.
+    /// Stages an order to be stored, which is rejected if it was before.
     ///
     /// # Errors
-    /// If the table cannot be used.
-    pub async fn store(&self, order: &OrderPlaced) -> Result<(), TableError> {
+    /// If it does not fit into an item.
+    pub fn store(&self, tx: &Transaction, order: &OrderPlaced) -> Result<(), TableError> {
         let key = table::key(format!("ORDER#{}", order.order_id), "ORDER");
-        self.0.put_if_absent(table::item(key, order)?).await?;
+        let exists = format!("order `{}` was placed before", order.order_id);
+        tx.put(self.0.insert(key, order)?)
+            .or(Error::rejected(exists));
         Ok(())
     }
 }

@@ -3,13 +3,11 @@
 use crate::{
     events::Line,
     orders::{InvalidOrder, quantities},
-    table::{self, ABSENT, Item, Table, TableError, TransactionError},
+    table::{self, Rows, Table, TableError},
 };
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Update, builders::UpdateBuilder};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use surehand::{Item, Transaction};
 
 /// What became of an order's stock. It is decided once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,9 +34,12 @@ pub enum StockError {
     /// Somebody has to mend the row.
     #[error("the stock row of sku `{0}` has no number in `available`")]
     Unreadable(String),
-    /// Too many others reserve the same at the same time.
-    #[error("the stock is contended")]
-    Contended,
+    /// Another order was faster, between the reading of the row and the commit.
+    #[error("the stock of sku `{0}` was taken by another order")]
+    Taken(String),
+    /// Another attempt was faster.
+    #[error("the stock of order `{0}` was decided on by another attempt")]
+    Decided(String),
     /// DynamoDB or an item is in the way.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -54,83 +55,65 @@ impl Stock {
         Self(table)
     }
 
-    /// Takes an order's lines from the stock, all or none. What was decided before stands.
+    /// Decides whether an order's lines can be taken from the stock, all or none, and stages what
+    /// follows. Returns nothing if that was decided before.
     ///
     /// # Errors
-    /// If it is not decided; then nothing is written.
-    pub async fn reserve(&self, order_id: &str, lines: &[Line]) -> Result<Reservation, StockError> {
+    /// If it is not decided.
+    pub async fn reserve(
+        &self,
+        tx: &Transaction,
+        order_id: &str,
+        lines: &[Line],
+    ) -> Result<Option<Reservation>, StockError> {
         let quantities = quantities(lines)?;
-        let mut writes = vec![self.reservation(order_id)?];
+        let key = table::key(format!("ORDER#{order_id}"), "RESERVATION");
+        let rows = quantities.keys().copied().map(stock_key);
+        let rows = self.0.read(rows.chain([key.clone()])).await?;
+        if rows.get(&key).is_some() {
+            return Ok(None);
+        }
+        let mut missing = Vec::new();
         for (sku, quantity) in &quantities {
-            writes.push(self.take(sku, *quantity)?);
-        }
-        match self.0.transact(writes).await {
-            Ok(()) => Ok(Reservation::Reserved),
-            Err(TransactionError::Conditions(failed)) => {
-                let mut failed = failed.into_iter();
-                if let Some(decided) = failed.next().flatten() {
-                    return Ok(table::value(decided)?);
-                }
-                self.reject(order_id, out_of_stock(&quantities, failed)?)
-                    .await
+            if available(&rows, sku)? < *quantity {
+                missing.push(*sku);
             }
-            Err(TransactionError::Conflict) => Err(StockError::Contended),
-            Err(TransactionError::Table(error)) => Err(error.into()),
         }
+        let reservation = if missing.is_empty() {
+            for (sku, quantity) in &quantities {
+                tx.update(self.take(sku, *quantity))
+                    .or(StockError::Taken((*sku).to_owned()));
+            }
+            Reservation::Reserved
+        } else {
+            let reason = format!("not enough in stock of {}", missing.join(", "));
+            Reservation::Rejected { reason }
+        };
+        tx.put(self.0.insert(key, &reservation)?)
+            .or(StockError::Decided(order_id.to_owned()));
+        Ok(Some(reservation))
     }
 
-    fn reservation(&self, order_id: &str) -> Result<TransactWriteItem, TableError> {
-        let item = table::item(reservation_key(order_id), &Reservation::Reserved)?;
-        let put = self.0.put(item).condition_expression(ABSENT).build();
-        let put = put.map_err(TableError::new)?;
-        Ok(TransactWriteItem::builder().put(put).build())
-    }
-
-    fn take(&self, sku: &str, quantity: i64) -> Result<TransactWriteItem, TableError> {
-        let update = Update::builder()
+    fn take(&self, sku: &str, quantity: i64) -> UpdateBuilder {
+        Update::builder()
             .table_name(&self.0.name)
-            .set_key(Some(table::key(format!("STOCK#{sku}"), "STOCK")))
+            .set_key(Some(stock_key(sku)))
             .update_expression("SET available = available - :quantity")
             .condition_expression("available >= :quantity")
             .expression_attribute_values(":quantity", AttributeValue::N(quantity.to_string()))
-            // A row that is not there and one that is too low fail the same condition: the row
-            // tells them apart.
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(TableError::new)?;
-        Ok(TransactWriteItem::builder().update(update).build())
-    }
-
-    async fn reject(&self, order_id: &str, reason: String) -> Result<Reservation, StockError> {
-        let rejected = Reservation::Rejected { reason };
-        let item = table::item(reservation_key(order_id), &rejected)?;
-        match self.0.put_if_absent(item).await? {
-            None => Ok(rejected),
-            // An attempt that was believed dead was faster.
-            Some(decided) => Ok(table::value(decided)?),
-        }
     }
 }
 
-fn reservation_key(order_id: &str) -> Item {
-    table::key(format!("ORDER#{order_id}"), "RESERVATION")
+fn stock_key(sku: &str) -> Item {
+    table::key(format!("STOCK#{sku}"), "STOCK")
 }
 
-/// Says what there is not enough of, given the row of each sku whose condition failed.
-fn out_of_stock(
-    quantities: &BTreeMap<&str, i64>,
-    failed: impl Iterator<Item = Option<Item>>,
-) -> Result<String, StockError> {
-    let mut missing = Vec::new();
-    for (sku, row) in quantities.keys().zip(failed) {
-        let Some(row) = row else { continue };
-        if row.is_empty() {
-            return Err(StockError::UnknownSku((*sku).to_owned()));
-        }
-        if !row.get("available").is_some_and(AttributeValue::is_n) {
-            return Err(StockError::Unreadable((*sku).to_owned()));
-        }
-        missing.push(*sku);
-    }
-    Ok(format!("not enough in stock of {}", missing.join(", ")))
+fn available(rows: &Rows, sku: &str) -> Result<i64, StockError> {
+    let Some(row) = rows.get(&stock_key(sku)) else {
+        return Err(StockError::UnknownSku(sku.to_owned()));
+    };
+    let number = row.get("available").and_then(|value| value.as_n().ok());
+    number
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| StockError::Unreadable(sku.to_owned()))
 }

@@ -13,21 +13,16 @@ use crate::environment;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
-    error::SdkError,
-    operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
-    types::{
-        AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure,
-        TransactWriteItem, builders::PutBuilder,
-    },
+    operation::put_item::PutItemError,
+    types::{AttributeValue, KeysAndAttributes, Put, builders::PutBuilder},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::HashMap, time::Duration};
-use surehand::{Backoff, BoxError};
+use surehand::{BoxError, Item};
 
 /// The table, with the client to reach it.
 #[derive(Clone, Debug)]
 pub struct Table {
-    pub(crate) client: Client,
+    client: Client,
     pub(crate) name: String,
 }
 
@@ -36,29 +31,8 @@ pub struct Table {
 #[error("the shop's table could not be used")]
 pub struct TableError(#[source] BoxError);
 
-/// Nothing of a transaction was written.
-#[derive(Debug)]
-pub(crate) enum TransactionError {
-    /// For each of its writes whose condition failed the item that is there, without attributes if
-    /// there is none; nothing for the others.
-    Conditions(Vec<Option<Item>>),
-    /// Others wrote to the same items at the same time.
-    Conflict,
-    /// Any other reason.
-    Table(TableError),
-}
-
-/// An item, or the key of one.
-pub(crate) type Item = HashMap<String, AttributeValue>;
-
 /// The condition that there is no item with this key.
 pub(crate) const ABSENT: &str = "attribute_not_exists(pk)";
-
-/// Orders for the same goods get into each other's way for milliseconds. A new receive of the
-/// message would take seconds, and is one of few.
-const CONFLICT_TRIES: u32 = 6;
-const CONFLICT_BACKOFF: Backoff =
-    Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 
 impl Table {
     /// The table of this name.
@@ -77,109 +51,95 @@ impl Table {
         Ok(Self::new(Client::new(aws), environment::var("SHOP_TABLE")?))
     }
 
-    /// Puts an item unless there is one with its key; if so, returns that one.
-    pub(crate) async fn put_if_absent(&self, item: Item) -> Result<Option<Item>, TableError> {
-        let sent = self
-            .client
-            .put_item()
-            .table_name(&self.name)
-            .set_item(Some(item))
-            .condition_expression(ABSENT)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match sent.map_err(SdkError::into_service_error) {
-            Ok(_) => Ok(None),
-            Err(PutItemError::ConditionalCheckFailedException(failed)) => {
-                Ok(Some(failed.item.unwrap_or_default()))
-            }
-            Err(error) => Err(TableError::new(error)),
+    /// Reads up to 100 items, each as it is at this moment.
+    pub(crate) async fn read(
+        &self,
+        keys: impl IntoIterator<Item = Item>,
+    ) -> Result<Rows, TableError> {
+        let keys = KeysAndAttributes::builder()
+            .set_keys(Some(keys.into_iter().collect()))
+            .consistent_read(true)
+            .build()
+            .map_err(TableError::new)?;
+        let request = self.client.batch_get_item().request_items(&self.name, keys);
+        let sent = request.send().await;
+        let output = sent.map_err(|error| TableError::new(error.into_service_error()))?;
+        if output.unprocessed_keys.is_some_and(|keys| !keys.is_empty()) {
+            return Err(TableError::new("not all items could be read at once"));
+        }
+        let rows = output.responses.and_then(|mut all| all.remove(&self.name));
+        Ok(Rows(rows.unwrap_or_default()))
+    }
+
+    /// Puts an item unless there is one with its key.
+    pub(crate) async fn put_if_absent(
+        &self,
+        key: Item,
+        value: &impl Serialize,
+    ) -> Result<(), TableError> {
+        let request = self.client.put_item().table_name(&self.name);
+        let request = request.set_item(Some(item(key, value)?));
+        match request.condition_expression(ABSENT).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.into_service_error() {
+                PutItemError::ConditionalCheckFailedException(_) => Ok(()),
+                error => Err(TableError::new(error)),
+            },
         }
     }
 
     /// A put for a transaction, yet without its condition.
-    pub(crate) fn put(&self, item: Item) -> PutBuilder {
-        Put::builder()
-            .table_name(&self.name)
-            .set_item(Some(item))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    pub(crate) fn put(&self, key: Item, value: &impl Serialize) -> Result<PutBuilder, TableError> {
+        let item = item(key, value)?;
+        Ok(Put::builder().table_name(&self.name).set_item(Some(item)))
     }
 
-    /// Writes all of it or nothing.
-    pub(crate) async fn transact(
+    /// A put for a transaction, of an item that is not there yet.
+    pub(crate) fn insert(
         &self,
-        writes: Vec<TransactWriteItem>,
-    ) -> Result<(), TransactionError> {
-        let mut tries = 1;
-        loop {
-            match self.transact_once(writes.clone()).await {
-                Err(TransactionError::Conflict) if tries < CONFLICT_TRIES => {
-                    tokio::time::sleep(CONFLICT_BACKOFF.delay(tries)).await;
-                    tries += 1;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    async fn transact_once(&self, writes: Vec<TransactWriteItem>) -> Result<(), TransactionError> {
-        let request = self.client.transact_write_items();
-        let sent = request.set_transact_items(Some(writes)).send().await;
-        match sent.map_err(SdkError::into_service_error) {
-            Ok(_) => Ok(()),
-            Err(TransactWriteItemsError::TransactionCanceledException(error)) => {
-                Err(match error.cancellation_reasons() {
-                    reasons
-                        if reasons
-                            .iter()
-                            .any(|r| r.code() == Some("TransactionConflict")) =>
-                    {
-                        TransactionError::Conflict
-                    }
-                    reasons if reasons.iter().all(is_about_a_condition) => {
-                        TransactionError::Conditions(reasons.iter().map(item_there).collect())
-                    }
-                    _ => TransactionError::Table(TableError::new(error)),
-                })
-            }
-            Err(error) => Err(TransactionError::Table(TableError::new(error))),
-        }
+        key: Item,
+        value: &impl Serialize,
+    ) -> Result<PutBuilder, TableError> {
+        Ok(self.put(key, value)?.condition_expression(ABSENT))
     }
 }
 
 impl TableError {
-    pub(crate) fn new(source: impl Into<BoxError>) -> Self {
+    fn new(source: impl Into<BoxError>) -> Self {
         Self(source.into())
     }
 }
 
-const CONDITION_FAILED: &str = "ConditionalCheckFailed";
+/// The items that were there.
+#[derive(Debug)]
+pub(crate) struct Rows(Vec<Item>);
 
-fn is_about_a_condition(reason: &CancellationReason) -> bool {
-    matches!(reason.code(), None | Some("None" | CONDITION_FAILED))
-}
+impl Rows {
+    /// The item with this key.
+    pub(crate) fn get(&self, key: &Item) -> Option<&Item> {
+        let has_key = |row: &&Item| key.iter().all(|(name, part)| row.get(name) == Some(part));
+        self.0.iter().find(has_key)
+    }
 
-fn item_there(reason: &CancellationReason) -> Option<Item> {
-    (reason.code() == Some(CONDITION_FAILED)).then(|| reason.item().cloned().unwrap_or_default())
+    /// The value in the item with this key.
+    pub(crate) fn value<T: DeserializeOwned>(&self, key: &Item) -> Result<Option<T>, TableError> {
+        let value = self.get(key).cloned().map(serde_dynamo::from_item);
+        value.transpose().map_err(TableError::new)
+    }
 }
 
 /// The key of an item.
 pub(crate) fn key(pk: impl Into<String>, sk: impl Into<String>) -> Item {
     let text = |value: String| AttributeValue::S(value);
-    HashMap::from([
+    Item::from([
         ("pk".to_owned(), text(pk.into())),
         ("sk".to_owned(), text(sk.into())),
     ])
 }
 
 /// The item with this key and the fields of `value`.
-pub(crate) fn item(key: Item, value: &impl Serialize) -> Result<Item, TableError> {
+fn item(key: Item, value: &impl Serialize) -> Result<Item, TableError> {
     let mut item: Item = serde_dynamo::to_item(value).map_err(TableError::new)?;
     item.extend(key);
     Ok(item)
-}
-
-/// The value in an item.
-pub(crate) fn value<T: DeserializeOwned>(item: Item) -> Result<T, TableError> {
-    serde_dynamo::from_item(item).map_err(TableError::new)
 }

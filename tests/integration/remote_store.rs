@@ -5,7 +5,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Claim, ClaimRequest, Error, ErrorKind, IdempotencyKey, Lease, MemoryStore, Result, Store,
+    Claim, ClaimRequest, Commit, Committed, Error, ErrorKind, IdempotencyKey, Lease, MemoryStore,
+    Result, Store,
 };
 
 /// What a store is asked for.
@@ -14,6 +15,8 @@ pub(crate) enum Call {
     Claim,
     Complete,
     Release,
+    Find,
+    Commit,
 }
 
 /// How a call goes wrong.
@@ -112,6 +115,14 @@ impl Store for RemoteStore {
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
         self.call(Call::Release, self.inner.release(lease, error))
             .await
+    }
+
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
+        self.call(Call::Find, self.inner.find(key)).await
+    }
+
+    async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
+        self.call(Call::Commit, self.inner.commit(commit)).await
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) fn broken(project: &Project) -> Vec<String> {
     let rules = [
         binaries_and_functions_belong_together,
         queue_events_report_what_failed,
+        stream_events_lose_nothing,
         queues_hold_messages_until_they_are_handled,
         visibility_outlasts_the_function,
         functions_park_where_their_queue_does,
@@ -53,20 +54,22 @@ fn binaries_and_functions_belong_together(project: &Project) -> Vec<String> {
     broken
 }
 
-/// Each SQS event of a function: its properties, and the stack of its queue.
-fn queue_events<'a>(function: &Resource<'a>) -> impl Iterator<Item = (&'a Value, &'a str)> {
+/// The properties of a function's events of a type.
+fn events<'a>(function: &Resource<'a>, kind: &'a str) -> impl Iterator<Item = &'a Value> {
     let events = function.value["Properties"]["Events"].as_object();
     events
         .into_iter()
         .flat_map(|events| events.values())
-        .filter(|event| event["Type"] == "SQS")
+        .filter(move |event| event["Type"] == kind)
         .map(|event| &event["Properties"])
-        .map(|event| {
-            (
-                event,
-                get_att(&event["Queue"]).map_or("", |(stack, _)| stack),
-            )
-        })
+}
+
+/// Each SQS event of a function: its properties, and the stack of its queue.
+fn queue_events<'a>(function: &Resource<'a>) -> impl Iterator<Item = (&'a Value, &'a str)> {
+    events(function, "SQS").map(|event| {
+        let queue = get_att(&event["Queue"]);
+        (event, queue.map_or("", |(stack, _)| stack))
+    })
 }
 
 fn is_fifo(project: &Project, stack: &str) -> bool {
@@ -105,6 +108,68 @@ fn queue_events_report_what_failed(project: &Project) -> Vec<String> {
         }
     }
     broken
+}
+
+fn stream_events_lose_nothing(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for function in project.functions() {
+        let name = function.name;
+        for event in events(&function, "DynamoDB") {
+            if event["StartingPosition"] != "TRIM_HORIZON" {
+                broken.push(format!(
+                    "{name}: its stream is not read from its oldest change"
+                ));
+            }
+            if !list(&event["FunctionResponseTypes"]).contains(&json!("ReportBatchItemFailures")) {
+                broken.push(format!(
+                    "{name}: its stream event must report batch item failures, or all of a batch is handled again"
+                ));
+            }
+            if event["BisectBatchOnFunctionError"] != true {
+                broken.push(format!(
+                    "{name}: a change that crashes it takes its batch with it"
+                ));
+            }
+            for limit in ["MaximumRetryAttempts", "MaximumRecordAgeInSeconds"] {
+                // -1 is for ever, as is its absence.
+                if event[limit].as_u64().is_none() {
+                    broken.push(format!(
+                        "{name}: a change that it cannot handle stops its shard: {limit} is not set"
+                    ));
+                }
+            }
+            let destination = &event["DestinationConfig"]["OnFailure"]["Destination"];
+            let queue = get_att(destination).map_or("", |(queue, _)| queue);
+            if project.stack(queue).is_none() {
+                broken.push(format!("{name}: nobody learns what it gave up"));
+            } else if !may(project, &function, "sqs:SendMessage*", destination) {
+                broken.push(format!("{name}: its role does not let it send to {queue}"));
+            }
+            let mut alarms = project.of_type("AWS::CloudWatch::Alarm");
+            if !alarms.any(|alarm| {
+                let alarm = alarm.properties();
+                alarm["MetricName"] == "IteratorAge"
+                    && is_ref(&alarm["Dimensions"][0]["Value"], name)
+            }) {
+                broken.push(format!(
+                    "{name}: nobody is told when it lags behind its stream"
+                ));
+            }
+        }
+    }
+    broken
+}
+
+/// True if a statement of the function's role allows the action on the resource.
+fn may(project: &Project, function: &Resource<'_>, action: &str, resource: &Value) -> bool {
+    let role = get_att(project.property(function, "Role")).map_or("", |(role, _)| role);
+    let policies = &project.main()["Resources"][role]["Properties"]["Policies"];
+    let statements = list(policies)
+        .iter()
+        .flat_map(|policy| list(&policy["PolicyDocument"]["Statement"]));
+    statements
+        .filter(|statement| list(&statement["Action"]).contains(&json!(action)))
+        .any(|statement| list(&statement["Resource"]).contains(resource))
 }
 
 /// The alarms of a template on a metric of one of its queues.
@@ -329,6 +394,10 @@ fn rules_lose_nothing(project: &Project) -> Vec<String> {
             let Some((receiver, _)) = get_att(&target["Arn"]) else {
                 continue;
             };
+            // A schedule's event says nothing that its next one does not.
+            if !rule.properties()["ScheduleExpression"].is_null() {
+                continue;
+            }
             let function = project.functions().find(|f| f.name == receiver);
             let on_failure = |function: &Resource<'_>| {
                 let destination = &function.properties()["EventInvokeConfig"]["DestinationConfig"];
@@ -429,6 +498,23 @@ fn tables_keep_what_they_hold(project: &Project) -> Vec<String> {
             }
             if properties["KeySchema"] != json!([{"AttributeName": "id", "KeyType": "HASH"}]) {
                 broken.push(format!("{name}: its key is not `id`"));
+            }
+            if properties["StreamSpecification"] != json!({"StreamViewType": "NEW_IMAGE"}) {
+                broken.push(format!(
+                    "{name}: the relay does not see what is to be published"
+                ));
+            }
+            let indexes = properties["GlobalSecondaryIndexes"].as_array();
+            let outbox = json!([
+                {"AttributeName": "outbox_shard", "KeyType": "HASH"},
+                {"AttributeName": "outbox_since", "KeyType": "RANGE"},
+            ]);
+            if !indexes
+                .into_iter()
+                .flatten()
+                .any(|index| index["IndexName"] == "outbox" && index["KeySchema"] == outbox)
+            {
+                broken.push(format!("{name}: a sweep does not find what waits"));
             }
         }
     }

@@ -2,14 +2,13 @@
 
 use shop::{
     audit::{AuditLog, audit},
-    environment,
     table::Table,
 };
 use surehand::{BoxError, EventBridge, Function};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let table = Table::from_env(&environment::aws().await)?;
+    let table = Table::from_env(surehand::aws::config().await)?;
     Function::new(EventBridge, audit, AuditLog::new(table))
         .run()
         .await

@@ -1,16 +1,13 @@
 //! `OrderPlaced`, by a rule, from a queue.
 
-use shop::{
-    environment,
-    reserve_stock::{Warehouse, reserve_stock},
-};
+use shop::{reserve_stock::reserve_stock, stock::Stock, table::Table};
 use std::time::Duration;
 use surehand::{Backoff, BoxError, DynamoDbStore, Function, Sqs, SqsDeadLetters, SqsVisibility};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let warehouse = Warehouse::from_env(&environment::aws().await).await?;
-    Function::new(Sqs, reserve_stock, warehouse)
+    let table = Table::from_env(surehand::aws::config().await)?;
+    Function::new(Sqs, reserve_stock, Stock::new(table))
         .idempotent(DynamoDbStore::from_env().await?)
         .dead_letters(SqsDeadLetters::from_env().await?)
         .redelivery(SqsVisibility::from_env().await)

@@ -5,13 +5,13 @@ use shop::{
     ledger::{Balance, Entry, Ledger},
 };
 use surehand::{
-    Function, MemoryStore, Sqs,
-    testing::{self, Message},
+    Function, Sqs,
+    testing::{self, Message, RecordedDeadLetters},
 };
 
 fn function(table: &ShopTable) -> Function<Sqs> {
     let ledger = Ledger::new(table.table());
-    Function::new(Sqs, customer_ledger, ledger).idempotent(MemoryStore::new())
+    Function::new(Sqs, customer_ledger, ledger).idempotent(table.store())
 }
 
 fn charge(customer_id: &str, order: i64) -> Message {
@@ -25,10 +25,16 @@ fn charge(customer_id: &str, order: i64) -> Message {
         .group(customer_id)
 }
 
-async fn handle(function: &Function<Sqs>, messages: impl IntoIterator<Item = Message>) {
+/// Returns whether nothing comes back.
+async fn handle(function: &Function<Sqs>, messages: impl IntoIterator<Item = Message>) -> bool {
     let event = testing::sqs_event("customer-ledger.fifo", messages);
     let response = function.invoke(event, testing::context()).await.unwrap();
-    assert!(testing::failed_ids(&response).is_empty());
+    testing::failed_ids(&response).is_empty()
+}
+
+async fn balance(table: &ShopTable, customer_id: &str) -> Balance {
+    let pk = format!("CUSTOMER#{customer_id}");
+    table.get(&pk, "BALANCE").await.unwrap()
 }
 
 async fn entry(table: &ShopTable, customer_id: &str, order: i64) -> Entry {
@@ -44,7 +50,7 @@ async fn charges_are_booked_in_each_customers_order() {
     let table = ShopTable::create().await;
     let orders = [4, 1, 3, 2];
     let messages = orders.map(|order| [charge("ada", order), charge("ben", 10 * order)]);
-    handle(&function(&table), messages.into_iter().flatten()).await;
+    assert!(handle(&function(&table), messages.into_iter().flatten()).await);
 
     for (customer_id, factor) in [("ada", 1), ("ben", 10)] {
         let mut balance_cents = 0;
@@ -58,12 +64,8 @@ async fn charges_are_booked_in_each_customers_order() {
             };
             assert_eq!(entry(&table, customer_id, order * factor).await, expected);
         }
-        let balance: Balance = table
-            .get(&format!("CUSTOMER#{customer_id}"), "BALANCE")
-            .await
-            .unwrap();
         assert_eq!(
-            balance,
+            balance(&table, customer_id).await,
             Balance {
                 balance_cents,
                 entries: 4
@@ -76,13 +78,13 @@ async fn charges_are_booked_in_each_customers_order() {
 async fn a_charge_is_booked_once_however_often_it_is_tried() {
     let table = ShopTable::create().await;
     let messages = [charge("ada", 1), charge("ada", 2)];
-    // The second function knows nothing of the first, as if that had ended before its claims.
-    handle(&function(&table), messages.clone()).await;
-    handle(&function(&table), messages).await;
+    assert!(handle(&function(&table), messages.clone()).await);
+    assert!(handle(&function(&table), messages.clone()).await);
+    table.forget().await;
+    assert!(handle(&function(&table), messages).await);
     assert_eq!(entry(&table, "ada", 1).await.position, 1);
-    let balance = Ledger::new(table.table()).balance("ada").await.unwrap();
     assert_eq!(
-        balance,
+        balance(&table, "ada").await,
         Balance {
             balance_cents: 300,
             entries: 2
@@ -93,26 +95,42 @@ async fn a_charge_is_booked_once_however_often_it_is_tried() {
 #[tokio::test]
 async fn charges_that_race_against_each_other_all_count() {
     let table = ShopTable::create().await;
-    let ledger = Ledger::new(table.table());
     let book = |order: i64| {
-        let ledger = &ledger;
+        let function = function(&table);
         async move {
-            let charge = OrderCharged {
-                order_id: format!("o-{order}"),
-                customer_id: "ada".into(),
-                amount_cents: order,
-            };
             // As redeliveries would.
-            while ledger.book(&charge).await.is_err() {}
+            while !handle(&function, [charge("ada", order)]).await {}
         }
     };
     tokio::join!(book(1), book(10), book(100), book(1_000));
-    let balance = ledger.balance("ada").await.unwrap();
     assert_eq!(
-        balance,
+        balance(&table, "ada").await,
         Balance {
-            balance_cents: 1_111,
+            balance_cents: 111_100,
             entries: 4
         }
     );
+}
+
+#[tokio::test]
+async fn a_charge_that_cannot_be_counted_is_parked_and_leaves_nothing() {
+    let table = ShopTable::create().await;
+    let too_much = OrderCharged {
+        order_id: "o-2".into(),
+        customer_id: "ada".into(),
+        amount_cents: i64::MAX,
+    };
+    let dead_letters = RecordedDeadLetters::new();
+    let function = function(&table).dead_letters(dead_letters.clone());
+    let messages = [
+        charge("ada", 1),
+        Message::event(&too_much).group("ada").id("too-much"),
+    ];
+    assert!(handle(&function, messages).await);
+    assert_eq!(
+        dead_letters.kinds(),
+        [("too-much".into(), "rejected".into())]
+    );
+    assert_eq!(balance(&table, "ada").await.entries, 1);
+    assert_eq!(table.len().await, 2);
 }

@@ -6,6 +6,7 @@
 mod audit;
 mod customer_ledger;
 mod notify_customer;
+mod outbox;
 mod place_order;
 mod reserve_stock;
 mod shop_table;

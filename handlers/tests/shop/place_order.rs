@@ -3,37 +3,14 @@ use serde_json::{Value, json};
 use shop::{
     events::{OrderCharged, OrderPlaced},
     orders::{Orders, PlaceOrder, Placed},
-    place_order::{Checkout, place_order},
+    place_order::place_order,
 };
-use surehand::{
-    Direct, Error, ErrorKind, Function, Idempotency, Json, MemoryStore, Publisher,
-    testing::{self, RecordedEvents},
-};
+use surehand::{Direct, Error, ErrorKind, Function, Idempotency, Json, testing};
 
-struct Shop {
-    table: ShopTable,
-    events: RecordedEvents,
-    charges: RecordedEvents,
-}
-
-impl Shop {
-    async fn open() -> Self {
-        Self {
-            table: ShopTable::create().await,
-            events: RecordedEvents::new(),
-            charges: RecordedEvents::new(),
-        }
-    }
-
-    fn function(&self, store: MemoryStore) -> Function<Direct> {
-        let checkout = Checkout {
-            orders: Orders::new(self.table.table()),
-            events: Publisher::new(self.events.clone()),
-            ledger: Publisher::new(self.charges.clone()),
-        };
-        let once = Idempotency::new(store).key(|request: Json<PlaceOrder>| request.0.request_id);
-        Function::new(Direct, place_order, checkout).idempotent(once)
-    }
+fn function(table: &ShopTable) -> Function<Direct> {
+    let once =
+        Idempotency::new(table.store()).key(|request: Json<PlaceOrder>| request.0.request_id);
+    Function::new(Direct, place_order, Orders::new(table.table())).idempotent(once)
 }
 
 fn request() -> Value {
@@ -54,61 +31,58 @@ async fn place(function: &Function<Direct>, request: &Value) -> Result<Placed, E
 
 #[tokio::test]
 async fn an_order_is_stored_announced_and_charged() {
-    let shop = Shop::open().await;
-    let placed = place(&shop.function(MemoryStore::new()), &request())
-        .await
-        .unwrap();
+    let table = ShopTable::create().await;
+    let placed = place(&function(&table), &request()).await.unwrap();
     assert_eq!(placed.total_cents, 2_599);
 
     let pk = format!("ORDER#{}", placed.order_id);
-    let stored: OrderPlaced = shop.table.get(&pk, "ORDER").await.unwrap();
+    let stored: OrderPlaced = table.get(&pk, "ORDER").await.unwrap();
     assert_eq!(stored.order_id, placed.order_id);
     assert_eq!(stored.lines.len(), 2);
-    assert_eq!(shop.events.of_type::<OrderPlaced>(), [stored]);
+
+    let claims = table.claims().await;
+    assert_eq!(claims.len(), 1);
+    let waiting = claims[0]["outbox"].as_l().unwrap();
+    assert_eq!(waiting.len(), 2, "committed with the order, to be relayed");
+    let events = table.relay().await;
+    assert_eq!(events.of_type::<OrderPlaced>(), [stored]);
     assert_eq!(
-        shop.charges.of_type::<OrderCharged>(),
+        events.of_type::<OrderCharged>(),
         [OrderCharged {
             order_id: placed.order_id,
             customer_id: "c-1".into(),
             amount_cents: 2_599,
         }]
     );
-    let charge = shop.charges.sent().remove(0);
+    let charge = events.sent().remove(1);
     assert_eq!(charge.metadata().partition_key.as_deref(), Some("c-1"));
 }
 
 #[tokio::test]
 async fn a_repeated_request_gets_the_first_reply() {
-    let shop = Shop::open().await;
-    let function = shop.function(MemoryStore::new());
-    let first = place(&function, &request()).await.unwrap();
-    assert_eq!(place(&function, &request()).await.unwrap(), first);
-    assert_eq!(shop.table.len().await, 1);
-    assert_eq!(shop.events.sent().len(), 1);
+    let table = ShopTable::create().await;
+    let first = place(&function(&table), &request()).await.unwrap();
+    // Another process, which has nothing in its memory.
+    assert_eq!(place(&function(&table), &request()).await.unwrap(), first);
+    assert_eq!(table.len().await, 1);
+    assert_eq!(table.relay().await.sent().len(), 2);
 
     let mut other = request();
     other["lines"][0]["quantity"] = 3.into();
-    let error = place(&function, &other).await.unwrap_err();
+    let error = place(&function(&table), &other).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyReused);
 }
 
 #[tokio::test]
-async fn an_attempt_after_a_crash_places_the_same_order() {
-    let shop = Shop::open().await;
-    // With a new store nothing is known of the first attempt, as if it had ended before its reply.
-    let first = place(&shop.function(MemoryStore::new()), &request())
-        .await
-        .unwrap();
-    let second = place(&shop.function(MemoryStore::new()), &request())
-        .await
-        .unwrap();
-    assert_eq!(first, second);
-    assert_eq!(shop.table.len().await, 1);
-    for sent in [shop.events.sent(), shop.charges.sent()] {
-        assert_eq!(sent.len(), 2);
-        assert_eq!(sent[0].id(), sent[1].id(), "consumers see one event");
-        assert_eq!(sent[0].data(), sent[1].data());
-    }
+async fn a_request_that_is_forgotten_does_not_place_its_order_again() {
+    let table = ShopTable::create().await;
+    let placed = place(&function(&table), &request()).await.unwrap();
+    table.forget().await;
+    let error = place(&function(&table), &request()).await.unwrap_err();
+    assert!(error.is_rejected(), "{error:?}");
+    let expected = format!("order `{}` was placed before", placed.order_id);
+    assert_eq!(error.to_string(), expected);
+    assert!(table.claims().await.is_empty(), "no claim, and no event");
 }
 
 #[tokio::test]
@@ -119,7 +93,7 @@ async fn a_request_that_makes_no_sense_is_rejected_and_leaves_nothing() {
         json!([line, line])
     };
     let cases = [
-        ("lines", json!([]), "0 lines, and an order has 1 to 99"),
+        ("lines", json!([]), "0 lines, and an order has 1 to 98"),
         (
             "lines",
             line(0, 100),
@@ -153,8 +127,8 @@ async fn a_request_that_makes_no_sense_is_rejected_and_leaves_nothing() {
             "customer id `c 1` must be 1 to 128 ASCII letters, digits and punctuation marks",
         ),
     ];
-    let shop = Shop::open().await;
-    let function = shop.function(MemoryStore::new());
+    let table = ShopTable::create().await;
+    let function = function(&table);
     for (field, value, expected) in cases {
         let mut request = request();
         request[field] = value;
@@ -162,8 +136,8 @@ async fn a_request_that_makes_no_sense_is_rejected_and_leaves_nothing() {
         assert!(error.is_rejected(), "{expected}: {error:?}");
         assert_eq!(error.to_string(), expected);
     }
-    assert_eq!(shop.table.len().await, 0);
-    assert!(shop.events.sent().is_empty() && shop.charges.sent().is_empty());
+    assert_eq!(table.len().await, 0);
+    assert!(table.claims().await.is_empty(), "no claim, and no event");
 
     // What was refused was not placed: the request can be corrected under its id.
     assert!(place(&function, &request()).await.is_ok());

@@ -5,18 +5,17 @@ use crate::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use shop::{
     events::{Line, OrderPlaced, OrderRejected, StockReserved},
-    reserve_stock::{Warehouse, reserve_stock},
+    reserve_stock::reserve_stock,
     stock::{Reservation, Stock},
     table::Table,
 };
 use surehand::{
-    Function, MemoryStore, Outgoing, Publisher, Sqs,
-    testing::{self, Message, RecordedDeadLetters, RecordedEvents},
+    DynamoDbStore, Function, Outgoing, Sqs,
+    testing::{self, Message, RecordedDeadLetters},
 };
 
 struct Fixture {
     table: ShopTable,
-    events: RecordedEvents,
     dead_letters: RecordedDeadLetters,
 }
 
@@ -31,19 +30,14 @@ impl Fixture {
         }
         Self {
             table,
-            events: RecordedEvents::new(),
             dead_letters: RecordedDeadLetters::new().max_receive_count(5),
         }
     }
 
-    /// The messages that come back, of an attempt that knows of none before.
+    /// The messages that come back, of an attempt in a new process.
     async fn attempt(&self, messages: impl IntoIterator<Item = Message>) -> Vec<String> {
-        let warehouse = Warehouse {
-            stock: Stock::new(self.table.table()),
-            events: Publisher::new(self.events.clone()),
-        };
-        let function = Function::new(Sqs, reserve_stock, warehouse)
-            .idempotent(MemoryStore::new())
+        let function = Function::new(Sqs, reserve_stock, Stock::new(self.table.table()))
+            .idempotent(self.table.store())
             .dead_letters(self.dead_letters.clone());
         let event = testing::sqs_event("reserve-stock", messages);
         let response = function.invoke(event, testing::context()).await.unwrap();
@@ -89,24 +83,23 @@ fn reserved(order_id: &str) -> StockReserved {
 async fn stock_is_taken_once_however_often_an_order_is_tried() {
     let shop = Fixture::with_stock(&[("book", 5), ("pen", 5)]).await;
     let event = Outgoing::new(&order("o-1", &[("book", 2), ("pen", 1)])).unwrap();
-    for _ in 0..3 {
-        let message = Message::outgoing(&event);
-        assert!(shop.attempt([message]).await.is_empty());
+    for _ in 0..2 {
+        assert!(shop.attempt([Message::outgoing(&event)]).await.is_empty());
     }
+    let again = Message::outgoing(&event).receive_count(2);
+    assert!(shop.attempt([again]).await.is_empty());
+    let events = shop.table.relay().await;
+    assert_eq!(events.of_type::<StockReserved>(), [reserved("o-1")]);
+    let metadata = events.sent().remove(0).metadata().clone();
+    assert_eq!(metadata.causation_id.as_deref(), Some(event.id()));
+
+    // A redrive after the claim has expired.
+    shop.table.forget().await;
+    assert!(shop.attempt([Message::outgoing(&event)]).await.is_empty());
+    assert!(shop.table.relay().await.sent().is_empty());
     assert_eq!(shop.table.stock("book").await, 3);
     assert_eq!(shop.table.stock("pen").await, 4);
     assert_eq!(shop.reservation("o-1").await, Some(Reservation::Reserved));
-
-    let sent = shop.events.sent();
-    assert_eq!(
-        shop.events.of_type::<StockReserved>(),
-        vec![reserved("o-1"); 3]
-    );
-    assert!(
-        sent.iter().all(|event| event.id() == sent[0].id()),
-        "consumers see one event"
-    );
-    assert_eq!(sent[0].metadata().causation_id.as_deref(), Some(event.id()));
 }
 
 #[tokio::test]
@@ -116,6 +109,15 @@ async fn an_order_that_is_not_all_in_stock_takes_nothing_and_stays_rejected() {
     assert!(shop.attempt([Message::outgoing(&event)]).await.is_empty());
     assert_eq!(shop.table.stock("book").await, 5);
     assert_eq!(shop.table.stock("pen").await, 1);
+    let reason = "not enough in stock of lamp, pen".to_owned();
+    let rejected = OrderRejected {
+        order_id: "o-1".into(),
+        customer_id: "c-1".into(),
+        email: "ada@example.com".into(),
+        reason: reason.clone(),
+    };
+    let events = shop.table.relay().await;
+    assert_eq!(events.of_type::<OrderRejected>(), [rejected]);
 
     // What was said stands, even if there is enough by now.
     for sku in ["lamp", "pen"] {
@@ -123,25 +125,14 @@ async fn an_order_that_is_not_all_in_stock_takes_nothing_and_stays_rejected() {
             .set_stock(sku, AttributeValue::N("100".into()))
             .await;
     }
+    shop.table.forget().await;
     assert!(shop.attempt([Message::outgoing(&event)]).await.is_empty());
     assert_eq!(shop.table.stock("lamp").await, 100);
-    let reason = "not enough in stock of lamp, pen".to_owned();
     assert_eq!(
         shop.reservation("o-1").await,
-        Some(Reservation::Rejected {
-            reason: reason.clone()
-        })
+        Some(Reservation::Rejected { reason })
     );
-    let rejected = OrderRejected {
-        order_id: "o-1".into(),
-        customer_id: "c-1".into(),
-        email: "ada@example.com".into(),
-        reason,
-    };
-    assert_eq!(shop.events.of_type::<OrderRejected>(), vec![rejected; 2]);
-    let sent = shop.events.sent();
-    assert_eq!(sent.len(), 2);
-    assert_eq!(sent[0].id(), sent[1].id(), "consumers see one event");
+    assert!(shop.table.relay().await.sent().is_empty());
 }
 
 #[tokio::test]
@@ -155,19 +146,32 @@ async fn lines_of_one_sku_are_taken_together() {
         assert!(shop.attempt([message]).await.is_empty());
     }
     assert_eq!(shop.table.stock("book").await, 1);
-    assert_eq!(shop.events.of_type::<StockReserved>(), [reserved("o-1")]);
-    assert_eq!(shop.events.of_type::<OrderRejected>().len(), 1);
+    let events = shop.table.relay().await;
+    assert_eq!(events.of_type::<StockReserved>(), [reserved("o-1")]);
+    assert_eq!(events.of_type::<OrderRejected>().len(), 1);
 }
 
 #[tokio::test]
 async fn the_last_ones_go_to_as_many_orders_as_there_are() {
     let shop = Fixture::with_stock(&[("book", 3)]).await;
     let orders: Vec<String> = (0..10).map(|n| format!("o-{n}")).collect();
-    let messages = orders.iter().map(|id| message(id, &[("book", 1)]));
-    assert!(shop.attempt(messages).await.is_empty());
+    let message = |id: &String| message(id, &[("book", 1)]);
+    let mut lost = shop.attempt(orders.iter().map(message)).await;
+    let mut decided = 10 - lost.len();
+    assert_eq!(shop.table.claims().await.len(), decided);
+    // Those that read the row before it was empty, and came too late: nothing is left of that.
+    for id in &lost {
+        assert_eq!(shop.reservation(id).await, None);
+    }
+    while !lost.is_empty() {
+        lost = shop.attempt(lost.iter().map(message)).await;
+        decided = 10 - lost.len();
+    }
+    assert_eq!(decided, 10);
     assert_eq!(shop.table.stock("book").await, 0);
-    assert_eq!(shop.events.of_type::<StockReserved>().len(), 3);
-    assert_eq!(shop.events.of_type::<OrderRejected>().len(), 7);
+    let events = shop.table.relay().await;
+    assert_eq!(events.of_type::<StockReserved>().len(), 3);
+    assert_eq!(events.of_type::<OrderRejected>().len(), 7);
 }
 
 #[tokio::test]
@@ -189,7 +193,10 @@ async fn what_no_attempt_can_reserve_is_parked_at_once() {
         .unwrap();
     assert_eq!(unknown.1.message, "sku `unicorn` does not exist");
     assert_eq!(shop.table.stock("book").await, 5);
-    assert!(shop.events.sent().is_empty());
+    assert!(
+        shop.table.claims().await.is_empty(),
+        "no claim, and no event"
+    );
 }
 
 #[tokio::test]
@@ -220,35 +227,69 @@ async fn a_corrupt_stock_row_is_tried_again_until_somebody_mends_it() {
         .await;
     assert!(shop.attempt([message]).await.is_empty());
     assert_eq!(shop.table.stock("lamp").await, 0);
-    assert_eq!(shop.events.of_type::<StockReserved>(), [reserved("o-1")]);
+    let events = shop.table.relay().await;
+    assert_eq!(events.of_type::<StockReserved>(), [reserved("o-1")]);
 }
 
+const ROWS: Answer = (
+    200,
+    r#"{"Responses": {"shop": [
+        {"pk": {"S": "STOCK#book"}, "sk": {"S": "STOCK"}, "available": {"N": "5"}}]}}"#,
+);
 const CONFLICT: Answer = (
     400,
     r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
         "Message": "Transaction cancelled", "CancellationReasons": [
-            {"Code": "None"}, {"Code": "TransactionConflict", "Message": "in conflict"}]}"#,
+            {"Code": "None"}, {"Code": "TransactionConflict", "Message": "in conflict"},
+            {"Code": "None"}]}"#,
+);
+const TAKEN: Answer = (
+    400,
+    r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": "Transaction cancelled", "CancellationReasons": [
+            {"Code": "None"}, {"Code": "ConditionalCheckFailed", "Message": "not so"},
+            {"Code": "None"}]}"#,
 );
 
-async fn reserve(answers: &'static [Answer]) -> (Vec<String>, usize) {
+/// One attempt at a DynamoDB that answers so: what comes back, what is parked and why, and how many
+/// requests it took.
+async fn reserve(
+    answers: &'static [Answer],
+    message: Message,
+) -> (Vec<String>, Vec<String>, usize) {
     let dynamodb = StandIn::answering(answers).await;
-    let table = Table::new(aws_sdk_dynamodb::Client::new(&dynamodb.aws), "shop");
-    let warehouse = Warehouse {
-        stock: Stock::new(table),
-        events: Publisher::new(RecordedEvents::new()),
-    };
-    let function = Function::new(Sqs, reserve_stock, warehouse).idempotent(MemoryStore::new());
-    let event = testing::sqs_event("reserve-stock", [message("o-1", &[("book", 1)])]);
+    let client = aws_sdk_dynamodb::Client::new(&dynamodb.aws);
+    let stock = Stock::new(Table::new(client.clone(), "shop"));
+    let dead_letters = RecordedDeadLetters::new().max_receive_count(5);
+    let function = Function::new(Sqs, reserve_stock, stock)
+        .idempotent(DynamoDbStore::new(client, "idempotency"))
+        .dead_letters(dead_letters.clone());
+    let event = testing::sqs_event("reserve-stock", [message]);
     let response = function.invoke(event, testing::context()).await.unwrap();
     let failed = testing::failed_ids(&response);
-    let failed = failed.into_iter().map(str::to_owned).collect();
-    (failed, dynamodb.requests().len())
+    let parked = dead_letters.parked().into_iter();
+    (
+        failed.into_iter().map(str::to_owned).collect(),
+        parked.map(|(_, note)| note.message).collect(),
+        dynamodb.requests().len(),
+    )
 }
 
 #[tokio::test]
-async fn orders_that_meet_at_one_row_try_again_at_once_and_then_later() {
-    let passing = reserve(&[CONFLICT, CONFLICT, (200, "{}")]).await;
-    assert_eq!(passing, (vec![], 3));
-    let lasting = reserve(&[CONFLICT]).await;
-    assert_eq!(lasting, (vec!["o-1".to_owned()], 6));
+async fn orders_that_meet_at_one_row_try_again_at_once() {
+    let message = message("o-1", &[("book", 1)]);
+    let passing = reserve(&[ROWS, CONFLICT, CONFLICT, (200, "{}")], message).await;
+    assert_eq!(passing, (vec![], vec![], 4));
+}
+
+#[tokio::test]
+async fn an_order_that_loses_the_race_for_a_row_is_tried_again_later() {
+    let message = message("o-1", &[("book", 1)]);
+    let lost = reserve(&[ROWS, TAKEN], message.clone()).await;
+    assert_eq!(lost, (vec!["o-1".to_owned()], vec![], 2));
+
+    const NO_CLAIM: Answer = (200, "{}");
+    let last = reserve(&[NO_CLAIM, ROWS, TAKEN], message.receive_count(5)).await;
+    let reason = "the stock of sku `book` was taken by another order".to_owned();
+    assert_eq!(last, (vec![], vec![reason], 3));
 }

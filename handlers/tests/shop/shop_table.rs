@@ -1,26 +1,28 @@
-//! The shop's table, in a DynamoDB inside the test.
+//! The shop's tables, in a DynamoDB inside the test.
 
 use crate::stand_in;
 use aws_sdk_dynamodb::{
     Client,
     types::{
-        AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
-        ScalarAttributeType,
+        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement,
+        KeyType, Projection, ProjectionType, ScalarAttributeType,
     },
 };
 use dynoxide::Database;
 use serde::de::DeserializeOwned;
 use shop::table::Table;
-use std::{collections::HashMap, future::pending};
+use std::future::pending;
+use surehand::{DynamoDbStore, Item, Outbox, Publisher, testing::RecordedEvents};
 use tokio::net::TcpListener;
 
-const NAME: &str = "shop";
+const SHOP: &str = "shop";
+const IDEMPOTENCY: &str = "idempotency";
 
-/// A table of the test's own, with what the handlers do not offer: to write any row, and to read it.
+/// Tables of the test's own, with what the handlers do not offer: to write any row, and to read it.
 pub(crate) struct ShopTable(Client);
 
 impl ShopTable {
-    /// An empty table. It lives as long as the test's runtime.
+    /// Empty tables. They live as long as the test's runtime.
     pub(crate) async fn create() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -30,35 +32,75 @@ impl ShopTable {
             database,
             pending(),
         ));
-        let client = Client::new(&stand_in::aws(&format!("http://{address}")));
-        let mut request = client
-            .create_table()
-            .table_name(NAME)
+        let this = Self(Client::new(&stand_in::aws(&format!("http://{address}"))));
+        let request = this.0.create_table().table_name(SHOP);
+        let request = request
+            .set_attribute_definitions(Some(["pk", "sk"].map(|name| attribute(name, S)).into()))
+            .set_key_schema(Some(key("pk", "sk")))
             .billing_mode(BillingMode::PayPerRequest);
-        for (name, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
-            let attribute = AttributeDefinition::builder()
-                .attribute_name(name)
-                .attribute_type(ScalarAttributeType::S);
-            let key = KeySchemaElement::builder()
-                .attribute_name(name)
-                .key_type(kind);
-            request = request
-                .attribute_definitions(attribute.build().unwrap())
-                .key_schema(key.build().unwrap());
-        }
         request.send().await.unwrap();
-        Self(client)
+        let waiting = GlobalSecondaryIndex::builder()
+            .index_name("outbox")
+            .set_key_schema(Some(key("outbox_shard", "outbox_since")))
+            .projection(
+                Projection::builder()
+                    .projection_type(ProjectionType::KeysOnly)
+                    .build(),
+            );
+        let request = this.0.create_table().table_name(IDEMPOTENCY);
+        let request = request
+            .attribute_definitions(attribute("id", S))
+            .attribute_definitions(attribute("outbox_shard", S))
+            .attribute_definitions(attribute("outbox_since", ScalarAttributeType::N))
+            .key_schema(key("id", "").remove(0))
+            .global_secondary_indexes(waiting.build().unwrap())
+            .billing_mode(BillingMode::PayPerRequest);
+        request.send().await.unwrap();
+        this
+    }
+
+    /// The claims, which commit to the shop's table.
+    pub(crate) fn store(&self) -> DynamoDbStore {
+        DynamoDbStore::new(self.0.clone(), IDEMPOTENCY)
+    }
+
+    /// The events that wait.
+    pub(crate) fn outbox(&self, events: &RecordedEvents) -> Outbox {
+        Outbox::new(self.0.clone(), IDEMPOTENCY, Publisher::new(events.clone()))
+    }
+
+    /// Publishes the events that wait, and returns them.
+    pub(crate) async fn relay(&self) -> RecordedEvents {
+        let events = RecordedEvents::new();
+        let outbox = self.outbox(&events);
+        for item in self.items(IDEMPOTENCY).await {
+            outbox.publish_item(&item).await.unwrap();
+        }
+        events
+    }
+
+    /// Expires all claims.
+    pub(crate) async fn forget(&self) {
+        for item in self.claims().await {
+            let request = self.0.delete_item().table_name(IDEMPOTENCY);
+            let request = request.key("id", item["id"].clone());
+            request.send().await.unwrap();
+        }
+    }
+
+    pub(crate) async fn claims(&self) -> Vec<Item> {
+        self.items(IDEMPOTENCY).await
     }
 
     /// The table as the handlers know it.
     pub(crate) fn table(&self) -> Table {
-        Table::new(self.0.clone(), NAME)
+        Table::new(self.0.clone(), SHOP)
     }
 
     pub(crate) async fn set_stock(&self, sku: &str, available: AttributeValue) {
         self.0
             .put_item()
-            .table_name(NAME)
+            .table_name(SHOP)
             .item("pk", AttributeValue::S(format!("STOCK#{sku}")))
             .item("sk", AttributeValue::S("STOCK".into()))
             .item("available", available)
@@ -77,18 +119,38 @@ impl ShopTable {
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, pk: &str, sk: &str) -> Option<T> {
-        let key = HashMap::from([
+        let key = Item::from([
             ("pk".to_owned(), AttributeValue::S(pk.into())),
             ("sk".to_owned(), AttributeValue::S(sk.into())),
         ]);
-        let request = self.0.get_item().table_name(NAME).set_key(Some(key));
+        let request = self.0.get_item().table_name(SHOP).set_key(Some(key));
         let item = request.send().await.unwrap().item?;
         Some(serde_dynamo::from_item(item).unwrap())
     }
 
-    /// How many items there are.
-    pub(crate) async fn len(&self) -> i32 {
-        let scan = self.0.scan().table_name(NAME).send().await.unwrap();
-        scan.count()
+    /// How many items of the shop there are.
+    pub(crate) async fn len(&self) -> usize {
+        self.items(SHOP).await.len()
     }
+
+    async fn items(&self, table: &str) -> Vec<Item> {
+        let scan = self.0.scan().table_name(table).send().await.unwrap();
+        scan.items.unwrap_or_default()
+    }
+}
+
+const S: ScalarAttributeType = ScalarAttributeType::S;
+
+fn attribute(name: &str, kind: ScalarAttributeType) -> AttributeDefinition {
+    let attribute = AttributeDefinition::builder().attribute_name(name);
+    attribute.attribute_type(kind).build().unwrap()
+}
+
+fn key(hash: &str, range: &str) -> Vec<KeySchemaElement> {
+    let parts = [(hash, KeyType::Hash), (range, KeyType::Range)];
+    let part = |(name, kind): (&str, KeyType)| {
+        let part = KeySchemaElement::builder().attribute_name(name);
+        part.key_type(kind).build().unwrap()
+    };
+    parts.map(part).into()
 }

@@ -32,7 +32,7 @@ use crate::{
 /// How often the queues are looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often in a row all must be quiet: between a queue and the next an event is in none.
+/// How often in a row all must be quiet: between an outbox or queue and the next an event is in none.
 const QUIET: u32 = 4;
 
 /// How long the application may take in all.
@@ -130,7 +130,7 @@ async fn settle(
             return Ok(());
         }
         tokio::time::sleep(INTERVAL).await;
-        let mut waiting = 0;
+        let mut waiting = observation::outbox(clients).await?;
         for (_, url) in &clients.queues {
             waiting += observation::depth(clients, url).await?;
         }

@@ -1,4 +1,7 @@
 //! The environment's AWS configuration, loaded once.
+//!
+//! Clients of your own are made from it too, so that a cold start reads it once and all clients
+//! share their connections: `aws_sdk_sesv2::Client::new(surehand::aws::config().await)`.
 
 use crate::{Error, ErrorKind, Result};
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -6,8 +9,8 @@ use tokio::sync::OnceCell;
 
 static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
 
-/// The configuration that every client of this process is made from: they share its connections.
-pub(crate) async fn config() -> &'static SdkConfig {
+/// The configuration that every client of this process is made from.
+pub async fn config() -> &'static SdkConfig {
     CONFIG
         .get_or_init(|| aws_config::load_defaults(BehaviorVersion::v2026_01_12()))
         .await

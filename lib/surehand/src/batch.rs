@@ -1,8 +1,11 @@
 //! Concurrency and order inside a batch, and what becomes of each record.
 
+#[cfg(feature = "dynamodb")]
+use crate::idempotency::Commits;
 use crate::{
     Batch, DeadLetters, Deadline, Delivery, Disposition, Error, ErrorKind, FailureNote, OnPark,
     Outcome, Record, Reply,
+    handler::HandlerTraits,
     publish::Published,
     redelivery::{Backoff, Redelivery},
     telemetry,
@@ -22,7 +25,7 @@ pub(crate) type RecordService = BoxCloneSyncService<Record, Reply, Error>;
 /// How a function treats its batches.
 #[derive(Clone)]
 pub(crate) struct Policy {
-    pub(crate) handler: &'static str,
+    pub(crate) traits: Arc<dyn Fn(&Record) -> HandlerTraits + Send + Sync>,
     pub(crate) concurrency: usize,
     pub(crate) on_park: OnPark,
     pub(crate) backoff: Backoff,
@@ -132,8 +135,10 @@ impl Run<'_> {
     async fn lane(&self, lane: Vec<Place<'_>>) {
         let mut halted: Option<Halt> = None;
         for (index, record) in lane {
-            let span = telemetry::record_span(record, self.policy.handler);
-            let verdict = self.handle(record, halted.as_ref()).instrument(span).await;
+            let handler = (self.policy.traits)(record);
+            let span = telemetry::record_span(record, handler.name);
+            let handled = self.handle(record, handler, halted.as_ref());
+            let verdict = handled.instrument(span).await;
             if halted.is_none() {
                 halted = self.halts(record, &verdict);
             }
@@ -141,7 +146,12 @@ impl Run<'_> {
         }
     }
 
-    async fn handle(&self, record: &Record, halted: Option<&Halt>) -> Verdict {
+    async fn handle(
+        &self,
+        record: &Record,
+        handler: HandlerTraits,
+        halted: Option<&Halt>,
+    ) -> Verdict {
         let started = tokio::time::Instant::now();
         let result = match halted {
             Some(halt) => Err(halt.error()),
@@ -149,12 +159,16 @@ impl Run<'_> {
             None => {
                 let mut attempt = record.clone();
                 attempt.extensions.insert(Published::default());
+                #[cfg(feature = "dynamodb")]
+                if handler.commits {
+                    attempt.extensions.insert(Commits);
+                }
                 self.service.clone().oneshot(attempt).await
             }
         };
         let verdict = match result {
             Ok(reply) => Verdict::Done(reply),
-            Err(error) => self.settle(record, error).await,
+            Err(error) => self.settle(record, handler, error).await,
         };
         let duration = started.elapsed();
         match &verdict {
@@ -166,7 +180,7 @@ impl Run<'_> {
     }
 
     /// Parks a record that failed, or has it come back.
-    async fn settle(&self, record: &Record, error: Error) -> Verdict {
+    async fn settle(&self, record: &Record, handler: HandlerTraits, error: Error) -> Verdict {
         let receives = record.delivery().receive_count;
         let delay = error
             .delay()
@@ -186,7 +200,7 @@ impl Run<'_> {
         if error.disposition() == Disposition::Retry && !is_last {
             return Verdict::Retry { error, delay };
         }
-        let note = FailureNote::new(record, &error, self.policy.handler, self.policy.clock.now());
+        let note = FailureNote::new(record, &error, handler.name, self.policy.clock.now());
         match dead_letters.park(record, &note).await {
             Ok(()) => Verdict::Parked { error },
             Err(refused) => {

@@ -65,6 +65,7 @@ impl Deadline {
     /// Completes when handlers are stopped.
     pub async fn cancelled(&self) {
         tokio::select! {
+            biased;
             () = self.token.cancelled() => {}
             () = tokio::time::sleep_until(self.cutoff()) => {}
         }

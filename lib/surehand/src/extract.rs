@@ -13,6 +13,10 @@ use serde::de::DeserializeOwned;
     note = "if it is a part of the state, wrap it: `State(value): State<{Self}>`"
 )]
 pub trait FromRecord<S>: Sized {
+    /// True for what has the record's claim committed together with the handler's effects.
+    #[doc(hidden)]
+    const COMMITS: bool = false;
+
     /// Takes the value from the record or the state.
     ///
     /// # Errors
@@ -92,12 +96,16 @@ impl<S> FromRecord<S> for lambda_runtime::Context {
 }
 
 impl<S, T: FromRecord<S>> FromRecord<S> for Option<T> {
+    const COMMITS: bool = T::COMMITS;
+
     fn from_record(record: &Record, state: &S) -> Result<Self> {
         Ok(T::from_record(record, state).ok())
     }
 }
 
 impl<S, T: FromRecord<S>> FromRecord<S> for Result<T> {
+    const COMMITS: bool = T::COMMITS;
+
     fn from_record(record: &Record, state: &S) -> Result<Self> {
         Ok(T::from_record(record, state))
     }

@@ -72,13 +72,17 @@ impl<So: Source> Function<So> {
         Args: 'static,
         S: Clone + Send + Sync + 'static,
     {
+        let traits = {
+            let handler = handler.clone();
+            move |record: &Record| handler.traits(record)
+        };
         let service = HandlerService::new(handler, state);
         Self {
             source: Arc::new(source),
             handler: boxed(DeadlineLayer.layer(PanicLayer.layer(service))),
             idempotency: None,
             policy: Policy {
-                handler: short_type_name::<H>(),
+                traits: Arc::new(traits),
                 concurrency: CONCURRENCY,
                 on_park: OnPark::default(),
                 backoff: Backoff::default(),
@@ -203,20 +207,10 @@ where
     BoxCloneSyncService::new(service)
 }
 
-/// `reserve_stock` of `shop::handlers::reserve_stock`.
-fn short_type_name<T>() -> &'static str {
-    let name = std::any::type_name::<T>();
-    let name = name.split('<').next().unwrap_or(name);
-    name.rsplit("::")
-        .find(|part| !part.starts_with('{'))
-        .unwrap_or(name)
-}
-
 impl<So> fmt::Debug for Function<So> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Function")
             .field("source", &std::any::type_name::<So>())
-            .field("handler", &self.policy.handler)
             .field("idempotent", &self.idempotency.is_some())
             .finish_non_exhaustive()
     }

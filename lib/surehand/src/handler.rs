@@ -22,8 +22,40 @@ use tower::Service;
     note = "a handler is an `async fn` of at most 8 arguments: to pass more, take `Record` or make one `FromRecord` type of several"
 )]
 pub trait Handler<Args, S>: Signature<Args> + Clone + Send + Sync + 'static {
+    /// What is known of the handler of `record` before it runs.
+    #[doc(hidden)]
+    fn traits(&self, record: &Record) -> HandlerTraits {
+        let _ = record;
+        HandlerTraits::of::<Self>(false)
+    }
+
     /// Handles a record.
     fn call(self, record: Record, state: S) -> impl Future<Output = Result<Reply>> + Send;
+}
+
+/// What a handler says of itself.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct HandlerTraits {
+    /// What logs and failure notes call it.
+    pub(crate) name: &'static str,
+    /// Whether the record's claim is to be committed together with the handler's effects, rather
+    /// than to be made before.
+    pub(crate) commits: bool,
+}
+
+impl HandlerTraits {
+    /// The traits of a handler of type `H`, which goes by the last part of its path: `reserve_stock`
+    /// of `shop::reserve_stock::reserve_stock`.
+    pub(crate) fn of<H>(commits: bool) -> Self {
+        let path = std::any::type_name::<H>();
+        let path = path.split('<').next().unwrap_or(path);
+        let name = path.rsplit("::").find(|part| !part.starts_with('{'));
+        Self {
+            name: name.unwrap_or(path),
+            commits,
+        }
+    }
 }
 
 /// An async function of the arguments `Args`, whether or not a record can supply them.
@@ -107,6 +139,10 @@ macro_rules! handlers {
             S: Send + Sync + 'static,
             $($arg: FromRecord<S> + Send,)*
         {
+            fn traits(&self, _record: &Record) -> HandlerTraits {
+                HandlerTraits::of::<F>(false $(|| $arg::COMMITS)*)
+            }
+
             async fn call(self, record: Record, state: S) -> Result<Reply> {
                 $(let $arg = $arg::from_record(&record, &state)?;)*
                 self($($arg,)*).await.into_reply(record.wants_reply())

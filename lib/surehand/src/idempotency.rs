@@ -1,17 +1,25 @@
 //! Each key is handled once: the layer between the source and the handler.
 
 #[cfg(feature = "dynamodb")]
+mod commit;
+#[cfg(feature = "dynamodb")]
 mod dynamodb;
 mod in_flight;
-mod key;
+pub(crate) mod key;
 mod memory;
 mod store;
+#[cfg(feature = "dynamodb")]
+mod transaction;
 
+#[cfg(feature = "dynamodb")]
+pub use commit::{Commit, Committed};
 #[cfg(feature = "dynamodb")]
 pub use dynamodb::DynamoDbStore;
 pub use key::{Key as IdempotencyKey, KeyStyle};
 pub use memory::MemoryStore;
 pub use store::{Claim, ClaimRequest, Completion, Lease, Store};
+#[cfg(feature = "dynamodb")]
+pub(crate) use transaction::Commits;
 
 use crate::{Clock, Error, ErrorKind, Record, Reply, Result, extract::FromRecord};
 use futures_util::future::BoxFuture;
@@ -234,20 +242,36 @@ struct Subject {
 }
 
 impl<St: Store> Idempotency<St> {
-    async fn handle<S>(&self, mut record: Record, mut inner: S) -> Result<Reply>
+    async fn handle<S>(&self, mut record: Record, inner: S) -> Result<Reply>
     where
         S: Service<Record, Response = Reply, Error = Error>,
     {
         let subject = self.subject(&record)?;
         let deadline = record.deadline().clone();
         // Of two records of one key in this process the second waits, and finds the first's result.
+        // Which of the two is looked at first is fixed, so that a simulated run can be repeated.
         let _turn = tokio::select! {
+            biased;
             turn = self.in_flight.enter(&subject.key) => turn,
             () = deadline.cancelled() => return Err(crate::Deadline::error()),
         };
         if let Some(completion) = self.cached(&subject.key) {
             return subject.duplicate(completion);
         }
+        record.extensions.insert(subject.key.clone());
+        #[cfg(feature = "dynamodb")]
+        if record.extensions.get::<transaction::Commits>().is_some() {
+            return self.in_transaction(record, inner, subject).await;
+        }
+        self.under_lease(record, inner, subject).await
+    }
+
+    /// The claim comes first and lasts as long as the handler may run.
+    async fn under_lease<S>(&self, record: Record, mut inner: S, subject: Subject) -> Result<Reply>
+    where
+        S: Service<Record, Response = Reply, Error = Error>,
+    {
+        let deadline = record.deadline().clone();
         let now = self.settings.clock.now();
         let request = ClaimRequest::new(
             subject.key.clone(),
@@ -257,13 +281,8 @@ impl<St: Store> Idempotency<St> {
         );
         let lease = match self.store.claim(&request).await? {
             Claim::Acquired(lease) => lease,
-            Claim::Completed(completion) => {
-                self.remember(&subject.key, &completion);
-                return subject.duplicate(completion);
-            }
-            Claim::Held { until } => return Err(held(&subject.key, until, now)),
+            taken => return self.taken(&subject, taken),
         };
-        record.extensions.insert(subject.key.clone());
         match inner.call(record).await {
             Ok(reply) => match self.complete(&lease, &subject, &reply, &deadline).await {
                 Ok(()) => Ok(reply),
@@ -279,6 +298,21 @@ impl<St: Store> Idempotency<St> {
                     }
                 }
             }
+        }
+    }
+
+    /// What a record gets whose key is not free.
+    fn taken(&self, subject: &Subject, claim: Claim) -> Result<Reply> {
+        match claim {
+            Claim::Completed(completion) => {
+                self.remember(&subject.key, &completion);
+                subject.duplicate(completion)
+            }
+            Claim::Held { until } => Err(held(&subject.key, until, self.settings.clock.now())),
+            Claim::Acquired(lease) => Err(Error::new(
+                ErrorKind::Store,
+                format!("the store gave out {} and took it back", lease.key),
+            )),
         }
     }
 
@@ -324,10 +358,7 @@ impl<St: Store> Idempotency<St> {
         deadline: &crate::Deadline,
     ) -> Result<()> {
         let completion = Completion {
-            data: reply
-                .as_json()
-                .filter(|_| subject.wants_reply)
-                .map(stored_reply),
+            data: subject.stored(reply),
             fingerprint: Some(subject.fingerprint.clone()),
             expires_at: self.settings.clock.now() + self.settings.expires_after,
         };
@@ -381,6 +412,14 @@ impl<St: Store> Idempotency<St> {
 }
 
 impl Subject {
+    /// What is kept of the reply for duplicates.
+    fn stored(&self, reply: &Reply) -> Option<String> {
+        reply
+            .as_json()
+            .filter(|_| self.wants_reply)
+            .map(stored_reply)
+    }
+
     fn duplicate(&self, completion: Completion) -> Result<Reply> {
         // A completion without a digest was written by somebody who keeps none.
         if completion

@@ -6,7 +6,7 @@
 extern crate self as surehand;
 
 #[cfg(any(feature = "dynamodb", feature = "sqs", feature = "eventbridge"))]
-mod aws;
+pub mod aws;
 mod batch;
 mod clock;
 mod dead_letter;
@@ -18,6 +18,8 @@ mod extract;
 mod function;
 mod handler;
 mod idempotency;
+#[cfg(feature = "dynamodb")]
+mod outbox;
 mod panic;
 mod publish;
 mod record;
@@ -27,6 +29,8 @@ mod source;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(feature = "dynamodb")]
+mod transaction;
 
 pub use clock::Clock;
 #[cfg(feature = "sqs")]
@@ -39,24 +43,35 @@ pub use event::{Event, Payload};
 pub use extract::{FromRecord, FromRef, Json, State};
 pub use function::Function;
 pub use handler::{Consumes, Enveloped, Handler, HandlerService, IntoReply, Signature};
-#[cfg(feature = "dynamodb")]
-pub use idempotency::DynamoDbStore;
 pub use idempotency::{
     Claim, ClaimRequest, Completion, Idempotency, IdempotencyKey, KeyStyle, Lease, MemoryStore,
     Once, Store,
 };
+#[cfg(feature = "dynamodb")]
+pub use idempotency::{Commit, Committed, DynamoDbStore};
+#[cfg(feature = "dynamodb")]
+pub use outbox::{Outbox, OutboxStream, Swept};
 #[cfg(feature = "eventbridge")]
 pub use publish::EventBus;
 #[cfg(feature = "sqs")]
 pub use publish::SqsQueue;
-pub use publish::{PublishError, Publisher, Transport, Unpublished};
+pub use publish::{BySource, PublishError, Publisher, Transport, Unpublished};
 pub use record::{Attribute, AttributeValue, Batch, Delivery, Outcome, Record, Reply};
 #[cfg(feature = "sqs")]
 pub use redelivery::SqsVisibility;
 pub use redelivery::{Backoff, Redelivery};
 pub use router::{Routed, Router};
+#[cfg(feature = "dynamodb")]
+pub use source::{Change, ChangeKind};
 pub use source::{Direct, DynamoDbStream, EventBridge, Source, Sqs, StreamEvent};
 pub use surehand_macros::Event;
+#[cfg(feature = "dynamodb")]
+pub use transaction::{Item, StagedCondition, Transaction};
+
+/// The guides' examples are run like those of the documentation.
+#[cfg(all(doctest, feature = "dynamodb", feature = "testing"))]
+#[doc = include_str!("../../../docs/exactly-once.md")]
+pub struct Guides;
 
 /// What the derive's output names. No part of the interface.
 #[doc(hidden)]

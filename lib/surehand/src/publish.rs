@@ -1,5 +1,6 @@
 //! Publishing events.
 
+mod by_source;
 #[cfg(any(feature = "eventbridge", feature = "sqs"))]
 mod deliver;
 mod error;
@@ -8,6 +9,7 @@ mod eventbridge;
 #[cfg(feature = "sqs")]
 mod sqs;
 
+pub use by_source::BySource;
 pub use error::{PublishError, Unpublished};
 #[cfg(feature = "eventbridge")]
 pub use eventbridge::EventBus;
@@ -216,7 +218,7 @@ impl Published {
 }
 
 /// The record that events are published for.
-struct Cause {
+pub(crate) struct Cause {
     key: IdempotencyKey,
     event_id: String,
     correlation_id: String,
@@ -225,8 +227,14 @@ struct Cause {
     published: Published,
 }
 
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cause({})", self.event_id)
+    }
+}
+
 impl Cause {
-    fn new(record: &Record) -> Self {
+    pub(crate) fn new(record: &Record) -> Self {
         let metadata = record.event().ok().map(|event| &event.metadata);
         let event_id = metadata.map_or(record.id(), |m| &m.id).to_owned();
         let context = record.context();
@@ -246,7 +254,7 @@ impl Cause {
         }
     }
 
-    fn mark(&self, outgoing: &mut Outgoing) {
+    pub(crate) fn mark(&self, outgoing: &mut Outgoing) {
         let (source, detail_type) = (outgoing.source(), outgoing.detail_type());
         let ordinal = self.published.next(source, detail_type);
         let id = self
@@ -283,6 +291,10 @@ mod tests {
     #[derive(Serialize, Deserialize, Event)]
     #[event(source = "shop.stock", detail_type = "StockShort")]
     struct StockShort {}
+
+    #[derive(Serialize, Deserialize, Event)]
+    #[event(source = "elsewhere", detail_type = "Elsewhere")]
+    struct Elsewhere {}
 
     fn reserved() -> StockReserved {
         StockReserved {
@@ -403,6 +415,36 @@ mod tests {
         let inner: &PublishError = error.downcast_ref().unwrap();
         assert_eq!(inner.unpublished()[0].code(), "Throttled");
         assert!(error.to_string().contains("StockReserved"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn each_event_goes_where_its_source_belongs() {
+        let (bus, queue) = (Arc::new(Outbox::default()), Arc::new(Outbox::default()));
+        let routes = BySource::new(Arc::clone(&bus)).route("shop.stock", Arc::clone(&queue));
+        let publisher = Publisher::new(routes.clone());
+        publisher.publish(&reserved()).await.unwrap();
+        publisher.publish(&Elsewhere {}).await.unwrap();
+        let types = |outbox: &Outbox| -> Vec<String> {
+            let sent = outbox.0.lock().unwrap();
+            sent.iter()
+                .map(|event| event.detail_type().to_owned())
+                .collect()
+        };
+        assert_eq!(
+            (types(&bus), types(&queue)),
+            (vec!["Elsewhere".into()], vec!["StockReserved".into()])
+        );
+
+        // One destination's failure does not hide what the other one took.
+        let half = Publisher::new(BySource::new(Refusing).route("shop.stock", queue));
+        let events = [
+            half.prepare(&Elsewhere {}).unwrap(),
+            half.prepare(&reserved()).unwrap(),
+        ];
+        let error = half.send(&events).await.unwrap_err();
+        let error: &PublishError = error.downcast_ref().unwrap();
+        assert_eq!(error.accepted(), [events[1].id()]);
+        assert_eq!(error.unpublished()[0].id(), events[0].id());
     }
 
     #[tokio::test]

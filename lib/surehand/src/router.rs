@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Event, Handler, Record, Reply, Result,
-    handler::{Consumes, Signature},
+    handler::{Consumes, HandlerTraits, Signature},
 };
 use futures_util::future::BoxFuture;
 use std::{collections::HashMap, fmt, sync::Arc};
@@ -33,7 +33,19 @@ pub struct Router<S> {
     otherwise: Option<Route<S>>,
 }
 
-type Route<S> = Arc<dyn Fn(Record, S) -> BoxFuture<'static, Result<Reply>> + Send + Sync>;
+struct Route<S> {
+    traits: Arc<dyn Fn(&Record) -> HandlerTraits + Send + Sync>,
+    call: Arc<dyn Fn(Record, S) -> BoxFuture<'static, Result<Reply>> + Send + Sync>,
+}
+
+impl<S> Clone for Route<S> {
+    fn clone(&self) -> Self {
+        Self {
+            traits: Arc::clone(&self.traits),
+            call: Arc::clone(&self.call),
+        }
+    }
+}
 
 /// The arguments of a [`Router`], which takes whatever its routes take.
 #[derive(Debug)]
@@ -109,16 +121,29 @@ where
     H: Handler<Args, S>,
     Args: 'static,
 {
-    Arc::new(move |record, state| Box::pin(handler.clone().call(record, state)))
+    Route {
+        traits: Arc::new({
+            let handler = handler.clone();
+            move |record| handler.traits(record)
+        }),
+        call: Arc::new(move |record, state| Box::pin(handler.clone().call(record, state))),
+    }
 }
 
 impl<S> Signature<Routed> for Router<S> {}
 
 #[diagnostic::do_not_recommend]
 impl<S: Clone + Send + Sync + 'static> Handler<Routed, S> for Router<S> {
+    fn traits(&self, record: &Record) -> HandlerTraits {
+        match self.find(record) {
+            Ok(route) => (route.traits)(record),
+            Err(_) => HandlerTraits::of::<Self>(false),
+        }
+    }
+
     async fn call(self, record: Record, state: S) -> Result<Reply> {
-        let handled = self.find(&record)?(record, state);
-        handled.await
+        let route = self.find(&record)?;
+        (route.call)(record, state).await
     }
 }
 

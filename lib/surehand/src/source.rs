@@ -1,10 +1,14 @@
 //! What triggers functions. Only the modules below know the shapes of Lambda's events.
 
+#[cfg(feature = "dynamodb")]
+mod change;
 mod direct;
 mod dynamodb_stream;
 mod eventbridge;
 mod sqs;
 
+#[cfg(feature = "dynamodb")]
+pub use change::{Change, ChangeKind};
 pub use direct::Direct;
 pub use dynamodb_stream::{DynamoDbStream, StreamEvent};
 pub use eventbridge::EventBridge;

@@ -27,6 +27,7 @@
 
 mod events;
 mod recorded;
+pub mod simulation;
 pub mod store_contract;
 
 pub use events::{

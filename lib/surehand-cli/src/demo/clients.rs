@@ -14,6 +14,7 @@ pub(crate) struct Clients {
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) endpoint: String,
     pub(crate) bus: String,
+    pub(crate) idempotency_table: String,
     pub(crate) shop_table: String,
     /// The full name of place-order.
     pub(crate) place_order: String,
@@ -37,6 +38,7 @@ impl Clients {
             sqs: aws_sdk_sqs::Client::new(config),
             endpoint: stack.endpoint.clone(),
             bus: stack.output("EventBusName")?.to_owned(),
+            idempotency_table: stack.output("IdempotencyTableName")?.to_owned(),
             shop_table: stack.output("ShopTableName")?.to_owned(),
             place_order: stack
                 .function("place-order")

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Context, Result};
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use serde_json::{Map, Value};
 use surehand::FailureNote;
 
@@ -126,6 +126,22 @@ impl Rows {
 /// The emulator's own page is exact, where SQS's attributes are approximate by contract.
 pub(crate) async fn depth(clients: &Clients, url: &str) -> Result<usize> {
     Ok(messages(clients, url).await?.len())
+}
+
+/// How many items have events that wait to be published.
+pub(crate) async fn outbox(clients: &Clients) -> Result<usize> {
+    let scan = clients
+        .dynamodb
+        .scan()
+        .table_name(&clients.idempotency_table)
+        .index_name("outbox")
+        .select(Select::Count);
+    let mut pages = scan.into_paginator().send();
+    let mut waiting = 0;
+    while let Some(page) = pages.next().await {
+        waiting += page.context("cannot read the outbox")?.count();
+    }
+    Ok(usize::try_from(waiting)?)
 }
 
 async fn messages(clients: &Clients, url: &str) -> Result<Vec<Value>> {

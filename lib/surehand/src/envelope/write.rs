@@ -1,17 +1,17 @@
 //! Writes the form in which events leave.
 
-use super::Metadata;
+use super::{Fallback, Metadata, read};
 use crate::{Error, ErrorKind, Event, Result};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::time::SystemTime;
+use std::{borrow::Cow, time::SystemTime};
 
 /// An event on its way out: metadata complete, data serialized.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     metadata: Metadata,
-    source: &'static str,
-    detail_type: &'static str,
+    source: Cow<'static, str>,
+    detail_type: Cow<'static, str>,
     data: Box<RawValue>,
     trace_header: Option<String>,
 }
@@ -50,8 +50,8 @@ impl Outgoing {
                 partition_key: event.partition_key(),
                 ..Metadata::new(uuid::Uuid::now_v7().to_string())
             },
-            source: E::SOURCE,
-            detail_type: E::DETAIL_TYPE,
+            source: E::SOURCE.into(),
+            detail_type: E::DETAIL_TYPE.into(),
             data,
             trace_header: None,
         })
@@ -69,12 +69,12 @@ impl Outgoing {
 
     /// EventBridge's `source`.
     pub fn source(&self) -> &str {
-        self.source
+        &self.source
     }
 
     /// EventBridge's `detail-type`.
     pub fn detail_type(&self) -> &str {
-        self.detail_type
+        &self.detail_type
     }
 
     /// The X-Ray trace header to send along.
@@ -97,10 +97,34 @@ impl Outgoing {
     pub fn body(&self) -> String {
         to_json(&OnTheBus {
             id: self.id(),
-            source: self.source,
-            detail_type: self.detail_type,
+            source: &self.source,
+            detail_type: &self.detail_type,
             time: self.time(),
             detail: self.framed(),
+        })
+    }
+
+    /// An event that was written as its [`body`](Self::body) before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] if it is no such body.
+    pub fn from_body(body: &str) -> Result<Self> {
+        let nowhere = Fallback { id: "", time: None };
+        let event = read(body, &nowhere)?;
+        let m = event.metadata;
+        let (Some(source), Some(detail_type), false) =
+            (m.source.clone(), m.detail_type.clone(), m.id.is_empty())
+        else {
+            return Err(Error::malformed(
+                "an event without id, source or detail-type",
+            ));
+        };
+        Ok(Self {
+            metadata: m,
+            source: source.into(),
+            detail_type: detail_type.into(),
+            data: RawValue::from_string(event.data)?,
+            trace_header: None,
         })
     }
 
@@ -183,7 +207,6 @@ struct FramedMetadata<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envelope::{Fallback, read};
     use serde::Deserialize;
 
     #[derive(Serialize, Deserialize)]
@@ -219,6 +242,26 @@ mod tests {
         expected.time = back.metadata.time;
         assert_eq!(back.metadata, expected);
         assert_eq!(back.data, out.data());
+    }
+
+    #[test]
+    fn a_body_is_the_whole_event() {
+        let out = Outgoing::new(&Placed {
+            order_id: "42".into(),
+        })
+        .unwrap();
+        let back = Outgoing::from_body(&out.body()).unwrap();
+        assert_eq!(back.body(), out.body());
+        assert_eq!(
+            (back.source(), back.detail_type()),
+            (out.source(), out.detail_type())
+        );
+        for other in ["{}", "[]", r#"{"metadata":{"id":"1"},"data":1}"#] {
+            assert!(
+                Outgoing::from_body(other).unwrap_err().is_malformed(),
+                "{other}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Claims in a DynamoDB table; the only module that knows the table.
 
-use super::{Claim, ClaimRequest, Completion, Lease, Store, memory::fenced};
+mod commit;
+
+use super::{
+    Claim, ClaimRequest, Commit, Committed, Completion, Key, Lease, Store, memory::fenced,
+};
 use crate::{
     Clock, Error, ErrorKind, Result,
     clock::{epoch_ms, from_epoch_ms},
@@ -148,7 +152,7 @@ impl Store for DynamoDbStore {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let acquired = |item: &Item| {
+        let acquired = |item: &StoredItem| {
             Claim::Acquired(Lease {
                 key: request.key.clone(),
                 owner: request.owner.clone(),
@@ -159,20 +163,22 @@ impl Store for DynamoDbStore {
             })
         };
         match sent {
-            Ok(output) => Ok(acquired(&Item(output.attributes.unwrap_or_default()))),
+            Ok(output) => Ok(acquired(&StoredItem(output.attributes.unwrap_or_default()))),
             Err(error) => {
                 let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
                     error.as_service_error()
                 else {
                     return Err(unavailable(&error));
                 };
-                let item = Item(failed.item.clone().unwrap_or_default());
-                // The client repeats a call whose answer was lost; then the claim in its way is its
-                // own.
-                if item.text("owner") == Some(&request.owner) {
-                    return Ok(acquired(&item));
+                let item = StoredItem(failed.item.clone().unwrap_or_default());
+                match item.taken(&request.key)? {
+                    // The client repeats a call whose answer was lost; then the claim in its way is
+                    // its own.
+                    Claim::Held { .. } if item.text("owner") == Some(&request.owner) => {
+                        Ok(acquired(&item))
+                    }
+                    taken => Ok(taken),
                 }
-                item.taken(request)
             }
         }
     }
@@ -211,6 +217,37 @@ impl Store for DynamoDbStore {
         self.update_as_owner(lease, update).await
     }
 
+    async fn find(&self, key: &Key) -> Result<Option<Claim>> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("id", text(key.as_str()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let Some(item) = output.item.map(StoredItem) else {
+            return Ok(None);
+        };
+        let now_ms = epoch_ms(self.clock.now());
+        let is_over = |name: &str, now: u64| item.number(name).is_some_and(|then| then < now);
+        let claimable = is_over("expiration", now_ms / 1000)
+            || (item
+                .text("status")
+                .is_some_and(|status| status == "INPROGRESS")
+                && is_over("in_progress_expiration", now_ms));
+        if claimable {
+            Ok(None)
+        } else {
+            item.taken(key).map(Some)
+        }
+    }
+
+    async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
+        self.commit_all(commit).await
+    }
+
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
         let error: String = error.chars().take(MAX_ERROR_CHARS).collect();
         let update = self
@@ -226,9 +263,9 @@ impl Store for DynamoDbStore {
 }
 
 /// An item of the table, whoever wrote it.
-struct Item(HashMap<String, AttributeValue>);
+struct StoredItem(HashMap<String, AttributeValue>);
 
-impl Item {
+impl StoredItem {
     fn text(&self, name: &str) -> Option<&String> {
         self.0.get(name)?.as_s().ok()
     }
@@ -238,7 +275,7 @@ impl Item {
     }
 
     /// Why the key could not be claimed.
-    fn taken(&self, request: &ClaimRequest) -> Result<Claim> {
+    fn taken(&self, key: &Key) -> Result<Claim> {
         let expires_at = from_epoch_ms(self.number("expiration").unwrap_or_default() * 1000);
         match self.text("status").map(String::as_str) {
             Some("COMPLETED") => Ok(Claim::Completed(Completion {
@@ -256,7 +293,7 @@ impl Item {
                 ErrorKind::Store,
                 format!(
                     "the item {} in the idempotency table has the status {status:?}, and INPROGRESS or COMPLETED was expected",
-                    request.key
+                    key
                 ),
             )),
         }
@@ -277,7 +314,7 @@ fn is_condition_failure(error: &SdkError<UpdateItemError>) -> bool {
         .is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }
 
-fn unavailable(error: &SdkError<UpdateItemError>) -> Error {
+fn unavailable<E: std::error::Error + Send + Sync + 'static>(error: &SdkError<E>) -> Error {
     Error::new(
         ErrorKind::Store,
         format!(

@@ -80,7 +80,7 @@ pub enum KeyStyle {
 }
 
 impl KeyStyle {
-    pub(super) fn key(self, scope: &str, value: &Value) -> Key {
+    pub(crate) fn key(self, scope: &str, value: &Value) -> Key {
         Key(format!("{scope}#{}", self.digest(value)))
     }
 

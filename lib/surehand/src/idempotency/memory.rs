@@ -1,10 +1,16 @@
 //! Claims in memory, for tests and for runs without a table.
 
 use super::{Claim, ClaimRequest, Completion, Key, Lease, Store};
+#[cfg(feature = "dynamodb")]
+use super::{Commit, Committed};
+#[cfg(feature = "dynamodb")]
+use crate::Outgoing;
 use crate::{
     Clock, Error, ErrorKind, Result,
     clock::{epoch_ms, from_epoch_ms},
 };
+#[cfg(feature = "dynamodb")]
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,10 +20,21 @@ use std::{
 /// Keeps claims in memory. Clones share them.
 ///
 /// It is held to the same contract as the DynamoDB store, and forgets everything with the process.
+/// What transactions commit is kept as well; their conditions are taken to hold, since there are no
+/// items to look at. For those test against DynamoDB.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
-    items: Arc<Mutex<HashMap<Key, Item>>>,
+    state: Arc<Mutex<State>>,
     clock: Clock,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: HashMap<Key, Item>,
+    #[cfg(feature = "dynamodb")]
+    writes: Vec<TransactWriteItem>,
+    #[cfg(feature = "dynamodb")]
+    events: Vec<Outgoing>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,22 +95,34 @@ impl MemoryStore {
     /// How many keys are completed.
     pub fn completed(&self) -> usize {
         let completed = |item: &&Item| matches!(item.status, Status::Completed { .. });
-        self.items().values().filter(completed).count()
+        self.state().items.values().filter(completed).count()
     }
 
     /// The last error that was kept with the key.
     pub fn last_error(&self, key: &Key) -> Option<String> {
-        self.items().get(key)?.last_error.clone()
+        self.state().items.get(key)?.last_error.clone()
     }
 
-    fn items(&self) -> MutexGuard<'_, HashMap<Key, Item>> {
+    /// The effects that transactions committed, in order.
+    #[cfg(feature = "dynamodb")]
+    pub fn writes(&self) -> Vec<TransactWriteItem> {
+        self.state().writes.clone()
+    }
+
+    /// The events that transactions committed, in order.
+    #[cfg(feature = "dynamodb")]
+    pub fn events(&self) -> Vec<Outgoing> {
+        self.state().events.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves whole items behind: each is written in one go.
-        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn update(&self, lease: &Lease, change: impl FnOnce(&mut Item) -> Result<()>) -> Result<()> {
-        let mut items = self.items();
-        match items.get_mut(&lease.key) {
+        let state = &mut *self.state();
+        match state.items.get_mut(&lease.key) {
             Some(item) if item.owner == lease.owner => change(item),
             _ => Err(fenced(lease)),
         }
@@ -103,18 +132,20 @@ impl MemoryStore {
 impl Store for MemoryStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let now_ms = epoch_ms(self.clock.now());
-        let mut items = self.items();
+        let state = &mut *self.state();
         let (mut attempts, mut last_error) = (0, None);
-        if let Some(item) = items.get(&request.key) {
-            if item.owner == request.owner {
-                return Ok(Claim::Acquired(Lease {
-                    key: request.key.clone(),
-                    owner: item.owner.clone(),
-                    attempt: item.attempts,
-                }));
-            }
-            if let Some(taken) = item.taken(now_ms) {
-                return Ok(taken);
+        if let Some(item) = state.items.get(&request.key) {
+            match item.taken(now_ms) {
+                // The claim in its way is its own: the answer was lost, and the call repeated.
+                Some(Claim::Held { .. }) if item.owner == request.owner => {
+                    return Ok(Claim::Acquired(Lease {
+                        key: request.key.clone(),
+                        owner: item.owner.clone(),
+                        attempt: item.attempts,
+                    }));
+                }
+                Some(taken) => return Ok(taken),
+                None => {}
             }
             (attempts, last_error) = (item.attempts, item.last_error.clone());
         }
@@ -129,7 +160,7 @@ impl Store for MemoryStore {
             },
             last_error,
         };
-        items.insert(request.key.clone(), item);
+        state.items.insert(request.key.clone(), item);
         Ok(Claim::Acquired(Lease {
             key: request.key.clone(),
             owner: request.owner.clone(),
@@ -150,6 +181,45 @@ impl Store for MemoryStore {
             item.expires_at = epoch_ms(expires_at) / 1000;
             Ok(())
         })
+    }
+
+    async fn find(&self, key: &Key) -> Result<Option<Claim>> {
+        let now_ms = epoch_ms(self.clock.now());
+        Ok(self
+            .state()
+            .items
+            .get(key)
+            .and_then(|item| item.taken(now_ms)))
+    }
+
+    #[cfg(feature = "dynamodb")]
+    async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
+        let state = &mut *self.state();
+        let mut attempts = 0;
+        if let Some(item) = state.items.get(commit.key) {
+            if item.owner == commit.owner {
+                return Ok(Committed::Done);
+            }
+            match item.taken(epoch_ms(commit.now)) {
+                Some(Claim::Completed(completion)) => return Ok(Committed::Completed(completion)),
+                Some(Claim::Held { until }) => return Ok(Committed::Held { until }),
+                Some(Claim::Acquired(_)) | None => attempts = item.attempts,
+            }
+        }
+        let item = Item {
+            owner: commit.owner.to_owned(),
+            fingerprint: commit.fingerprint.to_owned(),
+            expires_at: epoch_ms(commit.expires_at) / 1000,
+            attempts: attempts + 1,
+            status: Status::Completed {
+                data: commit.data.map(str::to_owned),
+            },
+            last_error: None,
+        };
+        state.items.insert(commit.key.clone(), item);
+        state.writes.extend_from_slice(commit.writes);
+        state.events.extend_from_slice(commit.events);
+        Ok(Committed::Done)
     }
 
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {

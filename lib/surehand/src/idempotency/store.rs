@@ -1,6 +1,8 @@
 //! Where claims are kept, and what every such place promises.
 
 use super::Key;
+#[cfg(feature = "dynamodb")]
+use super::{Commit, Committed};
 use crate::Result;
 use std::{future::Future, time::SystemTime};
 
@@ -33,6 +35,13 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Gives the key back after a failure, so that the next attempt need not wait for the lease to
     /// end. `error` is kept with the key.
     fn release(&self, lease: &Lease, error: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// What stands against a claim on the key: it is completed, or held. None if nothing does.
+    fn find(&self, key: &Key) -> impl Future<Output = Result<Option<Claim>>> + Send;
+
+    /// Completes the key at once, together with effects and events: all of it or nothing.
+    #[cfg(feature = "dynamodb")]
+    fn commit(&self, commit: &Commit<'_>) -> impl Future<Output = Result<Committed>> + Send;
 }
 
 /// What a claim asks for.

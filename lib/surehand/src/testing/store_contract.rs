@@ -6,6 +6,8 @@ use crate::{
     Claim, ClaimRequest, Clock, ErrorKind, IdempotencyKey, Lease, Result, Store,
     clock::{epoch_ms, from_epoch_ms},
 };
+#[cfg(feature = "dynamodb")]
+use crate::{Commit, Committed};
 use futures_util::future::join_all;
 use std::time::{Duration, SystemTime};
 
@@ -36,11 +38,20 @@ pub async fn check<St: Store>(open: impl Fn(Clock) -> St) {
     world.an_owner_that_nobody_replaced_may_be_late().await;
     world.a_completed_key_is_not_released().await;
     world.a_repeated_call_has_the_effect_of_one().await;
+    world.a_claim_that_comes_late_is_not_granted_again().await;
     world.an_expired_key_is_forgotten().await;
     world
         .a_lease_that_is_over_before_it_begins_is_no_lock()
         .await;
     world.keys_do_not_touch_each_other().await;
+    world.a_look_says_what_a_claim_would_meet().await;
+    #[cfg(feature = "dynamodb")]
+    {
+        world.a_commit_completes_a_free_key_once().await;
+        world.a_commit_meets_what_a_claim_would_meet().await;
+        world.a_commit_takes_over_a_lease_that_ended().await;
+        world.of_many_commits_one_is_done().await;
+    }
     world.any_text_is_a_key_and_data().await;
 }
 
@@ -249,6 +260,19 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         assert!(matches!(expect(claim), Claim::Completed(_)));
     }
 
+    /// Its caller gave it up and repeated it, and is done by the time it arrives.
+    async fn a_claim_that_comes_late_is_not_granted_again(&self) {
+        let key = new_key();
+        let request = self.request(&key);
+        let lease = acquired(self.now().claim(&request).await);
+        expect(self.complete(&lease, Duration::ZERO, Some("done")).await);
+        let late = expect(self.now().claim(&request).await);
+        assert!(
+            matches!(&late, Claim::Completed(c) if c.data.as_deref() == Some("done")),
+            "a completed key is granted to nobody, and this was {late:?}"
+        );
+    }
+
     async fn an_expired_key_is_forgotten(&self) {
         let key = new_key();
         let lease = self.acquire(&key, Duration::ZERO).await;
@@ -285,6 +309,139 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         let lease = self.acquire(&a, Duration::ZERO).await;
         expect(self.complete(&lease, Duration::ZERO, None).await);
         self.acquire(&b, Duration::ZERO).await;
+    }
+
+    async fn a_look_says_what_a_claim_would_meet(&self) {
+        let key = new_key();
+        let look = |after| {
+            let (store, key) = (self.at(after), key.clone());
+            async move { expect(store.find(&key).await) }
+        };
+        assert_eq!(
+            look(Duration::ZERO).await,
+            None,
+            "nothing stands against a new key"
+        );
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        let held = Claim::Held {
+            until: Some(self.start + LEASE),
+        };
+        assert_eq!(
+            look(LEASE).await,
+            Some(held),
+            "a lease stands against a claim"
+        );
+        let later = LEASE + Duration::from_millis(1);
+        assert_eq!(look(later).await, None, "a lease that ended does not");
+        expect(self.complete(&lease, Duration::ZERO, Some("1")).await);
+        let found = look(later).await;
+        assert!(
+            matches!(&found, Some(Claim::Completed(completion)) if completion.data.as_deref() == Some("1")),
+            "a completion stands against a claim, with its data: {found:?}"
+        );
+        let expired = EXPIRY + Duration::from_secs(2);
+        assert_eq!(look(expired).await, None, "an expired completion does not");
+    }
+
+    #[cfg(feature = "dynamodb")]
+    async fn commit(
+        &self,
+        key: &IdempotencyKey,
+        owner: &str,
+        after: Duration,
+    ) -> Result<Committed> {
+        let now = self.start + after;
+        let commit =
+            Commit::new(key, "fingerprint", owner, now, now + EXPIRY).with_data(Some("committed"));
+        self.at(after).commit(&commit).await
+    }
+
+    #[cfg(feature = "dynamodb")]
+    async fn a_commit_completes_a_free_key_once(&self) {
+        let key = new_key();
+        for _ in 0..2 {
+            let done = expect(self.commit(&key, "a", Duration::ZERO).await);
+            assert_eq!(
+                done,
+                Committed::Done,
+                "a repeated commit is the same commit"
+            );
+        }
+        let Committed::Completed(completion) = expect(self.commit(&key, "b", Duration::ZERO).await)
+        else {
+            panic!("another commit finds the key completed");
+        };
+        assert_eq!(
+            completion.data.as_deref(),
+            Some("committed"),
+            "duplicates get the data"
+        );
+        assert_eq!(completion.fingerprint.as_deref(), Some("fingerprint"));
+        let claim = self.now().claim(&self.request(&key)).await;
+        assert!(
+            matches!(expect(claim), Claim::Completed(_)),
+            "a commit stands against a claim"
+        );
+        let expired = EXPIRY + Duration::from_secs(2);
+        let again = expect(self.commit(&key, "b", expired).await);
+        assert_eq!(
+            again,
+            Committed::Done,
+            "an expired key can be committed again"
+        );
+    }
+
+    #[cfg(feature = "dynamodb")]
+    async fn a_commit_meets_what_a_claim_would_meet(&self) {
+        let key = new_key();
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        let held = Committed::Held {
+            until: Some(self.start + LEASE),
+        };
+        assert_eq!(
+            expect(self.commit(&key, "b", LEASE).await),
+            held,
+            "a lease stands against a commit"
+        );
+        expect(self.now().release(&lease, "no luck").await);
+        let done = expect(self.commit(&key, "b", Duration::ZERO).await);
+        assert_eq!(done, Committed::Done, "a released key is free for a commit");
+    }
+
+    #[cfg(feature = "dynamodb")]
+    async fn a_commit_takes_over_a_lease_that_ended(&self) {
+        let key = new_key();
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        let later = LEASE + Duration::from_millis(1);
+        let done = expect(self.commit(&key, "b", later).await);
+        assert_eq!(done, Committed::Done);
+        fenced(
+            self.complete(&lease, later, Some("late")).await,
+            "a completion after a commit took the key over",
+        );
+        fenced(
+            self.at(later).release(&lease, "late").await,
+            "a release after a commit took the key over",
+        );
+    }
+
+    #[cfg(feature = "dynamodb")]
+    async fn of_many_commits_one_is_done(&self) {
+        let key = new_key();
+        let owners: Vec<String> = (0..16).map(|owner| format!("owner-{owner}")).collect();
+        let commits = owners
+            .iter()
+            .map(|owner| self.commit(&key, owner, Duration::ZERO));
+        let mut done = 0;
+        for commit in join_all(commits).await {
+            match commit {
+                Ok(Committed::Done) => done += 1,
+                Ok(Committed::Completed(_) | Committed::Conflict(_)) => {}
+                Err(error) if error.kind() == ErrorKind::Store => {}
+                other => panic!("concurrent commits are done or duplicates, not {other:?}"),
+            }
+        }
+        assert_eq!(done, 1, "of concurrent commits exactly one is done");
     }
 
     async fn any_text_is_a_key_and_data(&self) {

@@ -1,0 +1,25 @@
+//! The shop's outbox: what the functions committed to say, and where it goes.
+
+use crate::{environment, events::OrderCharged};
+use aws_config::SdkConfig;
+use surehand::{BoxError, BySource, Event, EventBus, Outbox, Publisher, SqsQueue};
+
+/// The outbox, with a way to each destination: charges go to the queue of customer-ledger, which
+/// keeps them in order as a bus could not, and everything else to the bus.
+#[derive(Clone, Debug)]
+pub struct ShopOutbox(pub Outbox);
+
+impl ShopOutbox {
+    /// The outbox that the environment describes.
+    ///
+    /// # Errors
+    /// If a variable is not set.
+    pub async fn from_env(aws: &SdkConfig) -> Result<Self, BoxError> {
+        let ledger_url = environment::var("LEDGER_QUEUE_URL")?;
+        let ledger = SqsQueue::new(aws_sdk_sqs::Client::new(aws), ledger_url);
+        let bus = EventBus::from_env().await?;
+        let destinations = BySource::new(bus).route(OrderCharged::SOURCE, ledger);
+        let outbox = Outbox::from_env(Publisher::new(destinations)).await?;
+        Ok(Self(outbox))
+    }
+}

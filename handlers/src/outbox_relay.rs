@@ -1,0 +1,18 @@
+//! outbox-relay: publishes what transactions left to publish, a moment after their commit.
+
+use crate::outbox::ShopOutbox;
+use surehand::{Change, State};
+
+/// Publishes the events of a changed item, and marks them as published.
+///
+/// # Errors
+/// If not all of them are published and marked. Those that are will be published again.
+pub async fn outbox_relay(
+    change: Change,
+    State(ShopOutbox(outbox)): State<ShopOutbox>,
+) -> surehand::Result<()> {
+    if let Some(item) = &change.new_image {
+        outbox.publish_item(item).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+use crate::shop_table::ShopTable;
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Value, json};
+use shop::{
+    events::StockReserved, outbox::ShopOutbox, outbox_relay::outbox_relay,
+    outbox_sweep::outbox_sweep,
+};
+use std::time::{Duration, SystemTime};
+use surehand::{
+    Clock, Direct, Envelope, Function, Item, OutboxStream, Sqs, Transaction,
+    testing::{self, Message, RecordedEvents},
+};
+
+/// Leaves an event in the outbox.
+async fn commit(table: &ShopTable) {
+    async fn say(event: Envelope<StockReserved>, tx: Transaction) -> surehand::Result<()> {
+        tx.publish(&event.data);
+        Ok(())
+    }
+    let function = Function::new(Sqs, say, ()).idempotent(table.store());
+    let message = Message::event(&StockReserved {
+        order_id: "o-1".into(),
+        customer_id: "c-1".into(),
+        email: "ada@example.com".into(),
+    });
+    let event = testing::sqs_event("orders", [message]);
+    let response = function.invoke(event, testing::context()).await.unwrap();
+    assert!(testing::failed_ids(&response).is_empty());
+}
+
+async fn sweep(table: &ShopTable, events: &RecordedEvents, later: Duration) -> Value {
+    let clock = Clock::from_fn(move || SystemTime::now() + later);
+    let outbox = ShopOutbox(table.outbox(events).with_clock(clock));
+    let function = Function::new(Direct, outbox_sweep, outbox);
+    let event = testing::direct_event(&json!({"detail-type": "Scheduled Event"}));
+    let reply = function.invoke(event, testing::context()).await.unwrap();
+    serde_json::from_str(reply.get()).unwrap()
+}
+
+/// DynamoDB's JSON, as its streams write it.
+fn stream_json(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!({ "S": text }),
+        AttributeValue::N(digits) => json!({ "N": digits }),
+        AttributeValue::L(values) => {
+            json!({ "L": values.iter().map(stream_json).collect::<Vec<_>>() })
+        }
+        AttributeValue::M(map) => json!({ "M": image(map) }),
+        other => panic!("{other:?} is in no claim"),
+    }
+}
+
+fn image(item: &Item) -> Value {
+    let fields = item.iter();
+    let fields = fields.map(|(name, value)| (name.clone(), stream_json(value)));
+    fields.collect()
+}
+
+#[tokio::test]
+async fn the_relay_publishes_a_changed_item_and_marks_it() {
+    let table = ShopTable::create().await;
+    commit(&table).await;
+    let claim = table.claims().await.remove(0);
+    let keys = json!({ "id": stream_json(&claim["id"]) });
+    let events = RecordedEvents::new();
+    let outbox = ShopOutbox(table.outbox(&events));
+    let function = Function::new(OutboxStream, outbox_relay, outbox);
+    let changes = [
+        ("INSERT", keys.clone(), image(&claim)),
+        ("REMOVE", keys, Value::Null),
+    ];
+    let event = testing::stream_event("idempotency", changes);
+    let response = function.invoke(event, testing::context()).await.unwrap();
+    assert!(response.batch_item_failures.is_empty());
+    assert_eq!(events.of_type::<StockReserved>().len(), 1);
+    assert!(table.relay().await.sent().is_empty(), "it is marked");
+}
+
+#[tokio::test]
+async fn the_sweep_publishes_what_the_relay_did_not_and_says_how_much() {
+    let table = ShopTable::create().await;
+    let events = RecordedEvents::new();
+    commit(&table).await;
+    let nothing = json!({"published": 0, "failed": 0});
+    let soon = Duration::from_secs(50);
+    assert_eq!(sweep(&table, &events, soon).await, nothing);
+    let late = Duration::from_secs(70);
+    let one = json!({"published": 1, "failed": 0});
+    assert_eq!(sweep(&table, &events, late).await, one);
+    assert_eq!(events.of_type::<StockReserved>().len(), 1);
+    assert_eq!(sweep(&table, &events, late).await, nothing);
+}

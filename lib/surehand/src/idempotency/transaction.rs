@@ -1,0 +1,118 @@
+//! Records whose claim, effects and events are one commit.
+
+use super::{Claim, Commit, Committed, Completion, Idempotency, Store, Subject};
+use crate::{
+    Backoff, Deadline, Disposition, Error, Record, Reply, Result,
+    transaction::{Stage, Staged},
+};
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use std::time::Duration;
+use tower::Service;
+
+/// In a record's extensions: its handler takes a [`Transaction`](crate::Transaction).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Commits;
+
+/// Between two tries of one commit. A conflict lasts as long as the other transaction.
+const CONFLICT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+
+impl<St: Store> Idempotency<St> {
+    /// Nothing is visible before the commit, so there is nothing to claim before, and nothing to
+    /// give back after a failure.
+    pub(super) async fn in_transaction<S>(
+        &self,
+        mut record: Record,
+        mut inner: S,
+        subject: Subject,
+    ) -> Result<Reply>
+    where
+        S: Service<Record, Response = Reply, Error = Error>,
+    {
+        // A first receive is rarely a duplicate, and the commit finds out for free. A later one may
+        // well be; a read spares its handler's run.
+        if record.delivery().receive_count > 1
+            && let Some(taken) = self.store.find(&subject.key).await?
+        {
+            return self.taken(&subject, taken);
+        }
+        let deadline = record.deadline().clone();
+        let stage = Stage::default();
+        record.extensions.insert(stage.clone());
+        let reply = match inner.call(record).await {
+            Ok(reply) => reply,
+            Err(error) => return self.refused(&subject, error).await,
+        };
+        let staged = stage.take()?;
+        self.commit(&subject, reply, staged, &deadline).await
+    }
+
+    /// A handler may refuse what it sees to be done already, and who did it may have been an earlier
+    /// attempt at the same record. Such a record is a duplicate, and no dead letter. The read is
+    /// worth its price where a record would be parked for good.
+    async fn refused(&self, subject: &Subject, error: Error) -> Result<Reply> {
+        if error.disposition() == Disposition::Park
+            && let Some(taken @ Claim::Completed(_)) = self.store.find(&subject.key).await?
+        {
+            return self.taken(subject, taken);
+        }
+        Err(error)
+    }
+
+    async fn commit(
+        &self,
+        subject: &Subject,
+        reply: Reply,
+        mut staged: Staged,
+        deadline: &Deadline,
+    ) -> Result<Reply> {
+        let now = self.settings.clock.now();
+        let completion = Completion {
+            data: subject.stored(&reply),
+            fingerprint: Some(subject.fingerprint.clone()),
+            expires_at: now + self.settings.expires_after,
+        };
+        let writes: Vec<TransactWriteItem> = staged
+            .writes
+            .iter()
+            .map(|staged| staged.write.clone())
+            .collect();
+        // Every try sends the same bytes under the same token: DynamoDB takes them for one commit.
+        let owner = uuid::Uuid::now_v7().to_string();
+        let commit = Commit {
+            key: &subject.key,
+            fingerprint: &subject.fingerprint,
+            owner: &owner,
+            data: completion.data.as_deref(),
+            now,
+            expires_at: completion.expires_at,
+            writes: &writes,
+            events: &staged.events,
+        };
+        let mut tries = 1;
+        loop {
+            match self.store.commit(&commit).await? {
+                Committed::Done => {
+                    self.remember(&subject.key, &completion);
+                    return Ok(reply);
+                }
+                Committed::Completed(completion) => {
+                    return self.taken(subject, Claim::Completed(completion));
+                }
+                Committed::Held { until } => return self.taken(subject, Claim::Held { until }),
+                Committed::Refused { write, item } => {
+                    return Err(staged.writes.swap_remove(write).refuse(item));
+                }
+                Committed::Conflict(what) => {
+                    let pause = CONFLICT_BACKOFF.delay(tries);
+                    if deadline.remaining() <= pause {
+                        return Err(Error::transient(format!(
+                            "the transaction was not committed in time: {what}"
+                        )));
+                    }
+                    tokio::time::sleep(pause).await;
+                    tries += 1;
+                }
+            }
+        }
+    }
+}

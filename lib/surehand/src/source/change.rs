@@ -1,0 +1,65 @@
+//! A change of an item, as a DynamoDB stream reports it.
+
+use crate::{Error, Record, Result, extract::FromRecord, transaction::Item};
+use serde::Deserialize;
+
+/// A change of an item, for functions on a [`DynamoDbStream`](crate::DynamoDbStream). Handlers take
+/// it as an argument.
+///
+/// Which images there are is the stream's view type.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The item's key.
+    pub keys: Item,
+    /// The item as it is now.
+    pub new_image: Option<Item>,
+    /// The item as it was before.
+    pub old_image: Option<Item>,
+}
+
+/// What happened to an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ChangeKind {
+    /// It is new.
+    Insert,
+    /// It was there.
+    Modify,
+    /// It is gone.
+    Remove,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(rename = "eventName")]
+    kind: ChangeKind,
+    dynamodb: RawImages,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawImages {
+    keys: serde_dynamo::Item,
+    new_image: Option<serde_dynamo::Item>,
+    old_image: Option<serde_dynamo::Item>,
+}
+
+impl<S> FromRecord<S> for Change {
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        let raw: Raw = serde_json::from_str(record.body()).map_err(|error| {
+            Error::malformed(format!(
+                "record {} is no change of a DynamoDB item: {error}",
+                record.id()
+            ))
+        })?;
+        Ok(Self {
+            kind: raw.kind,
+            keys: raw.dynamodb.keys.into(),
+            new_image: raw.dynamodb.new_image.map(Item::from),
+            old_image: raw.dynamodb.old_image.map(Item::from),
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! What can go wrong, and how often.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Something that goes wrong in a simulated run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A standard queue delivers a message that is being handled, or one that was deleted.
+    Duplicate,
+    /// A process dies, at any point where one of its invocations waits. Its leases stay.
+    Kill,
+    /// An invocation gets no further, and Lambda ends it, and its process, at its deadline.
+    Timeout,
+    /// A process stands still for seconds or for longer than its leases, and then goes on.
+    Freeze,
+    /// A process's clock is up to 900 ms ahead or behind.
+    ClockSkew,
+    /// The store refuses a call; nothing has changed.
+    StoreRefuses,
+    /// A call of the store takes effect, and its caller gets an error.
+    StoreAnswerLost,
+    /// A call of the store never gets an answer, and has no effect.
+    StoreHangs,
+    /// A call of the store takes effect after its caller has given it up.
+    StoreLate,
+    /// A call of the store takes seconds.
+    StoreSlow,
+    /// A commit meets another transaction, or a throttled table.
+    StoreConflict,
+    /// The dead-letter queue refuses a message.
+    ParkRefused,
+    /// The dead-letter queue takes a message, and its caller gets an error.
+    ParkAnswerLost,
+    /// The dead-letter queue never answers, and has nothing.
+    ParkHangs,
+    /// The visibility of some messages of a call is not changed, and its caller gets an error.
+    DelayRefused,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::Duplicate,
+        Self::Kill,
+        Self::Timeout,
+        Self::Freeze,
+        Self::ClockSkew,
+        Self::StoreRefuses,
+        Self::StoreAnswerLost,
+        Self::StoreHangs,
+        Self::StoreLate,
+        Self::StoreSlow,
+        Self::StoreConflict,
+        Self::ParkRefused,
+        Self::ParkAnswerLost,
+        Self::ParkHangs,
+        Self::DelayRefused,
+    ];
+}
+
+/// Which faults a run may have.
+///
+/// The seed draws from them: each is a part of about half of the runs, and there rare or frequent. A
+/// run in which everything fails all the time would get nowhere interesting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults(BTreeSet<Fault>);
+
+impl Faults {
+    /// None.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// All.
+    pub fn all() -> Self {
+        Self::only(Fault::ALL)
+    }
+
+    /// These.
+    pub fn only(faults: impl IntoIterator<Item = Fault>) -> Self {
+        Self(faults.into_iter().collect())
+    }
+
+    /// The same without one.
+    pub fn without(mut self, fault: Fault) -> Self {
+        self.0.remove(&fault);
+        self
+    }
+}
+
+/// How often each fault is met in one run.
+#[derive(Debug)]
+pub(super) struct Rates(BTreeMap<Fault, f64>);
+
+impl Rates {
+    pub(super) fn draw(faults: &Faults, rng: &mut fastrand::Rng) -> Self {
+        const RATES: [f64; 3] = [0.03, 0.1, 0.3];
+        let mut rates = BTreeMap::new();
+        for fault in &faults.0 {
+            if rng.bool() {
+                rates.insert(*fault, RATES[rng.usize(..RATES.len())]);
+            }
+        }
+        Self(rates)
+    }
+
+    pub(super) fn of(&self, fault: Fault) -> f64 {
+        self.0.get(&fault).copied().unwrap_or_default()
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let rates = self.0.iter();
+        let rates: Vec<String> = rates.map(|(f, rate)| format!("{f:?} {rate}")).collect();
+        if rates.is_empty() {
+            return "no faults".into();
+        }
+        rates.join(", ")
+    }
+}

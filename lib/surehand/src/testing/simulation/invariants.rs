@@ -1,0 +1,221 @@
+//! What holds in every run.
+
+use super::world::{Effect, Invocation, InvocationState, State, key_of};
+use crate::ErrorKind;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// Kinds that no attempt can mend: what is dead for them stays dead.
+pub(super) const FINAL: [ErrorKind; 3] = [
+    ErrorKind::Malformed,
+    ErrorKind::Rejected,
+    ErrorKind::KeyReused,
+];
+
+pub(super) fn is_final(kind: &str) -> bool {
+    FINAL.iter().any(|known| known.as_str() == kind)
+}
+
+/// A response names messages of its batch, each once, and leaves out only what is done or parked.
+pub(super) fn answered(state: &mut State, id: usize, failed: &[String], now: Duration) {
+    let batch = state.invocations[id].batch.clone();
+    let of_batch: BTreeSet<&str> = batch
+        .iter()
+        .map(|(place, _)| state.messages.all[*place].id.as_str())
+        .collect();
+    let named: BTreeSet<&str> = failed.iter().map(String::as_str).collect();
+    let mut problems = Vec::new();
+    if named.len() < failed.len() || !named.is_subset(&of_batch) {
+        problems.push(format!(
+            "invocation {id} answers {failed:?}, and its batch was {of_batch:?}"
+        ));
+    }
+    for (place, _) in &batch {
+        let message = &state.messages.all[*place];
+        if !named.contains(message.id.as_str()) && !state.is_settled(*place) {
+            problems.push(format!(
+                "{} is acked, and neither done nor parked",
+                message.id
+            ));
+        }
+    }
+    for problem in problems {
+        state.violation(now, problem);
+    }
+}
+
+/// The redrive policy moves a message, without a reason, only if its last invocation could not park
+/// it: it died, stood still, or got no answer.
+pub(super) fn moved(state: &mut State, place: usize, now: Duration) {
+    let message = &state.messages.all[place];
+    let name = message.id.clone();
+    let excused = message.was_acked
+        || message.last_invocation.is_none_or(|id| {
+            let invocation = &state.invocations[id];
+            invocation.state != InvocationState::Answered
+                || invocation.frozen_at.is_some()
+                || invocation.store_failed
+                || !invocation.park_failed.is_empty()
+        });
+    state.note(now, format_args!("{name} is MOVED by the redrive policy"));
+    if !excused {
+        state.violation(
+            now,
+            format!("{name} is dead without a reason, though it could have been parked"),
+        );
+    }
+}
+
+/// What holds when the queue is empty, before anything is put back.
+pub(super) fn quiet(state: &mut State, now: Duration) {
+    let mut problems = Vec::new();
+    for place in 0..state.messages.all.len() {
+        if !state.is_settled(place) {
+            let id = &state.messages.all[place].id;
+            problems.push(format!("{id} is lost: neither done nor dead"));
+        }
+    }
+    problems.extend(dead_letters(state));
+    problems.extend(order(state));
+    for problem in problems {
+        state.violation(now, problem);
+    }
+}
+
+/// What holds in the end, after dead letters were put back without any faults.
+pub(super) fn end(state: &mut State, now: Duration) {
+    let mut problems = effects(state);
+    for place in 0..state.messages.all.len() {
+        let message = &state.messages.all[place];
+        let reasons = state.dead.iter().filter(|dead| dead.message == place);
+        let is_final = reasons
+            .filter_map(|dead| dead.note.as_ref())
+            .any(|note| is_final(&note.kind));
+        if message.is_redriven && !state.is_done(message) && !is_final {
+            problems.push(format!(
+                "{} is not handled, though nothing fails any more",
+                message.id
+            ));
+        }
+    }
+    problems.extend(dead_letters(state));
+    for problem in problems {
+        state.violation(now, problem);
+    }
+}
+
+/// A dead letter that was parked has its reason, and one that can never be handled had no effect.
+fn dead_letters(state: &State) -> Vec<String> {
+    let mut problems = Vec::new();
+    for dead in &state.dead {
+        let message = &state.messages.all[dead.message];
+        let Some(note) = &dead.note else {
+            continue;
+        };
+        if note.kind.is_empty() || note.message.is_empty() {
+            problems.push(format!("{} was parked without a reason", message.id));
+        }
+        let had_effect = |event_id: &String| {
+            let key = key_of(event_id);
+            let log = state.keys.get(&key);
+            log.is_some_and(|log| log.is_completed) || state.effects.iter().any(|e| e.key == key)
+        };
+        // A reused key did have one: that of the other payload.
+        let is_refused = is_final(&note.kind) && note.kind != ErrorKind::KeyReused.as_str();
+        if is_refused && message.event_id.as_ref().is_some_and(had_effect) {
+            problems.push(format!(
+                "{} is dead as {}, and had an effect",
+                message.id, note.kind
+            ));
+        }
+    }
+    problems
+}
+
+/// On a FIFO queue first effects come in the order in which their messages were sent. What died
+/// has left its place.
+fn order(state: &State) -> Vec<String> {
+    if !state.messages.queue.is_fifo {
+        return Vec::new();
+    }
+    let dead: BTreeSet<&str> = state
+        .dead
+        .iter()
+        .filter_map(|dead| state.messages.all[dead.message].event_id.as_deref())
+        .collect();
+    let mut latest: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    let mut problems = Vec::new();
+    for message in &state.messages.all {
+        let Some(event_id) = message.event_id.as_deref() else {
+            continue;
+        };
+        if dead.contains(event_id) || !seen.insert(event_id) {
+            continue;
+        }
+        let Some(at) = first_effect(state, event_id) else {
+            continue;
+        };
+        match latest.get(message.group.as_str()) {
+            Some((before, other)) if *before > at => problems.push(format!(
+                "{event_id} had its effect before {other}, which was sent before it to the same group"
+            )),
+            _ => drop(latest.insert(&message.group, (at, event_id))),
+        }
+    }
+    problems
+}
+
+fn first_effect(state: &State, event_id: &str) -> Option<usize> {
+    let key = key_of(event_id);
+    let commits = state
+        .keys
+        .get(&key)
+        .into_iter()
+        .flat_map(|log| &log.commits);
+    let effects = state.effects.iter().filter(|effect| effect.key == key);
+    commits
+        .copied()
+        .chain(effects.map(|effect| effect.at))
+        .min()
+}
+
+/// Commits happen once. Effects outside the store happen once unless something came between an
+/// effect and its completion, or a process went on after it had lost its lease.
+fn effects(state: &State) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (key, log) in &state.keys {
+        let event = state.event_of(key);
+        if log.commits.len() > 1 {
+            problems.push(format!("{event} was committed {} times", log.commits.len()));
+        }
+        let effects: Vec<&Effect> = state.effects.iter().filter(|e| e.key == *key).collect();
+        if log.by_lease && effects.is_empty() && !state.effects.is_empty() {
+            problems.push(format!("{event} is completed, and had no effect"));
+        }
+        for pair in effects.windows(2) {
+            if !is_excused(state, pair[0], pair[1]) {
+                problems.push(format!("{event} had its effect twice, for no reason"));
+            }
+        }
+    }
+    problems
+}
+
+fn is_excused(state: &State, first: &Effect, second: &Effect) -> bool {
+    let of = |effect: &Effect| effect.invocation.map(|id| &state.invocations[id]);
+    let (Some(before), Some(after)) = (of(first), of(second)) else {
+        return false;
+    };
+    let by_then = |at: &usize| *at <= second.at;
+    let stood_still = |invocation: &Invocation| invocation.frozen_at.as_ref().is_some_and(by_then);
+    stood_still(before)
+        || stood_still(after)
+        || before.ended_at.as_ref().is_some_and(by_then)
+        || before
+            .incomplete
+            .iter()
+            .any(|(key, at)| *key == first.key && by_then(at))
+}

@@ -1,0 +1,441 @@
+//! A store as it is over a network, and what it is seen to do.
+
+use super::{
+    Fault,
+    process::{Process, latency},
+    world::{State, milliseconds},
+};
+use crate::{Claim, ClaimRequest, Error, ErrorKind, IdempotencyKey, Lease, Result, Store};
+#[cfg(feature = "dynamodb")]
+use crate::{Commit, Committed, Outgoing};
+#[cfg(feature = "dynamodb")]
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use std::time::{Duration, SystemTime};
+
+/// A store with a network before it.
+///
+/// A call takes effect half-way. One that is given up may do so nevertheless, also later. Everything
+/// that the inner store answers is held against what it answered before.
+#[derive(Clone, Debug)]
+pub struct SimulatedStore<St> {
+    inner: St,
+    process: Process,
+}
+
+/// A call, on its own: it may outlive its caller.
+#[derive(Clone, Debug)]
+enum Call {
+    Claim(ClaimRequest),
+    Complete(Lease, Option<String>, SystemTime),
+    Release(Lease, String),
+    Find(IdempotencyKey),
+    #[cfg(feature = "dynamodb")]
+    Commit(OwnedCommit),
+}
+
+enum Answer {
+    Claim(Claim),
+    Changed,
+    Found(Option<Claim>),
+    #[cfg(feature = "dynamodb")]
+    Committed(Committed),
+}
+
+#[cfg(feature = "dynamodb")]
+#[derive(Clone, Debug)]
+struct OwnedCommit {
+    key: IdempotencyKey,
+    fingerprint: String,
+    owner: String,
+    data: Option<String>,
+    now: SystemTime,
+    expires_at: SystemTime,
+    writes: Vec<TransactWriteItem>,
+    events: Vec<Outgoing>,
+}
+
+impl Call {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Claim(_) => "claim",
+            Self::Complete(..) => "complete",
+            Self::Release(..) => "release",
+            Self::Find(_) => "find",
+            #[cfg(feature = "dynamodb")]
+            Self::Commit(_) => "commit",
+        }
+    }
+
+    fn key(&self) -> &IdempotencyKey {
+        match self {
+            Self::Claim(request) => &request.key,
+            Self::Complete(lease, ..) | Self::Release(lease, _) => &lease.key,
+            Self::Find(key) => key,
+            #[cfg(feature = "dynamodb")]
+            Self::Commit(commit) => &commit.key,
+        }
+    }
+
+    /// The owner that a call brings, and everything that is to happen in its name.
+    fn new_owner(&self) -> Option<(&str, String)> {
+        match self {
+            Self::Claim(request) => {
+                let until = milliseconds(request.until);
+                Some((&request.owner, format!("{} until {until}", request.key)))
+            }
+            #[cfg(feature = "dynamodb")]
+            Self::Commit(commit) => {
+                let events: Vec<&str> = commit.events.iter().map(Outgoing::id).collect();
+                let what = format!("{} {:?} {events:?}", commit.key, commit.writes);
+                Some((&commit.owner, what))
+            }
+            Self::Complete(..) | Self::Release(..) | Self::Find(_) => None,
+        }
+    }
+}
+
+impl<St: Store> SimulatedStore<St> {
+    pub(super) fn new(inner: St, process: Process) -> Self {
+        Self { inner, process }
+    }
+
+    async fn call(&self, call: Call) -> Result<Answer> {
+        let world = self.process.world.clone();
+        let mut sent = Sent {
+            store: self,
+            name: call.name(),
+            key: call.key().clone(),
+            invocation: world.state().current,
+            call: Some(call),
+            is_answered: false,
+        };
+        if let Some((owner, what)) = sent.call.as_ref().and_then(Call::new_owner) {
+            let now = world.now();
+            world.state().use_owner(now, owner, what);
+        }
+        tokio::time::sleep(latency(&world)).await;
+        if world.meets(Fault::StoreSlow) {
+            let takes = Duration::from_millis(world.state().rng.u64(100..40_000));
+            sent.note(format_args!("takes {takes:?}"));
+            tokio::time::sleep(takes).await;
+        }
+        if world.meets(Fault::StoreRefuses) {
+            sent.note("is refused");
+            sent.call = None;
+            return Err(unavailable("the store refused"));
+        }
+        if world.meets(Fault::StoreHangs) {
+            sent.note("hangs");
+            sent.call = None;
+            return std::future::pending().await;
+        }
+        let changes = !matches!(sent.call, Some(Call::Find(_)));
+        if changes && world.meets(Fault::StoreLate) {
+            let late = Duration::from_millis(world.state().rng.u64(1..3_000));
+            sent.note(format_args!("will take effect in {late:?}"));
+            sent.goes_on_alone(late);
+            if world.state().rng.bool() {
+                return std::future::pending().await;
+            }
+            return Err(unavailable("the store did not answer"));
+        }
+        #[cfg(feature = "dynamodb")]
+        if matches!(sent.call, Some(Call::Commit(_))) && world.meets(Fault::StoreConflict) {
+            sent.note("meets a conflict");
+            sent.call = None;
+            sent.is_answered = true;
+            return Ok(Answer::Committed(Committed::Conflict("simulated".into())));
+        }
+        let Some(call) = sent.call.take() else {
+            return Err(unavailable("the call was made twice"));
+        };
+        let answer = self.apply(call).await;
+        tokio::time::sleep(latency(&world)).await;
+        if world.meets(Fault::StoreAnswerLost) {
+            sent.note("gets no answer");
+            return Err(unavailable("the store's answer was lost"));
+        }
+        sent.is_answered = true;
+        answer
+    }
+
+    /// The call takes effect.
+    async fn apply(&self, call: Call) -> Result<Answer> {
+        let key = call.key().clone();
+        let name = call.name();
+        let result = match &call {
+            Call::Claim(request) => self.inner.claim(request).await.map(Answer::Claim),
+            Call::Complete(lease, data, expires_at) => self
+                .inner
+                .complete(lease, data.as_deref(), *expires_at)
+                .await
+                .map(|()| Answer::Changed),
+            Call::Release(lease, error) => self
+                .inner
+                .release(lease, error)
+                .await
+                .map(|()| Answer::Changed),
+            Call::Find(key) => self.inner.find(key).await.map(Answer::Found),
+            #[cfg(feature = "dynamodb")]
+            Call::Commit(commit) => {
+                let commit = Commit {
+                    key: &commit.key,
+                    fingerprint: &commit.fingerprint,
+                    owner: &commit.owner,
+                    data: commit.data.as_deref(),
+                    now: commit.now,
+                    expires_at: commit.expires_at,
+                    writes: &commit.writes,
+                    events: &commit.events,
+                };
+                self.inner.commit(&commit).await.map(Answer::Committed)
+            }
+        };
+        let world = &self.process.world;
+        let now = world.now();
+        let now_ms = milliseconds(world.wall_clock());
+        let mut state = world.state();
+        let outcome = match &result {
+            Ok(Answer::Claim(Claim::Acquired(_))) => "acquired".into(),
+            Ok(Answer::Claim(taken) | Answer::Found(Some(taken))) => name_of(taken, now_ms),
+            Ok(Answer::Found(None)) => "nothing found".into(),
+            Ok(Answer::Changed) => "done".into(),
+            #[cfg(feature = "dynamodb")]
+            Ok(Answer::Committed(committed)) => name_of_commit(committed, now_ms),
+            Err(error) => error.kind().to_string(),
+        };
+        let by = match &call {
+            Call::Claim(request) => state.owner(&request.owner),
+            Call::Complete(lease, ..) | Call::Release(lease, _) => state.owner(&lease.owner),
+            Call::Find(_) => "anybody".into(),
+            #[cfg(feature = "dynamodb")]
+            Call::Commit(commit) => state.owner(&commit.owner),
+        };
+        let line = format!(
+            "process {}: {name} {} by {by}: {outcome}",
+            self.process.id,
+            state.event_of(&key)
+        );
+        state.note(now, line);
+        match (&call, &result) {
+            (Call::Claim(request), Ok(Answer::Claim(Claim::Acquired(_)))) => {
+                claimed(&mut state, now, now_ms, &key, &request.owner);
+                let log = state.keys.entry(key).or_default();
+                log.owner = Some(request.owner.clone());
+                log.until = Some(milliseconds(request.until));
+            }
+            (Call::Complete(lease, ..), Ok(_)) => {
+                owned(&mut state, now, lease);
+                let log = state.keys.entry(key).or_default();
+                (log.is_completed, log.by_lease) = (true, true);
+            }
+            (Call::Release(lease, _), Ok(_)) => {
+                owned(&mut state, now, lease);
+                let log = state.keys.entry(key).or_default();
+                log.until = None;
+                if log.is_completed {
+                    let problem = format!(
+                        "{} was completed and then released",
+                        state.event_of(&lease.key)
+                    );
+                    state.violation(now, problem);
+                }
+            }
+            #[cfg(feature = "dynamodb")]
+            (Call::Commit(commit), Ok(Answer::Committed(Committed::Done))) => {
+                let at = state.trace.len();
+                let log = state.keys.entry(key.clone()).or_default();
+                // The second call of one commit finds the first.
+                if log.owner.as_deref() != Some(&commit.owner) {
+                    claimed(&mut state, now, now_ms, &key, &commit.owner);
+                    let log = state.keys.entry(key).or_default();
+                    log.owner = Some(commit.owner.clone());
+                    log.until = None;
+                    log.is_completed = true;
+                    log.commits.push(at);
+                }
+            }
+            _ => {}
+        }
+        drop(state);
+        result
+    }
+}
+
+/// The widest difference of two clocks, and what is lost to rounding.
+const SKEW_MS: u64 = 1_801;
+
+/// A key may be taken if nobody has it.
+fn claimed(state: &mut State, now: Duration, now_ms: u64, key: &IdempotencyKey, owner: &str) {
+    let Some(log) = state.keys.get(key) else {
+        return;
+    };
+    let is_held = log.until.is_some_and(|until| until > now_ms + SKEW_MS);
+    let is_other = log.owner.as_deref() != Some(owner);
+    let problem = match (log.is_completed, is_held && is_other) {
+        (true, _) => "was completed",
+        (_, true) => "was held by another owner",
+        _ => return,
+    };
+    let problem = format!("{} was taken, which {problem}", state.event_of(key));
+    state.violation(now, problem);
+}
+
+/// Only the latest owner changes anything.
+fn owned(state: &mut State, now: Duration, lease: &Lease) {
+    let owner = state.keys.get(&lease.key).and_then(|log| log.owner.clone());
+    if owner.as_ref() != Some(&lease.owner) {
+        let problem = format!(
+            "{} was changed by {}, a fenced owner: it belongs to {}",
+            state.event_of(&lease.key),
+            state.owner(&lease.owner),
+            state.owner(owner.as_deref().unwrap_or_default()),
+        );
+        state.violation(now, problem);
+    }
+}
+
+fn name_of(taken: &Claim, now_ms: u64) -> String {
+    match taken {
+        Claim::Acquired(_) => "acquired".into(),
+        Claim::Completed(_) => "completed before".into(),
+        Claim::Held { until } => held(*until, now_ms),
+    }
+}
+
+fn held(until: Option<SystemTime>, now_ms: u64) -> String {
+    match until.map(milliseconds) {
+        Some(until) => format!("held for {} ms", until.saturating_sub(now_ms)),
+        None => "held for ever".into(),
+    }
+}
+
+#[cfg(feature = "dynamodb")]
+fn name_of_commit(committed: &Committed, now_ms: u64) -> String {
+    match committed {
+        Committed::Done => "COMMITTED".into(),
+        Committed::Completed(_) => "completed before".into(),
+        Committed::Held { until } => held(*until, now_ms),
+        Committed::Refused { write, .. } => format!("write {write} refused"),
+        Committed::Conflict(what) => format!("conflict, {what}"),
+    }
+}
+
+fn unavailable(problem: &str) -> Error {
+    Error::new(ErrorKind::Store, problem)
+}
+
+/// A call that is under way. Dropped before its answer, it was given up.
+struct Sent<'a, St: Store> {
+    store: &'a SimulatedStore<St>,
+    name: &'static str,
+    key: IdempotencyKey,
+    invocation: Option<usize>,
+    call: Option<Call>,
+    is_answered: bool,
+}
+
+impl<St: Store> Sent<'_, St> {
+    fn note(&self, what: impl std::fmt::Display) {
+        let world = &self.store.process.world;
+        let now = world.now();
+        let mut state = world.state();
+        let line = format!(
+            "process {}: {} {} {what}",
+            self.store.process.id,
+            self.name,
+            state.event_of(&self.key)
+        );
+        state.note(now, line);
+    }
+
+    /// The call takes effect later, whatever becomes of its caller.
+    fn goes_on_alone(&mut self, late: Duration) {
+        let Some(call) = self.call.take() else {
+            return;
+        };
+        let store = self.store.clone();
+        self.store.process.spawn(async move {
+            tokio::time::sleep(late).await;
+            drop(store.apply(call).await);
+        });
+    }
+}
+
+impl<St: Store> Drop for Sent<'_, St> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        if self.call.is_some() {
+            // Nobody knows whether it was on its way already.
+            let world = &self.store.process.world;
+            let changes = !matches!(self.call, Some(Call::Find(_)));
+            let is_on_its_way = changes && world.state().rng.bool();
+            if is_on_its_way {
+                self.note("was given up, and takes effect");
+                self.goes_on_alone(Duration::from_millis(1));
+            } else {
+                self.note("was given up");
+            }
+        }
+        let mut state = self.store.process.world.state();
+        let at = state.trace.len();
+        if let Some(invocation) = self.invocation {
+            let invocation = &mut state.invocations[invocation];
+            invocation.store_failed = true;
+            if self.name == "complete" {
+                invocation.incomplete.push((self.key.clone(), at));
+            }
+        }
+    }
+}
+
+impl<St: Store> Store for SimulatedStore<St> {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        match self.call(Call::Claim(request.clone())).await? {
+            Answer::Claim(claim) => Ok(claim),
+            _ => Err(unavailable("another call's answer")),
+        }
+    }
+
+    async fn complete(
+        &self,
+        lease: &Lease,
+        data: Option<&str>,
+        expires_at: SystemTime,
+    ) -> Result<()> {
+        let call = Call::Complete(lease.clone(), data.map(str::to_owned), expires_at);
+        self.call(call).await.map(drop)
+    }
+
+    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
+        let call = Call::Release(lease.clone(), error.to_owned());
+        self.call(call).await.map(drop)
+    }
+
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
+        match self.call(Call::Find(key.clone())).await? {
+            Answer::Found(claim) => Ok(claim),
+            _ => Err(unavailable("another call's answer")),
+        }
+    }
+
+    #[cfg(feature = "dynamodb")]
+    async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
+        let call = Call::Commit(OwnedCommit {
+            key: commit.key.clone(),
+            fingerprint: commit.fingerprint.to_owned(),
+            owner: commit.owner.to_owned(),
+            data: commit.data.map(str::to_owned),
+            now: commit.now,
+            expires_at: commit.expires_at,
+            writes: commit.writes.to_vec(),
+            events: commit.events.to_vec(),
+        });
+        match self.call(call).await? {
+            Answer::Committed(committed) => Ok(committed),
+            _ => Err(unavailable("another call's answer")),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What all parts of a run share: virtual time, the random numbers, the log.
+
+use super::{
+    Fault,
+    fault::Rates,
+    queue::{Message, Messages},
+};
+use crate::{FailureNote, IdempotencyKey, idempotency::key::KeyStyle};
+use futures_util::future::BoxFuture;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// The name of the simulated function, which is the scope of its keys.
+pub(super) const FUNCTION: &str = "test-function";
+
+/// When every run begins, in milliseconds since the epoch.
+pub(super) const START_MS: u64 = 1_795_255_200_000;
+
+/// Faults end after so long, so that everything else does as well.
+pub(super) const FAULTS_END: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// A run, as all its parts see it. Clones are the same run.
+#[derive(Clone, Debug)]
+pub(super) struct World(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// In nanoseconds since the start. Apart from the state, since clocks are read everywhere.
+    now: AtomicU64,
+    state: Mutex<State>,
+}
+
+pub(super) struct State {
+    pub(super) rng: fastrand::Rng,
+    pub(super) rates: Rates,
+    /// True once nothing fails any more.
+    pub(super) is_calm: bool,
+    pub(super) met: BTreeMap<Fault, usize>,
+    pub(super) trace: Vec<String>,
+    pub(super) violations: Vec<String>,
+    pub(super) messages: Messages,
+    pub(super) dead: Vec<Dead>,
+    pub(super) invocations: Vec<Invocation>,
+    /// The invocation that is being polled.
+    pub(super) current: Option<usize>,
+    /// What goes on without an invocation: writes on their way to the store.
+    pub(super) background: Vec<BoxFuture<'static, ()>>,
+    pub(super) keys: BTreeMap<IdempotencyKey, KeyLog>,
+    /// The event that a key stands for.
+    pub(super) events: BTreeMap<IdempotencyKey, String>,
+    /// What each owner was used for first, and its name in the trace.
+    pub(super) owners: BTreeMap<String, (usize, String)>,
+    pub(super) effects: Vec<Effect>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("State")
+    }
+}
+
+/// A dead letter.
+#[derive(Clone, Debug)]
+pub(super) struct Dead {
+    /// The message's place.
+    pub(super) message: usize,
+    /// None if the redrive policy moved it.
+    pub(super) note: Option<FailureNote>,
+}
+
+/// What is known of a key, from what the store answered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeyLog {
+    pub(super) owner: Option<String>,
+    /// When its lease ends, in milliseconds since the epoch; none if it was released.
+    pub(super) until: Option<u64>,
+    pub(super) is_completed: bool,
+    /// By a lease, not by a commit.
+    pub(super) by_lease: bool,
+    /// When commits took place, as a place in the trace.
+    pub(super) commits: Vec<usize>,
+}
+
+/// An effect that a handler reported.
+#[derive(Clone, Debug)]
+pub(super) struct Effect {
+    pub(super) key: IdempotencyKey,
+    pub(super) invocation: Option<usize>,
+    /// When, as a place in the trace.
+    pub(super) at: usize,
+}
+
+/// One call of the function.
+#[derive(Clone, Debug)]
+pub(super) struct Invocation {
+    pub(super) process: usize,
+    /// Places of its messages, with their receipts.
+    pub(super) batch: Vec<(usize, String)>,
+    pub(super) ends_at: Duration,
+    pub(super) polls: u32,
+    pub(super) plan: Plan,
+    pub(super) state: InvocationState,
+    /// When its process first stood still, as a place in the trace.
+    pub(super) frozen_at: Option<usize>,
+    /// When it died or was given up, as a place in the trace.
+    pub(super) ended_at: Option<usize>,
+    /// Keys whose completion went wrong or was given up, with when.
+    pub(super) incomplete: Vec<(IdempotencyKey, usize)>,
+    /// Whether any call of the store went wrong or was given up.
+    pub(super) store_failed: bool,
+    /// Messages whose park went wrong or was given up.
+    pub(super) park_failed: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InvocationState {
+    Running,
+    Answered,
+    /// Its process died.
+    Killed,
+    /// Lambda has given it up, but its process stands still and may go on.
+    Forgotten,
+}
+
+/// What becomes of an invocation, after how many polls.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Plan {
+    pub(super) kill: Option<u32>,
+    pub(super) timeout: Option<u32>,
+    pub(super) freeze: Option<(u32, Duration)>,
+}
+
+impl World {
+    pub(super) fn new(state: State) -> Self {
+        Self(Arc::new(Inner {
+            now: AtomicU64::new(0),
+            state: Mutex::new(state),
+        }))
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long the run has been going on.
+    pub(super) fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.now.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_now(&self, now: Duration) {
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.0.now.store(now, Ordering::Relaxed);
+    }
+
+    /// The wall-clock time.
+    pub(super) fn wall_clock(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(START_MS) + self.now()
+    }
+
+    /// Adds a line to the trace, and returns its place.
+    pub(super) fn note(&self, line: impl std::fmt::Display) -> usize {
+        let now = self.now();
+        self.state().note(now, line)
+    }
+
+    pub(super) fn violation(&self, problem: impl Into<String>) {
+        let now = self.now();
+        self.state().violation(now, problem);
+    }
+
+    /// Whether the fault is met now.
+    pub(super) fn meets(&self, fault: Fault) -> bool {
+        let now = self.now();
+        self.state().meets(fault, now)
+    }
+}
+
+impl State {
+    pub(super) fn note(&mut self, now: Duration, line: impl std::fmt::Display) -> usize {
+        self.trace
+            .push(format!("{:>11.3} s  {line}", now.as_secs_f64()));
+        self.trace.len()
+    }
+
+    pub(super) fn violation(&mut self, now: Duration, problem: impl Into<String>) {
+        let problem = problem.into();
+        self.note(now, format_args!("VIOLATION: {problem}"));
+        self.violations.push(problem);
+    }
+
+    pub(super) fn meets(&mut self, fault: Fault, now: Duration) -> bool {
+        if self.is_calm || now > FAULTS_END {
+            return false;
+        }
+        let rate = self.rates.of(fault);
+        let is_met = rate > 0.0 && self.rng.f64() < rate;
+        if is_met {
+            *self.met.entry(fault).or_default() += 1;
+        }
+        is_met
+    }
+
+    /// The event that a key stands for, or the key itself.
+    pub(super) fn event_of<'a>(&'a self, key: &'a IdempotencyKey) -> &'a str {
+        self.events.get(key).map_or(key.as_str(), String::as_str)
+    }
+
+    /// What an owner is called in the trace, where its own name would be another in each run.
+    pub(super) fn owner(&self, owner: &str) -> String {
+        match self.owners.get(owner) {
+            Some((number, _)) => format!("owner {number}"),
+            None => "nobody known".into(),
+        }
+    }
+
+    /// Every attempt has an owner of its own; what is repeated for it is the same to the byte.
+    pub(super) fn use_owner(&mut self, now: Duration, owner: &str, what: String) {
+        let number = self.owners.len() + 1;
+        match self.owners.get(owner) {
+            None => {
+                self.owners.insert(owner.to_owned(), (number, what));
+            }
+            Some((_, first)) if *first == what => {}
+            Some((number, _)) => {
+                let number = *number;
+                self.violation(
+                    now,
+                    format!("owner {number} was used a second time, for other bytes"),
+                );
+            }
+        }
+    }
+
+    /// Whether the event's effects are there to stay, or will never be wanted.
+    pub(super) fn is_settled(&self, place: usize) -> bool {
+        let message = &self.messages.all[place];
+        self.is_done(message) || self.dead.iter().any(|dead| dead.message == place)
+    }
+
+    pub(super) fn is_done(&self, message: &Message) -> bool {
+        let Some(event_id) = &message.event_id else {
+            return false;
+        };
+        let log = self.keys.get(&key_of(event_id));
+        log.is_some_and(|log| log.is_completed)
+    }
+}
+
+/// The key of an event, unless a function reads another one.
+pub(super) fn key_of(event_id: &str) -> IdempotencyKey {
+    KeyStyle::Sha256.key(FUNCTION, &event_id.into())
+}
+
+pub(super) fn milliseconds(time: SystemTime) -> u64 {
+    crate::clock::epoch_ms(time)
+}

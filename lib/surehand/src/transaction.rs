@@ -1,0 +1,299 @@
+//! Effects and events that are committed together with the claim on their record.
+
+mod size;
+
+pub(crate) use size::{
+    MAX_ACTIONS, MAX_EVENT_BYTES, MAX_ITEM_BYTES, MAX_TRANSACTION_BYTES, item_bytes, write_bytes,
+};
+
+use crate::{
+    Error, ErrorKind, Event, Outgoing, Record, Result, extract::FromRecord, publish::Cause,
+};
+use aws_sdk_dynamodb::{
+    error::BuildError,
+    types::{
+        AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+        builders::{ConditionCheckBuilder, DeleteBuilder, PutBuilder, UpdateBuilder},
+    },
+};
+use serde::Serialize;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// An item, as DynamoDB has it.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// What a handler wants to happen: writes to DynamoDB and events to publish.
+///
+/// A handler that takes one does nothing by itself. It stages, and when it returns `Ok` everything
+/// is committed in one TransactWriteItems, together with the claim on the record: all of it happens,
+/// once, or none of it. When the handler returns an error, nothing does.
+///
+/// ```
+/// use aws_sdk_dynamodb::types::{AttributeValue, Update};
+/// use serde::{Deserialize, Serialize};
+/// use surehand::{Envelope, Error, Event, Transaction};
+///
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(source = "shop.orders", detail_type = "OrderPlaced")]
+/// struct OrderPlaced { order_id: String, sku: String }
+///
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(source = "shop.stock", detail_type = "StockReserved")]
+/// struct StockReserved { order_id: String }
+///
+/// async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Result<()> {
+///     let take_one = Update::builder()
+///         .table_name("stock")
+///         .key("sku", AttributeValue::S(order.data.sku))
+///         .update_expression("SET available = available - :one")
+///         .condition_expression("available >= :one")
+///         .expression_attribute_values(":one", AttributeValue::N("1".into()));
+///     tx.update(take_one).or(Error::rejected("out of stock"));
+///     tx.publish(&StockReserved { order_id: order.data.order_id });
+///     Ok(())
+/// }
+/// ```
+///
+/// DynamoDB takes 100 actions and 4 MB a transaction, 400 KB an item, and each item once. One action
+/// is the claim's. An event has 256 KiB at most. What is larger is rejected before anything is sent.
+#[derive(Debug)]
+pub struct Transaction {
+    staged: Stage,
+    cause: Cause,
+    /// The function, which events name as their producer.
+    producer: String,
+}
+
+/// What was staged, shared between the handler and the layer that commits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stage(Arc<Mutex<Staged>>);
+
+/// Everything that a handler staged.
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    pub(crate) writes: Vec<StagedWrite>,
+    pub(crate) events: Vec<Outgoing>,
+    /// What could not be staged. Staging does not fail by itself, so that a handler reads as a list
+    /// of effects; the commit does.
+    problem: Option<Error>,
+}
+
+#[derive(Debug)]
+pub(crate) struct StagedWrite {
+    pub(crate) write: TransactWriteItem,
+    pub(crate) refused: Option<Refused>,
+}
+
+/// Makes the error of a write whose condition did not hold, from the item as it was.
+pub(crate) struct Refused(Box<dyn FnOnce(Option<Item>) -> Error + Send>);
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refused")
+    }
+}
+
+/// A write that was staged, to say what its failed condition means.
+#[derive(Debug)]
+pub struct StagedCondition<'a> {
+    stage: &'a Stage,
+    index: Option<usize>,
+}
+
+impl StagedCondition<'_> {
+    /// The record fails with `error` if the condition does not hold.
+    ///
+    /// Without it the record is tried again, and parked in the end.
+    pub fn or(self, error: impl Into<Error>) {
+        let error = error.into();
+        self.set(Refused(Box::new(move |_| error)));
+    }
+
+    /// The record fails with the error that `make` makes of the item as it was: `None` if there was
+    /// none.
+    pub fn or_else(self, make: impl FnOnce(Option<Item>) -> Error + Send + 'static) {
+        if let Some(index) = self.index {
+            let mut staged = self.stage.lock();
+            staged.writes[index].return_old_item();
+        }
+        self.set(Refused(Box::new(make)));
+    }
+
+    fn set(self, refused: Refused) {
+        if let Some(index) = self.index {
+            self.stage.lock().writes[index].refused = Some(refused);
+        }
+    }
+}
+
+impl Transaction {
+    /// Stages a put.
+    pub fn put(&self, put: PutBuilder) -> StagedCondition<'_> {
+        self.stage("put", put.build(), |put| {
+            TransactWriteItem::builder().put(put).build()
+        })
+    }
+
+    /// Stages a put of `item`, serialized as by `serde_dynamo`, whatever was there before.
+    ///
+    /// For a condition take [`Transaction::put`] with `serde_dynamo::to_item`.
+    pub fn put_item(&self, table: impl Into<String>, item: &impl Serialize) {
+        match serde_dynamo::aws_sdk_dynamodb_1::to_item(item) {
+            Ok(item) => drop(self.put(Put::builder().table_name(table).set_item(Some(item)))),
+            Err(error) => self
+                .staged
+                .fail(format!("an item does not serialize: {error}")),
+        }
+    }
+
+    /// Stages an update.
+    pub fn update(&self, update: UpdateBuilder) -> StagedCondition<'_> {
+        self.stage("update", update.build(), |update| {
+            TransactWriteItem::builder().update(update).build()
+        })
+    }
+
+    /// Stages a delete.
+    pub fn delete(&self, delete: DeleteBuilder) -> StagedCondition<'_> {
+        self.stage("delete", delete.build(), |delete| {
+            TransactWriteItem::builder().delete(delete).build()
+        })
+    }
+
+    /// Stages a condition on an item that is not written.
+    pub fn check(&self, check: ConditionCheckBuilder) -> StagedCondition<'_> {
+        self.stage("condition check", check.build(), |check| {
+            TransactWriteItem::builder().condition_check(check).build()
+        })
+    }
+
+    /// Stages an event. It is published after the commit, by the relay, and carries on the record's
+    /// story: see [`Publisher`](crate::Publisher).
+    pub fn publish<E: Event>(&self, event: &E) {
+        match Outgoing::new(event) {
+            Ok(mut outgoing) => {
+                self.cause.mark(&mut outgoing);
+                outgoing.metadata_mut().producer = Some(self.producer.clone());
+                let bytes = outgoing.body().len();
+                if bytes > MAX_EVENT_BYTES {
+                    // Once committed, nobody could publish it.
+                    return self.staged.fail(format!(
+                        "{} has {bytes} bytes, and an event {MAX_EVENT_BYTES} at most: publish a reference to the data",
+                        E::DETAIL_TYPE
+                    ));
+                }
+                self.staged.lock().events.push(outgoing);
+            }
+            Err(error) => self.staged.fail(format!("{error:#}")),
+        }
+    }
+
+    fn stage<W>(
+        &self,
+        what: &str,
+        built: Result<W, BuildError>,
+        wrap: impl FnOnce(W) -> TransactWriteItem,
+    ) -> StagedCondition<'_> {
+        let index = match built {
+            Ok(write) => {
+                let mut staged = self.staged.lock();
+                staged.writes.push(StagedWrite {
+                    write: wrap(write),
+                    refused: None,
+                });
+                Some(staged.writes.len() - 1)
+            }
+            Err(error) => {
+                self.staged
+                    .fail(format!("a staged {what} is incomplete: {error}"));
+                None
+            }
+        };
+        StagedCondition {
+            stage: &self.staged,
+            index,
+        }
+    }
+}
+
+impl<S> FromRecord<S> for Transaction {
+    const COMMITS: bool = true;
+
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        let stage = record.extensions.get::<Stage>().cloned().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invocation,
+                "the handler takes a Transaction, but nothing commits it: add `.idempotent(…)` to the function",
+            )
+        })?;
+        Ok(Self {
+            staged: stage,
+            cause: Cause::new(record),
+            producer: record.context().env_config.function_name.clone(),
+        })
+    }
+}
+
+impl Stage {
+    /// Takes what was staged, and leaves nothing behind.
+    ///
+    /// # Errors
+    /// If something could not be staged.
+    pub(crate) fn take(&self) -> Result<Staged> {
+        let mut staged = std::mem::take(&mut *self.lock());
+        match staged.problem.take() {
+            Some(problem) => Err(problem),
+            None => Ok(staged),
+        }
+    }
+
+    fn fail(&self, problem: String) {
+        self.lock()
+            .problem
+            .get_or_insert_with(|| Error::rejected(problem));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Staged> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StagedWrite {
+    /// What to tell of a write whose condition did not hold.
+    pub(crate) fn refuse(self, item: Option<Item>) -> Error {
+        match self.refused {
+            Some(Refused(make)) => make(item),
+            None => Error::transient(format!(
+                "the condition of a staged write to {} did not hold",
+                self.table()
+            )),
+        }
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        let write = &self.write;
+        None.or_else(|| write.put().map(|w| w.table_name()))
+            .or_else(|| write.update().map(|w| w.table_name()))
+            .or_else(|| write.delete().map(|w| w.table_name()))
+            .or_else(|| write.condition_check().map(|w| w.table_name()))
+            .unwrap_or("a table")
+    }
+
+    fn return_old_item(&mut self) {
+        let all_old = Some(ReturnValuesOnConditionCheckFailure::AllOld);
+        let write = &mut self.write;
+        if let Some(put) = &mut write.put {
+            put.return_values_on_condition_check_failure = all_old;
+        } else if let Some(update) = &mut write.update {
+            update.return_values_on_condition_check_failure = all_old;
+        } else if let Some(delete) = &mut write.delete {
+            delete.return_values_on_condition_check_failure = all_old;
+        } else if let Some(check) = &mut write.condition_check {
+            check.return_values_on_condition_check_failure = all_old;
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Many runs of functions under faults, none of which may break what is promised, and mutations of
+//! what the promises rest on, each of which must.
+
+mod simulation {
+    mod dynamodb;
+    mod mutations;
+    mod runs;
+    mod shop;
+}
+
+// What other test targets use as well.
+#[path = "support/dynamodb.rs"]
+mod dynamodb;
