@@ -5,9 +5,9 @@ use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 use surehand::{
-    Claim, ClaimRequest, Clock, Direct, DynamoDbStore, Error, ErrorKind, Function, Idempotency,
-    IdempotencyKey, Json, KeyStyle, Lease, MemoryStore, Result, Store, testing,
-    testing::store_contract,
+    Claim, ClaimRequest, Clock, Commit, Committed, Direct, DynamoDbStore, Error, ErrorKind,
+    Function, Idempotency, IdempotencyKey, Json, KeyStyle, Lease, MemoryStore, Result, Store,
+    testing, testing::store_contract,
 };
 
 const TABLE: &str = "idempotency";
@@ -55,6 +55,14 @@ impl Store for Unfenced {
 
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
         self.0.release(lease, error).await
+    }
+
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
+        self.0.find(key).await
+    }
+
+    async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
+        self.0.commit(commit).await
     }
 }
 

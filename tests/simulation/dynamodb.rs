@@ -100,7 +100,7 @@ impl Store for Blocking {
 /// Tables of a run's own.
 fn tables(handle: &Handle) -> Client {
     wait(handle, async {
-        let client = dynamodb::embedded().await;
+        let (client, _) = dynamodb::embedded().await;
         dynamodb::make_idempotency_table(&client, TABLE).await;
         dynamodb::make_idempotency_table(&client, "ledger").await;
         client
