@@ -41,6 +41,10 @@ pub struct HandlerTraits {
     pub(crate) name: &'static str,
     /// Whether the record's claim is to be committed together with the handler's effects, rather
     /// than to be made before.
+    #[cfg_attr(
+        not(feature = "dynamodb"),
+        expect(dead_code, reason = "there is nothing to commit to")
+    )]
     pub(crate) commits: bool,
 }
 
