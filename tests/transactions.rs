@@ -1,5 +1,10 @@
 //! Transactions and the outbox on a DynamoDB: all of it once, or none of it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
 use aws_sdk_dynamodb::{
     Client,
     config::{
