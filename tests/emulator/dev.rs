@@ -31,6 +31,8 @@ pub(crate) struct Dev {
     command: PathBuf,
     child: Child,
     pub(crate) stack: Stack,
+    /// Held until the process is gone, for somebody else may be testing the same checkout.
+    _lock: File,
 }
 
 /// What it announces.
@@ -53,6 +55,9 @@ impl Dev {
     /// Returns once it has deployed the application.
     pub(crate) async fn start() -> Self {
         let command = build();
+        let lock = lock();
+        // A run that was killed could not take it back.
+        let _ = fs::remove_file(folder().join("stack.json"));
         let output = File::create(output()).unwrap();
         let child = plain(&command)
             .args(["dev", "--run", RUN, "--parameter", FUNCTION_TIMEOUT])
@@ -69,14 +74,15 @@ impl Dev {
             command,
             child,
             stack,
+            _lock: lock,
         };
         let started = Instant::now();
         dev.stack = loop {
+            let ended = dev.child.try_wait().unwrap();
+            assert!(ended.is_none(), "`surehand dev` ended: {}", said());
             if let Some(stack) = dev.announced() {
                 break stack;
             }
-            let ended = dev.child.try_wait().unwrap();
-            assert!(ended.is_none(), "`surehand dev` ended: {}", said());
             assert!(started.elapsed() < START, "not ready: {}", said());
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
@@ -235,6 +241,14 @@ fn plain(program: &Path) -> Command {
     }
     command.env_remove("EVENT_BUS_NAME");
     command
+}
+
+/// Waits for whoever has it.
+fn lock() -> File {
+    fs::create_dir_all(folder()).unwrap();
+    let file = File::create(folder().join("test.lock")).unwrap();
+    file.lock().unwrap();
+    file
 }
 
 fn folder() -> PathBuf {

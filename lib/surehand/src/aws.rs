@@ -16,6 +16,15 @@ pub async fn config() -> &'static SdkConfig {
         .await
 }
 
+/// A client's error with everything that caused it, in one line. What the SDK itself would show adds
+/// the whole response.
+pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut messages: Vec<String> = causes.map(ToString::to_string).collect();
+    messages.dedup();
+    messages.join(": ")
+}
+
 /// The value of an environment variable that the function cannot do without.
 pub(crate) fn required_var(name: &str) -> Result<String> {
     match std::env::var(name) {

@@ -42,6 +42,7 @@ pub(crate) async fn run(
     deadline: &Deadline,
     policy: &Policy,
 ) -> Vec<Outcome> {
+    let started = tokio::time::Instant::now();
     let run = Run {
         service,
         deadline,
@@ -66,13 +67,18 @@ pub(crate) async fn run(
         .ends_at()
         .duration_since(policy.clock.now())
         .unwrap_or_default();
-    let cut_off = || Verdict::Retry {
-        error: Deadline::error(),
-        delay: rest + Duration::from_secs(1),
+    let cut_off = |record: &Record| {
+        let error = Deadline::error();
+        let delay = rest + Duration::from_secs(1);
+        telemetry::record_span(record, (policy.traits)(record).name)
+            .in_scope(|| telemetry::retried(&error, delay, started.elapsed()));
+        Verdict::Retry { error, delay }
     };
-    let verdicts: Vec<Verdict> = verdicts
-        .into_iter()
-        .map(|verdict| verdict.unwrap_or_else(cut_off))
+    let verdicts: Vec<Verdict> = batch
+        .records
+        .iter()
+        .zip(verdicts)
+        .map(|(record, verdict)| verdict.unwrap_or_else(|| cut_off(record)))
         .collect();
     delay_failures(&batch.records, &verdicts, deadline, policy).await;
     let outcomes = batch.records.iter().zip(verdicts);

@@ -8,10 +8,7 @@ use crate::{
     Clock, Error, ErrorKind, Outgoing, Publisher, Result, clock::epoch_ms, transaction::Item,
 };
 use aws_sdk_dynamodb::{
-    Client,
-    error::{DisplayErrorContext, SdkError},
-    operation::update_item::UpdateItemError,
-    types::AttributeValue,
+    Client, error::SdkError, operation::update_item::UpdateItemError, types::AttributeValue,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -253,6 +250,6 @@ fn event(value: &AttributeValue) -> Result<Outgoing> {
 fn unavailable<E: std::error::Error + Send + Sync + 'static>(error: &SdkError<E>) -> Error {
     Error::new(
         ErrorKind::Store,
-        format!("the outbox did not answer: {}", DisplayErrorContext(error)),
+        format!("the outbox did not answer: {}", crate::aws::describe(error)),
     )
 }

@@ -147,9 +147,14 @@ fn milliseconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clock, Deadline, Delivery};
+    use crate::{
+        Clock, DeadLetters, Deadline, Delivery, FailureNote, Function, Result, Sqs,
+        testing::{self, Message},
+    };
+    use futures_util::future::BoxFuture;
     use serde_json::{Value, json};
     use std::{
+        future::pending,
         io,
         sync::{Arc, Mutex},
         time::SystemTime,
@@ -341,5 +346,38 @@ mod tests {
             let text = text_of(&variables, || info!(quantity = 7, "stock taken"));
             assert!(text.contains("stock taken quantity=7"), "{text}");
         }
+    }
+
+    /// A dead-letter queue that never answers.
+    struct Silent;
+
+    impl DeadLetters for Silent {
+        fn park<'a>(&'a self, _: &'a Record, _: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
+            Box::pin(pending())
+        }
+    }
+
+    async fn refuse() -> Result<()> {
+        Err(Error::rejected("no"))
+    }
+
+    #[test]
+    fn a_record_that_is_cut_off_has_its_line_as_well() {
+        let lines = lines_of(&[LAMBDA], || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+            let function = Function::new(Sqs, refuse, ()).dead_letters(Silent);
+            let event = testing::sqs_event("orders", [Message::body("{}").id("m-1")]);
+            let response = runtime.block_on(function.invoke(event, testing::context()));
+            assert_eq!(testing::failed_ids(&response.unwrap()), ["m-1"]);
+        });
+        let [line] = &lines[..] else {
+            panic!("{lines:?}");
+        };
+        assert_eq!(line["message"], "record handled");
+        assert_eq!(line["message_id"], "m-1");
+        assert_eq!(line["outcome"], "retry");
+        assert_eq!(line["kind"], "deadline");
+        assert!(line["function_request_id"].is_string());
     }
 }

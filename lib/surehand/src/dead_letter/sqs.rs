@@ -4,7 +4,6 @@ use super::{DeadLetters, FailureNote};
 use crate::{Attribute, AttributeValue, Error, Record, Result};
 use aws_sdk_sqs::{
     Client,
-    error::DisplayErrorContext,
     primitives::Blob,
     types::{
         MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
@@ -112,7 +111,7 @@ impl SqsDeadLetters {
         send.send()
             .await
             .map(drop)
-            .map_err(|error| Error::transient(DisplayErrorContext(error).to_string()))
+            .map_err(|error| Error::transient(crate::aws::describe(&error)))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 use aws_sdk_dynamodb::{
     Client,
     config::timeout::TimeoutConfig,
-    error::{DisplayErrorContext, SdkError},
+    error::SdkError,
     operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
@@ -319,7 +319,7 @@ fn unavailable<E: std::error::Error + Send + Sync + 'static>(error: &SdkError<E>
         ErrorKind::Store,
         format!(
             "the idempotency table did not answer: {}",
-            DisplayErrorContext(error)
+            crate::aws::describe(error)
         ),
     )
 }

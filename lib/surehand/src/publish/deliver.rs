@@ -34,10 +34,8 @@ impl Refusal {
     }
 
     /// What a call that failed as a whole says.
-    pub(super) fn of_call(code: Option<&str>, error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        let messages: Vec<String> = causes.map(ToString::to_string).collect();
-        Self::permanent(code.unwrap_or("CallFailed"), messages.join(": "))
+    pub(super) fn of_call(code: Option<&str>, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::permanent(code.unwrap_or("CallFailed"), crate::aws::describe(error))
     }
 }
 

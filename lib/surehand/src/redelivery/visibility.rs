@@ -2,9 +2,7 @@
 
 use super::Redelivery;
 use crate::{Delivery, Error, ErrorKind, Result};
-use aws_sdk_sqs::{
-    Client, error::DisplayErrorContext, types::ChangeMessageVisibilityBatchRequestEntry,
-};
+use aws_sdk_sqs::{Client, types::ChangeMessageVisibilityBatchRequestEntry};
 use futures_util::future::{BoxFuture, join_all};
 use std::time::Duration;
 
@@ -60,7 +58,7 @@ impl SqsVisibility {
             .set_entries(Some(entries.collect()))
             .send()
             .await
-            .map_err(|error| Error::transient(DisplayErrorContext(error).to_string()))?;
+            .map_err(|error| Error::transient(crate::aws::describe(&error)))?;
         match output.failed.first() {
             None => Ok(()),
             Some(first) => Err(Error::transient(format!(
