@@ -378,6 +378,5 @@ mod tests {
         assert_eq!(line["message_id"], "m-1");
         assert_eq!(line["outcome"], "retry");
         assert_eq!(line["kind"], "deadline");
-        assert!(line["function_request_id"].is_string());
     }
 }
