@@ -148,9 +148,7 @@ impl ClaimModel {
         let mut broken = None;
         match call.kind {
             CallKind::Complete | CallKind::Release if !is_holder => {
-                if is_changed || answer != Answer::Fenced {
-                    broken = Some(FENCE);
-                }
+                broken = (is_changed || answer != Answer::Fenced).then_some(FENCE);
             }
             CallKind::Complete if answer != Answer::Done => broken = Some(FENCE),
             CallKind::Claim if answer == Answer::Acquired => {
