@@ -40,7 +40,7 @@ pub fn sqs_event(bytes: &[u8]) {
     let ids: Vec<Option<String>> = event.records.iter().map(|m| m.message_id.clone()).collect();
     let is_answerable = ids
         .iter()
-        .all(|id| id.as_deref().is_some_and(|id| id != ""));
+        .all(|id| id.as_ref().is_some_and(|id| !id.is_empty()));
     let Ok(batch) = Sqs.split(event, context(), deadline()) else {
         assert!(!is_answerable, "an event with all its ids is not refused");
         return;
