@@ -2,7 +2,7 @@
 
 use super::{Metadata, RawEvent};
 use crate::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::time::SystemTime;
 
@@ -40,7 +40,11 @@ fn read_nested(body: &str, fallback: &Fallback<'_>, notifications: u8) -> Result
         && let Some((message, outer)) = shape.notification()
     {
         let fallback = Fallback {
-            id: &outer.id,
+            // All notifications without an id would share one key.
+            id: match outer.id.as_str() {
+                "" => fallback.id,
+                id => id,
+            },
             time: outer.time.or(fallback.time),
         };
         return read_nested(&message, &fallback, notifications - 1);
@@ -66,7 +70,7 @@ fn other_json(body: &str, fallback: &Fallback<'_>) -> Result<RawEvent> {
 struct Shape<'a> {
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
 
     #[serde(borrow)]
@@ -227,6 +231,11 @@ impl<'a> Shape<'a> {
     }
 }
 
+/// Data may be null, as that of a unit struct is; that is not the same as no data.
+fn present<'de, D: Deserializer<'de>>(json: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(json).map(Some)
+}
+
 fn text(value: Option<&RawValue>) -> Option<String> {
     serde_json::from_str(value?.get()).ok()
 }
@@ -299,6 +308,19 @@ mod tests {
     }
 
     #[test]
+    fn ours_may_have_null_for_data() {
+        let mut detail = framed();
+        detail["data"] = Value::Null;
+        for body in [detail.clone(), on_the_bus(detail)] {
+            let event = parse(&body);
+            assert_eq!(
+                (event.metadata.id.as_str(), event.data.as_str()),
+                ("e-1", "null")
+            );
+        }
+    }
+
+    #[test]
     fn a_plain_bus_event_goes_by_the_buss_id() {
         let event = parse(&on_the_bus(json!({"order_id": "42"})));
         assert_eq!(event.metadata.id, "bus-1");
@@ -351,6 +373,9 @@ mod tests {
         assert_eq!(plain.data, r#"{"a":"ü \"quoted\""}"#);
         let error = parse_text(&around("hello".into()).to_string()).unwrap_err();
         assert!(error.is_malformed());
+        let mut nameless = around("{}".into());
+        nameless["MessageId"] = "".into();
+        assert_eq!(parse(&nameless).metadata.id, "message-1");
     }
 
     #[test]

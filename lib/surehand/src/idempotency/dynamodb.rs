@@ -276,7 +276,11 @@ impl StoredItem {
 
     /// Why the key could not be claimed.
     fn taken(&self, key: &Key) -> Result<Claim> {
-        let expires_at = from_epoch_ms(self.number("expiration").unwrap_or_default() * 1000);
+        let expires_at = from_epoch_ms(
+            self.number("expiration")
+                .unwrap_or_default()
+                .saturating_mul(1000),
+        );
         match self.text("status").map(String::as_str) {
             Some("COMPLETED") => Ok(Claim::Completed(Completion {
                 data: self.text("data").cloned(),

@@ -124,7 +124,12 @@ fn record(
         time: created,
         source: change.source,
         detail_type: change.name,
-        ..Metadata::new(change.id.unwrap_or_else(|| sequence_number.clone()))
+        ..Metadata::new(
+            change
+                .id
+                .filter(|id| !id.is_empty())
+                .unwrap_or_else(|| sequence_number.clone()),
+        )
     };
     let delivery = Delivery {
         message_id: sequence_number,

@@ -1,0 +1,15 @@
+//! What holds for every key, every event and every batch, tried with many that proptest makes.
+
+mod properties {
+    mod batches;
+    mod envelopes;
+    mod fingerprints;
+    mod json;
+    mod keys;
+    mod spy;
+}
+
+// What is made of whole inputs is held to the promises that the fuzz targets check.
+#[path = "../fuzz/src/lib.rs"]
+#[allow(unreachable_pub)]
+mod targets;
