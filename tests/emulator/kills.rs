@@ -18,6 +18,7 @@ use super::{
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
@@ -26,12 +27,12 @@ const ORDERS: usize = 300;
 const CUSTOMERS: usize = 20;
 const STOCK: i64 = 10_000;
 
-/// Killing ends when so many batches are lost, or so many processes killed.
+/// Batches that are to be lost.
 const BATCHES: usize = 10;
-const MAX_KILLS: usize = 40;
 
-/// What must have been killed for the test to say anything.
-const MIN_KILLS: usize = 10;
+/// How long that may take: what is lost early comes back after 23 seconds, and is there to be lost
+/// again.
+const HUNT: Duration = Duration::from_secs(120);
 
 /// Processes of place-order and of the relay that are to die.
 const CALLERS: usize = 6;
@@ -73,12 +74,21 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     let place_order = shop.output("PlaceOrderFunctionName");
     let relay = shop.output("OutboxRelayFunctionName");
     let mut killer = Killer::new(dev);
-    let (orders, ()) = tokio::join!(place(shop), async {
+    let is_placed = Cell::new(false);
+    let placing = async {
+        let orders = place(shop).await;
+        is_placed.set(true);
+        orders
+    };
+    let hunting = async {
         let mut kills = 0;
-        while kills < CALLERS {
+        while kills < CALLERS && !is_placed.get() {
             kills += usize::from(killer.kill_one(&[place_order, relay]).await);
         }
-    });
+        kills
+    };
+    let (orders, callers) = tokio::join!(placing, hunting);
+    assert!(callers > 0);
     // The relay publishes a moment after the orders are placed.
     let placed = Instant::now();
     while shop.waiting().await < 2 * ORDERS {
@@ -93,20 +103,15 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     for function in consumers {
         shop.set_readers(function, Some(READERS)).await;
     }
-    let started = Instant::now();
-    let lost_batches =
-        |lost: &BTreeMap<String, Unfinished>| -> usize { lost.values().map(|it| it.batches).sum() };
-    let mut kills = 0;
-    // A batch with transactions takes some ten milliseconds, so many hit a process between two.
-    let mut lost = 0;
-    while lost < BATCHES && kills < MAX_KILLS && started.elapsed() < Duration::from_secs(75) {
+    let (started, mut kills, mut lost) = (Instant::now(), 0, 0);
+    while lost < BATCHES {
+        assert!(started.elapsed() < HUNT, "{kills} kills, {lost} batches");
         kills += usize::from(killer.kill_one(&consumers).await);
-        lost = lost_batches(&unfinished_since(dev, &before));
+        lost = unfinished_since(dev, &before)
+            .values()
+            .map(|it| it.batches)
+            .sum();
     }
-    assert!(
-        kills >= MIN_KILLS && lost > 0,
-        "{kills} kills, {lost} batches"
-    );
 
     let books = shop
         .settled("orders whose processes died", |books| {
@@ -122,7 +127,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     assert!(letters.is_empty(), "{letters:?}");
     let duplicates = dev.log().iter().filter(is_duplicate).count();
     eprintln!(
-        "killed {CALLERS} processes of place-order and the relay, and {kills} others: {unfinished:?}; \
+        "killed {callers} processes of place-order and the relay, and {kills} others: {unfinished:?}; \
          {duplicates} duplicates absorbed, {repeated} mails sent once more"
     );
 }
@@ -171,10 +176,10 @@ impl<'a> Killer<'a> {
         }
     }
 
-    /// Kills a process of one of these functions at a random point in the next moments; false if there
-    /// is none.
+    /// Kills a process of one of these functions at a random point of its work in the next moments;
+    /// false if none works.
     async fn kill_one(&mut self, functions: &[&str]) -> bool {
-        let pause = Duration::from_millis(fastrand::u64(20..300));
+        let pause = Duration::from_millis(fastrand::u64(20..200));
         tokio::time::sleep(pause).await;
         let processes = self.dev.functions();
         for process in &processes {
@@ -183,14 +188,27 @@ impl<'a> Killer<'a> {
                 self.grown_up.insert(pid(process));
             }
         }
+        let waits = |process| processes::waits(process).unwrap_or_default();
         // One function has many processes and another has one: each gets its share.
         let mut functions = functions.to_vec();
         fastrand::shuffle(&mut functions);
-        functions.iter().any(|function| {
-            let mut of_function = processes.clone();
-            of_function.retain(|it| it.function == *function && self.grown_up.contains(&pid(it)));
-            fastrand::choice(&of_function).is_some_and(processes::kill)
-        })
+        for function in functions {
+            let of_function: Vec<(&FunctionProcess, u64)> = processes
+                .iter()
+                .filter(|it| it.function == function && self.grown_up.contains(&pid(it)))
+                .map(|it| (it, waits(it)))
+                .collect();
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                // One that had nothing to do has waited all the time, and only once.
+                let mut working = of_function.iter();
+                let working = working.find(|(process, before)| waits(process) > *before);
+                if let Some((process, _)) = working {
+                    return processes::kill(process);
+                }
+            }
+        }
+        false
     }
 }
 

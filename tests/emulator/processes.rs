@@ -45,6 +45,16 @@ pub(crate) fn is_alive(pid: Pid) -> bool {
     })
 }
 
+/// How often its main thread, on which all of a function happens, has had to wait so far.
+pub(crate) fn waits(process: &FunctionProcess) -> Option<u64> {
+    let status = fs::read_to_string(of(process.pid, "status")).ok()?;
+    let mut lines = status.lines();
+    lines.find_map(|line| {
+        let count = line.strip_prefix("voluntary_ctxt_switches:")?;
+        count.trim().parse().ok()
+    })
+}
+
 /// Sends SIGKILL; false if the process is gone.
 pub(crate) fn kill(process: &FunctionProcess) -> bool {
     kill_process(process.pid, Signal::KILL).is_ok()
