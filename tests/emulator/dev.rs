@@ -30,6 +30,7 @@ const STOP: Duration = Duration::from_secs(20);
 pub(crate) struct Dev {
     command: PathBuf,
     child: Child,
+    watchdog: Child,
     pub(crate) stack: Stack,
     /// Held until the process is gone, for somebody else may be testing the same checkout.
     _lock: File,
@@ -66,6 +67,7 @@ impl Dev {
             .stderr(output)
             .spawn()
             .unwrap();
+        let watchdog = watch(&child);
         let stack = Stack {
             endpoint: String::new(),
             outputs: BTreeMap::new(),
@@ -73,6 +75,7 @@ impl Dev {
         let mut dev = Self {
             command,
             child,
+            watchdog,
             stack,
             _lock: lock,
         };
@@ -211,7 +214,22 @@ impl Drop for Dev {
                 self.signal(Signal::KILL);
             }
         }
+        let _ = self.watchdog.kill();
+        let _ = self.watchdog.wait();
     }
+}
+
+/// Interrupts the child when this process is gone and with it the pipe's other end, however that
+/// happened.
+fn watch(child: &Child) -> Child {
+    Command::new("sh")
+        .args(["-c", r#"read -r _; kill -INT "$1""#, "sh"])
+        .arg(child.id().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 /// Built anew only when `cargo test` was not asked for the whole workspace.
