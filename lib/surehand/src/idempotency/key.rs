@@ -76,6 +76,10 @@ pub enum KeyStyle {
     /// Set the scope to theirs, `{function name}.{module}.{qualified name of the decorated
     /// function}`. Their other languages write JSON without the blanks; for keys that are one
     /// string or number that makes no difference.
+    ///
+    /// The fingerprint is of the whole payload: where Powertools validates a part of it, the two
+    /// differ, and a shared key looks reused. Integers beyond 64 bits and `-0` have other digests
+    /// than in Python.
     Powertools,
 }
 
