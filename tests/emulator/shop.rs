@@ -246,9 +246,23 @@ impl Shop {
         letters
     }
 
-    /// How many messages wait, are in flight or are delayed in all queues that functions read.
-    pub(crate) async fn waiting(&self) -> usize {
+    /// How many items have events that wait to be published.
+    async fn outbox(&self) -> usize {
+        let scan = self.dynamodb.scan().index_name("outbox");
+        let scan = scan.table_name(self.output("IdempotencyTableName"));
+        let mut items = scan.into_paginator().items().send();
         let mut waiting = 0;
+        while let Some(item) = items.next().await {
+            item.unwrap();
+            waiting += 1;
+        }
+        waiting
+    }
+
+    /// How many messages wait, are in flight or are delayed in all queues that functions read, and how
+    /// many items in the outbox.
+    pub(crate) async fn waiting(&self) -> usize {
+        let mut waiting = self.outbox().await;
         for (name, url) in &self.outputs {
             if name.ends_with("QueueUrl") && !name.ends_with("DeadLetterQueueUrl") {
                 waiting += self.depth(url).await;
