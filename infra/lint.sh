@@ -1,9 +1,16 @@
 #!/bin/sh
-# Lints the templates and every environment of samconfig.toml. Needs cfn-lint and the SAM CLI.
+# Lints the templates and every environment of samconfig.toml. Needs the linters and the SAM CLI,
+# as `cargo run -- tools --linters` installs them, and no network.
 set -eu
 cd "$(dirname "$0")/.."
+export SAM_CLI_TELEMETRY=0
 
-cfn-lint # what and how is in .cfnlintrc.yaml
+# What and how is in .cfnlintrc.yaml. The rules for serverless applications are named here, for the
+# SAM CLI reads that file too, and does not have them.
+cfn-lint --append-rules cfn_lint_serverless.rules
+
+# What and how is in .checkov.yaml.
+checkov --config-file .checkov.yaml --file template.yaml infra/*.yaml
 
 for environment in default emulator prod; do
     sam validate --lint --config-env "$environment" --region us-east-1

@@ -131,6 +131,19 @@ const MISTAKES: &[Mistake] = &[
     (
         |p| {
             drop(
+                p.queue("dead-letter-queue", "Queue")
+                    .remove("KmsMasterKeyId"),
+            )
+        },
+        "Queue is not encrypted",
+    ),
+    (
+        |p| p.resources()["AuditWatch"]["Properties"]["Parameters"]["KeyArn"] = json!(""),
+        "AuditWatch: it is not given the application's key",
+    ),
+    (
+        |p| {
+            drop(
                 p.nested("reliable-queue")["Resources"]
                     .as_object_mut()
                     .unwrap()

@@ -18,6 +18,7 @@ pub(crate) fn broken(project: &Project) -> Vec<String> {
         queue_events_report_what_failed,
         stream_events_lose_nothing,
         queues_hold_messages_until_they_are_handled,
+        the_key_reaches_everything,
         visibility_outlasts_the_function,
         functions_park_where_their_queue_does,
         roles_allow_what_is_needed,
@@ -189,7 +190,7 @@ fn queues_hold_messages_until_they_are_handled(project: &Project) -> Vec<String>
     for queue in project.queues() {
         let (name, properties) = (queue.name, queue.properties());
         let redrive = &properties["RedrivePolicy"];
-        if properties["SqsManagedSseEnabled"] != true {
+        if !is_encrypted(properties) {
             broken.push(format!("{name} is not encrypted"));
         }
         if redrive.is_null() {
@@ -221,6 +222,37 @@ fn queues_hold_messages_until_they_are_handled(project: &Project) -> Vec<String>
         }
         if !has_alarm(queue.template, "ApproximateAgeOfOldestMessage", name) {
             broken.push(format!("nobody is told when the consumer of {name} lags"));
+        }
+    }
+    broken
+}
+
+/// By SQS's own key, or by the application's where it has one: SQS refuses both at once, and without
+/// either a queue keeps plain text.
+fn is_encrypted(queue: &Value) -> bool {
+    let none = json!({"Ref": "AWS::NoValue"});
+    queue["SqsManagedSseEnabled"] == json!({"Fn::If": ["HasKey", none, true]})
+        && queue["KmsMasterKeyId"] == json!({"Fn::If": ["HasKey", {"Ref": "KeyArn"}, none]})
+}
+
+/// The key of the application is for all that it keeps: a nested stack that is not given it would go
+/// on with the services' keys, and nobody would notice.
+fn the_key_reaches_everything(project: &Project) -> Vec<String> {
+    let key =
+        json!({"Fn::If": ["HasKey", {"Fn::GetAtt": ["EncryptionKey", "Outputs.KeyArn"]}, ""]});
+    let mut broken = Vec::new();
+    for stack in project.of_type("AWS::CloudFormation::Stack") {
+        let Some((stack, template)) = project.stack(stack.name).map(|found| (stack, found.1))
+        else {
+            broken.push(format!("{}: there is no such template", stack.name));
+            continue;
+        };
+        let takes_it = !template["Parameters"]["KeyArn"].is_null();
+        if takes_it && stack.properties()["Parameters"]["KeyArn"] != key {
+            broken.push(format!(
+                "{}: it is not given the application's key",
+                stack.name
+            ));
         }
     }
     broken

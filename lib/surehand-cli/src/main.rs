@@ -73,10 +73,15 @@ enum Command {
         event: String,
     },
     /// Install the tools and print the path of their virtual environment
+    ///
+    /// With `--linters` there are two, one a line, as they belong into PATH.
     Tools {
         /// Also what `sam build` needs: cargo-lambda, about 1 GB
         #[arg(long)]
         all: bool,
+        /// Also what looks over templates: cfn-lint with rules for serverless applications, and checkov
+        #[arg(long)]
+        linters: bool,
         /// Also what the tests of this repository compare with
         #[arg(long)]
         tests: bool,
@@ -122,7 +127,7 @@ fn run_name(text: &str) -> Result<String, String> {
         .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     match text {
         "" => Err("empty".to_owned()),
-        "venv" => Err("the tools are there".to_owned()),
+        _ if tools::FOLDERS.contains(&text) => Err("the tools are there".to_owned()),
         _ if is_name => Ok(text.to_owned()),
         _ => Err("neither letters, digits, `-` nor `_`".to_owned()),
     }
@@ -192,11 +197,21 @@ async fn execute(cli: Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Invoke { function, event } => {
             invoke::run(&function, &event, &named("dev")).await?;
         }
-        Command::Tools { all, tests } => {
+        Command::Tools {
+            all,
+            linters,
+            tests,
+        } => {
+            let project = Project::here()?;
             let mut groups = vec![LOCAL];
             groups.extend(all.then_some(BUILD));
             groups.extend(tests.then_some(TESTS));
-            let tools = Tools::prepare(&Project::here()?, &groups, progress).await?;
+            let tools = Tools::prepare(&project, &groups, progress).await?;
+            if linters {
+                // The SAM CLI brings a cfn-lint of its own, which does not know the rules for serverless.
+                let linters = Tools::prepare_linters(&project, progress).await?;
+                println!("{}", linters.folder().display());
+            }
             println!("{}", tools.folder().display());
         }
     }

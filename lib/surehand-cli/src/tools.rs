@@ -30,6 +30,16 @@ pub(crate) const BUILD: Group = Group {
     requirements: include_str!("../requirements/build.txt"),
 };
 
+/// What looks over templates. It wants older and newer releases of what the SAM CLI is built on, so it has
+/// an environment of its own.
+const LINTERS: Group = Group {
+    name: "linters",
+    requirements: include_str!("../requirements/linters.txt"),
+};
+
+/// The folders of the environments, in the project's state.
+pub(crate) const FOLDERS: [&str; 2] = ["venv", "venv-linters"];
+
 /// What the tests of this repository compare with.
 pub(crate) const TESTS: Group = Group {
     name: "tests",
@@ -61,15 +71,29 @@ impl Tools {
         groups: &[Group],
         progress: &Progress,
     ) -> Result<Self> {
+        Self::install(project, FOLDERS[0], groups, progress).await
+    }
+
+    /// The same for the linters.
+    pub(crate) async fn prepare_linters(project: &Project, progress: &Progress) -> Result<Self> {
+        Self::install(project, FOLDERS[1], &[LINTERS], progress).await
+    }
+
+    async fn install(
+        project: &Project,
+        folder: &str,
+        groups: &[Group],
+        progress: &Progress,
+    ) -> Result<Self> {
         let state = project.state()?;
         let tools = Self {
-            folder: state.join("venv"),
+            folder: state.join(folder),
         };
         if groups.iter().all(|group| tools.has(*group)) {
             return Ok(tools);
         }
         let step = progress.step("installing the tools");
-        let lock = state.join("venv.lock");
+        let lock = state.join(format!("{folder}.lock"));
         // Held until the end of this function: two commands started together must not install over each other.
         let _lock = tokio::task::spawn_blocking(move || exclusive(&lock)).await??;
         if !tools.starts().await {
@@ -198,7 +222,7 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned() {
-        for group in [LOCAL, BUILD, TESTS] {
+        for group in [LOCAL, BUILD, LINTERS, TESTS] {
             for line in group.requirements.lines() {
                 assert!(line.starts_with('#') || line.contains("=="), "{line}");
             }
