@@ -5,7 +5,6 @@
 
 pub mod audit;
 pub mod customer_ledger;
-pub mod environment;
 pub mod events;
 pub mod ledger;
 pub mod notify_customer;

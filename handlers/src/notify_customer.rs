@@ -1,16 +1,13 @@
 //! notify-customer: mails customers what became of their orders.
 
-use crate::{
-    environment,
-    events::{OrderRejected, StockReserved},
-};
+use crate::events::{OrderRejected, StockReserved};
 use aws_config::SdkConfig;
 use aws_sdk_sesv2::{
     Client,
     error::SdkError,
     types::{Body, Content, Destination, EmailContent, Message, MessageTag},
 };
-use surehand::{BoxError, Envelope, IdempotencyKey, Router, State};
+use surehand::{BoxError, Envelope, IdempotencyKey, Router, State, environment};
 
 /// A handler for each outcome.
 pub fn notify_customer() -> Router<Mailer> {

@@ -1,8 +1,8 @@
 //! The shop's outbox: what the functions committed to say, and where it goes.
 
-use crate::{environment, events::OrderCharged};
+use crate::events::OrderCharged;
 use aws_config::SdkConfig;
-use surehand::{BoxError, BySource, Event, EventBus, Outbox, Publisher, SqsQueue};
+use surehand::{BoxError, BySource, Event, EventBus, Outbox, Publisher, SqsQueue, environment};
 
 /// The outbox, with a way to each destination: charges go to the queue of customer-ledger, which
 /// keeps them in order as a bus could not, and everything else to the bus.

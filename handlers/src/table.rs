@@ -9,7 +9,6 @@
 //! | `CUSTOMER#{customer_id}` | `BALANCE` | the sum of the charges |
 //! | `AUDIT#{event_id}` | `EVENT` | an event |
 
-use crate::environment;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
@@ -17,7 +16,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, KeysAndAttributes, Put, builders::PutBuilder},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use surehand::{BoxError, Item};
+use surehand::{BoxError, Item, environment};
 
 /// The table, with the client to reach it.
 #[derive(Clone, Debug)]

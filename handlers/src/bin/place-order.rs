@@ -1,6 +1,7 @@
 //! Invoked directly, by whoever takes the order.
 
 use shop::{
+    events::{OrderCharged, OrderPlaced},
     orders::{Orders, PlaceOrder},
     place_order::place_order,
     table::Table,
@@ -15,6 +16,8 @@ async fn main() -> Result<(), BoxError> {
         .key(|request: Json<PlaceOrder>| request.0.request_id);
     Function::new(Direct, place_order, Orders::new(table))
         .idempotent(once)
+        .publishes::<OrderPlaced>()
+        .publishes::<OrderCharged>()
         .run()
         .await
 }

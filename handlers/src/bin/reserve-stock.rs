@@ -1,6 +1,11 @@
 //! `OrderPlaced`, by a rule, from a queue.
 
-use shop::{reserve_stock::reserve_stock, stock::Stock, table::Table};
+use shop::{
+    events::{OrderRejected, StockReserved},
+    reserve_stock::reserve_stock,
+    stock::Stock,
+    table::Table,
+};
 use std::time::Duration;
 use surehand::{Backoff, BoxError, DynamoDbStore, Function, Sqs, SqsDeadLetters, SqsVisibility};
 
@@ -8,6 +13,8 @@ use surehand::{Backoff, BoxError, DynamoDbStore, Function, Sqs, SqsDeadLetters, 
 async fn main() -> Result<(), BoxError> {
     let table = Table::from_env(surehand::aws::config().await)?;
     Function::new(Sqs, reserve_stock, Stock::new(table))
+        .publishes::<StockReserved>()
+        .publishes::<OrderRejected>()
         .idempotent(DynamoDbStore::from_env().await?)
         .dead_letters(SqsDeadLetters::from_env().await?)
         .redelivery(SqsVisibility::from_env().await)

@@ -5,6 +5,7 @@
 
 mod audit;
 mod customer_ledger;
+mod description;
 mod notify_customer;
 mod outbox;
 mod place_order;

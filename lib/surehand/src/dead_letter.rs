@@ -14,6 +14,11 @@ use std::time::SystemTime;
 ///
 /// A parked record is acknowledged in its source, so `Ok` must mean that the destination has it.
 pub trait DeadLetters: Send + Sync + 'static {
+    /// What it is called in a function's [description](crate::description).
+    fn kind(&self) -> &'static str {
+        "custom"
+    }
+
     /// Keeps the record with the note. On an error the record stays in its source.
     fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>>;
 

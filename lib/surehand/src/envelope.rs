@@ -6,7 +6,11 @@ mod write;
 pub(crate) use read::{Fallback, read};
 pub use write::Outgoing;
 
-use crate::{Record, Result, event::Payload, extract::FromRecord};
+use crate::{
+    Record, Result,
+    event::{EventName, Payload},
+    extract::FromRecord,
+};
 use std::time::SystemTime;
 
 /// An event with its metadata.
@@ -35,6 +39,8 @@ pub struct Envelope<T> {
 }
 
 impl<S, T: Payload> FromRecord<S> for Envelope<T> {
+    const CONSUMES: Option<EventName> = T::NAME;
+
     fn from_record(record: &Record, _state: &S) -> Result<Self> {
         let raw = record.event()?;
         Ok(Self {

@@ -66,6 +66,25 @@ pub trait Event: Serialize + DeserializeOwned {
     }
 }
 
+/// An event type's name, as constants need it.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct EventName {
+    pub(crate) source: &'static str,
+    pub(crate) detail_type: &'static str,
+    pub(crate) version: u32,
+}
+
+impl EventName {
+    pub(crate) const fn of<E: Event>() -> Self {
+        Self {
+            source: E::SOURCE,
+            detail_type: E::DETAIL_TYPE,
+            version: E::VERSION,
+        }
+    }
+}
+
 /// What [`Event::upcast`] says of a version that it cannot take further.
 #[doc(hidden)]
 pub fn no_upcaster<E: Event>(from: u32) -> Error {
@@ -83,6 +102,10 @@ pub fn no_upcaster<E: Event>(from: u32) -> Error {
     note = "a request that is no event, as in a direct invocation, is taken by `Json<{Self}>`"
 )]
 pub trait Payload: Sized {
+    /// The only type of event that it can be read from; none if any will do.
+    #[doc(hidden)]
+    const NAME: Option<EventName> = None;
+
     /// Reads the data of an event with this metadata.
     ///
     /// # Errors
@@ -91,6 +114,8 @@ pub trait Payload: Sized {
 }
 
 impl<T: Event> Payload for T {
+    const NAME: Option<EventName> = Some(EventName::of::<T>());
+
     fn decode(metadata: &Metadata, data: &str) -> Result<Self> {
         check_type::<T>(metadata)?;
         if metadata.version >= T::VERSION {

@@ -1,6 +1,6 @@
 //! What a handler can take as an argument.
 
-use crate::{Delivery, Error, Metadata, Record, Result};
+use crate::{Delivery, Error, Metadata, Record, Result, event::EventName};
 use serde::de::DeserializeOwned;
 
 /// Something that a handler takes from a record or from the function's state.
@@ -16,6 +16,10 @@ pub trait FromRecord<S>: Sized {
     /// True for what has the record's claim committed together with the handler's effects.
     #[doc(hidden)]
     const COMMITS: bool = false;
+
+    /// The only type of event that it can be taken from; none if any will do.
+    #[doc(hidden)]
+    const CONSUMES: Option<EventName> = None;
 
     /// Takes the value from the record or the state.
     ///

@@ -1,10 +1,19 @@
 //! A source, a handler and everything between them.
 
+mod mode;
+
+pub(crate) use mode::Mode;
+
 use crate::{
-    Backoff, BoxError, Clock, DeadLetters, Deadline, Error, Handler, HandlerService, Idempotency,
-    OnPark, Record, Redelivery, Reply, Result, Signature, Source, Store,
+    Backoff, BoxError, Clock, DeadLetters, Deadline, Error, Event, Handler, HandlerService,
+    Idempotency, OnPark, Record, Redelivery, Reply, Result, Signature, Source, Store,
     batch::{self, Policy, RecordService},
     deadline::DeadlineLayer,
+    description::{
+        BatchSettings, DeadLetterSettings, Description, EventType, HandlerDescription,
+        IdempotencySettings,
+    },
+    environment,
     panic::PanicLayer,
     telemetry,
 };
@@ -12,6 +21,7 @@ use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
 use std::{
     fmt,
+    io::Write as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -56,6 +66,9 @@ pub struct Function<So> {
     idempotency: Option<Arc<dyn Fn(RecordService) -> RecordService + Send + Sync>>,
     policy: Policy,
     margin: Option<Duration>,
+    handlers: Vec<HandlerDescription>,
+    publishes: Vec<EventType>,
+    once: Option<IdempotencySettings>,
 }
 
 /// Ten records at once keep a batch of ten at two round trips, and a small function's memory small.
@@ -76,6 +89,7 @@ impl<So: Source> Function<So> {
             let handler = handler.clone();
             move |record: &Record| handler.traits(record)
         };
+        let handlers = handler.describe();
         let service = HandlerService::new(handler, state);
         Self {
             source: Arc::new(source),
@@ -91,12 +105,16 @@ impl<So: Source> Function<So> {
                 clock: Clock::system(),
             },
             margin: None,
+            handlers,
+            publishes: Vec::new(),
+            once: None,
         }
     }
 
     /// Handles each record once: by its event id with a [`Store`], or as an [`Idempotency`] says.
     pub fn idempotent<St: Store>(mut self, idempotency: impl Into<Idempotency<St>>) -> Self {
         let layer = idempotency.into();
+        self.once = Some(layer.describe());
         // Reading the key runs the user's code too, and a store may be the user's own.
         self.idempotency = Some(Arc::new(move |service| {
             boxed(PanicLayer.layer(layer.layer(service)))
@@ -157,6 +175,16 @@ impl<So: Source> Function<So> {
         self
     }
 
+    /// Says that the function publishes `E`, by whatever way: `surehand check` holds the template's
+    /// rules against it. It changes nothing in what the function does.
+    pub fn publishes<E: Event>(mut self) -> Self {
+        let event = EventType::of::<E>();
+        if !self.publishes.contains(&event) {
+            self.publishes.push(event);
+        }
+        self
+    }
+
     /// Sets the clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.policy.clock = clock;
@@ -182,11 +210,54 @@ impl<So: Source> Function<So> {
         self.source.join(outcomes)
     }
 
-    /// Runs the function on Lambda, until Lambda ends the process.
+    /// What the function is made of. Its variables are only known in a process that was started to be
+    /// [described](crate::description).
+    pub fn describe(&self) -> Description {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Description {
+            surehand: env!("CARGO_PKG_VERSION").to_owned(),
+            source: self.source.kind().to_owned(),
+            handlers: self.handlers.clone(),
+            publishes: self.publishes.clone(),
+            batch: BatchSettings {
+                concurrency: self.policy.concurrency,
+                on_park: match self.policy.on_park {
+                    OnPark::Proceed => "proceed".to_owned(),
+                    OnPark::Halt => "halt".to_owned(),
+                },
+                backoff_base_ms: milliseconds(self.policy.backoff.base),
+                backoff_cap_ms: milliseconds(self.policy.backoff.cap),
+                margin_ms: self.margin.map(milliseconds),
+            },
+            idempotency: self.once.clone(),
+            dead_letters: (self.policy.dead_letters.as_ref()).map(|dead_letters| {
+                DeadLetterSettings {
+                    destination: dead_letters.kind().to_owned(),
+                    max_receive_count: dead_letters.max_receive_count(),
+                }
+            }),
+            redelivery: (self.policy.redelivery.as_ref()).map(|it| it.kind().to_owned()),
+            variables: environment::recorded(),
+        }
+    }
+
+    /// Runs the function on Lambda, until Lambda ends the process. With `SUREHAND_DESCRIBE=1` in
+    /// the environment it prints its [description](crate::description) instead, and returns.
     ///
     /// # Errors
     /// If the process does not run on Lambda, or Lambda's runtime interface fails.
     pub async fn run(self) -> Result<(), BoxError> {
+        match Mode::current() {
+            Mode::Describe => {
+                let description = serde_json::to_string(&self.describe())?;
+                writeln!(std::io::stdout(), "{description}")?;
+                Ok(())
+            }
+            Mode::Serve => self.serve().await,
+        }
+    }
+
+    async fn serve(self) -> Result<(), BoxError> {
         telemetry::init();
         if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
             return Err("this program is a Lambda function, and Lambda's environment is missing: run it with `surehand dev` or `sam local invoke`, or call `Function::invoke` in a test".into());

@@ -1,6 +1,11 @@
 //! Async functions as handlers.
 
-use crate::{Envelope, Error, Event, Record, Reply, Result, extract::FromRecord};
+use crate::{
+    Envelope, Error, Event, Record, Reply, Result,
+    description::{ClaimKind, HandlerDescription},
+    event::EventName,
+    extract::FromRecord,
+};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use std::{
@@ -29,6 +34,12 @@ pub trait Handler<Args, S>: Signature<Args> + Clone + Send + Sync + 'static {
         HandlerTraits::of::<Self>(false)
     }
 
+    /// The handlers that it stands for.
+    #[doc(hidden)]
+    fn describe(&self) -> Vec<HandlerDescription> {
+        vec![HandlerTraits::of::<Self>(false).describe(None)]
+    }
+
     /// Handles a record.
     fn call(self, record: Record, state: S) -> impl Future<Output = Result<Reply>> + Send;
 }
@@ -41,10 +52,6 @@ pub struct HandlerTraits {
     pub(crate) name: &'static str,
     /// Whether the record's claim is to be committed together with the handler's effects, rather
     /// than to be made before.
-    #[cfg_attr(
-        not(feature = "dynamodb"),
-        expect(dead_code, reason = "there is nothing to commit to")
-    )]
     pub(crate) commits: bool,
 }
 
@@ -58,6 +65,19 @@ impl HandlerTraits {
         Self {
             name: name.unwrap_or(path),
             commits,
+        }
+    }
+
+    /// The handler of these traits, which takes `consumes` or anything.
+    fn describe(self, consumes: Option<EventName>) -> HandlerDescription {
+        HandlerDescription {
+            name: self.name.to_owned(),
+            consumes: consumes.map(Into::into),
+            claim: if self.commits {
+                ClaimKind::Transaction
+            } else {
+                ClaimKind::Lease
+            },
         }
     }
 }
@@ -145,6 +165,12 @@ macro_rules! handlers {
         {
             fn traits(&self, _record: &Record) -> HandlerTraits {
                 HandlerTraits::of::<F>(false $(|| $arg::COMMITS)*)
+            }
+
+            fn describe(&self) -> Vec<HandlerDescription> {
+                let consumes: [Option<EventName>; _] = [$($arg::CONSUMES,)*];
+                let consumes = consumes.into_iter().flatten().next();
+                vec![HandlerTraits::of::<F>(false $(|| $arg::COMMITS)*).describe(consumes)]
             }
 
             async fn call(self, record: Record, state: S) -> Result<Reply> {

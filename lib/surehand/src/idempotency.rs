@@ -21,7 +21,10 @@ pub use store::{Claim, ClaimRequest, Completion, Lease, Store};
 #[cfg(feature = "dynamodb")]
 pub(crate) use transaction::Commits;
 
-use crate::{Clock, Error, ErrorKind, Record, Reply, Result, extract::FromRecord};
+use crate::{
+    Clock, Error, ErrorKind, Record, Reply, Result, description::IdempotencySettings,
+    extract::FromRecord,
+};
 use futures_util::future::BoxFuture;
 use in_flight::InFlight;
 use key::{Key, hex};
@@ -73,6 +76,8 @@ struct Settings {
     scope: Option<String>,
     style: KeyStyle,
     key: Arc<ReadKey>,
+    /// Whether `key` is the event's id.
+    by_event_id: bool,
     expires_after: Duration,
     skew: Duration,
     clock: Clock,
@@ -102,6 +107,7 @@ impl<St: Store> Idempotency<St> {
                 scope: None,
                 style: KeyStyle::default(),
                 key: Arc::new(|record| Ok(Some(record.event()?.metadata.id.as_str().into()))),
+                by_event_id: true,
                 expires_after: EXPIRES_AFTER,
                 skew: SKEW,
                 clock: Clock::system(),
@@ -121,7 +127,9 @@ impl<St: Store> Idempotency<St> {
         T: FromRecord<()>,
         K: Into<Option<String>>,
     {
-        self.settings_mut().key = Arc::new(move |record| {
+        let settings = self.settings_mut();
+        settings.by_event_id = false;
+        settings.key = Arc::new(move |record| {
             let key: Option<String> = read(T::from_record(record, &())?).into();
             Ok(key.filter(|key| !key.is_empty()).map(Value::from))
         });
@@ -165,6 +173,20 @@ impl<St: Store> Idempotency<St> {
     pub fn clock(mut self, clock: Clock) -> Self {
         self.settings_mut().clock = clock;
         self
+    }
+
+    pub(crate) fn describe(&self) -> IdempotencySettings {
+        IdempotencySettings {
+            store: self.store.kind().to_owned(),
+            key: if self.settings.by_event_id {
+                "event_id".to_owned()
+            } else {
+                "custom".to_owned()
+            },
+            style: self.settings.style.as_str().to_owned(),
+            scope: self.settings.scope.clone(),
+            expires_after_s: self.settings.expires_after.as_secs(),
+        }
     }
 
     fn settings_mut(&mut self) -> &mut Settings {

@@ -5,7 +5,8 @@ mod stream;
 pub use stream::OutboxStream;
 
 use crate::{
-    Clock, Error, ErrorKind, Outgoing, Publisher, Result, clock::epoch_ms, transaction::Item,
+    Clock, Error, ErrorKind, Outgoing, Publisher, Result, clock::epoch_ms, description::Use,
+    transaction::Item,
 };
 use aws_sdk_dynamodb::{
     Client, error::SdkError, operation::update_item::UpdateItemError, types::AttributeValue,
@@ -67,7 +68,7 @@ impl Outbox {
     /// # Errors
     /// If the variable is not set.
     pub async fn from_env(publisher: Publisher) -> Result<Self> {
-        let table = crate::aws::required_var("IDEMPOTENCY_TABLE")?;
+        let table = crate::environment::used("IDEMPOTENCY_TABLE", Use::OutboxTable)?;
         let client = Client::new(crate::aws::config().await);
         Ok(Self::new(client, table, publisher))
     }

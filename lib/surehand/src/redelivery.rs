@@ -13,6 +13,11 @@ pub use visibility::SqsVisibility;
 ///
 /// It is a courtesy: if it fails the records still come back, only at another time.
 pub trait Redelivery: Send + Sync + 'static {
+    /// What it is called in a function's [description](crate::description).
+    fn kind(&self) -> &'static str {
+        "custom"
+    }
+
     /// Has each record delivered again after its delay.
     fn delay<'a>(&'a self, records: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>>;
 }

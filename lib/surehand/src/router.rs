@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Event, Handler, Record, Reply, Result,
+    description::HandlerDescription,
     handler::{Consumes, HandlerTraits, Signature},
 };
 use futures_util::future::BoxFuture;
@@ -34,6 +35,7 @@ pub struct Router<S> {
 }
 
 struct Route<S> {
+    description: Arc<[HandlerDescription]>,
     traits: Arc<dyn Fn(&Record) -> HandlerTraits + Send + Sync>,
     call: Arc<dyn Fn(Record, S) -> BoxFuture<'static, Result<Reply>> + Send + Sync>,
 }
@@ -41,6 +43,7 @@ struct Route<S> {
 impl<S> Clone for Route<S> {
     fn clone(&self) -> Self {
         Self {
+            description: Arc::clone(&self.description),
             traits: Arc::clone(&self.traits),
             call: Arc::clone(&self.call),
         }
@@ -122,6 +125,7 @@ where
     Args: 'static,
 {
     Route {
+        description: handler.describe().into(),
         traits: Arc::new({
             let handler = handler.clone();
             move |record| handler.traits(record)
@@ -139,6 +143,16 @@ impl<S: Clone + Send + Sync + 'static> Handler<Routed, S> for Router<S> {
             Ok(route) => (route.traits)(record),
             Err(_) => HandlerTraits::of::<Self>(false),
         }
+    }
+
+    fn describe(&self) -> Vec<HandlerDescription> {
+        let mut handlers: Vec<HandlerDescription> = (self.routes.values())
+            .chain(&self.otherwise)
+            .flat_map(|route| route.description.iter().cloned())
+            .collect();
+        // The order of a hash map is another one in each process.
+        handlers.sort_by(|a, b| (&a.consumes, &a.name).cmp(&(&b.consumes, &b.name)));
+        handlers
     }
 
     async fn call(self, record: Record, state: S) -> Result<Reply> {

@@ -24,6 +24,12 @@ pub trait Source: Send + Sync + 'static {
     /// What Lambda expects.
     type Response: Serialize + Send + 'static;
 
+    /// What it is called in a function's [description](crate::description): `sqs`, `eventbridge`,
+    /// `dynamodb_stream`, `direct`, or `custom`.
+    fn kind(&self) -> &'static str {
+        "custom"
+    }
+
     /// Splits an event into its records.
     ///
     /// A record that cannot be read is [malformed](crate::Record::with_malformed) and concerns

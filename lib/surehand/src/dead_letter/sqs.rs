@@ -1,7 +1,7 @@
 //! An SQS dead-letter queue.
 
 use super::{DeadLetters, FailureNote};
-use crate::{Attribute, AttributeValue, Error, Record, Result};
+use crate::{Attribute, AttributeValue, Error, Record, Result, description::Use, environment};
 use aws_sdk_sqs::{
     Client,
     primitives::Blob,
@@ -45,9 +45,9 @@ impl SqsDeadLetters {
     /// # Errors
     /// If `DEAD_LETTER_QUEUE_URL` is not set, or `MAX_RECEIVE_COUNT` is not a positive number.
     pub async fn from_env() -> Result<Self> {
-        let queue_url = crate::aws::required_var("DEAD_LETTER_QUEUE_URL")?;
+        let queue_url = environment::used("DEAD_LETTER_QUEUE_URL", Use::DeadLetterQueue)?;
         let mut this = Self::new(Client::new(crate::aws::config().await), queue_url);
-        if let Ok(count) = std::env::var("MAX_RECEIVE_COUNT") {
+        if let Some(count) = environment::used_if_set("MAX_RECEIVE_COUNT", Use::MaxReceiveCount) {
             let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
                 Error::new(
                     crate::ErrorKind::Invocation,
@@ -116,6 +116,10 @@ impl SqsDeadLetters {
 }
 
 impl DeadLetters for SqsDeadLetters {
+    fn kind(&self) -> &'static str {
+        "sqs"
+    }
+
     fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.send(record, note))
     }

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Clock, Error, ErrorKind, Result,
     clock::{epoch_ms, from_epoch_ms},
+    description::Use,
 };
 use aws_sdk_dynamodb::{
     Client,
@@ -80,7 +81,7 @@ impl DynamoDbStore {
     /// # Errors
     /// If the variable is not set.
     pub async fn from_env() -> Result<Self> {
-        let table = crate::aws::required_var("IDEMPOTENCY_TABLE")?;
+        let table = crate::environment::used("IDEMPOTENCY_TABLE", Use::IdempotencyTable)?;
         let config = aws_sdk_dynamodb::config::Builder::from(crate::aws::config().await)
             .timeout_config(
                 TimeoutConfig::builder()
@@ -122,6 +123,10 @@ impl DynamoDbStore {
 }
 
 impl Store for DynamoDbStore {
+    fn kind(&self) -> &'static str {
+        "dynamodb"
+    }
+
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let now_ms = epoch_ms(self.clock.now());
         let sent = self

@@ -84,6 +84,13 @@ pub enum KeyStyle {
 }
 
 impl KeyStyle {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Powertools => "powertools",
+        }
+    }
+
     pub(crate) fn key(self, scope: &str, value: &Value) -> Key {
         Key(format!("{scope}#{}", self.digest(value)))
     }

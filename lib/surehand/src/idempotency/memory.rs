@@ -130,6 +130,10 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let now_ms = epoch_ms(self.clock.now());
         let state = &mut *self.state();

@@ -21,6 +21,11 @@ use std::{future::Future, time::SystemTime};
 /// The contract is a test suite as well, `surehand::testing::store_contract`, and the memory store
 /// and the DynamoDB store pass the same one.
 pub trait Store: Clone + Send + Sync + 'static {
+    /// What it is called in a function's [description](crate::description).
+    fn kind(&self) -> &'static str {
+        "custom"
+    }
+
     /// Takes the key, unless it is completed or somebody else holds it.
     fn claim(&self, request: &ClaimRequest) -> impl Future<Output = Result<Claim>> + Send;
 

@@ -19,6 +19,10 @@ impl Source for OutboxStream {
     type Event = StreamEvent;
     type Response = DynamoDbEventResponse;
 
+    fn kind(&self) -> &'static str {
+        "dynamodb_stream"
+    }
+
     fn split(
         &self,
         event: StreamEvent,

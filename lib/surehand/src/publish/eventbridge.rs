@@ -4,7 +4,7 @@ use super::{
     PublishError, Transport,
     deliver::{Call, Parcel, Refusal, deliver},
 };
-use crate::{Outgoing, Result, aws};
+use crate::{Outgoing, Result, aws, description::Use, environment};
 use aws_sdk_eventbridge::{
     Client,
     error::ProvideErrorMetadata,
@@ -48,7 +48,7 @@ impl EventBus {
     /// # Errors
     /// If the variable is not set.
     pub async fn from_env() -> Result<Self> {
-        let bus = aws::required_var("EVENT_BUS_NAME")?;
+        let bus = environment::used("EVENT_BUS_NAME", Use::EventBus)?;
         Ok(Self::new(Client::new(aws::config().await), bus))
     }
 

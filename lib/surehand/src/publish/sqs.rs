@@ -4,7 +4,7 @@ use super::{
     PublishError, Transport, Unpublished,
     deliver::{Call, Parcel, Refusal, deliver},
 };
-use crate::{Outgoing, Result, aws};
+use crate::{Outgoing, Result, aws, description::Use, environment};
 use aws_sdk_sqs::{
     Client,
     error::{BuildError, ProvideErrorMetadata},
@@ -55,7 +55,7 @@ impl SqsQueue {
     /// # Errors
     /// If the variable is not set.
     pub async fn from_env() -> Result<Self> {
-        let url = aws::required_var("EVENT_QUEUE_URL")?;
+        let url = environment::used("EVENT_QUEUE_URL", Use::EventQueue)?;
         Ok(Self::new(Client::new(aws::config().await), url))
     }
 

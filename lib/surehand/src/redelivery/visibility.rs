@@ -72,6 +72,10 @@ impl SqsVisibility {
 }
 
 impl Redelivery for SqsVisibility {
+    fn kind(&self) -> &'static str {
+        "sqs"
+    }
+
     fn delay<'a>(&'a self, records: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let chunks = records.chunks(MAX_ENTRIES).map(|chunk| self.change(chunk));

@@ -19,6 +19,10 @@ impl Source for Direct {
     type Event = Box<RawValue>;
     type Response = Box<RawValue>;
 
+    fn kind(&self) -> &'static str {
+        "direct"
+    }
+
     fn split(
         &self,
         event: Box<RawValue>,

@@ -60,6 +60,10 @@ impl Source for DynamoDbStream {
     type Event = StreamEvent;
     type Response = DynamoDbEventResponse;
 
+    fn kind(&self) -> &'static str {
+        "dynamodb_stream"
+    }
+
     fn split(
         &self,
         event: StreamEvent,

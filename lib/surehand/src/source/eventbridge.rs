@@ -24,6 +24,10 @@ impl Source for EventBridge {
     type Event = Box<RawValue>;
     type Response = ();
 
+    fn kind(&self) -> &'static str {
+        "eventbridge"
+    }
+
     fn split(
         &self,
         event: Box<RawValue>,

@@ -23,6 +23,10 @@ impl Source for Sqs {
     type Event = SqsEvent;
     type Response = SqsBatchResponse;
 
+    fn kind(&self) -> &'static str {
+        "sqs"
+    }
+
     fn split(
         &self,
         event: SqsEvent,

@@ -1,0 +1,135 @@
+//! What the functions say of themselves, without an environment.
+
+use std::{process::Command, time::Duration};
+use surehand::description::{ClaimKind, Description, Use};
+
+/// Starts a function's program as `surehand check` does: with nothing but the question.
+fn describe(program: &str) -> Description {
+    let mut command = Command::new(program);
+    let output = command.env_clear().env("SUREHAND_DESCRIBE", "1").output();
+    let output = output.unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program}: {errors}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// `detail-type from source` of what a function consumes; `*` for anything.
+fn consumes(description: &Description) -> Vec<String> {
+    let events = description.handlers.iter().map(|handler| &handler.consumes);
+    events
+        .map(|event| match event {
+            Some(event) => format!("{} from {}", event.detail_type, event.source),
+            None => "*".to_owned(),
+        })
+        .collect()
+}
+
+fn publishes(description: &Description) -> Vec<&str> {
+    let events = description.publishes.iter();
+    events.map(|event| event.detail_type.as_str()).collect()
+}
+
+/// The variables that the function cannot do without.
+fn requires(description: &Description) -> Vec<&str> {
+    let variables = description.variables.iter().filter(|v| v.required);
+    variables.map(|variable| variable.name.as_str()).collect()
+}
+
+#[test]
+fn a_consumer_says_what_it_consumes_publishes_and_needs() {
+    let function = describe(env!("CARGO_BIN_EXE_reserve-stock"));
+    assert_eq!(function.source, "sqs");
+    assert_eq!(consumes(&function), ["OrderPlaced from shop.orders"]);
+    assert_eq!(publishes(&function), ["StockReserved", "OrderRejected"]);
+    assert_eq!(function.handlers[0].name, "reserve_stock");
+    assert_eq!(function.handlers[0].claim, ClaimKind::Transaction);
+    assert_eq!(
+        requires(&function),
+        ["DEAD_LETTER_QUEUE_URL", "IDEMPOTENCY_TABLE", "SHOP_TABLE"]
+    );
+    let count = &function.variables[2];
+    assert_eq!(
+        (count.name.as_str(), count.required, &count.uses[..]),
+        ("MAX_RECEIVE_COUNT", false, &[Use::MaxReceiveCount][..])
+    );
+
+    let once = function.idempotency.unwrap();
+    assert_eq!(
+        (once.store.as_str(), once.key.as_str()),
+        ("dynamodb", "event_id")
+    );
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
+    assert_eq!(once.expires_after_s, month.as_secs());
+    assert_eq!(function.dead_letters.unwrap().destination, "sqs");
+    assert_eq!(function.redelivery.as_deref(), Some("sqs"));
+    assert_eq!(function.batch.concurrency, 10);
+    assert_eq!(
+        (
+            function.batch.backoff_base_ms,
+            function.batch.backoff_cap_ms
+        ),
+        (1_000, 300_000)
+    );
+}
+
+#[test]
+fn a_router_consumes_what_its_routes_do() {
+    let function = describe(env!("CARGO_BIN_EXE_notify-customer"));
+    assert_eq!(
+        consumes(&function),
+        [
+            "OrderRejected from shop.stock",
+            "StockReserved from shop.stock"
+        ]
+    );
+    assert!(
+        function
+            .handlers
+            .iter()
+            .all(|handler| handler.claim == ClaimKind::Lease)
+    );
+    assert!(requires(&function).contains(&"EMAIL_FROM"));
+}
+
+#[test]
+fn every_function_describes_itself_without_an_environment() {
+    for (program, source, takes, needs) in [
+        (
+            env!("CARGO_BIN_EXE_place-order"),
+            "direct",
+            "*",
+            &["IDEMPOTENCY_TABLE", "SHOP_TABLE"][..],
+        ),
+        (
+            env!("CARGO_BIN_EXE_customer-ledger"),
+            "sqs",
+            "OrderCharged from shop.ledger",
+            &["DEAD_LETTER_QUEUE_URL", "IDEMPOTENCY_TABLE", "SHOP_TABLE"],
+        ),
+        (
+            env!("CARGO_BIN_EXE_audit"),
+            "eventbridge",
+            "*",
+            &["SHOP_TABLE"],
+        ),
+        (
+            env!("CARGO_BIN_EXE_outbox-relay"),
+            "dynamodb_stream",
+            "*",
+            &["EVENT_BUS_NAME", "IDEMPOTENCY_TABLE", "LEDGER_QUEUE_URL"],
+        ),
+        (
+            env!("CARGO_BIN_EXE_outbox-sweep"),
+            "direct",
+            "*",
+            &["EVENT_BUS_NAME", "IDEMPOTENCY_TABLE", "LEDGER_QUEUE_URL"],
+        ),
+    ] {
+        let function = describe(program);
+        assert_eq!(function.source, source, "{program}");
+        assert_eq!(consumes(&function), [takes], "{program}");
+        assert_eq!(requires(&function), needs, "{program}");
+    }
+}

@@ -1,0 +1,267 @@
+//! What a function says of itself.
+//!
+//! A function that is started with `SUREHAND_DESCRIBE=1` prints its description as one line of JSON
+//! and ends. It calls nobody for that, and needs no variable. `surehand check` compares the
+//! description with the template that deploys the function:
+//!
+//! ```json
+//! {"surehand": "0.1.0",
+//!  "source": "sqs",
+//!  "handlers": [{"name": "reserve_stock", "claim": "transaction",
+//!                "consumes": {"source": "shop.orders", "detail-type": "OrderPlaced", "version": 1}}],
+//!  "publishes": [{"source": "shop.stock", "detail-type": "StockReserved", "version": 1}],
+//!  "batch": {"concurrency": 10, "on_park": "proceed", "backoff_base_ms": 2000, "backoff_cap_ms": 900000, "margin_ms": null},
+//!  "idempotency": {"store": "dynamodb", "key": "event_id", "style": "sha256", "scope": null, "expires_after_s": 2592000},
+//!  "dead_letters": {"destination": "sqs", "max_receive_count": null},
+//!  "redelivery": "sqs",
+//!  "variables": [{"name": "IDEMPOTENCY_TABLE", "required": true, "uses": ["idempotency_table"]}]}
+//! ```
+
+use crate::{Event, event::EventName};
+use serde::{Deserialize, Serialize};
+
+/// A function, as [`Function::describe`](crate::Function::describe) sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Description {
+    /// The library's version.
+    pub surehand: String,
+    /// What delivers to it: [`Source::kind`](crate::Source::kind).
+    pub source: String,
+    /// Its handlers: one, or those of a [`Router`](crate::Router).
+    pub handlers: Vec<HandlerDescription>,
+    /// The events that it says it [publishes](crate::Function::publishes).
+    pub publishes: Vec<EventType>,
+    /// How it treats its batches.
+    pub batch: BatchSettings,
+    /// How it handles each record once; none if it does not.
+    pub idempotency: Option<IdempotencySettings>,
+    /// Where it parks records; none if it leaves them to their source.
+    pub dead_letters: Option<DeadLetterSettings>,
+    /// Who is told when a record is to come back: [`Redelivery::kind`](crate::Redelivery::kind).
+    pub redelivery: Option<String>,
+    /// The variables that it read from its [environment](crate::environment), by name.
+    pub variables: Vec<Variable>,
+}
+
+/// One handler.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HandlerDescription {
+    /// What logs call it.
+    pub name: String,
+    /// The only event that it takes; none if it takes any.
+    pub consumes: Option<EventType>,
+    /// How its records are claimed where the function is idempotent.
+    pub claim: ClaimKind,
+}
+
+/// How a record is claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimKind {
+    /// Before the handler runs, for as long as it may run.
+    Lease,
+    /// Together with the handler's effects.
+    Transaction,
+}
+
+/// A type of event.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EventType {
+    /// EventBridge's `source`.
+    pub source: String,
+    /// EventBridge's `detail-type`.
+    pub detail_type: String,
+    /// The version that is read or written.
+    pub version: u32,
+}
+
+impl EventType {
+    /// The type of `E`.
+    pub fn of<E: Event>() -> Self {
+        EventName::of::<E>().into()
+    }
+}
+
+impl From<EventName> for EventType {
+    fn from(name: EventName) -> Self {
+        Self {
+            source: name.source.to_owned(),
+            detail_type: name.detail_type.to_owned(),
+            version: name.version,
+        }
+    }
+}
+
+/// How a function treats its batches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BatchSettings {
+    /// Records that are handled at once.
+    pub concurrency: usize,
+    /// What happens to a lane when one of its records is parked: `proceed` or `halt`.
+    pub on_park: String,
+    /// The bound of the delay after the first receive, in milliseconds.
+    pub backoff_base_ms: u64,
+    /// The bound of any delay, in milliseconds.
+    pub backoff_cap_ms: u64,
+    /// How long before the invocation's end handlers are stopped, in milliseconds; none for the
+    /// default, which depends on the invocation's time.
+    pub margin_ms: Option<u64>,
+}
+
+/// How a function handles each record once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IdempotencySettings {
+    /// Where claims are kept: [`Store::kind`](crate::Store::kind).
+    pub store: String,
+    /// `event_id`, or `custom` for what the function's own code reads.
+    pub key: String,
+    /// How keys are written: `sha256` or `powertools`.
+    pub style: String,
+    /// What keys are unique within; none for the function's name.
+    pub scope: Option<String>,
+    /// How long a key is remembered, in seconds.
+    pub expires_after_s: u64,
+}
+
+/// Where a function parks records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeadLetterSettings {
+    /// [`DeadLetters::kind`](crate::DeadLetters::kind).
+    pub destination: String,
+    /// The receive on which a failure is parked, where the function's code says so. Where its
+    /// environment does, it is not known here.
+    pub max_receive_count: Option<u32>,
+}
+
+/// A variable of the environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Whether the function fails without it.
+    pub required: bool,
+    /// What the library does with its value; empty for a variable of the function's own.
+    pub uses: Vec<Use>,
+}
+
+/// What the library does with a variable's value, which says what the function's role must allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Use {
+    /// The table with the claims.
+    IdempotencyTable,
+    /// The table with the events that wait to be published.
+    OutboxTable,
+    /// The queue that records are parked in.
+    DeadLetterQueue,
+    /// The source queue's `maxReceiveCount`.
+    MaxReceiveCount,
+    /// The bus that events are published to.
+    EventBus,
+    /// The queue that events are published to.
+    EventQueue,
+    /// Something that only a newer version of the library does.
+    #[serde(other)]
+    Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Envelope, Function, Idempotency, Json, MemoryStore, OnPark, Router, Sqs};
+    use serde_json::{Value, json};
+
+    #[derive(Serialize, Deserialize, crate::Event)]
+    #[event(source = "shop.orders", detail_type = "OrderPlaced", version = 2)]
+    #[event(upcast(1 = same))]
+    struct OrderPlaced {}
+    fn same(data: Value) -> crate::Result<Value> {
+        Ok(data)
+    }
+
+    async fn placed(_: Envelope<OrderPlaced>) -> crate::Result<()> {
+        Ok(())
+    }
+    async fn perhaps(_: Option<Envelope<OrderPlaced>>) -> crate::Result<()> {
+        Ok(())
+    }
+    async fn any(_: Json<Value>, _: Envelope<Value>) -> crate::Result<()> {
+        Ok(())
+    }
+
+    #[test]
+    fn handlers_say_what_they_take() {
+        let consumes = |function: Function<Sqs>| -> Vec<(String, Option<u32>)> {
+            let handlers = function.describe().handlers.into_iter();
+            handlers
+                .map(|it| (it.name, it.consumes.map(|event| event.version)))
+                .collect()
+        };
+        let named = |name: &str, version| (name.to_owned(), version);
+        assert_eq!(
+            consumes(Function::new(Sqs, placed, ())),
+            [named("placed", Some(2))]
+        );
+        // It gets whatever comes, and takes None for what is not an order.
+        assert_eq!(
+            consumes(Function::new(Sqs, perhaps, ())),
+            [named("perhaps", None)]
+        );
+        let router = Router::new().on(placed).otherwise(any);
+        assert_eq!(
+            consumes(Function::new(Sqs, router, ())),
+            [named("any", None), named("placed", Some(2))]
+        );
+    }
+
+    #[test]
+    fn a_description_is_what_the_documentation_shows() {
+        let once = Idempotency::new(MemoryStore::new())
+            .scope("mails")
+            .key(|_: Json<Value>| "1".to_owned());
+        let function = Function::new(Sqs, placed, ())
+            .idempotent(once)
+            .publishes::<OrderPlaced>()
+            .publishes::<OrderPlaced>()
+            .on_park(OnPark::Halt)
+            .concurrency(3);
+        let mut description = serde_json::to_value(function.describe()).unwrap();
+        description["variables"] = json!([]);
+        let event = json!({"source": "shop.orders", "detail-type": "OrderPlaced", "version": 2});
+        assert_eq!(
+            description,
+            json!({
+                "surehand": env!("CARGO_PKG_VERSION"),
+                "source": "sqs",
+                "handlers": [{"name": "placed", "consumes": event, "claim": "lease"}],
+                "publishes": [event],
+                "batch": {
+                    "concurrency": 3, "on_park": "halt",
+                    "backoff_base_ms": 2_000, "backoff_cap_ms": 900_000, "margin_ms": null,
+                },
+                "idempotency": {
+                    "store": "memory", "key": "custom", "style": "sha256", "scope": "mails",
+                    "expires_after_s": 2_592_000,
+                },
+                "dead_letters": null,
+                "redelivery": null,
+                "variables": [],
+            })
+        );
+    }
+
+    #[test]
+    fn what_a_newer_library_does_with_a_variable_is_unknown() {
+        let variable = json!({"name": "X", "required": true, "uses": ["event_bus", "teleport"]});
+        let variable: Variable = serde_json::from_value(variable).unwrap();
+        assert_eq!(variable.uses, [Use::EventBus, Use::Unknown]);
+    }
+}

@@ -1,0 +1,152 @@
+//! What the template gives to a function: its environment variables.
+//!
+//! A variable that is read here is known to `surehand check`, which asks the function for its
+//! [description](crate::description) and says so when the template does not declare it. Functions
+//! are described without any environment: each variable has a placeholder then, so that `main`
+//! reaches [`Function::run`](crate::Function::run).
+//!
+//! ```
+//! # fn main() -> surehand::Result<()> {
+//! use surehand::environment;
+//!
+//! # if false {
+//! let table = environment::var("SHOP_TABLE")?;
+//! let batch: usize = environment::var_like("MAIL_BATCH", "50")?.parse()?;
+//! # }
+//! let greeting = environment::optional("GREETING").unwrap_or_else(|| "hello".to_owned());
+//! # Ok(())
+//! # }
+//! ```
+
+use crate::{
+    Error, ErrorKind, Result,
+    description::{Use, Variable},
+    function::Mode,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// The value of a variable that the function cannot do without.
+///
+/// # Errors
+/// [`ErrorKind::Invocation`] if it is not set, or empty.
+pub fn var(name: &str) -> Result<String> {
+    read(name, None, name)
+}
+
+/// As [`var`], for a value that `main` looks into: the function is described with `example`.
+///
+/// # Errors
+/// As [`var`].
+pub fn var_like(name: &str, example: &str) -> Result<String> {
+    read(name, None, example)
+}
+
+/// The value of a variable that the function can do without; none if it is empty, and while the
+/// function is described.
+pub fn optional(name: &str) -> Option<String> {
+    read_optional(name, None)
+}
+
+/// True while the function is only asked for its description. Nothing that `main` would call can be
+/// reached then: leave out what a function does before it runs, such as to fetch a secret.
+pub fn describing() -> bool {
+    Mode::current() == Mode::Describe
+}
+
+/// As [`var`], for a variable whose use the library knows.
+#[cfg(any(feature = "dynamodb", feature = "sqs", feature = "eventbridge"))]
+pub(crate) fn used(name: &str, for_what: Use) -> Result<String> {
+    read(name, Some(for_what), name)
+}
+
+/// As [`optional`], for a variable whose use the library knows.
+#[cfg(feature = "sqs")]
+pub(crate) fn used_if_set(name: &str, for_what: Use) -> Option<String> {
+    read_optional(name, Some(for_what))
+}
+
+/// Every variable that was read so far, by name.
+pub(crate) fn recorded() -> Vec<Variable> {
+    let recorded = RECORDED.lock().unwrap_or_else(PoisonError::into_inner);
+    recorded.values().cloned().collect()
+}
+
+/// Only filled while the function is described.
+static RECORDED: Mutex<BTreeMap<String, Variable>> = Mutex::new(BTreeMap::new());
+
+fn read(name: &str, used_for: Option<Use>, placeholder: &str) -> Result<String> {
+    if describing() {
+        record(name, true, used_for);
+        return Ok(placeholder.to_owned());
+    }
+    set(name).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Invocation,
+            format!(
+                "the environment variable {name} is not set; the function's template must declare it"
+            ),
+        )
+    })
+}
+
+fn read_optional(name: &str, used_for: Option<Use>) -> Option<String> {
+    if describing() {
+        record(name, false, used_for);
+        return None;
+    }
+    set(name)
+}
+
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// One place may need what another can do without.
+fn record(name: &str, required: bool, used_for: Option<Use>) {
+    let mut recorded = RECORDED.lock().unwrap_or_else(PoisonError::into_inner);
+    let variable = recorded.entry(name.to_owned()).or_insert_with(|| Variable {
+        name: name.to_owned(),
+        required: false,
+        uses: Vec::new(),
+    });
+    variable.required |= required;
+    if let Some(used_for) = used_for
+        && !variable.uses.contains(&used_for)
+    {
+        variable.uses.push(used_for);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_missing_is_named() {
+        let error = var("SUREHAND_NO_SUCH_VARIABLE").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the environment variable SUREHAND_NO_SUCH_VARIABLE is not set; the function's template must declare it"
+        );
+        assert_eq!(optional("SUREHAND_NO_SUCH_VARIABLE"), None);
+        assert!(
+            recorded()
+                .iter()
+                .all(|v| v.name != "SUREHAND_NO_SUCH_VARIABLE")
+        );
+    }
+
+    #[test]
+    fn a_variable_that_is_read_twice_has_both_uses() {
+        record("A_TABLE", false, Some(Use::OutboxTable));
+        record("A_TABLE", true, Some(Use::IdempotencyTable));
+        record("A_TABLE", false, Some(Use::OutboxTable));
+        let recorded = recorded();
+        let variable = recorded.iter().find(|v| v.name == "A_TABLE").unwrap();
+        assert!(variable.required);
+        assert_eq!(variable.uses, [Use::OutboxTable, Use::IdempotencyTable]);
+    }
+}

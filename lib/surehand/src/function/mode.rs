@@ -1,0 +1,45 @@
+//! What a function does when it is started.
+
+/// Why the process was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// By Lambda, to handle its events.
+    Serve,
+    /// To print the function's description, without an environment and without a network.
+    Describe,
+}
+
+/// Set to 1 for [`Mode::Describe`].
+const DESCRIBE: &str = "SUREHAND_DESCRIBE";
+
+impl Mode {
+    /// The mode that the environment asks for.
+    pub(crate) fn current() -> Self {
+        Self::of(|name| std::env::var(name).ok())
+    }
+
+    fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let asks = |name: &str| variable(name).is_some_and(|value| value == "1");
+        if asks(DESCRIBE) {
+            Self::Describe
+        } else {
+            Self::Serve
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_one_asks_for_a_description() {
+        let mode = |value: Option<&str>| {
+            Mode::of(|name| value.filter(|_| name == DESCRIBE).map(str::to_owned))
+        };
+        assert_eq!(mode(Some("1")), Mode::Describe);
+        assert_eq!(mode(Some("0")), Mode::Serve);
+        assert_eq!(mode(Some("")), Mode::Serve);
+        assert_eq!(mode(None), Mode::Serve);
+    }
+}
