@@ -8,7 +8,7 @@ use crate::{
     handler::HandlerTraits,
     publish::Published,
     redelivery::{Backoff, Redelivery},
-    telemetry,
+    telemetry, trace,
 };
 use futures_util::{StreamExt, stream};
 use std::{
@@ -143,6 +143,7 @@ impl Run<'_> {
         for (index, record) in lane {
             let handler = (self.policy.traits)(record);
             let span = telemetry::record_span(record, handler.name);
+            trace::record(&span, record);
             let handled = self.handle(record, handler, halted.as_ref());
             let verdict = handled.instrument(span).await;
             if halted.is_none() {
@@ -177,6 +178,9 @@ impl Run<'_> {
             Err(error) => self.settle(record, handler, error).await,
         };
         let duration = started.elapsed();
+        if let Verdict::Parked { error } | Verdict::Retry { error, .. } = &verdict {
+            trace::failed(error.kind());
+        }
         match &verdict {
             Verdict::Done(reply) => telemetry::handled(reply, duration),
             Verdict::Parked { error } => telemetry::parked(error, duration),

@@ -15,7 +15,7 @@ use crate::{
     },
     environment,
     panic::PanicLayer,
-    telemetry,
+    telemetry, trace,
 };
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
@@ -70,6 +70,9 @@ pub struct Function<So> {
     publishes: Vec<EventType>,
     once: Option<IdempotencySettings>,
 }
+
+/// What the response is left with when spans are sent off before it.
+const RESPONSE: Duration = Duration::from_millis(50);
 
 /// Ten records at once keep a batch of ten at two round trips, and a small function's memory small.
 const CONCURRENCY: usize = 10;
@@ -206,8 +209,29 @@ impl<So: Source> Function<So> {
             deadline = deadline.with_margin(margin);
         }
         let batch = self.source.split(event, context, deadline.clone())?;
-        let outcomes = batch::run(&service, batch, &deadline, &self.policy).await;
+        let span = trace::batch(&batch.records);
+        let outcomes = batch::run(&service, batch, &deadline, &self.policy);
+        let outcomes = outcomes.instrument(span).await;
         self.source.join(outcomes)
+    }
+
+    /// One invocation with its span, which has ended when this is done.
+    pub(crate) async fn invocation(
+        &self,
+        event: So::Event,
+        context: Context,
+        is_cold: bool,
+    ) -> Result<So::Response> {
+        let span = telemetry::invocation_span(&context, is_cold);
+        let invoked = async {
+            let result = self.invoke(event, context).await;
+            if let Err(error) = &result {
+                trace::failed(error.kind());
+                tracing::error!(kind = %error.kind(), error = %format!("{error:#}"), "invocation failed");
+            }
+            result
+        };
+        invoked.instrument(span).await
     }
 
     /// What the function is made of. Its variables are only known in a process that was started to be
@@ -314,14 +338,15 @@ impl<So: Source> Service<LambdaEvent<So::Event>> for Invocations<So> {
     fn call(&mut self, event: LambdaEvent<So::Event>) -> Self::Future {
         let function = Arc::clone(&self.function);
         let cold = self.cold.swap(false, Ordering::Relaxed);
-        let span = telemetry::invocation_span(&event.context, cold);
-        let invoked = async move {
-            let result = function.invoke(event.payload, event.context).await;
-            if let Err(error) = &result {
-                tracing::error!(kind = %error.kind(), error = %format!("{error:#}"), "invocation failed");
-            }
+        Box::pin(async move {
+            let ends_at = event.context.deadline();
+            let result = function
+                .invocation(event.payload, event.context, cold)
+                .await;
+            let now = function.policy.clock.now();
+            let left = ends_at.duration_since(now).unwrap_or_default();
+            trace::flush(left.saturating_sub(RESPONSE)).await;
             result
-        };
-        Box::pin(invoked.instrument(span))
+        })
     }
 }

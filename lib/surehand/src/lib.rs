@@ -31,6 +31,7 @@ mod source;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod trace;
 #[cfg(feature = "dynamodb")]
 mod transaction;
 

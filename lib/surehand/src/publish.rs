@@ -19,6 +19,7 @@ pub use sqs::SqsQueue;
 use crate::{
     Event, IdempotencyKey, Outgoing, Record, Result,
     extract::{FromRecord, FromRef},
+    trace,
 };
 use futures_util::future::BoxFuture;
 use std::{
@@ -152,6 +153,7 @@ impl Publisher {
         if let Some(cause) = &self.cause {
             cause.mark(&mut outgoing);
         }
+        trace::created(&mut outgoing);
         Ok(outgoing)
     }
 
@@ -163,10 +165,12 @@ impl Publisher {
         if events.is_empty() {
             return Ok(());
         }
-        self.transport
-            .send(events)
-            .await
-            .map_err(PublishError::into_error)
+        let sending = trace::sending(events);
+        let sent = self.transport.send(events).await;
+        sent.map_err(|error| {
+            sending.failed(&error);
+            error.into_error()
+        })
     }
 
     /// The same publisher, for what the handling of `record` causes.

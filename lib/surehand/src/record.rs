@@ -202,7 +202,7 @@ fn with_trace(mut event: RawEvent, delivery: &Delivery) -> RawEvent {
 
 /// `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1` as a W3C
 /// `traceparent`; none if the header has no parent.
-fn w3c_from_xray(header: &str) -> Option<String> {
+pub(crate) fn w3c_from_xray(header: &str) -> Option<String> {
     let field = |name: &str| {
         header
             .split(';')

@@ -34,12 +34,12 @@
 mod json_lines;
 mod settings;
 
-use crate::{Error, Record, Reply};
+use crate::{Error, Record, Reply, trace};
 use json_lines::JsonLines;
 use lambda_runtime::Context;
 use settings::{Format, Settings};
 use std::time::Duration;
-use tracing::{Span, Subscriber, error_span, info, warn};
+use tracing::{Span, Subscriber, error_span, field::Empty, info, warn};
 use tracing_subscriber::{
     EnvFilter, Layer,
     fmt::{self, MakeWriter, format::JsonFields},
@@ -70,18 +70,27 @@ where
             .event_format(JsonLines::new(&settings))
             .boxed(),
     };
-    tracing_subscriber::registry().with(layer).with(filter)
+    tracing_subscriber::registry()
+        .with(layer)
+        .with(filter)
+        .with(trace::layer())
 }
 
 // The spans are of the highest level: a function that logs errors alone wants to know whose they are.
 
 pub(crate) fn invocation_span(context: &Context, cold_start: bool) -> Span {
-    error_span!(
+    let span = error_span!(
         "invocation",
         function_request_id = context.request_id,
         cold_start,
         xray_trace_id = context.xray_trace_id,
-    )
+        trace_id = Empty,
+        span_id = Empty,
+        otel.kind = "server",
+        otel.name = context.env_config.function_name,
+    );
+    trace::invocation(&span, context);
+    span
 }
 
 pub(crate) fn record_span(record: &Record, handler: &str) -> Span {
@@ -94,6 +103,10 @@ pub(crate) fn record_span(record: &Record, handler: &str) -> Span {
         message_id = record.id(),
         receive_count = record.delivery().receive_count,
         handler,
+        trace_id = Empty,
+        span_id = Empty,
+        otel.kind = trace::kind(record),
+        otel.name = trace::name(record),
     )
 }
 

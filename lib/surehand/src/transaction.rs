@@ -178,6 +178,7 @@ impl Transaction {
             Ok(mut outgoing) => {
                 self.cause.mark(&mut outgoing);
                 outgoing.metadata_mut().producer = Some(self.producer.clone());
+                crate::trace::created(&mut outgoing);
                 let bytes = outgoing.body().len();
                 if bytes > MAX_EVENT_BYTES {
                     // Once committed, nobody could publish it.

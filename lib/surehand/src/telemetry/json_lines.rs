@@ -69,6 +69,10 @@ fn merge(fields: &mut Map<String, Value>, json: &str) {
         return;
     };
     for (key, value) in more {
+        // These are for traces.
+        if key.starts_with("otel.") {
+            continue;
+        }
         let key = if RESERVED.contains(&key.as_str()) {
             format!("fields.{key}")
         } else {

@@ -1,0 +1,182 @@
+//! Sends spans off at the end of each invocation: between invocations a function's process stands
+//! still, and whatever waits in it, waits with it.
+
+use opentelemetry::{Context, KeyValue, trace::TracerProvider as _};
+use opentelemetry_http::hyper::HyperClient;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor},
+};
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+use tracing::Subscriber;
+use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing_subscriber::{Layer, registry::LookupSpan};
+
+/// The process's spans on their way out. None where no endpoint is set.
+static EXPORT: OnceLock<Export> = OnceLock::new();
+
+/// Spans that wait at most; an invocation has a few for each of its records.
+const MAX_WAITING: usize = 4_096;
+
+/// How long a collector may take, unless `OTEL_EXPORTER_OTLP_TIMEOUT` says so: the invocation, and
+/// its caller, wait for it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The layer that makes spans of `tracing`'s. None unless the environment names an endpoint.
+pub(crate) fn layer<S>() -> Option<impl Layer<S>>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let export = match Export::from_env()? {
+        Ok(export) => EXPORT.get_or_init(|| export),
+        Err(error) => {
+            // There is no log yet, and a function without traces is better than none.
+            eprintln!("no traces are exported: {error}");
+            return None;
+        }
+    };
+    Some(layer_to(export.waiting.clone(), resource()))
+}
+
+/// A layer whose spans end in `waiting`.
+pub(super) fn layer_to<S>(
+    waiting: Waiting,
+    resource: Resource,
+) -> OpenTelemetryLayer<S, opentelemetry_sdk::trace::Tracer>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let provider = SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_span_processor(waiting)
+        .build();
+    tracing_opentelemetry::layer()
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_tracer(provider.tracer("surehand"))
+}
+
+/// Sends off what waits, in the time given. What cannot be sent is dropped: the next invocation has
+/// spans of its own.
+pub(crate) async fn flush(time: Duration) {
+    let Some(export) = EXPORT.get() else { return };
+    let spans = export.waiting.take();
+    if spans.is_empty() {
+        return;
+    }
+    let count = spans.len();
+    let sent = tokio::time::timeout(time, export.exporter.export(spans)).await;
+    let problem = match sent {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "not done in time".to_owned(),
+    };
+    tracing::warn!(spans = count, error = problem, "spans not exported");
+}
+
+struct Export {
+    waiting: Waiting,
+    exporter: SpanExporter,
+}
+
+impl Export {
+    fn from_env() -> Option<Result<Self, crate::BoxError>> {
+        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let is_off = var("OTEL_SDK_DISABLED")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+            || var("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
+        if is_off {
+            return None;
+        }
+        let endpoint = var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+            .or_else(|| var("OTEL_EXPORTER_OTLP_ENDPOINT"))?;
+        let is_set = var("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+            .or_else(|| var("OTEL_EXPORTER_OTLP_TIMEOUT"))
+            .is_some();
+        Some(Self::new(&endpoint, (!is_set).then_some(PATIENCE)))
+    }
+
+    fn new(endpoint: &str, timeout: Option<Duration>) -> Result<Self, crate::BoxError> {
+        let mut builder = SpanExporter::builder().with_http();
+        if let Some(timeout) = timeout {
+            builder = builder.with_timeout(timeout);
+        }
+        // Reading the system's certificates takes longer than starting the function: a collector
+        // beside it needs none.
+        if endpoint.starts_with("https:") {
+            let connector = hyper_rustls::HttpsConnectorBuilder::new()
+                .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())?
+                .https_only()
+                .enable_http1()
+                .build();
+            let timeout = timeout.unwrap_or(Duration::from_secs(10));
+            builder = builder.with_http_client(HyperClient::new(connector, timeout, None));
+        }
+        let mut exporter = builder.build()?;
+        exporter.set_resource(&resource());
+        Ok(Self {
+            waiting: Waiting::default(),
+            exporter,
+        })
+    }
+}
+
+/// Who the spans are of. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` go before.
+fn resource() -> Resource {
+    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let known = [
+        ("cloud.region", var("AWS_REGION")),
+        ("faas.name", var("AWS_LAMBDA_FUNCTION_NAME")),
+        ("faas.version", var("AWS_LAMBDA_FUNCTION_VERSION")),
+        ("faas.instance", var("AWS_LAMBDA_LOG_STREAM_NAME")),
+    ];
+    let known = known
+        .into_iter()
+        .filter_map(|(key, value)| Some(KeyValue::new(key, value?)));
+    let mut builder = Resource::builder()
+        .with_attribute(KeyValue::new("cloud.provider", "aws"))
+        .with_attribute(KeyValue::new("cloud.platform", "aws_lambda"))
+        .with_attributes(known);
+    let service = var("OTEL_SERVICE_NAME")
+        .or_else(|| var("SUREHAND_SERVICE_NAME"))
+        .or_else(|| var("AWS_LAMBDA_FUNCTION_NAME"));
+    if let Some(service) = service {
+        builder = builder.with_service_name(service);
+    }
+    builder.build()
+}
+
+/// Spans that have ended, until they are sent off.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiting(Arc<Mutex<Vec<SpanData>>>);
+
+impl Waiting {
+    pub(super) fn take(&self) -> Vec<SpanData> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl SpanProcessor for Waiting {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if span.span_context.is_sampled() && waiting.len() < MAX_WAITING {
+            waiting.push(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! The spans, named after OpenTelemetry's conventions for messaging and functions.
+
+use super::context::{remote, traceparent, xray};
+use crate::{ErrorKind, Outgoing, PublishError, Record, record::w3c_from_xray};
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, Status, TraceContextExt as _},
+};
+use tracing::{Span, error_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+// The spans are of the highest level, so that no log level takes them away.
+
+/// The kind of a record's span.
+pub(crate) fn kind(record: &Record) -> Option<&'static str> {
+    Some(if record.wants_reply() {
+        "internal"
+    } else {
+        "consumer"
+    })
+}
+
+/// The name of a record's span; none where it is the handler's.
+pub(crate) fn name(record: &Record) -> Option<String> {
+    (!record.wants_reply()).then(|| process(record))
+}
+
+/// Makes `span` that of an invocation.
+pub(crate) fn invocation(span: &Span, context: &lambda_runtime::Context) {
+    if let Some(parent) = context.xray_trace_id.as_deref().and_then(w3c_from_xray) {
+        set_parent(span, remote(&parent));
+    }
+    let function = &context.env_config;
+    span.set_attribute("faas.invocation_id", context.request_id.clone());
+    span.set_attribute("faas.name", function.function_name.clone());
+    span.set_attribute("faas.version", function.version.clone());
+    span.set_attribute("cloud.resource_id", context.invoked_function_arn.clone());
+    say_ids(span);
+}
+
+/// The span of a batch; none for a request, which is all of its invocation.
+pub(crate) fn batch(records: &[Record]) -> Span {
+    let Some(first) = records.first().filter(|record| !record.wants_reply()) else {
+        return Span::none();
+    };
+    let span = error_span!("batch", otel.kind = "consumer", otel.name = process(first));
+    describe(&span, first);
+    let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
+    span.set_attribute("messaging.batch.message_count", count);
+    for creation in records.iter().filter_map(creation) {
+        span.add_link(creation);
+    }
+    span
+}
+
+/// Makes `span` that of a record, inside its batch's.
+pub(crate) fn record(span: &Span, record: &Record) {
+    if let Some(creation) = creation(record) {
+        let batch = own(&Span::current());
+        set_parent(span, Some(creation));
+        if let Some(batch) = batch {
+            span.add_link(batch);
+        }
+    }
+    if !record.wants_reply() {
+        describe(span, record);
+        span.set_attribute("messaging.message.id", record.id().to_owned());
+        if let Ok(event) = record.event() {
+            let story = event.metadata.correlation_id().to_owned();
+            span.set_attribute("messaging.message.conversation_id", story);
+        }
+    }
+    say_ids(span);
+}
+
+/// Marks the current span as failed.
+pub(crate) fn failed(kind: ErrorKind) {
+    fail(&Span::current(), kind.as_str());
+}
+
+/// Writes down where the event was created.
+pub(crate) fn created(event: &mut Outgoing) {
+    let span = error_span!(
+        "create",
+        otel.kind = "producer",
+        otel.name = format!("create {}", event.detail_type())
+    );
+    span.set_attribute("messaging.operation.name", "create");
+    span.set_attribute("messaging.operation.type", "create");
+    span.set_attribute("messaging.message.id", event.id().to_owned());
+    if let Some(creation) = own(&span) {
+        event.metadata_mut().traceparent = Some(traceparent(&creation));
+        event.set_trace_header(Some(xray(&creation)));
+    }
+}
+
+/// Events that are being sent: a span for each, until this is dropped.
+pub(crate) struct Sending(Vec<(String, Span)>);
+
+pub(crate) fn sending(events: &[Outgoing]) -> Sending {
+    let sender = own(&Span::current());
+    let spans = events.iter().map(|event| {
+        let span = error_span!(
+            "send",
+            otel.kind = "client",
+            otel.name = format!("send {}", event.detail_type())
+        );
+        if let Some(creation) = event.metadata().traceparent.as_deref().and_then(remote) {
+            set_parent(&span, Some(creation));
+            if let Some(sender) = &sender {
+                span.add_link(sender.clone());
+            }
+        }
+        span.set_attribute("messaging.operation.name", "send");
+        span.set_attribute("messaging.operation.type", "send");
+        span.set_attribute("messaging.message.id", event.id().to_owned());
+        // A span that nobody enters begins when its context is first asked for.
+        own(&span);
+        (event.id().to_owned(), span)
+    });
+    Sending(spans.collect())
+}
+
+impl Sending {
+    pub(crate) fn failed(&self, error: &PublishError) {
+        for unpublished in error.unpublished() {
+            let all = self.0.iter().filter(|(id, _)| id == unpublished.id());
+            all.for_each(|(_, span)| fail(span, unpublished.code()));
+        }
+    }
+}
+
+fn process(record: &Record) -> String {
+    format!("process {}", destination(record).unwrap_or("event"))
+}
+
+/// The queue, bus or table.
+fn destination(record: &Record) -> Option<&str> {
+    let arn = record.delivery().source_arn.as_deref()?;
+    let resource = arn.splitn(6, ':').nth(5)?;
+    let mut parts = resource.split('/');
+    let (first, second) = (parts.next()?, parts.next());
+    Some(second.unwrap_or(first))
+}
+
+fn describe(span: &Span, record: &Record) {
+    let arn = record.delivery().source_arn.as_deref().unwrap_or_default();
+    let system = match arn.split(':').nth(2) {
+        Some("sqs") => "aws_sqs",
+        Some("events") => "aws_eventbridge",
+        Some("dynamodb") => "aws_dynamodb_streams",
+        _ => return,
+    };
+    span.set_attribute("messaging.system", system);
+    span.set_attribute("messaging.operation.name", "process");
+    span.set_attribute("messaging.operation.type", "process");
+    if let Some(name) = destination(record) {
+        span.set_attribute("messaging.destination.name", name.to_owned());
+    }
+}
+
+fn creation(record: &Record) -> Option<SpanContext> {
+    if record.wants_reply() {
+        // What a request carries is its caller's, and the invocation's parent already.
+        return None;
+    }
+    remote(record.event().ok()?.metadata.traceparent.as_deref()?)
+}
+
+fn set_parent(span: &Span, parent: Option<SpanContext>) {
+    if let Some(parent) = parent {
+        // Fails where nothing listens to spans, and where the span has begun, which it has not.
+        let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+    }
+}
+
+/// The span's own context; none where nothing listens to spans.
+fn own(span: &Span) -> Option<SpanContext> {
+    let context = span.context();
+    let own = context.span().span_context().clone();
+    own.is_valid().then_some(own)
+}
+
+/// Lets log lines say to which span they belong.
+fn say_ids(span: &Span) {
+    if let Some(own) = own(span) {
+        span.record("trace_id", own.trace_id().to_string());
+        span.record("span_id", own.span_id().to_string());
+    }
+}
+
+fn fail(span: &Span, kind: &str) {
+    span.set_attribute("error.type", kind.to_owned());
+    span.set_status(Status::error(kind.to_owned()));
+}

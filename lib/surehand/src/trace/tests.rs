@@ -1,0 +1,199 @@
+//! The spans of two functions, of which one handles what the other published.
+
+use super::export::{Waiting, layer_to};
+use crate::{
+    Direct, Envelope, Error, Event, FromRef, Function, Json, Publisher, Result, Sqs,
+    testing::{self, Message, RecordedEvents},
+};
+use opentelemetry::{
+    KeyValue, Value,
+    trace::{SpanId, SpanKind, Status, TraceId},
+};
+use opentelemetry_sdk::{Resource, trace::SpanData};
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(source = "shop.orders", detail_type = "OrderPlaced")]
+struct OrderPlaced {
+    order: u32,
+}
+
+#[derive(Clone)]
+struct Shop(Publisher);
+
+impl FromRef<Shop> for Publisher {
+    fn from_ref(shop: &Shop) -> Self {
+        shop.0.clone()
+    }
+}
+
+async fn place(order: Json<u32>, publisher: Publisher) -> Result<u32> {
+    publisher.publish(&OrderPlaced { order: order.0 }).await?;
+    Ok(order.0)
+}
+
+async fn reserve(placed: Envelope<OrderPlaced>) -> Result<()> {
+    tracing::info!("reserving");
+    match placed.data.order {
+        2 => Err(Error::transient("no connection")),
+        _ => Ok(()),
+    }
+}
+
+const XRAY: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+
+/// Runs both functions for the orders 1 and 2, and returns what they published and all spans.
+fn spans(xray: &str) -> (RecordedEvents, Vec<SpanData>) {
+    let waiting = Waiting::default();
+    let layer = layer_to(waiting.clone(), Resource::builder_empty().build());
+    let subscriber = tracing_subscriber::registry().with(layer);
+    let events = RecordedEvents::default();
+    let shop = Shop(Publisher::new(events.clone()));
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_time().build().unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        runtime.block_on(async {
+            let place = Function::new(Direct, place, shop);
+            for order in [1, 2] {
+                let mut context = testing::context();
+                context.xray_trace_id = Some(xray.to_owned());
+                let call = place.invocation(testing::direct_event(&order), context, false);
+                call.await.unwrap();
+            }
+            let reserve = Function::new(Sqs, reserve, ());
+            let messages = events
+                .sent()
+                .iter()
+                .map(Message::outgoing)
+                .collect::<Vec<_>>();
+            let batch = testing::sqs_event("reserve-stock", messages);
+            let call = reserve.invocation(batch, testing::context(), false);
+            call.await.unwrap();
+        });
+    });
+    (events, waiting.take())
+}
+
+fn named<'a>(spans: &'a [SpanData], name: &str, kind: SpanKind) -> Vec<&'a SpanData> {
+    let all = spans.iter();
+    all.filter(|span| span.name == name && span.span_kind == kind)
+        .collect()
+}
+
+fn attribute(span: &SpanData, key: &str) -> Option<String> {
+    let found = span.attributes.iter().find(|a| a.key.as_str() == key);
+    found.map(|KeyValue { value, .. }| match value {
+        Value::String(text) => text.to_string(),
+        other => other.to_string(),
+    })
+}
+
+fn trace(span: &SpanData) -> TraceId {
+    span.span_context.trace_id()
+}
+
+#[test]
+fn one_trace_tells_one_story() {
+    let (events, spans) = spans(XRAY);
+    let root = TraceId::from_hex("5759e988bd862e3fe1be46a994272793").unwrap();
+    let caller = SpanId::from_hex("53995c3f42cd8ad8").unwrap();
+
+    let servers = named(&spans, "test-function", SpanKind::Server);
+    let [first, _, third] = servers[..] else {
+        panic!("{servers:#?}")
+    };
+    assert_eq!((trace(first), first.parent_span_id), (root, caller));
+    // The second function's invocation has no caller, and is another story.
+    assert_ne!(trace(third), root);
+
+    // request -> handler -> event -> record
+    let requests = named(&spans, "record", SpanKind::Internal);
+    assert_eq!(requests[0].parent_span_id, first.span_context.span_id());
+    let created = named(&spans, "create OrderPlaced", SpanKind::Producer);
+    assert_eq!(
+        created[0].parent_span_id,
+        requests[0].span_context.span_id()
+    );
+    let records = named(&spans, "process reserve-stock", SpanKind::Consumer);
+    let (batch, records): (Vec<_>, Vec<_>) = records
+        .into_iter()
+        .partition(|span| attribute(span, "messaging.batch.message_count").is_some());
+    assert_eq!(records.len(), 2);
+    for (record, creation) in records.iter().zip(&created) {
+        assert_eq!(trace(record), root);
+        assert_eq!(record.parent_span_id, creation.span_context.span_id());
+        let links: Vec<_> = record.links.iter().map(|l| &l.span_context).collect();
+        assert_eq!(links, [&batch[0].span_context]);
+    }
+    let sent = named(&spans, "send OrderPlaced", SpanKind::Client);
+    assert_eq!(sent[0].parent_span_id, created[0].span_context.span_id());
+    assert_eq!(
+        sent[0].links.iter().next().unwrap().span_context,
+        requests[0].span_context
+    );
+
+    // The batch is its invocation's, and points at where each of its records began.
+    assert_eq!(batch[0].parent_span_id, third.span_context.span_id());
+    let began: Vec<SpanId> = batch[0]
+        .links
+        .iter()
+        .map(|l| l.span_context.span_id())
+        .collect();
+    let creations: Vec<SpanId> = created.iter().map(|c| c.span_context.span_id()).collect();
+    assert_eq!(began, creations);
+
+    // Who reads X-Ray's header finds the same trace.
+    let header = events.sent()[0].trace_header().unwrap().to_owned();
+    let expected = format!(
+        "Root=1-5759e988-bd862e3fe1be46a994272793;Parent={};Sampled=1",
+        creations[0]
+    );
+    assert_eq!(header, expected);
+}
+
+#[test]
+fn spans_say_what_the_conventions_ask_for() {
+    let (events, spans) = spans(XRAY);
+    let records = named(&spans, "process reserve-stock", SpanKind::Consumer);
+    let second = events.sent().swap_remove(1);
+    let (id, story) = (second.id().to_owned(), second.metadata().correlation_id());
+    let failed = records
+        .iter()
+        .find(|span| attribute(span, "event_id").as_ref() == Some(&id))
+        .unwrap();
+    for (key, value) in [
+        ("messaging.system", "aws_sqs"),
+        ("messaging.operation.name", "process"),
+        ("messaging.operation.type", "process"),
+        ("messaging.destination.name", "reserve-stock"),
+        ("messaging.message.conversation_id", story),
+        ("error.type", "transient"),
+        ("handler", "reserve"),
+    ] {
+        assert_eq!(attribute(failed, key).as_deref(), Some(value), "{key}");
+    }
+    assert!(attribute(failed, "messaging.message.id").is_some());
+    assert!(matches!(failed.status, Status::Error { .. }));
+    let server = named(&spans, "test-function", SpanKind::Server)[0];
+    assert_eq!(
+        attribute(server, "faas.name").as_deref(),
+        Some("test-function")
+    );
+    assert_eq!(attribute(server, "cold_start").as_deref(), Some("false"));
+}
+
+#[test]
+fn what_is_not_sampled_is_not_kept_but_passed_on() {
+    let (events, spans) = spans(&XRAY.replace("Sampled=1", "Sampled=0"));
+    let kept: Vec<&str> = spans.iter().map(|span| span.name.as_ref()).collect();
+    // The second function's own invocation is nobody's child.
+    assert_eq!(kept, ["process reserve-stock", "test-function"]);
+    let metadata = events.sent()[0].metadata().clone();
+    let traceparent = metadata.traceparent.unwrap();
+    assert!(
+        traceparent.starts_with("00-5759e988bd862e3fe1be46a994272793-"),
+        "{traceparent}"
+    );
+    assert!(traceparent.ends_with("-00"), "{traceparent}");
+}
