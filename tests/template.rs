@@ -39,6 +39,10 @@ const MISTAKES: &[Mistake] = &[
         "Audit: there is no binary `audits`",
     ),
     (
+        |p| p.function("Audit")["Metadata"]["BuildProperties"]["Binary"] = json!("audits"),
+        "Audit: there is no event to try it with",
+    ),
+    (
         |p| p.event("ReserveStock")["FunctionResponseTypes"] = json!([]),
         "ReserveStock: its SQS event must report batch item failures",
     ),

@@ -2,7 +2,7 @@
 
 use super::{
     binaries,
-    project::{Project, Resource, get_att, is_ref, list, walk},
+    project::{Project, Resource, get_att, is_ref, list, root, walk},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -24,6 +24,7 @@ pub(crate) fn broken(project: &Project) -> Vec<String> {
         roles_allow_what_is_needed,
         logs_go_away,
         rules_lose_nothing,
+        functions_can_be_tried,
         parameters_reach_the_functions,
         variables_are_declared,
         tables_keep_what_they_hold,
@@ -456,6 +457,19 @@ fn may_send(project: &Project, queue: &str, rule: &Resource<'_>) -> bool {
         });
     }
     is_named
+}
+
+/// `sam local invoke` takes an event from a file.
+fn functions_can_be_tried(project: &Project) -> Vec<String> {
+    let has_event = |function: &Resource<'_>| {
+        let name = format!("tests/data/events/local/{}.json", binary(function));
+        root().join(name).is_file()
+    };
+    let functions = project.functions();
+    functions
+        .filter(|function| !has_event(function))
+        .map(|function| format!("{}: there is no event to try it with", function.name))
+        .collect()
 }
 
 fn parameters_reach_the_functions(project: &Project) -> Vec<String> {

@@ -10,7 +10,9 @@ use crate::{
     local::{Local, Options},
     logs::Reader,
     progress::Progress,
+    project::Project,
     stack::Stack,
+    template::Template,
     watch::Watcher,
 };
 
@@ -23,19 +25,18 @@ pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
     let reader = Reader::new(&local.config, &local.stack.functions).await?;
     let logs = reader.follow(|line| progress.line(line));
     tokio::pin!(logs);
-    let template = local.project().template().to_owned();
     let sources = local.project().clone();
     let sources =
         tokio::task::spawn_blocking(move || sources.workspace().map(|it| it.source_folders()))
             .await??;
-    let mut watcher = Watcher::new(&sources, &BTreeSet::from([template.clone()]))?;
+    let mut watcher = Watcher::new(&sources, &templates(local.project()))?;
     loop {
         let changed = tokio::select! {
             changed = watcher.changed() => changed,
             ended = local.emulator.ended() => return ended,
             failed = &mut logs => return failed,
         };
-        let updating = update(&mut local, &changed, &template, progress);
+        let updating = update(&mut local, &changed, progress);
         tokio::select! {
             // What does not compile or deploy is said, and the application goes on as it was.
             outcome = updating => if let Err(error) = outcome {
@@ -46,12 +47,7 @@ pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
     }
 }
 
-async fn update(
-    local: &mut Local,
-    changed: &BTreeSet<PathBuf>,
-    template: &PathBuf,
-    progress: &Progress,
-) -> Result<()> {
+async fn update(local: &mut Local, changed: &BTreeSet<PathBuf>, progress: &Progress) -> Result<()> {
     let is_source = |path: &PathBuf| {
         path.extension()
             .is_some_and(|extension| extension == "rs" || extension == "toml")
@@ -64,10 +60,21 @@ async fn update(
             progress.line(&format!("updated {}", updated.join(", ")));
         }
     }
-    if changed.contains(template) {
+    if !changed.is_disjoint(&templates(local.project())) {
         local.deploy(progress).await?;
     }
     Ok(())
+}
+
+/// The template and those that it nests, as it is now.
+fn templates(project: &Project) -> BTreeSet<PathBuf> {
+    let template = project.template();
+    let mut templates = BTreeSet::from([template.to_owned()]);
+    // What does not parse is said when it is deployed.
+    if let Ok(parsed) = Template::read(template) {
+        templates.extend(parsed.nested(project.root()));
+    }
+    templates
 }
 
 /// The endpoint, outputs and functions, as a table.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -40,6 +40,7 @@ pub(crate) struct Emulator {
     group: Group,
     /// Its end at this side tells the launcher that the command is gone.
     _lifeline: Option<ChildStdin>,
+    host: IpAddr,
     endpoint: String,
     temporary: PathBuf,
 }
@@ -49,11 +50,11 @@ impl Emulator {
     pub(crate) async fn start(
         tools: &Tools,
         folder: &Path,
-        port: Option<u16>,
+        (host, port): (IpAddr, Option<u16>),
         step: &Step,
     ) -> Result<Self> {
-        let port = free_port(port)?;
-        let endpoint = format!("http://{}", SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let port = free_port(host, port)?;
+        let endpoint = format!("http://{}", SocketAddr::from((host, port)));
         let temporary = folder.join("tmp");
         // What a killed run left behind would only grow.
         drop(fs::remove_dir_all(&temporary));
@@ -78,7 +79,7 @@ impl Emulator {
             }))
             .env("TMPDIR", &temporary)
             .env("GATEWAY_PORT", port.to_string())
-            .env("BIND_HOST", Ipv4Addr::LOCALHOST.to_string())
+            .env("BIND_HOST", host.to_string())
             .env("AUTH", "true")
             .env("IOT_MTLS_ENABLED", "0")
             .env("MINISTACK_REGION", REGION)
@@ -94,6 +95,7 @@ impl Emulator {
         let mut emulator = Self {
             _lifeline: group.child().stdin.take(),
             group,
+            host,
             endpoint,
             temporary,
         };
@@ -104,6 +106,10 @@ impl Emulator {
 
     pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    pub(crate) fn host(&self) -> IpAddr {
+        self.host
     }
 
     /// Returns when the emulator has ended, which it does not do by itself.
@@ -164,9 +170,10 @@ pub(crate) async fn get(endpoint: &str, path: &str) -> Result<Value> {
 }
 
 /// The port that was asked for, or one that nobody uses; either is free at this moment.
-fn free_port(wanted: Option<u16>) -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted.unwrap_or(0)))
-        .with_context(|| format!("port {} is not free", wanted.unwrap_or(0)))?;
+fn free_port(host: IpAddr, wanted: Option<u16>) -> Result<u16> {
+    let address = SocketAddr::from((host, wanted.unwrap_or(0)));
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     Ok(listener.local_addr()?.port())
 }
 
@@ -176,9 +183,11 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_refused() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let host = IpAddr::from(std::net::Ipv4Addr::LOCALHOST);
+        let listener = TcpListener::bind((host, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let error = free_port(Some(port)).unwrap_err();
-        assert_eq!(error.to_string(), format!("port {port} is not free"));
+        let error = free_port(host, Some(port)).unwrap_err();
+        let expected = format!("cannot listen on 127.0.0.1:{port}");
+        assert_eq!(error.to_string(), expected);
     }
 }

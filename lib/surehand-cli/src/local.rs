@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, TryLockError},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -34,7 +35,8 @@ pub(crate) struct Options {
     /// Names the folder in `.surehand`, so that several can run at the same time.
     pub(crate) run: String,
     pub(crate) profile: Profile,
-    pub(crate) port: Option<u16>,
+    /// Where the emulator listens; on a free port where none is given.
+    pub(crate) address: (IpAddr, Option<u16>),
     /// The stack's name; what `samconfig.toml` says by default.
     pub(crate) stack: Option<String>,
     /// Of the template; before what `samconfig.toml` says.
@@ -113,7 +115,7 @@ impl Local {
         )?;
 
         let step = progress.step("starting the emulator");
-        let emulator = Emulator::start(&tools, &folder, options.port, &step).await?;
+        let emulator = Emulator::start(&tools, &folder, options.address, &step).await?;
         step.done(emulator.endpoint());
 
         let config = cloud::emulator(emulator.endpoint());
@@ -153,12 +155,13 @@ impl Local {
             .map(|(binary, package)| (binary.clone(), package.zip.clone()))
             .collect();
         let packaged = self.folder.join("template.json");
-        let document = template.packaged(self.project.root(), &zips)?;
+        let parameters = self.parameters(&template);
+        let document = template.packaged(self.project.root(), &zips, &parameters)?;
         fs::write(&packaged, serde_json::to_vec_pretty(&document)?)
             .with_context(|| format!("cannot write {}", packaged.display()))?;
 
         self.revision += 1;
-        self.sam_deploy(&template, &packaged, &step).await?;
+        self.sam_deploy(&parameters, &packaged, &step).await?;
         let functions = template.functions();
         self.stack = Stack::describe(
             &self.config,
@@ -167,6 +170,7 @@ impl Local {
             &functions,
         )
         .await?;
+        self.write_variables().await?;
         self.stack.announce(&self.folder)?;
         step.done(format!(
             "stack {}, {} functions",
@@ -176,7 +180,45 @@ impl Local {
         Ok(())
     }
 
-    async fn sam_deploy(&self, template: &Template, packaged: &Path, step: &Step) -> Result<()> {
+    /// Writes what the deployed functions have in their environments, as `sam local` takes it: it does
+    /// not know what nested stacks are called.
+    async fn write_variables(&self) -> Result<()> {
+        let lambda = aws_sdk_lambda::Client::new(&self.config);
+        let mut variables = BTreeMap::new();
+        for function in &self.stack.functions {
+            let output = lambda
+                .get_function_configuration()
+                .function_name(&function.name)
+                .send()
+                .await
+                .with_context(|| format!("cannot describe {}", function.name))?;
+            let environment = output.environment().and_then(|it| it.variables().cloned());
+            let environment: BTreeMap<_, _> = environment.into_iter().flatten().collect();
+            variables.insert(function.logical_id.clone(), environment);
+        }
+        let file = self.folder.join("env.json");
+        fs::write(&file, serde_json::to_vec_pretty(&variables)?)
+            .with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// The values of the template's parameters: what was asked for, and what only this machine knows.
+    fn parameters(&self, template: &Template) -> BTreeMap<String, String> {
+        let mut parameters = self.settings.parameters.clone();
+        parameters.insert("Architecture".to_owned(), architecture().to_owned());
+        parameters.insert(
+            "EndpointUrl".to_owned(),
+            self.emulator.endpoint().to_owned(),
+        );
+        parameters.retain(|name, _| template.has_parameter(name));
+        parameters
+    }
+
+    async fn sam_deploy(
+        &self,
+        parameters: &BTreeMap<String, String>,
+        packaged: &Path,
+        step: &Step,
+    ) -> Result<()> {
         let mut sam = Command::new(self.tools.bin("sam"));
         for (name, _) in std::env::vars_os() {
             // A profile or endpoint of the caller must not send this deployment to a real account.
@@ -192,7 +234,7 @@ impl Local {
             .env("AWS_CONFIG_FILE", "/dev/null")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("NO_PROXY", "127.0.0.1,localhost")
+            .env("NO_PROXY", self.emulator.host().to_string())
             .env("SAM_CLI_TELEMETRY", "0")
             // The default of five seconds is for an API that throttles.
             .env("SAM_CLI_POLL_DELAY", "0.2")
@@ -210,15 +252,8 @@ impl Local {
                 "CAPABILITY_NAMED_IAM",
                 "CAPABILITY_AUTO_EXPAND",
             ]);
-        let mut parameters = self.settings.parameters.clone();
-        parameters.insert("Architecture".to_owned(), architecture().to_owned());
-        parameters.insert(
-            "EndpointUrl".to_owned(),
-            self.emulator.endpoint().to_owned(),
-        );
         let parameters: Vec<String> = parameters
             .iter()
-            .filter(|(name, _)| template.has_parameter(name))
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         if !parameters.is_empty() {

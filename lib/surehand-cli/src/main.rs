@@ -18,7 +18,10 @@ mod template;
 mod tools;
 mod watch;
 
-use std::process::ExitCode;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
@@ -96,6 +99,9 @@ struct Run {
     /// The emulator's port; a free one by default
     #[arg(long)]
     port: Option<u16>,
+    /// The address that the emulator listens on; another than this one lets containers reach it
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
     /// The name of the stack; that of `emulator` in samconfig.toml by default
     #[arg(long)]
     stack_name: Option<String>,
@@ -113,7 +119,7 @@ impl Run {
             } else {
                 Profile::Dev
             },
-            port: self.port,
+            address: (self.host, self.port),
             stack: self.stack_name,
             parameters: self.parameters.into_iter().collect(),
         }

@@ -4,7 +4,7 @@
 //! no YAML has to be written.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -74,13 +74,20 @@ impl Template {
     }
 
     /// A copy that takes the code of each function from `packages` (by binary), and everything else that is
-    /// local from where it is now, relative to `root`.
+    /// local from where it is now, relative to `root`. It has `parameters` for defaults, so that tools which
+    /// are not told of them (`sam local`) see what was deployed.
     pub(crate) fn packaged(
         &self,
         root: &Path,
         packages: &BTreeMap<String, PathBuf>,
+        parameters: &BTreeMap<String, String>,
     ) -> Result<Value> {
         let mut document = self.document.clone();
+        for (name, value) in parameters {
+            if let Some(parameter) = document["Parameters"].get_mut(name) {
+                parameter["Default"] = json!(value);
+            }
+        }
         let Some(resources) = document["Resources"].as_object_mut() else {
             bail!("the template has no Resources");
         };
@@ -112,6 +119,33 @@ impl Template {
             }
         }
         Ok(document)
+    }
+
+    /// The files of the local templates that it nests, and of those that they nest; `folder` is the
+    /// template's own.
+    pub(crate) fn nested(&self, folder: &Path) -> BTreeSet<PathBuf> {
+        let mut files = BTreeSet::new();
+        self.add_nested(folder, &mut files);
+        files
+    }
+
+    fn add_nested(&self, folder: &Path, files: &mut BTreeSet<PathBuf>) {
+        for (_, resource) in self.resources() {
+            let properties = &resource["Properties"];
+            let path = properties["TemplateURL"]
+                .as_str()
+                .or(properties["Location"].as_str());
+            let Some(file) = path.map(|path| folder.join(path)) else {
+                continue;
+            };
+            // What cannot be read now is somewhere else, or a mistake that the deployment will tell of.
+            if file.is_file()
+                && files.insert(file.clone())
+                && let (Ok(template), Some(folder)) = (Self::read(&file), file.parent())
+            {
+                template.add_nested(folder, files);
+            }
+        }
     }
 
     fn resources(&self) -> impl Iterator<Item = (&String, &Value)> {
@@ -204,7 +238,8 @@ Resources:
 
     fn packaged(root: &Path) -> Result<Value> {
         let packages = BTreeMap::from([("place-order".to_owned(), PathBuf::from("/z/p.zip"))]);
-        Template::parse(TEMPLATE)?.packaged(root, &packages)
+        let parameters = BTreeMap::from([("Stage".to_owned(), "local".to_owned())]);
+        Template::parse(TEMPLATE)?.packaged(root, &packages, &parameters)
     }
 
     #[test]
@@ -239,6 +274,7 @@ Resources:
             json!({"Fn::If": ["HasEndpoint", {"Ref": "EndpointUrl"}, {"Ref": "AWS::NoValue"}]})
         );
         assert_eq!(variables["VERSION"], "2012-10-17");
+        assert_eq!(document["Parameters"]["Stage"]["Default"], "local");
     }
 
     #[test]
@@ -260,10 +296,32 @@ Resources:
     }
 
     #[test]
+    fn nested_templates_are_found_at_any_depth() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let queue = write(
+            "infra/queue.yaml",
+            "Resources: {A: {Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: alarms/a.yaml}}}",
+        );
+        // One that nests itself is a mistake, and no reason to look for ever.
+        let alarms = write(
+            "infra/alarms/a.yaml",
+            "Resources: {A: {Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: a.yaml}}}",
+        );
+        let nested = Template::parse(TEMPLATE).unwrap().nested(root.path());
+        assert_eq!(nested, BTreeSet::from([alarms, queue]));
+    }
+
+    #[test]
     fn a_function_without_its_package_is_an_error() {
         let error = Template::parse(TEMPLATE)
             .unwrap()
-            .packaged(Path::new("/"), &BTreeMap::new())
+            .packaged(Path::new("/"), &BTreeMap::new(), &BTreeMap::new())
             .unwrap_err();
         assert_eq!(error.to_string(), "PlaceOrder: `place-order` was not built");
     }
