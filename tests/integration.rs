@@ -14,6 +14,7 @@ mod integration {
     mod fake_sqs;
     mod forms;
     mod leases;
+    mod metrics;
     mod panics;
     mod remote_store;
     mod replies;
@@ -26,5 +27,7 @@ mod integration {
 // What other test targets use as well.
 #[path = "support/dynamodb.rs"]
 mod dynamodb;
+#[path = "support/emf.rs"]
+mod emf;
 #[path = "support/fencing.rs"]
 mod fencing;

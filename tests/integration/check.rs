@@ -2,6 +2,7 @@
 //! response, the effects, the dead letters and the delays are what the case says.
 
 use super::script::{Script, Steps, anything, order_placed};
+use crate::emf;
 use lambda_runtime::Context;
 use serde_json::{Value, json};
 use std::{
@@ -12,7 +13,7 @@ use std::{
 use surehand::{
     Clock, Direct, DynamoDbStream, ErrorKind, EventBridge, Function, Idempotency, Json,
     MemoryStore, OnPark, Result, Router, Source, Sqs,
-    testing::{self, RecordedDeadLetters, RecordedRedelivery},
+    testing::{self, RecordedDeadLetters, RecordedMetrics, RecordedRedelivery},
 };
 
 /// A function, and what is delivered to it.
@@ -123,6 +124,7 @@ impl Case {
         let clock = virtual_clock();
         let script = Script::new(self.script);
         let redelivery = RecordedRedelivery::new();
+        let metrics = RecordedMetrics::new();
         let dead_letters = match self.dead_letters {
             Parking::Refused => RecordedDeadLetters::refusing(),
             Parking::Accepted | Parking::None => RecordedDeadLetters::new(),
@@ -141,6 +143,7 @@ impl Case {
         }
         .clock(clock.clone())
         .on_park(self.on_park)
+        .metrics(metrics.emf("Shop").service("tests"))
         .redelivery(redelivery.clone());
         if !matches!(self.dead_letters, Parking::None) {
             function = function.dead_letters(dead_letters.clone());
@@ -164,10 +167,11 @@ impl Case {
                 number + 1,
                 delivery.event
             );
-            let (effects, parked, delayed) = (
+            let (effects, parked, delayed, lines) = (
                 script.effects().len(),
                 dead_letters.parked().len(),
                 redelivery.delays().len(),
+                metrics.lines().len(),
             );
             let mut context = context_at(&clock, TIMEOUT);
             context.request_id = format!("request-{}", number + 1);
@@ -195,6 +199,7 @@ impl Case {
 
             let delays = redelivery.delays().split_off(delayed);
             delivery.check_delays(&delays, &what);
+            delivery.check_metrics(&metrics.lines()[lines..], &what);
         }
     }
 }
@@ -236,6 +241,46 @@ impl Delivery {
                 assert!(error.to_string().contains(part), "{what}: {error}");
             }
             (expected, response) => panic!("{what}: {expected:?} expected, not {response:?}"),
+        }
+    }
+
+    /// Every record is counted once, as what it was.
+    fn check_metrics(&self, lines: &[String], what: &str) {
+        let mut sums = emf::Sums::new();
+        for line in lines {
+            emf::add(&mut sums, &serde_json::from_str(line).unwrap());
+        }
+        let sum = |name: &str| {
+            let key = format!("{name}{{function=test-function,service=tests}}");
+            sums.get(&key).copied()
+        };
+        assert_eq!(sum("ColdStart"), Some(0.0), "{what}");
+        let Some(records) = sum("BatchSize") else {
+            let is_refused = matches!(self.response, Response::Error(..));
+            assert!(is_refused && sums.len() == 1, "{what}: {sums:?}");
+            return;
+        };
+        let (processed, duplicates) = (sum("RecordsProcessed"), sum("Duplicates"));
+        let (failed, parked) = (sum("RecordsFailed").unwrap(), sum("Parked"));
+        assert_eq!(processed, Some(self.effects.len() as f64), "{what}");
+        assert_eq!(parked, Some(self.parked.len() as f64), "{what}");
+        assert_eq!(
+            processed.unwrap() + duplicates.unwrap() + failed,
+            records,
+            "{what}"
+        );
+        if let Response::Failures(ids) = self.response
+            && self.event.starts_with("sqs")
+        {
+            assert_eq!(failed, (ids.len() + self.parked.len()) as f64, "{what}");
+        }
+        let by_kind = sums
+            .iter()
+            .filter(|(key, _)| key.starts_with("RecordsFailed{") && key.contains("kind="));
+        assert_eq!(by_kind.map(|(_, sum)| sum).sum::<f64>(), failed, "{what}");
+        for (_, kind, _) in self.parked {
+            let key = format!("RecordsFailed{{function=test-function,kind={kind},service=tests}}");
+            assert!(sums.contains_key(&key), "{what}: {sums:?}");
         }
     }
 

@@ -8,7 +8,8 @@ use crate::{
     handler::HandlerTraits,
     publish::Published,
     redelivery::{Backoff, Redelivery},
-    telemetry, trace,
+    telemetry::{self, Attempt, metrics::Metrics},
+    trace,
 };
 use futures_util::{StreamExt, stream};
 use std::{
@@ -41,12 +42,17 @@ pub(crate) async fn run(
     batch: Batch,
     deadline: &Deadline,
     policy: &Policy,
+    metrics: &Metrics,
 ) -> Vec<Outcome> {
     let started = tokio::time::Instant::now();
+    if let Some(collector) = metrics.collector() {
+        collector.batch(batch.records.len());
+    }
     let run = Run {
         service,
         deadline,
         policy,
+        metrics,
         verdicts: Mutex::new(batch.records.iter().map(|_| None).collect()),
     };
     let lanes = stream::iter(lanes(&batch.records));
@@ -71,7 +77,7 @@ pub(crate) async fn run(
         let error = Deadline::error();
         let delay = rest + Duration::from_secs(1);
         telemetry::record_span(record, (policy.traits)(record).name)
-            .in_scope(|| telemetry::retried(&error, delay, started.elapsed()));
+            .in_scope(|| Attempt::cut_off(record, metrics, started).retried(&error, delay));
         Verdict::Retry { error, delay }
     };
     let verdicts: Vec<Verdict> = batch
@@ -111,6 +117,7 @@ struct Run<'a> {
     service: &'a RecordService,
     deadline: &'a Deadline,
     policy: &'a Policy,
+    metrics: &'a Metrics,
     verdicts: Mutex<Vec<Option<Verdict>>>,
 }
 
@@ -159,32 +166,34 @@ impl Run<'_> {
         handler: HandlerTraits,
         halted: Option<&Halt>,
     ) -> Verdict {
-        let started = tokio::time::Instant::now();
+        let attempt = Attempt::start(record, self.metrics, self.policy.clock.now());
         let result = match halted {
             Some(halt) => Err(halt.error()),
             None if self.deadline.is_over() => Err(never_started()),
             None => {
-                let mut attempt = record.clone();
-                attempt.extensions.insert(Published::default());
+                let mut record = record.clone();
+                record.extensions.insert(Published::default());
+                if self.metrics.collector().is_some() {
+                    record.extensions.insert(self.metrics.clone());
+                }
                 #[cfg(feature = "dynamodb")]
                 if handler.commits {
-                    attempt.extensions.insert(Commits);
+                    record.extensions.insert(Commits);
                 }
-                self.service.clone().oneshot(attempt).await
+                self.service.clone().oneshot(record).await
             }
         };
         let verdict = match result {
             Ok(reply) => Verdict::Done(reply),
             Err(error) => self.settle(record, handler, error).await,
         };
-        let duration = started.elapsed();
         if let Verdict::Parked { error } | Verdict::Retry { error, .. } = &verdict {
             trace::failed(error.kind());
         }
         match &verdict {
-            Verdict::Done(reply) => telemetry::handled(reply, duration),
-            Verdict::Parked { error } => telemetry::parked(error, duration),
-            Verdict::Retry { error, delay } => telemetry::retried(error, *delay, duration),
+            Verdict::Done(reply) => attempt.handled(reply),
+            Verdict::Parked { error } => attempt.parked(error),
+            Verdict::Retry { error, delay } => attempt.retried(error, *delay),
         }
         verdict
     }
@@ -214,7 +223,7 @@ impl Run<'_> {
         match dead_letters.park(record, &note).await {
             Ok(()) => Verdict::Parked { error },
             Err(refused) => {
-                telemetry::not_parked(&refused);
+                Attempt::not_parked(&refused);
                 Verdict::Retry { error, delay }
             }
         }

@@ -8,6 +8,7 @@ use crate::{
     Backoff, BoxError, Clock, DeadLetters, Deadline, Error, Event, Handler, HandlerService,
     Idempotency, OnPark, Record, Redelivery, Reply, Result, Signature, Source, Store,
     batch::{self, Policy, RecordService},
+    clock::epoch_ms,
     deadline::DeadlineLayer,
     description::{
         BatchSettings, DeadLetterSettings, Description, EventType, HandlerDescription,
@@ -15,7 +16,11 @@ use crate::{
     },
     environment,
     panic::PanicLayer,
-    telemetry, trace,
+    telemetry::{
+        self,
+        metrics::{Emf, Metrics, Start, TimedLayer},
+    },
+    trace,
 };
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
@@ -69,6 +74,7 @@ pub struct Function<So> {
     handlers: Vec<HandlerDescription>,
     publishes: Vec<EventType>,
     once: Option<IdempotencySettings>,
+    emf: Option<Emf>,
 }
 
 /// What the response is left with when spans are sent off before it.
@@ -96,7 +102,7 @@ impl<So: Source> Function<So> {
         let service = HandlerService::new(handler, state);
         Self {
             source: Arc::new(source),
-            handler: boxed(DeadlineLayer.layer(PanicLayer.layer(service))),
+            handler: boxed(TimedLayer.layer(DeadlineLayer.layer(PanicLayer.layer(service)))),
             idempotency: None,
             policy: Policy {
                 traits: Arc::new(traits),
@@ -111,6 +117,7 @@ impl<So: Source> Function<So> {
             handlers,
             publishes: Vec::new(),
             once: None,
+            emf: None,
         }
     }
 
@@ -188,6 +195,13 @@ impl<So: Source> Function<So> {
         self
     }
 
+    /// Writes [metrics](crate::Metrics) under a namespace, or as an [`Emf`] says. Without it the
+    /// environment decides, when the function is [run](Self::run): see [`Emf`].
+    pub fn metrics(mut self, metrics: impl Into<Emf>) -> Self {
+        self.emf = Some(metrics.into());
+        self
+    }
+
     /// Sets the clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.policy.clock = clock;
@@ -200,6 +214,23 @@ impl<So: Source> Function<So> {
     /// What makes the invocation fail: an event that cannot be answered, and for sources without
     /// partial failures the handler's own error.
     pub async fn invoke(&self, event: So::Event, context: Context) -> Result<So::Response> {
+        self.measured(event, context, false).await
+    }
+
+    /// One invocation with its metrics, which are written when this is done, however it ends.
+    async fn measured(
+        &self,
+        event: So::Event,
+        context: Context,
+        is_cold: bool,
+    ) -> Result<So::Response> {
+        let start = Start {
+            function: &context.env_config.function_name,
+            request_id: &context.request_id,
+            is_cold,
+            now_ms: epoch_ms(self.policy.clock.now()),
+        };
+        let (metrics, _flush) = Metrics::start(self.emf.as_ref(), start);
         let service = match &self.idempotency {
             Some(idempotency) => idempotency(self.handler.clone()),
             None => self.handler.clone(),
@@ -210,7 +241,7 @@ impl<So: Source> Function<So> {
         }
         let batch = self.source.split(event, context, deadline.clone())?;
         let span = trace::batch(&batch.records);
-        let outcomes = batch::run(&service, batch, &deadline, &self.policy);
+        let outcomes = batch::run(&service, batch, &deadline, &self.policy, &metrics);
         let outcomes = outcomes.instrument(span).await;
         self.source.join(outcomes)
     }
@@ -224,7 +255,7 @@ impl<So: Source> Function<So> {
     ) -> Result<So::Response> {
         let span = telemetry::invocation_span(&context, is_cold);
         let invoked = async {
-            let result = self.invoke(event, context).await;
+            let result = self.measured(event, context, is_cold).await;
             if let Err(error) = &result {
                 trace::failed(error.kind());
                 tracing::error!(kind = %error.kind(), error = %format!("{error:#}"), "invocation failed");
@@ -281,10 +312,14 @@ impl<So: Source> Function<So> {
         }
     }
 
-    async fn serve(self) -> Result<(), BoxError> {
+    async fn serve(mut self) -> Result<(), BoxError> {
         telemetry::init();
         if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
             return Err("this program is a Lambda function, and Lambda's environment is missing: run it with `surehand dev` or `sam local invoke`, or call `Function::invoke` in a test".into());
+        }
+        self.emf = self.emf.or_else(Emf::from_env);
+        if let Some(emf) = &self.emf {
+            emf.check()?;
         }
         let service = Invocations {
             function: Arc::new(self),

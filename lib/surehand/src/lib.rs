@@ -68,6 +68,7 @@ pub use router::{Routed, Router};
 pub use source::{Change, ChangeKind};
 pub use source::{Direct, DynamoDbStream, EventBridge, Source, Sqs, StreamEvent};
 pub use surehand_macros::Event;
+pub use telemetry::metrics::{Emf, Metrics, Unit};
 #[cfg(feature = "dynamodb")]
 pub use transaction::{Item, StagedCondition, Transaction};
 

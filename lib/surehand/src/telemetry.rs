@@ -31,15 +31,18 @@
 //! The AWS SDK, its HTTP stack and Lambda's runtime are heard from `WARN` on only, unless `RUST_LOG`
 //! names them: `RUST_LOG=debug,aws_smithy_runtime=debug`. Payloads are not logged, at any level.
 
+mod attempt;
 mod json_lines;
+pub(crate) mod metrics;
 mod settings;
 
-use crate::{Error, Record, Reply, trace};
+pub(crate) use attempt::Attempt;
+
+use crate::{Record, trace};
 use json_lines::JsonLines;
 use lambda_runtime::Context;
 use settings::{Format, Settings};
-use std::time::Duration;
-use tracing::{Span, Subscriber, error_span, field::Empty, info, warn};
+use tracing::{Span, Subscriber, error_span, field::Empty};
 use tracing_subscriber::{
     EnvFilter, Layer,
     fmt::{self, MakeWriter, format::JsonFields},
@@ -110,58 +113,12 @@ pub(crate) fn record_span(record: &Record, handler: &str) -> Span {
     )
 }
 
-/// A record's outcome is one line, always with the same sentence, so that a query finds all.
-pub(crate) fn handled(reply: &Reply, duration: Duration) {
-    let outcome = if reply.is_duplicate() {
-        "duplicate"
-    } else {
-        "ok"
-    };
-    info!(
-        outcome,
-        duration_ms = milliseconds(duration),
-        "record handled"
-    );
-}
-
-pub(crate) fn retried(error: &Error, delay: Duration, duration: Duration) {
-    warn!(
-        outcome = "retry",
-        kind = error.kind().as_str(),
-        error = format!("{error:#}"),
-        delay_s = delay.as_secs_f64(),
-        duration_ms = milliseconds(duration),
-        "record handled"
-    );
-}
-
-pub(crate) fn parked(error: &Error, duration: Duration) {
-    warn!(
-        outcome = "park",
-        kind = error.kind().as_str(),
-        error = format!("{error:#}"),
-        duration_ms = milliseconds(duration),
-        "record handled"
-    );
-}
-
-/// The record stays in its source, which is safe; but its reason stays in this line.
-pub(crate) fn not_parked(error: &Error) {
-    warn!(
-        error = format!("{error:#}"),
-        "record not parked, it stays in its source"
-    );
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        Clock, DeadLetters, Deadline, Delivery, FailureNote, Function, Result, Sqs,
+        Clock, DeadLetters, Deadline, Delivery, Error, FailureNote, Function, Metrics, Reply,
+        Result, Sqs,
         testing::{self, Message},
     };
     use futures_util::future::BoxFuture;
@@ -170,8 +127,9 @@ mod tests {
         future::pending,
         io,
         sync::{Arc, Mutex},
-        time::SystemTime,
+        time::{Duration, SystemTime},
     };
+    use tracing::{info, warn};
 
     #[derive(Clone, Default)]
     struct Output(Arc<Mutex<Vec<u8>>>);
@@ -219,7 +177,7 @@ mod tests {
     fn a_line_in_a_handler_says_whose_it_is() {
         let body = json!({
             "id": "bus-1", "source": "shop.orders", "detail-type": "OrderPlaced",
-            "detail": {"metadata": {"id": "e-1", "correlationid": "c-1"}, "data": {"card": "4111"}}
+            "detail": {"metadata": {"id": "e-1", "correlationid": "c-1", "time": "2026-05-28T20:26:40.000Z"}, "data": {"card": "4111"}}
         });
         let mut context = Context::default();
         context.request_id = "r-1".into();
@@ -228,7 +186,8 @@ mod tests {
             let _invocation = invocation_span(&context, true).entered();
             let _record = record_span(&record(&body), "reserve").entered();
             info!(quantity = 7, price = 1.5, "stock \"taken\"\nü\u{1}");
-            handled(&Reply::none(), Duration::from_millis(12));
+            let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_780_000_000_250);
+            Attempt::start(&record(&body), &Metrics::default(), now).handled(&Reply::none());
         });
         let timestamp = lines[0]["timestamp"].take();
         let timestamp = timestamp.as_str().unwrap();
@@ -244,7 +203,8 @@ mod tests {
         assert_eq!(lines[0], common);
         assert_eq!(lines[1]["message"], "record handled");
         assert_eq!(lines[1]["outcome"], "ok");
-        assert_eq!(lines[1]["duration_ms"], 12);
+        assert_eq!(lines[1]["duration_ms"], 0);
+        assert_eq!(lines[1]["event_lag_ms"], 250);
         assert_eq!(lines[1]["event_id"], "e-1");
     }
 
@@ -303,13 +263,12 @@ mod tests {
     fn failures_are_warnings_with_kind_and_cause() {
         let lines = lines_of(&[LAMBDA, ("AWS_LAMBDA_LOG_LEVEL", "WARN")], || {
             let _record = record_span(&record(&json!({})), "h").entered();
-            handled(&Reply::none().as_duplicate(), Duration::ZERO);
-            retried(
-                &Error::transient("busy"),
-                Duration::from_millis(2500),
-                Duration::from_millis(1),
-            );
-            parked(&Error::rejected("no such order"), Duration::ZERO);
+            let record = record(&json!({}));
+            let metrics = Metrics::default();
+            let attempt = Attempt::start(&record, &metrics, SystemTime::now());
+            attempt.handled(&Reply::none().as_duplicate());
+            attempt.retried(&Error::transient("busy"), Duration::from_millis(2500));
+            attempt.parked(&Error::rejected("no such order"));
         });
         assert_eq!(lines.len(), 2);
         let common = json!(["WARN", "record handled", "m-1"]);

@@ -22,8 +22,8 @@
 //! ```
 //!
 //! What would leave the function can be recorded: dead letters by [`RecordedDeadLetters`], delays by
-//! [`RecordedRedelivery`], published events by [`RecordedEvents`]. Claims stay in a
-//! [`MemoryStore`](crate::MemoryStore).
+//! [`RecordedRedelivery`], published events by [`RecordedEvents`], metrics by [`RecordedMetrics`].
+//! Claims stay in a [`MemoryStore`](crate::MemoryStore).
 
 mod events;
 mod recorded;
@@ -34,4 +34,4 @@ pub use events::{
     Message, context, context_ending_in, direct_event, eventbridge_event, failed_ids, sqs_event,
     stream_event,
 };
-pub use recorded::{RecordedDeadLetters, RecordedEvents, RecordedRedelivery};
+pub use recorded::{RecordedDeadLetters, RecordedEvents, RecordedMetrics, RecordedRedelivery};

@@ -42,12 +42,16 @@ impl Settings {
         Self {
             format,
             directives: directives(level.as_deref(), &rust_log),
-            service: variable("SUREHAND_SERVICE_NAME")
-                .or_else(|| variable("OTEL_SERVICE_NAME"))
-                .or_else(|| function_name.clone()),
+            service: service(variable).or_else(|| function_name.clone()),
             function_name,
         }
     }
+}
+
+/// The name that the function's metrics, log and traces share.
+pub(super) fn service(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+    variable("SUREHAND_SERVICE_NAME").or_else(|| variable("OTEL_SERVICE_NAME"))
 }
 
 /// The level for everything, then what is muted, then `RUST_LOG`: the last of the directives for one

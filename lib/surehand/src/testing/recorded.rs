@@ -1,10 +1,11 @@
 //! Destinations that keep what they get.
 
 use crate::{
-    DeadLetters, Delivery, Error, Event, FailureNote, Outgoing, PublishError, Record, Redelivery,
-    Result, Transport,
+    DeadLetters, Delivery, Emf, Error, Event, FailureNote, Outgoing, PublishError, Record,
+    Redelivery, Result, Transport,
 };
 use futures_util::future::{BoxFuture, ready};
+use serde_json::Value;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -134,6 +135,56 @@ impl Transport for RecordedEvents {
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
         lock(&self.sent).extend_from_slice(events);
         Box::pin(ready(Ok(())))
+    }
+}
+
+/// Keeps the metrics that a function writes: `function.metrics(recorded.emf("Shop"))`. Clones share
+/// them.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedMetrics {
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl RecordedMetrics {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What a function writes to.
+    pub fn emf(&self, namespace: &str) -> Emf {
+        let lines = Arc::clone(&self.lines);
+        Emf::new(namespace).write_to(move |line| lock(&lines).push(line.to_owned()))
+    }
+
+    /// What was written, in CloudWatch's embedded metric format, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        lock(&self.lines).clone()
+    }
+
+    /// Every value of a metric so far, in order; with a dimension, those that have it.
+    ///
+    /// # Panics
+    /// If a line is not JSON, which would be a fault of Surehand's.
+    pub fn values(&self, name: &str, dimension: Option<(&str, &str)>) -> Vec<f64> {
+        let mut values = Vec::new();
+        for line in lock(&self.lines).iter() {
+            let line: Value = serde_json::from_str(line).expect("metrics are JSON");
+            let has_dimension = dimension.is_none_or(|(name, value)| line[name] == value);
+            match &line[name] {
+                Value::Array(all) if has_dimension => {
+                    values.extend(all.iter().filter_map(Value::as_f64));
+                }
+                one if has_dimension => values.extend(one.as_f64()),
+                _ => {}
+            }
+        }
+        values
+    }
+
+    /// The sum of a metric's [values](Self::values).
+    pub fn sum(&self, name: &str, dimension: Option<(&str, &str)>) -> f64 {
+        self.values(name, dimension).iter().sum()
     }
 }
 

@@ -1,0 +1,111 @@
+//! What is said and counted about one record in one invocation.
+
+use super::metrics::{Metrics, Outcome};
+use crate::{Error, Record, Reply};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+/// From a record's turn to its verdict.
+pub(crate) struct Attempt<'a> {
+    record: &'a Record,
+    metrics: &'a Metrics,
+    started: Instant,
+    /// From the event's `time` to the start.
+    lag: Option<Duration>,
+}
+
+impl<'a> Attempt<'a> {
+    /// Begins now.
+    pub(crate) fn start(record: &'a Record, metrics: &'a Metrics, now: SystemTime) -> Self {
+        let time = record.event().ok().and_then(|event| event.metadata.time);
+        Self {
+            record,
+            metrics,
+            started: Instant::now(),
+            // A producer's clock may be ahead of this one. No event starts before it has happened.
+            lag: time.map(|time| now.duration_since(time).unwrap_or_default()),
+        }
+    }
+
+    /// That of a record which was cut off, or whose turn never came, in a batch that began then.
+    pub(crate) fn cut_off(record: &'a Record, metrics: &'a Metrics, started: Instant) -> Self {
+        Self {
+            record,
+            metrics,
+            started,
+            lag: None,
+        }
+    }
+
+    // An outcome is one line, always with the same sentence, so that a query finds all.
+
+    pub(crate) fn handled(&self, reply: &Reply) {
+        let (outcome, counted) = if reply.is_duplicate() {
+            ("duplicate", Outcome::Duplicate)
+        } else {
+            ("ok", Outcome::Processed)
+        };
+        self.count(counted);
+        info!(
+            outcome,
+            duration_ms = self.duration_ms(),
+            event_lag_ms = self.lag_ms(),
+            "record handled"
+        );
+    }
+
+    pub(crate) fn retried(&self, error: &Error, delay: Duration) {
+        self.count(Outcome::Retried(error.kind()));
+        warn!(
+            outcome = "retry",
+            kind = error.kind().as_str(),
+            error = format!("{error:#}"),
+            delay_s = delay.as_secs_f64(),
+            duration_ms = self.duration_ms(),
+            event_lag_ms = self.lag_ms(),
+            "record handled"
+        );
+    }
+
+    pub(crate) fn parked(&self, error: &Error) {
+        self.count(Outcome::Parked(error.kind()));
+        warn!(
+            outcome = "park",
+            kind = error.kind().as_str(),
+            error = format!("{error:#}"),
+            duration_ms = self.duration_ms(),
+            event_lag_ms = self.lag_ms(),
+            "record handled"
+        );
+    }
+
+    /// The record stays in its source, which is safe; but its reason stays in this line.
+    pub(crate) fn not_parked(error: &Error) {
+        warn!(
+            error = format!("{error:#}"),
+            "record not parked, it stays in its source"
+        );
+    }
+
+    fn count(&self, outcome: Outcome) {
+        let Some(collector) = self.metrics.collector() else {
+            return;
+        };
+        let event = self.record.event().ok();
+        let event_type = event.and_then(|event| event.metadata.detail_type.as_deref());
+        collector.record(outcome, self.lag.map(|lag| (lag, event_type)));
+    }
+
+    fn duration_ms(&self) -> u64 {
+        milliseconds(self.started.elapsed())
+    }
+
+    fn lag_ms(&self) -> Option<u64> {
+        self.lag.map(milliseconds)
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,230 @@
+//! What a function counts and measures, as CloudWatch metrics.
+//!
+//! They leave the function as lines of its log, in CloudWatch's embedded metric format: no call is
+//! made for them. The names, units and dimensions of Surehand's own are in `docs/telemetry.md`.
+
+mod blob;
+mod collector;
+pub(crate) mod names;
+mod timed;
+
+pub(crate) use collector::{Collector, Outcome};
+pub(crate) use timed::TimedLayer;
+
+use crate::{BoxError, Record, Result, extract::FromRecord};
+use std::{fmt, io::Write, sync::Arc};
+
+/// Where a function's metrics go.
+///
+/// Unless a function is told by [`Function::metrics`](crate::Function::metrics), the environment
+/// decides: with `SUREHAND_METRICS_NAMESPACE` the metrics of each invocation are written to standard
+/// output under that namespace, and without it there are none.
+#[derive(Clone)]
+pub struct Emf {
+    namespace: String,
+    service: Option<String>,
+    write: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Emf {
+    /// Metrics in a namespace, on standard output: 1 to 255 letters, digits and `.-_/#: `.
+    ///
+    /// Their `service` is `SUREHAND_SERVICE_NAME`, as in the log.
+    pub fn new(namespace: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            service: super::settings::service(|name| std::env::var(name).ok()),
+            write: Arc::new(|line| {
+                // One write a line, so that no other thread's output comes between. Nobody could be
+                // told that it failed.
+                let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
+            }),
+        }
+    }
+
+    /// Sets the dimension `service`.
+    pub fn service(mut self, service: impl Into<String>) -> Self {
+        self.service = Some(service.into());
+        self
+    }
+
+    /// Hands each line, without its end, to `write` instead of standard output.
+    pub fn write_to(mut self, write: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.write = Arc::new(write);
+        self
+    }
+
+    /// What the environment asks for.
+    pub(crate) fn from_env() -> Option<Self> {
+        crate::environment::optional(NAMESPACE).map(Self::new)
+    }
+
+    /// CloudWatch drops metrics of a namespace that it does not take, and says so nowhere.
+    pub(crate) fn check(&self) -> Result<(), BoxError> {
+        let name = &self.namespace;
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || ".-_/#: ".contains(c);
+        let is_valid = !name.trim().is_empty()
+            && name.len() <= names::MAX_NAME
+            && name.chars().all(is_allowed)
+            && !name.starts_with(':')
+            && !name.starts_with("AWS/");
+        if is_valid {
+            return Ok(());
+        }
+        Err(format!("the metrics' namespace `{name}` is not valid: CloudWatch takes 1 to 255 letters, digits and `.-_/#: `, and keeps `AWS/` for itself; set {NAMESPACE}").into())
+    }
+}
+
+/// The variable that turns metrics on.
+pub(crate) const NAMESPACE: &str = "SUREHAND_METRICS_NAMESPACE";
+
+impl From<&str> for Emf {
+    fn from(namespace: &str) -> Self {
+        Self::new(namespace)
+    }
+}
+
+impl From<String> for Emf {
+    fn from(namespace: String) -> Self {
+        Self::new(namespace)
+    }
+}
+
+impl fmt::Debug for Emf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emf")
+            .field("namespace", &self.namespace)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The unit of a metric, by CloudWatch's names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Unit {
+    #[default]
+    None,
+    Count,
+    Percent,
+    Microseconds,
+    Milliseconds,
+    Seconds,
+    Bytes,
+    Kilobytes,
+    Megabytes,
+}
+
+impl Unit {
+    /// CloudWatch's name of it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Count => "Count",
+            Self::Percent => "Percent",
+            Self::Microseconds => "Microseconds",
+            Self::Milliseconds => "Milliseconds",
+            Self::Seconds => "Seconds",
+            Self::Bytes => "Bytes",
+            Self::Kilobytes => "Kilobytes",
+            Self::Megabytes => "Megabytes",
+        }
+    }
+}
+
+/// Metrics of a handler's own; a handler takes it as an argument.
+///
+/// ```
+/// use surehand::{Metrics, Unit};
+///
+/// async fn pack(metrics: Metrics) -> surehand::Result<()> {
+///     metrics.count("ParcelsPacked", 1);
+///     metrics.with("carrier", "post").record("ParcelWeight", 2.5, Unit::None);
+///     Ok(())
+/// }
+/// ```
+///
+/// They have the dimensions `service` and `function`, and leave with the metrics of the invocation,
+/// whatever becomes of the record: an attempt that is repeated counts again. Where a function has no
+/// metrics, nothing happens.
+///
+/// What CloudWatch would not take is left out, and the log says so: names that are empty, or taken by
+/// Surehand, values that are no finite numbers, more than 28 dimensions, more than 500 metrics in an
+/// invocation. Every value of a dimension makes a metric of its own, which CloudWatch charges for:
+/// ids do not belong there.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    collector: Option<Arc<Collector>>,
+    dimensions: Vec<(String, String)>,
+}
+
+impl Metrics {
+    /// The metrics of one invocation, which are written when the [`Flush`] is dropped.
+    pub(crate) fn start(emf: Option<&Emf>, start: Start<'_>) -> (Self, Flush) {
+        let collector = emf.map(|emf| Arc::new(Collector::new(emf, start)));
+        let metrics = Self {
+            collector: collector.clone(),
+            dimensions: Vec::new(),
+        };
+        (metrics, Flush(collector))
+    }
+
+    /// Adds to a count. The invocation's sum is one value.
+    pub fn count(&self, name: &str, amount: u64) {
+        if let Some(collector) = &self.collector {
+            collector.count(name, &self.dimensions, amount as f64);
+        }
+    }
+
+    /// Records a measurement. Each is a value of its own, so that CloudWatch knows percentiles.
+    pub fn record(&self, name: &str, value: f64, unit: Unit) {
+        if let Some(collector) = &self.collector {
+            collector.measure(name, &self.dimensions, value, unit);
+        }
+    }
+
+    /// The same with one more dimension: what is counted by it is a metric of its own, of the
+    /// dimensions `service`, `function` and this.
+    #[must_use]
+    pub fn with(&self, dimension: &str, value: &str) -> Self {
+        let mut metrics = self.clone();
+        if metrics.collector.is_some() {
+            metrics.dimensions.retain(|(name, _)| name != dimension);
+            let dimension = (dimension.to_owned(), value.to_owned());
+            metrics.dimensions.push(dimension);
+        }
+        metrics
+    }
+
+    pub(crate) fn collector(&self) -> Option<&Arc<Collector>> {
+        self.collector.as_ref()
+    }
+}
+
+/// What an invocation's metrics begin with.
+pub(crate) struct Start<'a> {
+    pub(crate) function: &'a str,
+    pub(crate) request_id: &'a str,
+    pub(crate) is_cold: bool,
+    /// In milliseconds since the epoch.
+    pub(crate) now_ms: u64,
+}
+
+/// Writes an invocation's metrics when it is dropped, and so also when the invocation fails, panics
+/// or is given up.
+pub(crate) struct Flush(Option<Arc<Collector>>);
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        if let Some(collector) = &self.0 {
+            collector.flush();
+        }
+    }
+}
+
+impl<S> FromRecord<S> for Metrics {
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        Ok(record.extensions.get().cloned().unwrap_or_default())
+    }
+}
