@@ -11,6 +11,7 @@
 mod emulator {
     pub(crate) mod batches;
     pub(crate) mod books;
+    pub(crate) mod collector;
     pub(crate) mod dev;
     pub(crate) mod flow;
     pub(crate) mod kills;
@@ -18,16 +19,16 @@ mod emulator {
     pub(crate) mod processes;
     pub(crate) mod shop;
     pub(crate) mod stores;
+    pub(crate) mod traces;
 }
 
 // What other test targets use as well.
 #[path = "support/cargo.rs"]
-#[expect(dead_code, reason = "the command under test installs its tools itself")]
 mod cargo;
 #[path = "support/fencing.rs"]
 mod fencing;
 
-use emulator::{batches, dev::Dev, flow, kills, shop::Shop, stores};
+use emulator::{batches, collector::Collector, dev::Dev, flow, kills, shop::Shop, stores, traces};
 use futures_util::FutureExt;
 use std::{
     panic::AssertUnwindSafe,
@@ -40,10 +41,14 @@ use std::{
 #[tokio::test]
 async fn the_shop_on_the_emulator() {
     let mut parts = Parts::default();
-    let dev = Dev::start().await;
+    let collector = Collector::start().await;
+    let dev = Dev::start(&collector.endpoint).await;
     let shop = Shop::new(&dev);
     parts
         .run("orders flow through the shop", flow::check(&dev, &shop))
+        .await;
+    parts
+        .run("an order is one trace", traces::check(&shop, &collector))
         .await;
     parts
         .run("a second run is refused", async { dev.check_lock() })

@@ -8,6 +8,7 @@ use aws_sdk_sesv2::{
     types::{Body, Content, Destination, EmailContent, Message, MessageTag},
 };
 use surehand::{BoxError, Envelope, IdempotencyKey, Router, State, environment};
+use tracing::{Instrument, info_span};
 
 /// A handler for each outcome.
 pub fn notify_customer() -> Router<Mailer> {
@@ -90,15 +91,17 @@ impl Mailer {
             .name("idempotency-key")
             .value(key.uuid("mail"))
             .build()?;
-        self.client
+        let sent = self
+            .client
             .send_email()
             .from_email_address(&self.from)
             .destination(Destination::builder().to_addresses(to).build())
             .content(EmailContent::builder().simple(message).build())
             .email_tags(tag)
             .send()
-            .await
-            .map_err(SdkError::into_service_error)?;
+            .instrument(info_span!("send mail", otel.kind = "client"))
+            .await;
+        sent.map_err(SdkError::into_service_error)?;
         Ok(())
     }
 }

@@ -53,8 +53,8 @@ pub(crate) struct Unfinished {
 }
 
 impl Dev {
-    /// Returns once it has deployed the application.
-    pub(crate) async fn start() -> Self {
+    /// Returns once it has deployed the application, which exports its traces to `collector`.
+    pub(crate) async fn start(collector: &str) -> Self {
         let command = build();
         let lock = lock();
         // A run that was killed could not take it back.
@@ -62,6 +62,7 @@ impl Dev {
         let output = File::create(output()).unwrap();
         let child = plain(&command)
             .args(["dev", "--run", RUN, "--parameter", FUNCTION_TIMEOUT])
+            .args(["--parameter", &format!("OtlpEndpoint={collector}")])
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)

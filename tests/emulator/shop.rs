@@ -172,7 +172,7 @@ impl Shop {
             .await
             .unwrap();
         // The emulator may just be looking.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 
     /// Sends at most ten messages at once; returns their ids, in the same order.

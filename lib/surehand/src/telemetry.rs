@@ -109,7 +109,7 @@ pub(crate) fn record_span(record: &Record, handler: &str) -> Span {
         trace_id = Empty,
         span_id = Empty,
         otel.kind = trace::kind(record),
-        otel.name = trace::name(record),
+        otel.name = trace::name(record, handler),
     )
 }
 

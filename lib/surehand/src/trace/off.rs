@@ -14,7 +14,7 @@ pub(crate) fn kind(_: &Record) -> Option<&'static str> {
     None
 }
 
-pub(crate) fn name(_: &Record) -> Option<String> {
+pub(crate) fn name(_: &Record, _: &str) -> Option<String> {
     None
 }
 

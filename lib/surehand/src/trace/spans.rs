@@ -20,9 +20,13 @@ pub(crate) fn kind(record: &Record) -> Option<&'static str> {
     })
 }
 
-/// The name of a record's span; none where it is the handler's.
-pub(crate) fn name(record: &Record) -> Option<String> {
-    (!record.wants_reply()).then(|| process(record))
+/// The name of a record's span.
+pub(crate) fn name(record: &Record, handler: &str) -> Option<String> {
+    Some(if record.wants_reply() {
+        handler.to_owned()
+    } else {
+        process(record)
+    })
 }
 
 /// Makes `span` that of an invocation.
@@ -131,7 +135,10 @@ impl Sending {
 }
 
 fn process(record: &Record) -> String {
-    format!("process {}", destination(record).unwrap_or("event"))
+    // An event that a rule hands to a function does not say which bus it was on.
+    let event_type = || record.event().ok()?.metadata.detail_type.as_deref();
+    let what = destination(record).or_else(event_type);
+    format!("process {}", what.unwrap_or("event"))
 }
 
 /// The queue, bus or table.
@@ -147,9 +154,8 @@ fn describe(span: &Span, record: &Record) {
     let arn = record.delivery().source_arn.as_deref().unwrap_or_default();
     let system = match arn.split(':').nth(2) {
         Some("sqs") => "aws_sqs",
-        Some("events") => "aws_eventbridge",
         Some("dynamodb") => "aws_dynamodb_streams",
-        _ => return,
+        _ => "aws_eventbridge",
     };
     span.set_attribute("messaging.system", system);
     span.set_attribute("messaging.operation.name", "process");

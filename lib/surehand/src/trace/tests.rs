@@ -108,7 +108,7 @@ fn one_trace_tells_one_story() {
     assert_ne!(trace(third), root);
 
     // request -> handler -> event -> record
-    let requests = named(&spans, "record", SpanKind::Internal);
+    let requests = named(&spans, "place", SpanKind::Internal);
     assert_eq!(requests[0].parent_span_id, first.span_context.span_id());
     let created = named(&spans, "create OrderPlaced", SpanKind::Producer);
     assert_eq!(
