@@ -76,7 +76,10 @@ async fn the_shop_on_the_emulator() {
 }
 
 /// How long a part may take. The longest waits for messages that dead processes have left invisible.
-const PATIENCE: Duration = Duration::from_secs(300);
+fn patience() -> Duration {
+    let kills = u32::try_from(kills::number()).unwrap_or_default();
+    Duration::from_secs(300) + Duration::from_secs(3) * kills
+}
 
 #[derive(Default)]
 struct Parts {
@@ -86,7 +89,7 @@ struct Parts {
 impl Parts {
     async fn run(&mut self, name: &'static str, part: impl Future<Output = ()>) {
         let started = Instant::now();
-        let part = AssertUnwindSafe(tokio::time::timeout(PATIENCE, part)).catch_unwind();
+        let part = AssertUnwindSafe(tokio::time::timeout(patience(), part)).catch_unwind();
         let what = match part.await {
             Ok(Ok(())) => "ok",
             Ok(Err(_)) => "out of time",

@@ -1,4 +1,7 @@
-//! Processes that die in the middle of their batches, with a few hundred events under way.
+//! Processes that die in the middle of their work, while orders keep coming.
+//!
+//! `SUREHAND_KILLS=200 cargo test --workspace --test emulator -- --nocapture` kills so many, and says
+//! what became of it.
 //!
 //! What is in the table is there once, whatever happens. A mail is not: SES knows no token that would
 //! make the second attempt the first, so a process that dies after SES took a mail and before the
@@ -13,9 +16,8 @@ use super::{
     dev::{Dev, Unfinished},
     order::{self, BOOK_CENTS, line},
     processes::{self, FunctionProcess},
-    shop::Shop,
+    shop::{Message, Shop},
 };
-use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use std::{
     cell::Cell,
@@ -23,40 +25,60 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ORDERS: usize = 300;
-const CUSTOMERS: usize = 20;
-const STOCK: i64 = 10_000;
+/// Processes that are to die, unless the environment variable `SUREHAND_KILLS` says how many.
+const KILLS: usize = 25;
 
-/// Batches that are to be lost.
+/// Batches that are to be lost by then.
 const BATCHES: usize = 10;
 
-/// How long that may take: what is lost early comes back after 23 seconds, and is there to be lost
-/// again.
-const HUNT: Duration = Duration::from_secs(120);
+/// How long that may take.
+fn hunt(kills: usize) -> Duration {
+    Duration::from_secs(90) + Duration::from_millis(1_500) * u32::try_from(kills).unwrap()
+}
 
-/// Processes of place-order and of the relay that are to die.
-const CALLERS: usize = 6;
+/// How many die in this run.
+pub(crate) fn number() -> usize {
+    match std::env::var("SUREHAND_KILLS") {
+        Ok(number) => number.parse().expect("SUREHAND_KILLS is a number"),
+        Err(_) => KILLS,
+    }
+}
+
+/// A lost batch holds up the ledgers of all its customers: there are others.
+const CUSTOMERS: usize = 100;
+const STOCK: i64 = 1_000_000;
 
 /// What a batch has at most.
 const BATCH: usize = 10;
 
-/// Requests under way at once.
+/// Requests under way at once, and how long each of their senders rests between two.
 const CONCURRENCY: usize = 4;
+const REST: Duration = Duration::from_millis(150);
+
+/// How long the schedule of the sweep rests; a minute would leave nothing to kill.
+const SWEEPS: Duration = Duration::from_millis(300);
 
 /// The least that SQS takes: the emulator is slow, and functions that wait for it run out of time.
 const READERS: i32 = 2;
 
-/// The functions whose processes are killed while batches are under way.
-const CONSUMERS: [&str; 3] = [
-    "ReserveStockFunctionName",
-    "NotifyCustomerFunctionName",
-    "CustomerLedgerFunctionName",
+/// The functions with queues.
+const CONSUMERS: [&str; 3] = ["ReserveStock", "NotifyCustomer", "CustomerLedger"];
+
+/// The functions whose processes are killed.
+const VICTIMS: [&str; 6] = [
+    "PlaceOrder",
+    "OutboxRelay",
+    "OutboxSweep",
+    "ReserveStock",
+    "NotifyCustomer",
+    "CustomerLedger",
 ];
 
 /// A process younger than this may still be starting, and the emulator answers the death of such a
 /// one by killing all of the function's: that would be fewer points at which a batch is lost.
 const GROWN_UP: Duration = Duration::from_millis(1_500);
 
+#[derive(Clone, Debug)]
 struct Placed {
     order_id: String,
     customer: String,
@@ -65,54 +87,47 @@ struct Placed {
 }
 
 pub(crate) async fn check(dev: &Dev, shop: &Shop) {
+    let number = number();
     shop.stock("coat", STOCK).await;
     let before = dev.unfinished();
-    let consumers = CONSUMERS.map(|name| shop.output(name));
-    for function in consumers {
-        shop.set_readers(function, None).await;
+    let published_before = shop.published().await;
+    for function in CONSUMERS {
+        shop.set_readers(function_of(shop, function), Some(READERS))
+            .await;
     }
-    let place_order = shop.output("PlaceOrderFunctionName");
-    let relay = shop.output("OutboxRelayFunctionName");
-    let mut killer = Killer::new(dev);
-    let is_placed = Cell::new(false);
-    let placing = async {
-        let orders = place(shop).await;
-        is_placed.set(true);
-        orders
-    };
+    let victims = VICTIMS.map(|name| function_of(shop, name));
+    let started = Instant::now();
+    let is_over = Cell::new(false);
     let hunting = async {
-        let mut kills = 0;
-        while kills < CALLERS && !is_placed.get() {
-            kills += usize::from(killer.kill_one(&[place_order, relay]).await);
+        let mut killer = Killer::new(dev);
+        let mut kills: BTreeMap<&str, usize> = victims.map(|it| (it, 0)).into();
+        loop {
+            let sum: usize = kills.values().sum();
+            let lost = unfinished_since(dev, &before);
+            let lost: usize = lost.values().map(|it| it.batches).sum();
+            if sum >= number && lost >= BATCHES && kills.values().all(|count| *count > 0) {
+                is_over.set(true);
+                return kills;
+            }
+            let is_late = started.elapsed() > hunt(number);
+            assert!(!is_late, "{lost} batches lost, killed {kills:?}");
+            // One function has many processes and another has one: each gets its share.
+            let mut functions = victims;
+            functions.sort_unstable_by_key(|it| (kills[it], fastrand::u64(..)));
+            if let Some(function) = killer.kill_one(&functions).await {
+                *kills.entry(function).or_default() += 1;
+            }
         }
-        kills
     };
-    let (orders, callers) = tokio::join!(placing, hunting);
-    assert!(callers > 0);
-    // The relay publishes a moment after the orders are placed.
-    let placed = Instant::now();
-    while shop.waiting().await < 2 * ORDERS {
-        assert!(
-            placed.elapsed() < Duration::from_secs(60),
-            "{} messages wait",
-            shop.waiting().await
-        );
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let placers = futures_util::future::join_all(
+        (0..CONCURRENCY).map(|placer| place(shop, placer, || is_over.get())),
+    );
+    let sweeping = sweep(shop, || is_over.get());
+    let (orders, kills, ()) = tokio::join!(placers, hunting, sweeping);
+    let hunted = started.elapsed();
+    let orders = orders.concat();
 
-    for function in consumers {
-        shop.set_readers(function, Some(READERS)).await;
-    }
-    let (started, mut kills, mut lost) = (Instant::now(), 0, 0);
-    while lost < BATCHES {
-        assert!(started.elapsed() < HUNT, "{kills} kills, {lost} batches");
-        kills += usize::from(killer.kill_one(&consumers).await);
-        lost = unfinished_since(dev, &before)
-            .values()
-            .map(|it| it.batches)
-            .sum();
-    }
-
+    let letters = put_back(shop).await;
     let books = shop
         .settled("orders whose processes died", |books| {
             let is_done = |order: &Placed| books.events_of(&order.order_id).len() >= 2;
@@ -120,21 +135,34 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
         })
         .await;
     check_books(&books, &orders);
+    // What place-order and reserve-stock committed to say stood in one item each.
+    let published = shop.published().await - published_before;
+    assert_eq!(published, 2 * orders.len());
     let unfinished = unfinished_since(dev, &before);
-    let of_mails = unfinished.get(shop.output("NotifyCustomerFunctionName"));
+    let of_mails = unfinished.get(function_of(shop, "NotifyCustomer"));
     let repeated = check_mails(shop, &orders, of_mails.copied().unwrap_or_default()).await;
-    let letters = shop.take_dead_letters().await;
-    assert!(letters.is_empty(), "{letters:?}");
     let duplicates = dev.log().iter().filter(is_duplicate).count();
     eprintln!(
-        "killed {callers} processes of place-order and the relay, and {kills} others: {unfinished:?}; \
-         {duplicates} duplicates absorbed, {repeated} mails sent once more"
+        "{} orders in {:.0} s, all done after {:.0} s; {} processes killed, {kills:?}; {unfinished:?}; \
+         {duplicates} duplicates absorbed, {repeated} mails sent once more, dead letters put back: {letters:?}",
+        orders.len(),
+        hunted.as_secs_f64(),
+        started.elapsed().as_secs_f64(),
+        kills.values().sum::<usize>(),
     );
 }
 
-/// Places all orders; a request whose process dies is sent again until it has its reply.
-async fn place(shop: &Shop) -> Vec<Placed> {
-    let orders = (0..ORDERS).map(|index| async move {
+/// The full name of a function.
+fn function_of<'a>(shop: &'a Shop, name: &str) -> &'a str {
+    shop.output(&format!("{name}FunctionName"))
+}
+
+/// Places orders until it is over; a request whose process dies is sent again until it has its
+/// reply.
+async fn place(shop: &Shop, placer: usize, is_over: impl Fn() -> bool) -> Vec<Placed> {
+    let mut orders = Vec::new();
+    while !is_over() {
+        let index = orders.len() * CONCURRENCY + placer;
         let customer = format!("kills-{}", index % CUSTOMERS);
         let quantity = 1 + index as i64 % 3;
         let lines = [line("coat", quantity, BOOK_CENTS)];
@@ -143,20 +171,67 @@ async fn place(shop: &Shop) -> Vec<Placed> {
         let reply = loop {
             match shop.place(&request).await {
                 Ok(reply) => break reply,
-                // The dead one's lease lasts for seconds.
                 Err(error) => assert!(started.elapsed() < Duration::from_secs(60), "{error}"),
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(REST).await;
         };
-        Placed {
+        orders.push(Placed {
             order_id: reply["order_id"].as_str().unwrap().to_owned(),
             customer,
             email: request["email"].as_str().unwrap().to_owned(),
             quantity,
-        }
-    });
-    stream::iter(orders).buffered(CONCURRENCY).collect().await
+        });
+        tokio::time::sleep(REST).await;
+    }
+    orders
 }
+
+/// Sweeps the outbox until it is over, whether or not a sweep comes to its end.
+async fn sweep(shop: &Shop, is_over: impl Fn() -> bool) {
+    while !is_over() {
+        let _ = shop.invoke("OutboxSweepFunctionName", &Value::Null).await;
+        tokio::time::sleep(SWEEPS).await;
+    }
+}
+
+/// Sends dead letters to their queues again until there are none, as their operator would: a message
+/// whose processes die on each receive ends there, and nobody is left who could say why. Returns how
+/// many there were, by queue and reason.
+async fn put_back(shop: &Shop) -> BTreeMap<(String, Option<String>), usize> {
+    let mut counts = BTreeMap::new();
+    loop {
+        shop.settled("the queues", |_| true).await;
+        let letters = shop.take_dead_letters().await;
+        if letters.is_empty() {
+            return counts;
+        }
+        for letter in letters {
+            assert!(CONSUMERS.contains(&letter.queue.as_str()), "{letter:?}");
+            let kind = letter.note.map(|note| note.kind);
+            if let Some(kind) = &kind {
+                let is_passing = RETRIED.contains(&kind.as_str());
+                assert!(is_passing, "dead as {kind}: {}", letter.body);
+            }
+            let message = Message {
+                body: letter.body,
+                group: letter.group,
+            };
+            let queue = format!("{}QueueUrl", letter.queue);
+            shop.send(&queue, &[message]).await;
+            *counts.entry((letter.queue, kind)).or_default() += 1;
+        }
+    }
+}
+
+/// What may be wrong on a last receive when processes die and the emulator is slow.
+const RETRIED: [&str; 6] = [
+    "transient",
+    "in_progress",
+    "store",
+    "deadline",
+    "skipped",
+    "publish",
+];
 
 /// Kills processes that have started.
 struct Killer<'a> {
@@ -176,9 +251,9 @@ impl<'a> Killer<'a> {
         }
     }
 
-    /// Kills a process of one of these functions at a random point of its work in the next moments;
-    /// false if none works.
-    async fn kill_one(&mut self, functions: &[&str]) -> bool {
+    /// Kills a process of the first of these functions that works at a random point in the next
+    /// moments; returns the function.
+    async fn kill_one<'f>(&mut self, functions: &[&'f str]) -> Option<&'f str> {
         let pause = Duration::from_millis(fastrand::u64(20..200));
         tokio::time::sleep(pause).await;
         let processes = self.dev.functions();
@@ -189,26 +264,26 @@ impl<'a> Killer<'a> {
             }
         }
         let waits = |process| processes::waits(process).unwrap_or_default();
-        // One function has many processes and another has one: each gets its share.
-        let mut functions = functions.to_vec();
-        fastrand::shuffle(&mut functions);
         for function in functions {
             let of_function: Vec<(&FunctionProcess, u64)> = processes
                 .iter()
-                .filter(|it| it.function == function && self.grown_up.contains(&pid(it)))
+                .filter(|it| it.function == *function && self.grown_up.contains(&pid(it)))
                 .map(|it| (it, waits(it)))
                 .collect();
+            if of_function.is_empty() {
+                continue;
+            }
             for _ in 0..20 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 // One that had nothing to do has waited all the time, and only once.
                 let mut working = of_function.iter();
                 let working = working.find(|(process, before)| waits(process) > *before);
                 if let Some((process, _)) = working {
-                    return processes::kill(process);
+                    return processes::kill(process).then_some(*function);
                 }
             }
         }
-        false
+        None
     }
 }
 
@@ -235,7 +310,7 @@ fn is_duplicate(line: &&Value) -> bool {
 
 fn check_books(books: &Books, orders: &[Placed]) {
     let ids: BTreeSet<&str> = orders.iter().map(|it| it.order_id.as_str()).collect();
-    assert_eq!(ids.len(), ORDERS);
+    assert_eq!(ids.len(), orders.len());
     for id in &ids {
         assert_eq!(books.orders.iter().filter(|it| it == id).count(), 1, "{id}");
         assert_eq!(books.reservations[*id], "RESERVED", "{id}");

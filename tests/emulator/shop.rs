@@ -8,7 +8,7 @@ use aws_sdk_lambda::{
     primitives::Blob,
     types::ScalingConfig,
 };
-use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use aws_sdk_sqs::types::{MessageSystemAttributeName, SendMessageBatchRequestEntry};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -43,6 +43,7 @@ pub(crate) struct DeadLetter {
     /// The name of the output that holds the queue's URL, without `DeadLetterQueueUrl`.
     pub(crate) queue: String,
     pub(crate) body: String,
+    pub(crate) group: Option<String>,
     pub(crate) note: Option<FailureNote>,
 }
 
@@ -55,6 +56,8 @@ pub(crate) struct Message {
 /// How many times in a row all queues must be empty: between two queues an event is in none.
 const QUIET: u32 = 4;
 const INTERVAL: Duration = Duration::from_millis(250);
+
+const GROUP: MessageSystemAttributeName = MessageSystemAttributeName::MessageGroupId;
 
 impl Shop {
     pub(crate) fn new(dev: &Dev) -> Self {
@@ -81,10 +84,15 @@ impl Shop {
 
     /// Calls place-order; an error is the function's own, as JSON.
     pub(crate) async fn place(&self, request: &Value) -> Result<Value, String> {
+        self.invoke("PlaceOrderFunctionName", request).await
+    }
+
+    /// Calls the function that this output names.
+    pub(crate) async fn invoke(&self, name: &str, request: &Value) -> Result<Value, String> {
         let sent = self
             .lambda
             .invoke()
-            .function_name(self.output("PlaceOrderFunctionName"))
+            .function_name(self.output(name))
             .payload(Blob::new(request.to_string()))
             .send()
             .await;
@@ -177,12 +185,13 @@ impl Shop {
 
     /// Sends at most ten messages at once; returns their ids, in the same order.
     pub(crate) async fn send(&self, queue: &str, messages: &[Message]) -> Vec<String> {
+        let mut random = std::iter::repeat_with(|| format!("test-{:x}", fastrand::u128(..)));
         let entries = messages.iter().enumerate().map(|(index, message)| {
             let group = message.group.clone();
             SendMessageBatchRequestEntry::builder()
                 .id(index.to_string())
                 .message_body(&message.body)
-                .set_message_deduplication_id(group.as_ref().map(|it| format!("{it}-{index}")))
+                .set_message_deduplication_id(group.as_ref().map(|_| random.next().unwrap()))
                 .set_message_group_id(group)
                 .build()
                 .unwrap()
@@ -219,6 +228,7 @@ impl Shop {
                     .queue_url(url)
                     .max_number_of_messages(10)
                     .message_attribute_names("All")
+                    .message_system_attribute_names(GROUP)
                     .wait_time_seconds(0)
                     .send()
                     .await
@@ -227,6 +237,7 @@ impl Shop {
                     break;
                 }
                 for message in batch.messages() {
+                    let group = message.attributes().and_then(|all| all.get(&GROUP));
                     let attributes = message.message_attributes();
                     let note = attributes
                         .and_then(|all| all.get(FailureNote::ATTRIBUTE))
@@ -235,6 +246,7 @@ impl Shop {
                     letters.push(DeadLetter {
                         queue: queue.to_owned(),
                         body: message.body().unwrap().to_owned(),
+                        group: group.cloned(),
                         note,
                     });
                     let delete = self.sqs.delete_message().queue_url(url);
@@ -244,6 +256,18 @@ impl Shop {
             }
         }
         letters
+    }
+
+    /// How many items had events that were published, and are marked so.
+    pub(crate) async fn published(&self) -> usize {
+        let scan = self.dynamodb.scan().consistent_read(true);
+        let scan = scan.table_name(self.output("IdempotencyTableName"));
+        let mut items = scan.into_paginator().items().send();
+        let mut published = 0;
+        while let Some(item) = items.next().await {
+            published += usize::from(item.unwrap().contains_key("outbox_published"));
+        }
+        published
     }
 
     /// How many items have events that wait to be published.
