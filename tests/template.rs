@@ -10,6 +10,7 @@
 
 mod template {
     mod binaries;
+    mod operations;
     pub(crate) mod project;
     pub(crate) mod rules;
 }
@@ -24,6 +25,12 @@ fn the_templates_keep_every_rule() {
     assert!(project.functions().count() >= 7);
     assert!(project.queues().count() >= 3);
     assert_eq!(rules::broken(&project), [""; 0]);
+}
+
+fn change_dashboard(project: &mut Project, from: &str, to: &str) {
+    let dashboard = &mut project.nested("observability")["Resources"]["Dashboard"];
+    let body = &mut dashboard["Properties"]["DashboardBody"]["Fn::Sub"][0];
+    *body = json!(body.as_str().unwrap().replace(from, to));
 }
 
 /// A change, and a part of what the rules say of it.
@@ -41,6 +48,70 @@ const MISTAKES: &[Mistake] = &[
     (
         |p| p.function("Audit")["Metadata"]["BuildProperties"]["Binary"] = json!("audits"),
         "Audit: there is no event to try it with",
+    ),
+    (
+        |p| p.event("ReserveStock")["ScalingConfig"] = json!({}),
+        "ReserveStock: its SQS event may take all of the account's concurrency",
+    ),
+    (
+        |p| p.document()["Globals"]["Function"]["DeploymentPreference"]["Enabled"] = json!(true),
+        "nobody can choose whether a deployment shifts traffic",
+    ),
+    (
+        |p| {
+            p.function("Audit")["Properties"]["DeploymentPreference"]["Alarms"] =
+                json!([{"Fn::GetAtt": ["PlaceOrderWatch", "Outputs.ErrorsAlarmName"]}])
+        },
+        "Audit: its errors do not stop its deployment",
+    ),
+    (
+        |p| p.function("Audit")["Properties"]["AutoPublishAlias"] = json!("other"),
+        "Audit: it has no alias that a deployment moves on",
+    ),
+    (
+        |p| p.target("AuditRule")["Arn"] = json!({"Fn::GetAtt": ["Audit", "Arn"]}),
+        "AuditRule: it goes past the alias",
+    ),
+    (
+        |p| p.document()["Parameters"]["CustomerManagedKey"]["Default"] = json!("true"),
+        "the parameter CustomerManagedKey is not off by default",
+    ),
+    (
+        |p| change_dashboard(p, "{\"min\": 0}}", "{\"min\": 0}"),
+        "the dashboard is no JSON",
+    ),
+    (
+        |p| change_dashboard(p, "${Queues}", "${Cues}"),
+        "the dashboard has a placeholder that nothing replaces",
+    ),
+    (
+        |p| change_dashboard(p, "Duplicates", "Doublets"),
+        "the dashboard does not show Duplicates",
+    ),
+    (
+        |p| change_dashboard(p, "\"QueueName\", ", ""),
+        "is no list of metrics",
+    ),
+    (
+        |p| {
+            p.resources()["Observability"]["Properties"]["Parameters"]["FunctionNames"] =
+                json!({"Ref": "Audit"})
+        },
+        "PlaceOrder: the dashboard does not show it",
+    ),
+    (
+        |p| {
+            p.resources()["Observability"]["Properties"]["Parameters"]["DeadLetterQueueNames"] =
+                json!({"Fn::GetAtt": ["AuditDeadLetters", "Outputs.QueueName"]})
+        },
+        "CustomerLedgerQueue: the dashboard does not show its DeadLetterQueueName",
+    ),
+    (
+        |p| {
+            p.document()["Globals"]["Function"]["Environment"]["Variables"]["SUREHAND_SERVICE_NAME"] =
+                json!("shop")
+        },
+        "Audit: its SUREHAND_SERVICE_NAME is not what the dashboard looks for",
     ),
     (
         |p| p.event("ReserveStock")["FunctionResponseTypes"] = json!([]),

@@ -27,7 +27,9 @@ pub(crate) fn variables(binary: &str) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     let mut bodies = vec![text];
     while let Some(body) = bodies.pop() {
-        variables.extend(quoted_after(&body, "var("));
+        for call in ["var(", "var_like(", "used("] {
+            variables.extend(quoted_after(&body, call));
+        }
         for name in words_before(&body, "::from_env(") {
             if seen.insert(name.clone()) {
                 let body = types.get(&name);
@@ -76,7 +78,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// `X` of each `var("X")`.
+/// `X` of each `call("X"`.
 fn quoted_after(text: &str, call: &str) -> Vec<String> {
     let after = text.split(call).skip(1);
     let names = after.filter_map(|rest| rest.strip_prefix('"')?.split('"').next());

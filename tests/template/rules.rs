@@ -1,8 +1,8 @@
 //! The rules, each of which says what is wrong.
 
 use super::{
-    binaries,
-    project::{Project, Resource, get_att, is_ref, list, root, walk},
+    binaries, operations,
+    project::{Project, Resource, get_att, is_ref, list, walk},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -18,22 +18,21 @@ pub(crate) fn broken(project: &Project) -> Vec<String> {
         queue_events_report_what_failed,
         stream_events_lose_nothing,
         queues_hold_messages_until_they_are_handled,
-        the_key_reaches_everything,
         visibility_outlasts_the_function,
         functions_park_where_their_queue_does,
         roles_allow_what_is_needed,
         logs_go_away,
         rules_lose_nothing,
-        functions_can_be_tried,
         parameters_reach_the_functions,
         variables_are_declared,
         tables_keep_what_they_hold,
         outputs_exist,
     ];
-    rules.iter().flat_map(|rule| rule(project)).collect()
+    let broken = rules.iter().flat_map(|rule| rule(project));
+    broken.chain(operations::broken(project)).collect()
 }
 
-fn binary(function: &Resource<'_>) -> String {
+pub(crate) fn binary(function: &Resource<'_>) -> String {
     let binary = &function.value["Metadata"]["BuildProperties"]["Binary"];
     binary.as_str().unwrap_or_default().to_owned()
 }
@@ -94,7 +93,7 @@ fn queue_events_report_what_failed(project: &Project) -> Vec<String> {
                     "{name}: its SQS event filters, and Lambda deletes what does not match"
                 ));
             }
-            if event["ScalingConfig"]["MaximumConcurrency"].is_null() {
+            if !is_bounded(event) {
                 broken.push(format!(
                     "{name}: its SQS event may take all of the account's concurrency"
                 ));
@@ -110,6 +109,21 @@ fn queue_events_report_what_failed(project: &Project) -> Vec<String> {
         }
     }
     broken
+}
+
+/// By a number of instances; or, if somebody asks for them, by a number of pollers, which Lambda does
+/// not take together.
+fn is_bounded(event: &Value) -> bool {
+    let (scaling, pollers) = (&event["ScalingConfig"], &event["ProvisionedPollerConfig"]);
+    if pollers.is_null() {
+        return !scaling["MaximumConcurrency"].is_null();
+    }
+    let none = json!({"Ref": "AWS::NoValue"});
+    let (scaling, pollers) = (&scaling["Fn::If"], &pollers["Fn::If"]);
+    scaling[0] == pollers[0]
+        && (&scaling[1], &pollers[2]) == (&none, &none)
+        && !scaling[2]["MaximumConcurrency"].is_null()
+        && !pollers[1]["MaximumPollers"].is_null()
 }
 
 fn stream_events_lose_nothing(project: &Project) -> Vec<String> {
@@ -234,29 +248,6 @@ fn is_encrypted(queue: &Value) -> bool {
     let none = json!({"Ref": "AWS::NoValue"});
     queue["SqsManagedSseEnabled"] == json!({"Fn::If": ["HasKey", none, true]})
         && queue["KmsMasterKeyId"] == json!({"Fn::If": ["HasKey", {"Ref": "KeyArn"}, none]})
-}
-
-/// The key of the application is for all that it keeps: a nested stack that is not given it would go
-/// on with the services' keys, and nobody would notice.
-fn the_key_reaches_everything(project: &Project) -> Vec<String> {
-    let key =
-        json!({"Fn::If": ["HasKey", {"Fn::GetAtt": ["EncryptionKey", "Outputs.KeyArn"]}, ""]});
-    let mut broken = Vec::new();
-    for stack in project.of_type("AWS::CloudFormation::Stack") {
-        let Some((stack, template)) = project.stack(stack.name).map(|found| (stack, found.1))
-        else {
-            broken.push(format!("{}: there is no such template", stack.name));
-            continue;
-        };
-        let takes_it = !template["Parameters"]["KeyArn"].is_null();
-        if takes_it && stack.properties()["Parameters"]["KeyArn"] != key {
-            broken.push(format!(
-                "{}: it is not given the application's key",
-                stack.name
-            ));
-        }
-    }
-    broken
 }
 
 /// AWS asks for six times the function's timeout, plus the batching window.
@@ -424,7 +415,12 @@ fn rules_lose_nothing(project: &Project) -> Vec<String> {
                 }
                 Some(_) => {}
             }
-            let Some((receiver, _)) = get_att(&target["Arn"]) else {
+            // A function is reached by its alias, where there are aliases.
+            let arn = match &target["Arn"]["Fn::If"][2] {
+                Value::Null => &target["Arn"],
+                otherwise => otherwise,
+            };
+            let Some((receiver, _)) = get_att(arn) else {
                 continue;
             };
             // A schedule's event says nothing that its next one does not.
@@ -457,19 +453,6 @@ fn may_send(project: &Project, queue: &str, rule: &Resource<'_>) -> bool {
         });
     }
     is_named
-}
-
-/// `sam local invoke` takes an event from a file.
-fn functions_can_be_tried(project: &Project) -> Vec<String> {
-    let has_event = |function: &Resource<'_>| {
-        let name = format!("tests/data/events/local/{}.json", binary(function));
-        root().join(name).is_file()
-    };
-    let functions = project.functions();
-    functions
-        .filter(|function| !has_event(function))
-        .map(|function| format!("{}: there is no event to try it with", function.name))
-        .collect()
 }
 
 fn parameters_reach_the_functions(project: &Project) -> Vec<String> {

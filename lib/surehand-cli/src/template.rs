@@ -20,6 +20,9 @@ const LOCAL_PATHS: [&str; 5] = [
     "TemplateURL",
 ];
 
+/// The properties of a function that publish its versions and shift traffic between them.
+const VERSIONS: [&str; 2] = ["AutoPublishAlias", "DeploymentPreference"];
+
 /// A parsed template.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
@@ -75,7 +78,8 @@ impl Template {
 
     /// A copy that takes the code of each function from `packages` (by binary), and everything else that is
     /// local from where it is now, relative to `root`. It has `parameters` for defaults, so that tools which
-    /// are not told of them (`sam local`) see what was deployed.
+    /// are not told of them (`sam local`) see what was deployed. And it publishes no versions: an alias would
+    /// stay with the one before when nothing but the code is replaced.
     pub(crate) fn packaged(
         &self,
         root: &Path,
@@ -87,6 +91,9 @@ impl Template {
             if let Some(parameter) = document["Parameters"].get_mut(name) {
                 parameter["Default"] = json!(value);
             }
+        }
+        if let Some(globals) = document["Globals"]["Function"].as_object_mut() {
+            globals.retain(|name, _| !VERSIONS.contains(&name.as_str()));
         }
         let Some(resources) = document["Resources"].as_object_mut() else {
             bail!("the template has no Resources");
@@ -116,6 +123,7 @@ impl Template {
                     .get(&binary)
                     .with_context(|| format!("{logical_id}: `{binary}` was not built"))?;
                 properties.insert("CodeUri".to_owned(), json!(package));
+                properties.retain(|name, _| !VERSIONS.contains(&name.as_str()));
             }
         }
         Ok(document)
@@ -209,6 +217,8 @@ AWSTemplateFormatVersion: '2010-09-09'
 Transform: AWS::Serverless-2016-10-31
 Parameters:
   Stage: {Type: String, Default: dev}
+Globals:
+  Function: {Timeout: 3, DeploymentPreference: {Enabled: true}}
 Resources:
   Orders:
     Type: AWS::Serverless::Application
@@ -226,6 +236,7 @@ Resources:
     Properties:
       CodeUri: .
       FunctionName: !Sub ${AWS::StackName}-place-order
+      AutoPublishAlias: live
       Role: !GetAtt Roles.Outputs.PlaceOrder
       Environment:
         Variables:
@@ -287,6 +298,11 @@ Resources:
         let document = packaged(root.path()).unwrap();
         let resources = &document["Resources"];
         assert_eq!(resources["PlaceOrder"]["Properties"]["CodeUri"], "/z/p.zip");
+        assert_eq!(
+            resources["PlaceOrder"]["Properties"]["AutoPublishAlias"],
+            json!(null)
+        );
+        assert_eq!(document["Globals"]["Function"], json!({"Timeout": 3}));
         assert_eq!(resources["Orders"]["Properties"]["Location"], json!(nested));
         assert_eq!(
             resources["Remote"]["Properties"]["TemplateURL"],

@@ -1,0 +1,246 @@
+//! The rules for what runs the application: keys, deployments, the dashboard, and what costs extra.
+
+use super::{
+    project::{Project, Resource, get_att, is_ref, list, root, walk},
+    rules::binary,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Everything that is wrong.
+pub(crate) fn broken(project: &Project) -> Vec<String> {
+    let rules = [
+        the_key_reaches_everything,
+        functions_can_be_tried,
+        deployments_can_be_stopped,
+        extras_are_off,
+        the_dashboard_is_readable,
+        the_dashboard_shows_everything,
+    ];
+    rules.iter().flat_map(|rule| rule(project)).collect()
+}
+
+/// The key of the application is for all that it keeps: a nested stack that is not given it would go
+/// on with the services' keys, and nobody would notice.
+fn the_key_reaches_everything(project: &Project) -> Vec<String> {
+    let key =
+        json!({"Fn::If": ["HasKey", {"Fn::GetAtt": ["EncryptionKey", "Outputs.KeyArn"]}, ""]});
+    let mut broken = Vec::new();
+    for stack in project.of_type("AWS::CloudFormation::Stack") {
+        let Some((_, template)) = project.stack(stack.name) else {
+            broken.push(format!("{}: there is no such template", stack.name));
+            continue;
+        };
+        let takes_it = !template["Parameters"]["KeyArn"].is_null();
+        if takes_it && stack.properties()["Parameters"]["KeyArn"] != key {
+            broken.push(format!(
+                "{}: it is not given the application's key",
+                stack.name
+            ));
+        }
+    }
+    broken
+}
+
+/// `sam local invoke` takes an event from a file.
+fn functions_can_be_tried(project: &Project) -> Vec<String> {
+    let has_event = |function: &Resource<'_>| {
+        let name = format!("tests/data/events/local/{}.json", binary(function));
+        root().join(name).is_file()
+    };
+    let functions = project.functions();
+    functions
+        .filter(|function| !has_event(function))
+        .map(|function| format!("{}: there is no event to try it with", function.name))
+        .collect()
+}
+
+/// A deployment that shifts traffic needs an alias to shift, which everybody invokes, and an alarm to
+/// stop at, which is the function's own.
+fn deployments_can_be_stopped(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    let globals = &project.main()["Globals"]["Function"];
+    if !is_ref(
+        &globals["DeploymentPreference"]["Enabled"],
+        "SafeDeployments",
+    ) {
+        broken.push("nobody can choose whether a deployment shifts traffic".to_owned());
+    }
+    for function in project.functions() {
+        let name = function.name;
+        if project.property(&function, "AutoPublishAlias") != "live" {
+            broken.push(format!(
+                "{name}: it has no alias that a deployment moves on"
+            ));
+        }
+        let alarms = &function.properties()["DeploymentPreference"]["Alarms"];
+        let is_its_own = list(alarms).iter().any(|alarm| {
+            let Some((watch, "Outputs.ErrorsAlarmName")) = get_att(alarm) else {
+                return false;
+            };
+            let watch = project.stack(watch).map(|(watch, _)| watch);
+            watch.is_some_and(|watch| {
+                watch["Properties"]["Parameters"]["FunctionName"]
+                    == function.properties()["FunctionName"]
+            })
+        });
+        if !is_its_own {
+            broken.push(format!("{name}: its errors do not stop its deployment"));
+        }
+    }
+    for rule in project.of_type("AWS::Events::Rule") {
+        for target in list(&rule.properties()["Targets"]) {
+            let mut is_direct = false;
+            walk(&target["Arn"], &mut |arn| {
+                is_direct |= get_att(arn).is_some_and(|(name, _)| {
+                    project.main()["Resources"][name]["Type"] == "AWS::Serverless::Function"
+                });
+            });
+            let alias = &target["Arn"]["Fn::If"][1]["Ref"];
+            let is_alias = alias.as_str().is_some_and(|name| name.ends_with(".Alias"));
+            if is_direct && !is_alias {
+                broken.push(format!(
+                    "{}: it goes past the alias, for which alone the failure destination is set",
+                    rule.name
+                ));
+            }
+        }
+    }
+    broken
+}
+
+/// What costs extra is asked for.
+fn extras_are_off(project: &Project) -> Vec<String> {
+    let extras = [
+        "SafeDeployments",
+        "ProvisionedPollers",
+        "SchemaDiscovery",
+        "CustomerManagedKey",
+    ];
+    let is_off = |name: &&str| project.main()["Parameters"][name]["Default"] == "false";
+    extras
+        .iter()
+        .filter(|name| !is_off(name))
+        .map(|name| format!("the parameter {name} is not off by default"))
+        .collect()
+}
+
+/// The dashboard with each list of names as one name, as CloudWatch would get it.
+fn dashboard(project: &Project) -> Result<Value, String> {
+    let mut dashboards = project.all_of_type("AWS::CloudWatch::Dashboard");
+    let dashboard = dashboards.next().ok_or("there is no dashboard")?;
+    let body = &dashboard.properties()["DashboardBody"]["Fn::Sub"];
+    let mut text = body[0]
+        .as_str()
+        .ok_or("the dashboard is no text")?
+        .to_owned();
+    let names = body[1].as_object().into_iter().flatten();
+    for (name, list) in names {
+        // What is between two names must keep the JSON in order, too.
+        let between = list["Fn::Join"][0].as_str().unwrap_or_default();
+        text = text.replace(&format!("${{{name}}}"), &["a", "b"].join(between));
+    }
+    for name in ["Namespace", "Service", "AWS::Region"] {
+        text = text.replace(&format!("${{{name}}}"), name);
+    }
+    if text.contains("${") {
+        return Err("the dashboard has a placeholder that nothing replaces".to_owned());
+    }
+    serde_json::from_str(&text).map_err(|error| format!("the dashboard is no JSON: {error}"))
+}
+
+fn the_dashboard_is_readable(project: &Project) -> Vec<String> {
+    let dashboard = match dashboard(project) {
+        Ok(dashboard) => dashboard,
+        Err(error) => return vec![error],
+    };
+    // What it is for: flow, lag, failures by kind, dead letters, duplicates.
+    let mut missing = BTreeSet::from([
+        "RecordsProcessed",
+        "ApproximateAgeOfOldestMessage",
+        "SUM(RecordsFailed)",
+        "MAX(EventLag)",
+        "Parked",
+        "ApproximateNumberOfMessagesVisible",
+        "Duplicates",
+        "HandlerDuration",
+        "BatchSize",
+        "ColdStart",
+    ]);
+    let mut broken = Vec::new();
+    for widget in list(&dashboard["widgets"]) {
+        let title = widget["properties"]["title"].as_str().unwrap_or("?");
+        let metrics = list(&widget["properties"]["metrics"]);
+        for metric in metrics {
+            let text = metric.to_string();
+            missing.retain(|name| !text.contains(name));
+        }
+        let rows: Vec<usize> = metrics.iter().map(|metric| list(metric).len()).collect();
+        let is_search = rows == [1];
+        // The first row in full, and what differs from it.
+        let is_list = matches!(rows[..], [first, 2] if first % 2 == 0);
+        if !is_search && !is_list {
+            broken.push(format!("the dashboard's `{title}` is no list of metrics"));
+        }
+    }
+    broken.extend(
+        missing
+            .iter()
+            .map(|name| format!("the dashboard does not show {name}")),
+    );
+    broken
+}
+
+fn the_dashboard_shows_everything(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    let shown = &project.main()["Resources"]["Observability"]["Properties"]["Parameters"];
+    let is_shown = |list: &str, resource: &str, output: Option<&str>| {
+        let mut found = false;
+        walk(&shown[list], &mut |value| {
+            found |= match output {
+                None => is_ref(value, resource),
+                Some(output) => get_att(value) == Some((resource, output)),
+            };
+        });
+        found
+    };
+    for function in project.functions() {
+        if !is_shown("FunctionNames", function.name, None) {
+            broken.push(format!("{}: the dashboard does not show it", function.name));
+        }
+        let reports = [
+            ("SUREHAND_SERVICE_NAME", &shown["Service"]),
+            ("SUREHAND_METRICS_NAMESPACE", &json!("Surehand")),
+        ];
+        for (variable, expected) in reports {
+            if project.variable(&function, variable) != expected {
+                broken.push(format!(
+                    "{}: its {variable} is not what the dashboard looks for",
+                    function.name
+                ));
+            }
+        }
+    }
+    for stack in project.of_type("AWS::CloudFormation::Stack") {
+        let Some((_, template)) = project.stack(stack.name) else {
+            continue;
+        };
+        let outputs = &template["Outputs"];
+        let is_queue = !outputs["DeadLetterQueueName"].is_null();
+        let needed = [
+            ("QueueNames", "QueueName", is_queue),
+            ("DeadLetterQueueNames", "DeadLetterQueueName", is_queue),
+            ("DeadLetterQueueNames", "QueueName", !is_queue),
+        ];
+        for (list, output, applies) in needed {
+            let applies = applies && !outputs[output].is_null();
+            if applies && !is_shown(list, stack.name, Some(&format!("Outputs.{output}"))) {
+                broken.push(format!(
+                    "{}: the dashboard does not show its {output}",
+                    stack.name
+                ));
+            }
+        }
+    }
+    broken
+}
