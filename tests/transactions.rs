@@ -10,6 +10,7 @@ mod transactions {
     mod commits;
     mod meter;
     mod outbox;
+    mod requests;
     mod world;
 }
 

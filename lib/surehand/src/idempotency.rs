@@ -7,6 +7,8 @@ mod dynamodb;
 mod in_flight;
 pub(crate) mod key;
 mod memory;
+#[cfg(feature = "dynamodb")]
+mod request;
 mod store;
 #[cfg(feature = "dynamodb")]
 mod transaction;
@@ -17,6 +19,8 @@ pub use commit::{Commit, Committed};
 pub use dynamodb::DynamoDbStore;
 pub use key::{Key as IdempotencyKey, KeyStyle};
 pub use memory::MemoryStore;
+#[cfg(feature = "dynamodb")]
+pub use request::Handled;
 pub use store::{Claim, ClaimRequest, Completion, Lease, Store};
 #[cfg(feature = "dynamodb")]
 pub(crate) use transaction::Commits;

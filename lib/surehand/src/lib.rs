@@ -51,7 +51,7 @@ pub use idempotency::{
     Once, Store,
 };
 #[cfg(feature = "dynamodb")]
-pub use idempotency::{Commit, Committed, DynamoDbStore};
+pub use idempotency::{Commit, Committed, DynamoDbStore, Handled};
 #[cfg(feature = "dynamodb")]
 pub use outbox::{Outbox, OutboxStream, Swept};
 #[cfg(feature = "eventbridge")]

@@ -195,7 +195,7 @@ impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher")
             .field("producer", &self.producer)
-            .field("cause", &self.cause.as_ref().map(|cause| &cause.event_id))
+            .field("cause", &self.cause)
             .finish_non_exhaustive()
     }
 }
@@ -221,10 +221,11 @@ impl Published {
     }
 }
 
-/// The record that events are published for.
+/// What events are published for: a record, or a request that is none.
 pub(crate) struct Cause {
     key: IdempotencyKey,
-    event_id: String,
+    /// None for a request: what caused it was no event.
+    event_id: Option<String>,
     correlation_id: String,
     traceparent: Option<String>,
     trace_header: Option<String>,
@@ -233,7 +234,10 @@ pub(crate) struct Cause {
 
 impl fmt::Debug for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cause({})", self.event_id)
+        match &self.event_id {
+            Some(event_id) => write!(f, "Cause({event_id})"),
+            None => write!(f, "Cause({})", self.key),
+        }
     }
 }
 
@@ -254,7 +258,20 @@ impl Cause {
             traceparent: metadata.and_then(|m| m.traceparent.clone()),
             trace_header: context.xray_trace_id.clone(),
             published: record.extensions.get().cloned().unwrap_or_default(),
-            event_id,
+            event_id: Some(event_id),
+        }
+    }
+
+    /// A request of this key. Its events tell one story, which begins with it.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn of_request(key: IdempotencyKey) -> Self {
+        Self {
+            correlation_id: key.uuid("request").to_string(),
+            key,
+            event_id: None,
+            traceparent: None,
+            trace_header: None,
+            published: Published::default(),
         }
     }
 
@@ -267,7 +284,7 @@ impl Cause {
         let metadata = outgoing.metadata_mut();
         metadata.id = id.to_string();
         metadata.correlation_id = Some(self.correlation_id.clone());
-        metadata.causation_id = Some(self.event_id.clone());
+        metadata.causation_id.clone_from(&self.event_id);
         metadata.traceparent = self.traceparent.clone();
         outgoing.set_trace_header(self.trace_header.clone());
     }

@@ -30,7 +30,8 @@ pub type Item = HashMap<String, AttributeValue>;
 ///
 /// A handler that takes one does nothing by itself. It stages, and when it returns `Ok` everything
 /// is committed in one TransactWriteItems, together with the claim on the record: all of it happens,
-/// once, or none of it. When the handler returns an error, nothing does.
+/// once, or none of it. When the handler returns an error, nothing does. A program that is no Lambda
+/// function gets one from [`Idempotency::once`](crate::Idempotency::once).
 ///
 /// ```
 /// use aws_sdk_dynamodb::types::{AttributeValue, Update};
@@ -64,7 +65,7 @@ pub type Item = HashMap<String, AttributeValue>;
 pub struct Transaction {
     staged: Stage,
     cause: Cause,
-    /// The function, which events name as their producer.
+    /// The function or service, which events name as their producer.
     producer: String,
 }
 
@@ -131,6 +132,14 @@ impl StagedCondition<'_> {
 }
 
 impl Transaction {
+    pub(crate) fn new(staged: Stage, cause: Cause, producer: impl Into<String>) -> Self {
+        Self {
+            staged,
+            cause,
+            producer: producer.into(),
+        }
+    }
+
     /// Stages a put.
     pub fn put(&self, put: PutBuilder) -> StagedCondition<'_> {
         self.stage("put", put.build(), |put| {
@@ -231,11 +240,8 @@ impl<S> FromRecord<S> for Transaction {
                 "the handler takes a Transaction, but nothing commits it: add `.idempotent(…)` to the function",
             )
         })?;
-        Ok(Self {
-            staged: stage,
-            cause: Cause::new(record),
-            producer: record.context().env_config.function_name.clone(),
-        })
+        let function = &record.context().env_config.function_name;
+        Ok(Self::new(stage, Cause::new(record), function))
     }
 }
 

@@ -58,7 +58,7 @@ impl<St: Store> Idempotency<St> {
         Err(error)
     }
 
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         subject: &Subject,
         reply: Reply,
