@@ -41,11 +41,8 @@ fn of_ten_records_each_gets_what_is_its_own() {
             },
             // SQS redelivers what was returned.
             Delivery {
-                event: "sqs-ten-orders",
                 only: &["m-4", "m-8"],
-                receive: Some(2),
-                effects: &["e-4", "e-8"],
-                ..Delivery::default()
+                ..Delivery::again("sqs-ten-orders", &["e-4", "e-8"])
             },
             // SQS may deliver anything again, also what was acked: nothing happens twice.
             Delivery {
@@ -122,11 +119,8 @@ fn a_returned_group_is_taken_up_where_it_stopped() {
                 ..Delivery::default()
             },
             Delivery {
-                event: "sqs-fifo",
                 only: &["a2", "a3"],
-                receive: Some(2),
-                effects: &["e-a2", "e-a3"],
-                ..Delivery::default()
+                ..Delivery::again("sqs-fifo", &["e-a2", "e-a3"])
             },
         ],
         ..Case::default()
@@ -160,11 +154,8 @@ fn after_a_parked_record_its_group_proceeds_or_halts_as_it_was_told() {
                 ..Delivery::default()
             },
             Delivery {
-                event: "sqs-fifo",
                 only: &["a2", "a3"],
-                receive: Some(2),
-                effects: &["e-a2", "e-a3"],
-                ..Delivery::default()
+                ..Delivery::again("sqs-fifo", &["e-a2", "e-a3"])
             },
         ],
         ..Case::default()

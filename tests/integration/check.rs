@@ -80,6 +80,18 @@ pub(crate) struct Delivery {
     pub(crate) back_in: &'static [(&'static str, RangeInclusive<f64>)],
 }
 
+impl Delivery {
+    /// What came back is received for the second time, and takes effect.
+    pub(crate) fn again(event: &'static str, effects: &'static [&'static str]) -> Self {
+        Self {
+            event,
+            receive: Some(2),
+            effects,
+            ..Self::default()
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Response {
     /// `batchItemFailures` with these ids, in this order.

@@ -164,11 +164,8 @@ fn a_transient_failure_comes_back_with_backoff_and_is_free_then() {
                 ..Delivery::default()
             },
             Delivery {
-                event: "sqs-orders",
                 only: &["m-3"],
-                receive: Some(2),
-                effects: &["e-3"],
-                ..Delivery::default()
+                ..Delivery::again("sqs-orders", &["e-3"])
             },
         ],
         ..Case::default()
@@ -205,12 +202,7 @@ fn a_panic_is_its_records_failure_alone() {
                 back_in: &[("m-1", BACKOFF), ("m-4", BACKOFF)],
                 ..Delivery::default()
             },
-            Delivery {
-                event: "sqs-orders",
-                receive: Some(2),
-                effects: &["e-1", "e-4"],
-                ..Delivery::default()
-            },
+            Delivery::again("sqs-orders", &["e-1", "e-4"]),
         ],
         ..Case::default()
     });
@@ -232,12 +224,7 @@ fn at_the_deadline_a_handler_is_stopped_and_its_lease_given_back() {
                 back_in: &[("m-1", BACKOFF), ("m-3", BACKOFF)],
                 ..Delivery::default()
             },
-            Delivery {
-                event: "sqs-orders",
-                receive: Some(2),
-                effects: &["e-1", "e-3"],
-                ..Delivery::default()
-            },
+            Delivery::again("sqs-orders", &["e-1", "e-3"]),
         ],
         ..Case::default()
     });
@@ -255,12 +242,7 @@ fn after_a_failure_the_rest_of_its_partition_key_waits_for_it() {
                 back_in: &[("m-1", 40.0..=40.0), ("m-3", 40.0..=40.0)],
                 ..Delivery::default()
             },
-            Delivery {
-                event: "sqs-partition-key",
-                receive: Some(2),
-                effects: &["e-1", "e-3", "e-4"],
-                ..Delivery::default()
-            },
+            Delivery::again("sqs-partition-key", &["e-1", "e-3", "e-4"]),
         ],
         ..Case::default()
     });

@@ -27,7 +27,7 @@ pub(crate) use transaction::Commits;
 
 use crate::{
     Clock, Error, ErrorKind, Record, Reply, Result, description::IdempotencySettings,
-    extract::FromRecord,
+    extract::FromRecord, ready::take_ready,
 };
 use futures_util::future::BoxFuture;
 use in_flight::InFlight;
@@ -252,9 +252,7 @@ where
     }
 
     fn call(&mut self, record: Record) -> Self::Future {
-        // The instance that was polled ready is the one to call.
-        let clone = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, clone);
+        let inner = take_ready(&mut self.inner);
         let idempotency = self.idempotency.clone();
         Box::pin(async move { idempotency.handle(record, inner).await })
     }

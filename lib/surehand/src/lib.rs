@@ -24,6 +24,7 @@ mod idempotency;
 mod outbox;
 mod panic;
 mod publish;
+mod ready;
 mod record;
 mod redelivery;
 mod router;

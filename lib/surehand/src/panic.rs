@@ -1,6 +1,6 @@
 //! The layer that makes a handler's panic the failure of its record alone.
 
-use crate::{Error, ErrorKind, Record, Reply, Result};
+use crate::{Error, ErrorKind, Record, Reply, Result, ready::take_ready};
 use futures_util::{FutureExt, future::BoxFuture};
 use std::{
     any::Any,
@@ -38,10 +38,8 @@ where
     }
 
     fn call(&mut self, record: Record) -> Self::Future {
-        // The instance that was polled ready is used up here; its replacement is a fresh one. What
-        // a panic leaves behind is dropped with it, so nothing broken is seen again.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        // What a panic leaves behind is dropped with the instance, so nothing broken is seen again.
+        let mut inner = take_ready(&mut self.inner);
         // The call itself is inside the future as well: a handler may panic before its first await.
         let handled = AssertUnwindSafe(async move { inner.call(record).await }).catch_unwind();
         Box::pin(async move {

@@ -1,0 +1,175 @@
+//! The function that reserves stock, under a lease and with a transaction.
+
+use super::orders::{OrderPlaced, RECORDS, StockReserved, order, reservation, take};
+use aws_lambda_events::sqs::SqsEvent;
+use aws_sdk_dynamodb::{Client, types::TransactWriteItem};
+use futures_util::future::{BoxFuture, join_all};
+use lambda_runtime::Context;
+use serde_json::json;
+use std::time::{Duration, SystemTime};
+use surehand::{
+    DynamoDbStore, Envelope, FromRef, Function, Idempotency, Item, Outbox, Outgoing, PublishError,
+    Publisher, Sqs, State, Transaction, Transport,
+};
+
+/// What the handlers need.
+#[derive(Clone)]
+struct Shop {
+    client: Client,
+    publisher: Publisher,
+}
+
+impl FromRef<Shop> for Publisher {
+    fn from_ref(shop: &Shop) -> Self {
+        shop.publisher.clone()
+    }
+}
+
+/// Takes every event, for nothing: EventBridge is no part of what is measured.
+struct Nowhere;
+
+impl Transport for Nowhere {
+    fn send<'a>(&'a self, _events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+async fn in_transaction(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Result<()> {
+    let order = order.data;
+    tx.update(take(&order));
+    tx.put(reservation(&order));
+    tx.publish(&StockReserved {
+        order_id: order.order_id,
+        customer: order.customer,
+    });
+    Ok(())
+}
+
+/// The same effects. They are two steps and the event is a third, so that a crash can part them.
+async fn under_lease(
+    order: Envelope<OrderPlaced>,
+    State(shop): State<Shop>,
+    publisher: Publisher,
+) -> surehand::Result<()> {
+    let order = order.data;
+    let take = take(&order).build()?;
+    let update = shop.client.update_item().table_name(take.table_name);
+    let update = update
+        .set_key(Some(take.key))
+        .update_expression(take.update_expression)
+        .set_condition_expression(take.condition_expression)
+        .set_expression_attribute_values(take.expression_attribute_values);
+    update.send().await?;
+    let put = reservation(&order).build()?;
+    let request = shop.client.put_item().table_name(put.table_name);
+    let request = request
+        .set_item(Some(put.item))
+        .set_condition_expression(put.condition_expression);
+    request.send().await?;
+    let reserved = StockReserved {
+        order_id: order.order_id,
+        customer: order.customer,
+    };
+    publisher.publish(&reserved).await?;
+    Ok(())
+}
+
+/// The function in both modes, and the relay of the second.
+pub(crate) struct Flow {
+    client: Client,
+    lease: Function<Sqs>,
+    commit: Function<Sqs>,
+    outbox: Outbox,
+}
+
+impl Flow {
+    pub(crate) fn new(client: &Client) -> Self {
+        let publisher = Publisher::new(Nowhere);
+        let store = DynamoDbStore::new(client.clone(), "idempotency");
+        let once = |scope: &str| Idempotency::new(store.clone()).scope(scope).cache(0);
+        let shop = Shop {
+            client: client.clone(),
+            publisher: publisher.clone(),
+        };
+        Self {
+            client: client.clone(),
+            lease: Function::new(Sqs, under_lease, shop).idempotent(once("lease")),
+            commit: Function::new(Sqs, in_transaction, ()).idempotent(once("commit")),
+            outbox: Outbox::new(client.clone(), "idempotency", publisher),
+        }
+    }
+
+    pub(crate) async fn lease(&self, batch: u64) {
+        invoke(&self.lease, event("lease", batch)).await;
+    }
+
+    pub(crate) async fn commit(&self, batch: u64) {
+        invoke(&self.commit, event("commit", batch)).await;
+    }
+
+    /// The claims whose events wait, as the table's stream delivers them.
+    pub(crate) async fn waiting(&self) -> Vec<Item> {
+        let index = self
+            .client
+            .scan()
+            .table_name("idempotency")
+            .index_name("outbox");
+        let keys = index.send().await.unwrap().items.unwrap_or_default();
+        let items = keys.into_iter().map(async |mut key| {
+            let id = key.remove("id");
+            let get = self.client.get_item().table_name("idempotency");
+            let output = get.set_key(id.map(|id| Item::from([("id".to_owned(), id)])));
+            output.send().await.unwrap().item.unwrap()
+        });
+        join_all(items).await
+    }
+
+    pub(crate) async fn relay(&self, waiting: &[Item]) {
+        assert_eq!(waiting.len() as u64, RECORDS);
+        for published in join_all(waiting.iter().map(|item| self.outbox.publish_item(item))).await {
+            assert_eq!(published.unwrap(), 1);
+        }
+    }
+}
+
+async fn invoke(function: &Function<Sqs>, event: SqsEvent) {
+    let mut context = Context::default();
+    let end = SystemTime::now() + Duration::from_secs(900);
+    let since = end.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    context.deadline = u64::try_from(since.as_millis()).unwrap();
+    let response = function.invoke(event, context).await.unwrap();
+    assert!(response.batch_item_failures.is_empty());
+}
+
+/// A batch, whose orders are those of its number: delivered again, they are duplicates.
+fn event(mode: &str, batch: u64) -> SqsEvent {
+    let records = (0..RECORDS).map(|index| {
+        let id = format!("{mode}-{batch:08}-{index:04}");
+        let body = json!({
+            "metadata": {"id": id, "time": "2026-11-21T10:00:00.123Z", "version": 1},
+            "data": order(id.clone(), index)
+        });
+        json!({
+            "messageId": id, "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
+            "body": body.to_string(),
+            "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1780000000000"},
+            "messageAttributes": {}, "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:orders",
+            "awsRegion": "eu-central-1"
+        })
+    });
+    let records: Vec<_> = records.collect();
+    serde_json::from_value(json!({ "Records": records })).unwrap()
+}
+
+/// The effects of an order, as a transaction has them.
+pub(crate) fn effects(order: &OrderPlaced) -> [TransactWriteItem; 2] {
+    [
+        TransactWriteItem::builder()
+            .update(take(order).build().unwrap())
+            .build(),
+        TransactWriteItem::builder()
+            .put(reservation(order).build().unwrap())
+            .build(),
+    ]
+}
