@@ -1,7 +1,7 @@
 //! Processes that die in the middle of their work, while orders keep coming.
 //!
-//! `SUREHAND_KILLS=200 cargo test --workspace --test emulator -- --nocapture` kills so many, and says
-//! what became of it.
+//! `SUREHAND_KILLS=1000 cargo test --workspace --test emulator -- --nocapture` kills so many, and
+//! says what became of it.
 //!
 //! What is in the table is there once, whatever happens. A mail is not: SES knows no token that would
 //! make the second attempt the first, so a process that dies after SES took a mail and before the
@@ -26,7 +26,7 @@ use std::{
 };
 
 /// Processes that are to die, unless the environment variable `SUREHAND_KILLS` says how many.
-const KILLS: usize = 25;
+const KILLS: usize = 200;
 
 /// Batches that are to be lost by then.
 const BATCHES: usize = 10;
