@@ -9,7 +9,7 @@ extern crate self as surehand;
 pub mod aws;
 mod batch;
 mod clock;
-mod dead_letter;
+pub mod dead_letter;
 mod deadline;
 pub mod description;
 mod envelope;

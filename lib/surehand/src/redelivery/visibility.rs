@@ -1,7 +1,7 @@
 //! SQS's visibility timeout.
 
 use super::Redelivery;
-use crate::{Delivery, Error, ErrorKind, Result};
+use crate::{Delivery, Error, ErrorKind, Result, dead_letter::queue_url};
 use aws_sdk_sqs::{Client, types::ChangeMessageVisibilityBatchRequestEntry};
 use futures_util::future::{BoxFuture, join_all};
 use std::time::Duration;
@@ -91,17 +91,6 @@ fn whole_seconds(delay: Duration) -> i32 {
     i32::try_from(seconds).unwrap_or(i32::MAX)
 }
 
-/// `arn:aws:sqs:eu-west-1:123456789012:orders` as the queue's URL. The client sends it in the body
-/// and connects to its own endpoint, so that an emulator's host need not be in it.
-fn queue_url(arn: &str) -> Option<String> {
-    let mut parts = arn.splitn(6, ':');
-    let (_arn, partition, service) = (parts.next()?, parts.next()?, parts.next()?);
-    let (region, account, name) = (parts.next()?, parts.next()?, parts.next()?);
-    let suffix = if partition == "aws-cn" { ".cn" } else { "" };
-    (service == "sqs")
-        .then(|| format!("https://sqs.{region}.amazonaws.com{suffix}/{account}/{name}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,19 +100,5 @@ mod tests {
         let seconds = [0, 1, 999, 1000, 1001].map(|ms| whole_seconds(Duration::from_millis(ms)));
         assert_eq!(seconds, [0, 1, 1, 1, 2]);
         assert_eq!(whole_seconds(Duration::MAX), 42_300);
-    }
-
-    #[test]
-    fn queue_urls_come_from_arns() {
-        assert_eq!(
-            queue_url("arn:aws:sqs:eu-west-1:1:orders.fifo").as_deref(),
-            Some("https://sqs.eu-west-1.amazonaws.com/1/orders.fifo")
-        );
-        assert_eq!(
-            queue_url("arn:aws-cn:sqs:cn-north-1:1:q").as_deref(),
-            Some("https://sqs.cn-north-1.amazonaws.com.cn/1/q")
-        );
-        assert_eq!(queue_url("arn:aws:dynamodb:eu-west-1:1:table/t"), None);
-        assert_eq!(queue_url("orders"), None);
     }
 }

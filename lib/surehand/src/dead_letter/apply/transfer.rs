@@ -1,0 +1,180 @@
+//! Sends and deletes: the calls, their entries' results, and what is tried again.
+
+use super::super::{
+    Action, Cause, Destination, Group, Letter, Parcel, Post, Queue, Reader, Refusal,
+    parcel::MAX_SIZE,
+    reader::{MAX_ENTRIES, pause},
+};
+use futures_util::future::join_all;
+
+/// A letter to be sent.
+pub(super) struct Job {
+    pub(super) to: Destination,
+    pub(super) parcel: Parcel,
+    pub(super) is_edit: bool,
+    pub(super) lost_lists: bool,
+    pub(super) event_id: Option<String>,
+    pub(super) group: Group,
+    pub(super) group_name: Option<String>,
+    pub(super) cause: Cause,
+    pub(super) redrive_count: u32,
+}
+
+const ATTEMPTS: u32 = 4;
+
+impl Job {
+    pub(super) fn new(letter: &Letter, to: Destination, parcel: Parcel, action: &Action) -> Self {
+        // Of an edit, the event is the new one.
+        let sent = Letter::new(&*letter.id, &*parcel.body);
+        let event = sent.event().map(|event| event.id);
+        Self {
+            to,
+            is_edit: matches!(action, Action::Edit { .. }),
+            lost_lists: !letter.dropped_attributes.is_empty(),
+            // Without an id of its own the event goes by its message's, which will be another.
+            event_id: event.filter(|id| *id != letter.id),
+            group: Group::of(letter),
+            group_name: letter.group.clone(),
+            cause: letter.cause(),
+            redrive_count: letter.redrive_count(),
+            parcel,
+        }
+    }
+}
+
+/// The id that each job's destination gave it, or why it does not have it. A refusal may also mean
+/// that nobody knows.
+pub(super) async fn send(post: &dyn Post, jobs: &[Job]) -> Vec<Result<String, Refusal>> {
+    let parcels: Vec<_> = jobs.iter().map(|job| (&job.to, &job.parcel)).collect();
+    send_parcels(post, &parcels).await
+}
+
+/// The same for parcels.
+pub(crate) async fn send_parcels(
+    post: &dyn Post,
+    parcels: &[(&Destination, &Parcel)],
+) -> Vec<Result<String, Refusal>> {
+    let mut results: Vec<Result<String, Refusal>> = parcels
+        .iter()
+        .map(|_| Err(Refusal::transient("NotSent", "it was not sent")))
+        .collect();
+    let mut waiting: Vec<usize> = (0..parcels.len()).collect();
+    for attempt in 0..ATTEMPTS {
+        let calls = chunks(parcels, &waiting).into_iter().map(async |chunk| {
+            let to = parcels[chunk[0]].0;
+            let entries: Vec<Parcel> = chunk.iter().map(|&i| parcels[i].1.clone()).collect();
+            (chunk, post.send(to, &entries).await)
+        });
+        waiting.clear();
+        for (chunk, answer) in join_all(calls).await {
+            let mut answers = match answer {
+                Ok(entries) => entries.into_iter().map(Some).collect(),
+                Err(error) => {
+                    let refusal = Refusal::transient("CallFailed", error.to_string());
+                    vec![Some(Err(refusal)); chunk.len()]
+                }
+            };
+            answers.resize(chunk.len(), None);
+            for (index, answer) in chunk.into_iter().zip(answers) {
+                let answer = answer.unwrap_or_else(|| {
+                    Err(Refusal::transient(
+                        "NoResult",
+                        "the answer does not name it",
+                    ))
+                });
+                let mut is_over = true;
+                results[index] = match answer {
+                    Ok(accepted) => {
+                        // What was garbled once is there; once more would not make it better.
+                        let (to, parcel) = parcels[index];
+                        parcel.check(to, &accepted).map(|()| accepted.message_id)
+                    }
+                    Err(refusal) => {
+                        is_over = refusal.permanent;
+                        Err(refusal)
+                    }
+                };
+                if !is_over {
+                    waiting.push(index);
+                }
+            }
+        }
+        if waiting.is_empty() {
+            break;
+        }
+        if attempt + 1 < ATTEMPTS {
+            pause(attempt).await;
+        }
+    }
+    results
+}
+
+/// Calls of one destination, ten entries and 1 MiB each.
+fn chunks(parcels: &[(&Destination, &Parcel)], waiting: &[usize]) -> Vec<Vec<usize>> {
+    let mut chunks: Vec<(Vec<usize>, usize)> = Vec::new();
+    for &index in waiting {
+        let (to, parcel) = parcels[index];
+        let size = parcel.size();
+        let open = chunks.iter_mut().rev().find(|(chunk, used)| {
+            parcels[chunk[0]].0 == to && chunk.len() < MAX_ENTRIES && used + size <= MAX_SIZE
+        });
+        match open {
+            Some((chunk, used)) => {
+                chunk.push(index);
+                *used += size;
+            }
+            None => chunks.push((vec![index], size)),
+        }
+    }
+    chunks.into_iter().map(|(chunk, _)| chunk).collect()
+}
+
+/// Deletes the letters, and gives the ids of those that are.
+///
+/// A receipt that is good for nothing is forgotten: its letter comes back with another.
+pub(super) async fn delete(
+    queue: &dyn Queue,
+    reader: &mut Reader<'_>,
+    ids: Vec<String>,
+) -> Vec<String> {
+    let mut waiting = ids;
+    let mut deleted = Vec::new();
+    for attempt in 0..ATTEMPTS {
+        waiting.retain(|id| reader.receipt(id).is_some());
+        let calls = waiting.chunks(MAX_ENTRIES).map(|chunk| {
+            let receipts = chunk.iter().filter_map(|id| reader.receipt(id));
+            let receipts: Vec<_> = receipts.map(str::to_owned).collect();
+            async move { (chunk, queue.delete(&receipts).await) }
+        });
+        let mut again = Vec::new();
+        let mut gone = Vec::new();
+        for (chunk, answer) in join_all(calls).await {
+            let answers = answer.unwrap_or_default();
+            for (index, id) in chunk.iter().enumerate() {
+                match answers.get(index) {
+                    Some(Ok(())) => gone.push((id.clone(), true)),
+                    Some(Err(refusal)) if refusal.permanent => gone.push((id.clone(), false)),
+                    _ => again.push(id.clone()),
+                }
+            }
+        }
+        for (id, is_deleted) in gone {
+            reader.forget(&id);
+            if is_deleted {
+                deleted.push(id);
+            }
+        }
+        waiting = again;
+        if waiting.is_empty() {
+            return deleted;
+        }
+        if attempt + 1 < ATTEMPTS {
+            pause(attempt).await;
+        }
+    }
+    // They come back when their visibility timeout ends.
+    for id in waiting {
+        reader.forget(&id);
+    }
+    deleted
+}

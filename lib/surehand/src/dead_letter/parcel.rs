@@ -1,0 +1,198 @@
+//! A dead letter made ready to be put back.
+
+use super::{Accepted, Destination, Letter, Refusal, letter::REDRIVE_COUNT};
+use crate::{Attribute, AttributeValue, idempotency::key::hex};
+use md5::Md5;
+use sha2::{Digest, Sha256};
+use std::{borrow::Cow, collections::BTreeMap};
+
+/// A message as it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Parcel {
+    /// The dead letter's id.
+    pub letter_id: String,
+    /// The body.
+    pub body: String,
+    /// The message attributes.
+    pub attributes: BTreeMap<String, Attribute>,
+    /// The system attribute `AWSTraceHeader`.
+    pub trace_header: Option<String>,
+    /// The message group.
+    pub group: Option<String>,
+    /// For FIFO queues: the same for every send of one letter in one plan, and never the message's
+    /// own, since SQS accepts and drops what it has seen in the last five minutes.
+    pub deduplication_id: Option<String>,
+}
+
+/// The [documented](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html)
+/// limits: bytes of a message, and of all messages of a call.
+pub(super) const MAX_SIZE: usize = 1024 * 1024;
+const MAX_ATTRIBUTES: usize = 10;
+/// How often a letter may be put back before somebody has to insist.
+pub(super) const MAX_REDRIVES: u32 = 3;
+
+impl Parcel {
+    /// The letter as it goes back to its consumer, with another body if that is given.
+    ///
+    /// `attempt` is what sends of the same parcel have in common: the plan.
+    ///
+    /// # Errors
+    /// Why it cannot be sent, in one line.
+    pub(super) fn redriven(
+        letter: &Letter,
+        to: &Destination,
+        attempt: &str,
+        body: Option<&str>,
+    ) -> Result<Self, String> {
+        let Some(payload) = body.map(Cow::Borrowed).or_else(|| letter.payload()) else {
+            return Err(
+                "a batch of stream records cannot be put back: the letter holds only its position in the stream"
+                    .into(),
+            );
+        };
+        let mut parcel = Self {
+            letter_id: letter.id.clone(),
+            body: payload.into_owned(),
+            attributes: letter
+                .lasting_attributes()
+                .map(|(name, attribute)| (name.to_owned(), attribute.clone()))
+                .collect(),
+            trace_header: letter.trace_header.clone(),
+            group: letter.group.clone(),
+            deduplication_id: None,
+        };
+        parcel.count_redrive(letter.redrive_count() + 1);
+        parcel.addressed(to, attempt)
+    }
+
+    /// The letter as it was, for the dead-letter queue it came from.
+    pub(super) fn restored(
+        letter: &Letter,
+        to: &Destination,
+        attempt: &str,
+    ) -> Result<Self, String> {
+        let parcel = Self {
+            letter_id: letter.id.clone(),
+            body: letter.body.clone(),
+            attributes: letter.attributes.clone(),
+            trace_header: letter.trace_header.clone(),
+            group: letter.group.clone(),
+            deduplication_id: None,
+        };
+        parcel.addressed(to, attempt)
+    }
+
+    /// The count takes the place of the note, and gives way to what the sender wrote.
+    fn count_redrive(&mut self, count: u32) {
+        if self.attributes.len() >= MAX_ATTRIBUTES {
+            return;
+        }
+        let attribute = Attribute {
+            data_type: "Number".into(),
+            value: AttributeValue::Text(count.to_string()),
+        };
+        self.attributes.insert(REDRIVE_COUNT.to_owned(), attribute);
+        if self.size() > MAX_SIZE {
+            self.attributes.remove(REDRIVE_COUNT);
+        }
+    }
+
+    fn addressed(mut self, to: &Destination, attempt: &str) -> Result<Self, String> {
+        match to {
+            Destination::Queue(_) => {}
+            Destination::Function(_) | Destination::Bus(_) => {
+                // They know neither groups nor attributes, and take nothing but JSON.
+                serde_json::from_str::<serde::de::IgnoredAny>(&self.body)
+                    .map_err(|error| format!("{to} takes only JSON: {error}"))?;
+                return Ok(self);
+            }
+        }
+        if to.is_fifo() {
+            if self.group.is_none() {
+                return Err(format!(
+                    "{to} needs a message group, and the letter has none"
+                ));
+            }
+            let id = Sha256::digest(format!("{attempt}\n{}", self.letter_id));
+            self.deduplication_id = Some(hex(&id));
+        }
+        if self.attributes.len() > MAX_ATTRIBUTES {
+            return Err(format!(
+                "it has {} attributes, and SQS takes {MAX_ATTRIBUTES}",
+                self.attributes.len()
+            ));
+        }
+        if self.body.is_empty() {
+            return Err("its body is empty, and SQS takes none such".into());
+        }
+        match self.size() {
+            ..=MAX_SIZE => Ok(self),
+            size => Err(format!("it has {size} bytes, and SQS takes {MAX_SIZE}")),
+        }
+    }
+
+    /// In bytes, as SQS counts them: the body, and the names, types and values of attributes.
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter();
+        let attributes = attributes.map(|(name, attribute)| {
+            let value = match &attribute.value {
+                AttributeValue::Text(text) => text.len(),
+                AttributeValue::Binary(bytes) => bytes.len(),
+            };
+            name.len() + attribute.data_type.len() + value
+        });
+        self.body.len() + attributes.sum::<usize>()
+    }
+
+    /// Whether what was accepted is what was sent.
+    pub(super) fn check(&self, to: &Destination, accepted: &Accepted) -> Result<(), Refusal> {
+        if !matches!(to, Destination::Queue(_)) {
+            return Ok(());
+        }
+        let body = hex(&Md5::digest(&self.body));
+        let attributes = (!self.attributes.is_empty()).then(|| self.attributes_md5());
+        if accepted.body_md5.as_ref() == Some(&body)
+            && (attributes.is_none() || accepted.attributes_md5 == attributes)
+        {
+            return Ok(());
+        }
+        Err(Refusal::transient(
+            "Md5Mismatch",
+            "the queue confirms another message than the one that was sent",
+        ))
+    }
+
+    /// The MD5 of the body, in hex, as SQS gives it.
+    pub fn body_md5(&self) -> String {
+        hex(&Md5::digest(&self.body))
+    }
+
+    /// The MD5 of the attributes, in hex, as SQS gives it.
+    ///
+    /// It is [defined](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html#sqs-attributes-md5-message-digest-calculation)
+    /// over name, type and value of each, in the order of their names, each with its length before it.
+    pub fn attributes_md5(&self) -> String {
+        fn part(digest: &mut Md5, bytes: &[u8]) {
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            digest.update(length.to_be_bytes());
+            digest.update(bytes);
+        }
+        let mut digest = Md5::new();
+        for (name, attribute) in &self.attributes {
+            part(&mut digest, name.as_bytes());
+            part(&mut digest, attribute.data_type.as_bytes());
+            match &attribute.value {
+                AttributeValue::Text(text) => {
+                    digest.update([1]);
+                    part(&mut digest, text.as_bytes());
+                }
+                AttributeValue::Binary(bytes) => {
+                    digest.update([2]);
+                    part(&mut digest, bytes);
+                }
+            }
+        }
+        hex(&digest.finalize())
+    }
+}

@@ -1,0 +1,233 @@
+//! What reading and redriving ask of the services, so that it can be tested without them.
+
+use super::{Letter, Parcel};
+use crate::Result;
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr, time::Duration};
+
+/// A dead-letter queue.
+///
+/// `Err` means that the call as a whole failed, and that nobody knows whether it had an effect. Where
+/// a call has entries, each has its own result, in the request's order.
+pub trait Queue: Send + Sync {
+    /// What the queue is, and how much is in it.
+    fn info(&self) -> BoxFuture<'_, Result<QueueInfo>>;
+
+    /// Receives up to `max` (1 to 10) messages and hides them for `visibility`; waits up to `wait` for
+    /// the first.
+    fn receive(
+        &self,
+        max: usize,
+        visibility: Duration,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Received>>>;
+
+    /// Deletes up to ten messages by their receipts.
+    fn delete<'a>(&'a self, receipts: &'a [String]) -> BoxFuture<'a, Result<Entries<()>>>;
+
+    /// Hides up to ten messages for `visibility` from now; 0 gives them back.
+    fn change_visibility<'a>(
+        &'a self,
+        receipts: &'a [String],
+        visibility: Duration,
+    ) -> BoxFuture<'a, Result<Entries<()>>>;
+}
+
+/// Where dead letters are put back.
+pub trait Post: Send + Sync {
+    /// Sends up to ten parcels, 1 MiB together. `Err` means that nobody knows what was sent.
+    fn send<'a>(
+        &'a self,
+        to: &'a Destination,
+        parcels: &'a [Parcel],
+    ) -> BoxFuture<'a, Result<Entries<Accepted>>>;
+}
+
+/// The results of a call's entries, in the request's order.
+pub type Entries<T> = Vec<Result<T, Refusal>>;
+
+/// A letter and the right to delete it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The letter.
+    pub letter: Letter,
+    /// The receipt handle of this receive.
+    pub receipt: String,
+}
+
+/// What a queue is, and how much is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueInfo {
+    /// Its URL.
+    pub url: String,
+    /// Its ARN.
+    pub arn: String,
+    /// Whether it keeps order within groups.
+    pub fifo: bool,
+    /// How many messages can be received, about.
+    pub visible: u64,
+    /// How many messages somebody has received and not deleted, about.
+    pub in_flight: u64,
+    /// How many messages cannot be received yet, about.
+    pub delayed: u64,
+    /// The redrive policy, in JSON, of a queue that moves messages itself after some receives.
+    pub redrive_policy: Option<String>,
+}
+
+/// A parcel that was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// The service's id of it.
+    pub message_id: String,
+    /// The MD5 of the body, in hex, as the service got it. A queue must give it.
+    pub body_md5: Option<String>,
+    /// The MD5 of the attributes, in hex, as the service got them. A queue must give it for a parcel
+    /// that has some.
+    pub attributes_md5: Option<String>,
+}
+
+/// Why an entry of a call was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The service's code, for example `ReceiptHandleIsInvalid`.
+    pub code: String,
+    /// The service's text.
+    pub message: String,
+    /// Whether another attempt would meet the same refusal.
+    pub permanent: bool,
+}
+
+impl Refusal {
+    /// A refusal that another attempt may not meet.
+    pub fn transient(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            permanent: false,
+        }
+    }
+
+    /// A refusal that another attempt would meet as well.
+    pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            permanent: true,
+            ..Self::transient(code, message)
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+/// Where a dead letter is put back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Destination {
+    /// An SQS queue, by its URL.
+    Queue(String),
+    /// A Lambda function, invoked asynchronously, by its ARN.
+    Function(String),
+    /// An EventBridge bus, by its name or ARN. Every rule that matches gets the event, also those
+    /// that had it before.
+    Bus(String),
+}
+
+impl Destination {
+    /// The destination that an ARN of a queue, a function or a bus names.
+    pub fn of_arn(arn: &str) -> Option<Self> {
+        match arn.split(':').nth(2)? {
+            "sqs" => queue_url(arn).map(Self::Queue),
+            // The version that failed is the last that should get it again.
+            "lambda" => {
+                let unqualified: Vec<&str> = arn.split(':').take(7).collect();
+                (unqualified.len() == 7).then(|| Self::Function(unqualified.join(":")))
+            }
+            "events" => Some(Self::Bus(arn.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a queue that keeps order within groups.
+    pub fn is_fifo(&self) -> bool {
+        matches!(self, Self::Queue(url) if url.ends_with(".fifo"))
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue(url) => write!(f, "queue {}", url.rsplit('/').next().unwrap_or(url)),
+            Self::Function(arn) => {
+                write!(f, "function {}", arn.split(':').nth(6).unwrap_or(arn))
+            }
+            Self::Bus(name) => write!(f, "bus {}", name.rsplit('/').next().unwrap_or(name)),
+        }
+    }
+}
+
+impl FromStr for Destination {
+    type Err = crate::Error;
+
+    /// Reads a queue's URL, or the ARN of a queue, a function or a bus.
+    fn from_str(text: &str) -> Result<Self> {
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Ok(Self::Queue(text.to_owned()));
+        }
+        Self::of_arn(text).ok_or_else(|| {
+            crate::Error::rejected(format!(
+                "`{text}` is no destination: give a queue's URL, or the ARN of a queue, a function or a bus"
+            ))
+        })
+    }
+}
+
+/// `arn:aws:sqs:eu-west-1:123456789012:orders` as the queue's URL. The client sends it in the body
+/// and connects to its own endpoint, so that an emulator's host need not be in it.
+pub(crate) fn queue_url(arn: &str) -> Option<String> {
+    let mut parts = arn.splitn(6, ':');
+    let (_arn, partition, service) = (parts.next()?, parts.next()?, parts.next()?);
+    let (region, account, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let suffix = if partition == "aws-cn" { ".cn" } else { "" };
+    (service == "sqs")
+        .then(|| format!("https://sqs.{region}.amazonaws.com{suffix}/{account}/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queue_urls_come_from_arns() {
+        assert_eq!(
+            queue_url("arn:aws:sqs:eu-west-1:1:orders.fifo").as_deref(),
+            Some("https://sqs.eu-west-1.amazonaws.com/1/orders.fifo")
+        );
+        assert_eq!(
+            queue_url("arn:aws-cn:sqs:cn-north-1:1:q").as_deref(),
+            Some("https://sqs.cn-north-1.amazonaws.com.cn/1/q")
+        );
+        assert_eq!(queue_url("arn:aws:dynamodb:eu-west-1:1:table/t"), None);
+        assert_eq!(queue_url("orders"), None);
+    }
+
+    #[test]
+    fn destinations_are_read_from_urls_and_arns() {
+        let read = |text: &str| text.parse::<Destination>().unwrap();
+        assert_eq!(
+            read("http://localhost:1/1/q"),
+            Destination::Queue("http://localhost:1/1/q".into())
+        );
+        let function = "arn:aws:lambda:r:1:function:reserve-stock";
+        for qualified in [function.to_owned(), format!("{function}:$LATEST")] {
+            assert_eq!(read(&qualified), Destination::Function(function.into()));
+        }
+        assert_eq!(read(function).to_string(), "function reserve-stock");
+        assert!("reserve-stock".parse::<Destination>().is_err());
+        assert!("arn:aws:s3:::bucket".parse::<Destination>().is_err());
+    }
+}
