@@ -1,7 +1,7 @@
 //! outbox-relay: publishes what transactions left to publish, a moment after their commit.
 
 use crate::outbox::ShopOutbox;
-use surehand::{Change, State};
+use surehand::{Change, Metrics, State};
 
 /// Publishes the events of a changed item, and marks them as published.
 ///
@@ -10,9 +10,11 @@ use surehand::{Change, State};
 pub async fn outbox_relay(
     change: Change,
     State(ShopOutbox(outbox)): State<ShopOutbox>,
+    metrics: Metrics,
 ) -> surehand::Result<()> {
     if let Some(item) = &change.new_image {
-        outbox.publish_item(item).await?;
+        let events = outbox.publish_item(item).await?;
+        metrics.count("EventsPublished", events as u64);
     }
     Ok(())
 }

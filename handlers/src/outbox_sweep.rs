@@ -2,7 +2,7 @@
 
 use crate::outbox::ShopOutbox;
 use std::time::Duration;
-use surehand::{Deadline, State, Swept};
+use surehand::{Deadline, Metrics, State, Swept};
 
 /// So long outbox-relay has an item to itself. It needs less than a second.
 const AGE: Duration = Duration::from_secs(60);
@@ -17,8 +17,12 @@ const LAST: Duration = Duration::from_secs(1);
 pub async fn outbox_sweep(
     deadline: Deadline,
     State(ShopOutbox(outbox)): State<ShopOutbox>,
+    metrics: Metrics,
 ) -> surehand::Result<Swept> {
     let swept = outbox.sweep(AGE, || deadline.remaining() < LAST).await?;
+    // Commits, each with its events. Those that wait still, the next sweep meets again.
+    metrics.count("CommitsSwept", swept.published as u64);
+    metrics.count("CommitsWaiting", swept.failed as u64);
     if swept != Swept::default() {
         tracing::warn!(
             published = swept.published,

@@ -8,7 +8,7 @@ use shop::{
 use std::time::{Duration, SystemTime};
 use surehand::{
     Clock, Direct, Envelope, Function, Item, OutboxStream, Sqs, Transaction,
-    testing::{self, Message, RecordedEvents},
+    testing::{self, Message, RecordedEvents, RecordedMetrics},
 };
 
 /// Leaves an event in the outbox.
@@ -31,10 +31,20 @@ async fn commit(table: &ShopTable) {
 async fn sweep(table: &ShopTable, events: &RecordedEvents, later: Duration) -> Value {
     let clock = Clock::from_fn(move || SystemTime::now() + later);
     let outbox = ShopOutbox(table.outbox(events).with_clock(clock));
-    let function = Function::new(Direct, outbox_sweep, outbox);
+    let metrics = RecordedMetrics::new();
+    let function = Function::new(Direct, outbox_sweep, outbox).metrics(metrics.emf("Shop"));
     let event = testing::direct_event(&json!({"detail-type": "Scheduled Event"}));
     let reply = function.invoke(event, testing::context()).await.unwrap();
-    serde_json::from_str(reply.get()).unwrap()
+    let reply: Value = serde_json::from_str(reply.get()).unwrap();
+    assert_eq!(
+        metrics.values("CommitsSwept", None),
+        [reply["published"].as_f64().unwrap()]
+    );
+    assert_eq!(
+        metrics.values("CommitsWaiting", None),
+        [reply["failed"].as_f64().unwrap()]
+    );
+    reply
 }
 
 /// DynamoDB's JSON, as its streams write it.
@@ -64,7 +74,8 @@ async fn the_relay_publishes_a_changed_item_and_marks_it() {
     let keys = json!({ "id": stream_json(&claim["id"]) });
     let events = RecordedEvents::new();
     let outbox = ShopOutbox(table.outbox(&events));
-    let function = Function::new(OutboxStream, outbox_relay, outbox);
+    let metrics = RecordedMetrics::new();
+    let function = Function::new(OutboxStream, outbox_relay, outbox).metrics(metrics.emf("Shop"));
     let changes = [
         ("INSERT", keys.clone(), image(&claim)),
         ("REMOVE", keys, Value::Null),
@@ -73,6 +84,7 @@ async fn the_relay_publishes_a_changed_item_and_marks_it() {
     let response = function.invoke(event, testing::context()).await.unwrap();
     assert!(response.batch_item_failures.is_empty());
     assert_eq!(events.of_type::<StockReserved>().len(), 1);
+    assert_eq!(metrics.sum("EventsPublished", None), 1.0);
     assert!(table.relay().await.sent().is_empty(), "it is marked");
 }
 

@@ -2,8 +2,8 @@
 //! from a batch to its response, over HTTP, as Lambda sees both.
 //!
 //! `cargo bench -p surehand --no-default-features --bench lambda` compares the examples `faults`,
-//! which is on Surehand, and `bare`, which is on lambda_runtime alone. Further binaries, given
-//! after `--`, are started as well.
+//! which is on Surehand, with metrics and without, and `bare`, which is on lambda_runtime alone.
+//! Further binaries, given after `--`, are started as well.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,29 +35,71 @@ fn main() {
             path => others.push(PathBuf::from(path)),
         }
     }
-    let compared = examples();
-    let all: Vec<&PathBuf> = compared.iter().chain(&others).collect();
+    let [bare, faults] = examples();
+    let compared = [
+        Variant::new("bare", &bare),
+        Variant::new("faults", &faults),
+        Variant::new("faults, metrics on", &faults).with(METRICS),
+    ];
+    let others = others.iter().map(|path| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        Variant::new(&name, path)
+    });
+    let others: Vec<Variant> = others.collect();
+    let all: Vec<&Variant> = compared.iter().chain(&others).collect();
     // In turns, so that a busy moment of the machine is nobody's alone.
     let mut starts = vec![Vec::new(); all.len()];
     for _ in 0..STARTS {
-        for (path, times) in all.iter().zip(&mut starts) {
-            times.push(start_time(path));
+        for (variant, times) in all.iter().zip(&mut starts) {
+            times.push(start_time(variant));
         }
     }
     println!("{STARTS} starts each; {BATCHES} batches of {RECORDS} messages, their median\n");
-    println!("| function | stripped, KiB | start to first /next, ms: least | median | batch, µs |");
-    println!("|---|---|---|---|---|");
-    for (path, times) in all.into_iter().zip(starts) {
-        let name = path.file_name().unwrap().to_string_lossy();
-        let size = fs::metadata(path).unwrap().len() / 1024;
+    println!(
+        "| function | stripped, KiB | start to first /next, ms: least | median | batch, µs | CPU a record, µs |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for (index, (variant, times)) in all.into_iter().zip(starts).enumerate() {
+        let size = fs::metadata(&variant.path).unwrap().len() / 1024;
         let least = times.iter().min().unwrap().as_secs_f64() * 1e3;
         let start = median(times).as_secs_f64() * 1e3;
-        let batch = if compared.contains(path) {
-            format!("{:.0}", batch_time(path).as_secs_f64() * 1e6)
+        let (batch, cpu) = if index < compared.len() {
+            let (batch, cpu) = batch_time(variant);
+            let micros = |time: Duration| time.as_secs_f64() * 1e6;
+            (
+                format!("{:.0}", micros(batch)),
+                format!("{:.1}", micros(cpu)),
+            )
         } else {
-            String::new()
+            Default::default()
         };
-        println!("| {name} | {size} | {least:.1} | {start:.1} | {batch} |");
+        let name = &variant.name;
+        println!("| {name} | {size} | {least:.1} | {start:.1} | {batch} | {cpu} |");
+    }
+}
+
+/// A function as it is started.
+struct Variant {
+    name: String,
+    path: PathBuf,
+    variables: Vec<(&'static str, &'static str)>,
+}
+
+/// Turns metrics on.
+const METRICS: (&str, &str) = ("SUREHAND_METRICS_NAMESPACE", "Bench");
+
+impl Variant {
+    fn new(name: &str, path: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            variables: Vec::new(),
+        }
+    }
+
+    fn with(mut self, variable: (&'static str, &'static str)) -> Self {
+        self.variables.push(variable);
+        self
     }
 }
 
@@ -66,7 +108,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Builds the two as they are deployed, in the release profile and without the AWS SDK.
+/// `bare` and `faults`, built as they are deployed, in the release profile and without the AWS SDK.
 fn examples() -> [PathBuf; 2] {
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--release", "--package=surehand"])
@@ -92,21 +134,26 @@ fn examples() -> [PathBuf; 2] {
     binaries.try_into().unwrap()
 }
 
-fn start_time(path: &Path) -> Duration {
+fn start_time(variant: &Variant) -> Duration {
     let lambda = Lambda::listen();
     let start = Instant::now();
-    let function = lambda.start(path);
+    let function = lambda.start(variant);
     let _next = lambda.request("/invocation/next");
     let time = start.elapsed();
     end(function);
     time
 }
 
-fn batch_time(path: &Path) -> Duration {
+/// The median of a batch, there and back, and the processor's time for a record.
+fn batch_time(variant: &Variant) -> (Duration, Duration) {
     let lambda = Lambda::listen();
-    let function = lambda.start(path);
+    let function = lambda.start(variant);
+    let mut before = Duration::ZERO;
     let times = (0..BATCHES).map(|number| {
         let mut next = lambda.request("/invocation/next");
+        if number == 0 {
+            before = cpu_time(&function);
+        }
         let body = batch(number);
         let start = Instant::now();
         next.answer(&format!("Lambda-Runtime-Aws-Request-Id: request-{number}\r\nLambda-Runtime-Deadline-Ms: {}\r\nLambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-central-1:123456789012:function:bench\r\n", deadline()), &body);
@@ -116,9 +163,17 @@ fn batch_time(path: &Path) -> Duration {
         response.answer("", "");
         time
     });
-    let time = median(times.collect());
+    let times = times.collect();
+    let cpu = cpu_time(&function) - before;
     end(function);
-    time
+    (median(times), cpu / (BATCHES * RECORDS) as u32)
+}
+
+/// What the process has used of the processor so far.
+fn cpu_time(function: &Child) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/schedstat", function.id())).unwrap();
+    let nanoseconds = stat.split(' ').next().unwrap();
+    Duration::from_nanos(nanoseconds.parse().unwrap())
 }
 
 fn end(mut function: Child) {
@@ -176,8 +231,8 @@ impl Lambda {
         Self { address, requests }
     }
 
-    fn start(&self, path: &Path) -> Child {
-        Command::new(path)
+    fn start(&self, variant: &Variant) -> Child {
+        Command::new(&variant.path)
             .env("AWS_LAMBDA_RUNTIME_API", &self.address)
             .env("AWS_LAMBDA_FUNCTION_NAME", "bench")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
@@ -185,6 +240,7 @@ impl Lambda {
             .env("AWS_LAMBDA_LOG_GROUP_NAME", "bench")
             .env("AWS_LAMBDA_LOG_STREAM_NAME", "bench")
             .envs(SHOP)
+            .envs(variant.variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -21,7 +21,7 @@ use std::{
     rc::Rc,
     time::{Duration, SystemTime},
 };
-use surehand::{Envelope, Event, Function, Idempotency, MemoryStore, Sqs};
+use surehand::{Emf, Envelope, Event, Function, Idempotency, MemoryStore, Sqs};
 use tokio::runtime::{Builder, Runtime};
 
 const RECORDS: u64 = 10;
@@ -161,6 +161,16 @@ fn record(criterion: &mut Criterion<CpuTime>) {
 
     group.bench_function("surehand, no idempotency", |bencher| {
         let function = Function::new(Sqs, on_surehand, ());
+        bencher
+            .to_async(runtime())
+            .iter(|| invoke(&function, &bytes));
+    });
+
+    group.bench_function("surehand, no idempotency, metrics on", |bencher| {
+        let emf = Emf::new("Bench").write_to(|line| {
+            black_box(line);
+        });
+        let function = Function::new(Sqs, on_surehand, ()).metrics(emf);
         bencher
             .to_async(runtime())
             .iter(|| invoke(&function, &bytes));

@@ -4,7 +4,7 @@ use crate::{
     Deadline, Error, Result,
     envelope::{Fallback, RawEvent, read},
 };
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 
 /// One unit of work: a message, an event, a change, or a request.
 ///
@@ -18,7 +18,7 @@ pub struct Record {
     pub extensions: http::Extensions,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Inner {
     id: String,
     body: String,
@@ -27,6 +27,18 @@ struct Inner {
     wants_reply: bool,
     delivery: Delivery,
     context: lambda_runtime::Context,
+}
+
+/// Without the body, which is nobody's to read in a log.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("id", &self.id)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("lane", &self.lane)
+            .field("delivery", &self.delivery)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a record was delivered. Handlers can take it as an argument.

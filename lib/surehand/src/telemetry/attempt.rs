@@ -1,10 +1,16 @@
 //! What is said and counted about one record in one invocation.
 
-use super::metrics::{Metrics, Outcome};
+use super::{
+    PAYLOAD_TARGET, TARGET,
+    metrics::{Metrics, Outcome},
+};
 use crate::{Error, Record, Reply};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
+
+/// The name of the event with which a record ends.
+pub(super) const VERDICT: &str = "verdict";
 
 /// From a record's turn to its verdict.
 pub(crate) struct Attempt<'a> {
@@ -18,6 +24,7 @@ pub(crate) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     /// Begins now.
     pub(crate) fn start(record: &'a Record, metrics: &'a Metrics, now: SystemTime) -> Self {
+        debug!(target: PAYLOAD_TARGET, body = record.body(), "record received");
         let time = record.event().ok().and_then(|event| event.metadata.time);
         Self {
             record,
@@ -48,6 +55,8 @@ impl<'a> Attempt<'a> {
         };
         self.count(counted);
         info!(
+            name: VERDICT,
+            target: TARGET,
             outcome,
             duration_ms = self.duration_ms(),
             event_lag_ms = self.lag_ms(),
@@ -58,6 +67,8 @@ impl<'a> Attempt<'a> {
     pub(crate) fn retried(&self, error: &Error, delay: Duration) {
         self.count(Outcome::Retried(error.kind()));
         warn!(
+            name: VERDICT,
+            target: TARGET,
             outcome = "retry",
             kind = error.kind().as_str(),
             error = format!("{error:#}"),
@@ -71,6 +82,8 @@ impl<'a> Attempt<'a> {
     pub(crate) fn parked(&self, error: &Error) {
         self.count(Outcome::Parked(error.kind()));
         warn!(
+            name: VERDICT,
+            target: TARGET,
             outcome = "park",
             kind = error.kind().as_str(),
             error = format!("{error:#}"),
@@ -83,6 +96,7 @@ impl<'a> Attempt<'a> {
     /// The record stays in its source, which is safe; but its reason stays in this line.
     pub(crate) fn not_parked(error: &Error) {
         warn!(
+            target: TARGET,
             error = format!("{error:#}"),
             "record not parked, it stays in its source"
         );

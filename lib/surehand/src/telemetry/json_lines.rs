@@ -4,13 +4,13 @@ use super::settings::Settings;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 use std::fmt;
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
     fmt::{
         FmtContext, FormatEvent, FormatFields, FormattedFields,
         format::{JsonFields, Writer},
     },
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope, SpanRef},
 };
 
 /// `tracing`'s own JSON nests the fields of spans, and its flat form writes a key twice when an event
@@ -18,10 +18,13 @@ use tracing_subscriber::{
 pub(super) struct JsonLines {
     /// The same in every line.
     constant: Map<String, Value>,
+    payloads: bool,
 }
 
 /// Keys that log readers rely on, so that no field can take their place.
 const RESERVED: [&str; 3] = ["timestamp", "level", "target"];
+/// Keys of what somebody else has written, and what may be about people.
+const PAYLOADS: [&str; 2] = ["body", "payload"];
 /// What comes first in a line, for people who read it.
 const FIRST: [&str; 3] = ["message", "service", "function_name"];
 
@@ -36,6 +39,7 @@ impl JsonLines {
             .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?.into())));
         Self {
             constant: constant.collect(),
+            payloads: settings.payloads,
         }
     }
 }
@@ -50,45 +54,91 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        writer.write_str(&self.line(event, ctx.event_scope())?)
+    }
+}
+
+impl JsonLines {
+    /// The event's line, with the fields of the spans that it is in.
+    pub(super) fn line<'a, S>(
+        &self,
+        event: &Event<'_>,
+        scope: Option<Scope<'a, S>>,
+    ) -> Result<String, fmt::Error>
+    where
+        S: LookupSpan<'a>,
+    {
         let mut fields = self.constant.clone();
-        for span in ctx.event_scope().into_iter().flat_map(|s| s.from_root()) {
-            if let Some(of_span) = span.extensions().get::<FormattedFields<JsonFields>>() {
-                merge(&mut fields, of_span);
-            }
+        for span in scope.into_iter().flat_map(Scope::from_root) {
+            self.merge_span(&mut fields, &span);
         }
         let mut own = String::new();
-        ctx.format_fields(Writer::new(&mut own), event)?;
-        merge(&mut fields, &own);
-        let line = line(event, &fields).map_err(|_| fmt::Error)?;
-        writeln!(writer, "{line}")
+        JsonFields::new().format_fields(Writer::new(&mut own), event)?;
+        self.merge(&mut fields, &own);
+        let metadata = event.metadata();
+        line(metadata.level(), metadata.target(), &fields).map_err(|_| fmt::Error)
     }
-}
 
-fn merge(fields: &mut Map<String, Value>, json: &str) {
-    let Ok(more) = serde_json::from_str::<Map<String, Value>>(json) else {
-        return;
-    };
-    for (key, value) in more {
-        // These are for traces.
-        if key.starts_with("otel.") {
-            continue;
+    /// The line that says how many of a record's lines are not there.
+    pub(super) fn dropped<'a, S>(
+        &self,
+        record: &SpanRef<'a, S>,
+        lines: usize,
+    ) -> Result<String, fmt::Error>
+    where
+        S: LookupSpan<'a>,
+    {
+        let mut fields = self.constant.clone();
+        for span in record.scope().from_root() {
+            self.merge_span(&mut fields, &span);
         }
-        let key = if RESERVED.contains(&key.as_str()) {
-            format!("fields.{key}")
-        } else {
-            key
+        fields.insert("message".into(), "lines of the record were dropped".into());
+        fields.insert("dropped_lines".into(), lines.into());
+        line(&Level::DEBUG, super::TARGET, &fields).map_err(|_| fmt::Error)
+    }
+
+    fn merge_span<'a, S: LookupSpan<'a>>(
+        &self,
+        fields: &mut Map<String, Value>,
+        span: &SpanRef<'a, S>,
+    ) {
+        if let Some(of_span) = span.extensions().get::<FormattedFields<JsonFields>>() {
+            self.merge(fields, of_span);
+        }
+    }
+
+    fn merge(&self, fields: &mut Map<String, Value>, json: &str) {
+        let Ok(more) = serde_json::from_str::<Map<String, Value>>(json) else {
+            return;
         };
-        fields.insert(key, value);
+        for (key, value) in more {
+            // These are for traces.
+            if key.starts_with("otel.") {
+                continue;
+            }
+            let value = match value {
+                Value::String(text) if !self.payloads && PAYLOADS.contains(&key.as_str()) => {
+                    format!("[{} bytes]", text.len()).into()
+                }
+                value => value,
+            };
+            let key = if RESERVED.contains(&key.as_str()) {
+                format!("fields.{key}")
+            } else {
+                key
+            };
+            fields.insert(key, value);
+        }
     }
 }
 
-fn line(event: &Event<'_>, fields: &Map<String, Value>) -> serde_json::Result<String> {
+fn line(level: &Level, target: &str, fields: &Map<String, Value>) -> serde_json::Result<String> {
     let mut json = Vec::with_capacity(512);
     let mut serializer = serde_json::Serializer::new(&mut json);
     let mut map = serializer.serialize_map(None)?;
     let now = jiff::Timestamp::now();
     map.serialize_entry("timestamp", &format_args!("{now:.3}"))?;
-    map.serialize_entry("level", event.metadata().level().as_str())?;
+    map.serialize_entry("level", level.as_str())?;
     for key in FIRST {
         if let Some(value) = fields.get(key) {
             map.serialize_entry(key, value)?;
@@ -100,7 +150,8 @@ fn line(event: &Event<'_>, fields: &Map<String, Value>) -> serde_json::Result<St
     for (key, value) in rest {
         map.serialize_entry(key, value)?;
     }
-    map.serialize_entry("target", event.metadata().target())?;
+    map.serialize_entry("target", target)?;
     SerializeMap::end(map)?;
+    json.push(b'\n');
     Ok(String::from_utf8_lossy(&json).into_owned())
 }

@@ -1,16 +1,29 @@
 //! What the environment says about the log.
 
+use super::{PAYLOAD_TARGET, detail::Sample};
 use tracing::level_filters::LevelFilter;
 
 pub(super) struct Settings {
     pub(super) format: Format,
     /// What an `EnvFilter` is made from.
     pub(super) directives: String,
+    /// What a record's lines are let through by, beside those above, for when it fails and for the
+    /// sample.
+    pub(super) detail: Option<Detail>,
+    /// Bodies and payloads stand in the log.
+    pub(super) payloads: bool,
     pub(super) service: Option<String>,
     pub(super) function_name: Option<String>,
 }
 
-#[derive(Clone, Copy)]
+pub(super) struct Detail {
+    pub(super) directives: String,
+    /// Lines are kept until it is known whether the record fails.
+    pub(super) keeps: bool,
+    pub(super) sample: Sample,
+}
+
+#[derive(Clone, Copy, PartialEq)]
 pub(super) enum Format {
     Json,
     Text,
@@ -39,9 +52,25 @@ impl Settings {
         };
         let level = variable("AWS_LAMBDA_LOG_LEVEL");
         let rust_log = variable("RUST_LOG").unwrap_or_default();
+        let payloads = variable("SUREHAND_LOG_PAYLOADS").is_some_and(|value| value == "1");
+        let payload = if payloads { "debug" } else { "off" };
+        let directives = |level, rust_log: &str| {
+            format!("{},{PAYLOAD_TARGET}={payload}", directives(level, rust_log))
+        };
+        let kept = variable("SUREHAND_LOG_BUFFER");
+        let kept = kept.filter(|level| !level.eq_ignore_ascii_case("off"));
+        let sample = variable("SUREHAND_LOG_SAMPLE").and_then(|share| share.parse().ok());
+        let sample = sample.and_then(Sample::new).unwrap_or_default();
+        let has_detail = format == Format::Json && (kept.is_some() || !sample.is_empty());
         Self {
             format,
             directives: directives(level.as_deref(), &rust_log),
+            detail: has_detail.then(|| Detail {
+                directives: directives(Some(kept.as_deref().unwrap_or("debug")), ""),
+                keeps: kept.is_some(),
+                sample,
+            }),
+            payloads,
             service: service(variable).or_else(|| function_name.clone()),
             function_name,
         }
