@@ -101,9 +101,11 @@ pub struct Report {
     pub without_lists: u64,
     /// The letters that were not sent because they cannot be, or whose send failed, with the reason.
     pub failed: BTreeMap<String, String>,
-    /// The letters of the plan that were not found.
+    /// The letters of the plan that were not found: somebody else took them, or, on a FIFO queue,
+    /// they are behind a letter that stays.
     pub missing: Vec<String>,
-    /// How many were sent and could not be deleted: a resume deletes them.
+    /// How many were sent and are not known to be deleted: a resume deletes those that are still
+    /// there.
     pub not_deleted: u64,
     /// How many letters stay, about: held, unlisted, or left by a stop.
     pub left: u64,

@@ -161,8 +161,9 @@ impl<'a> Reader<'a> {
         let visibility = self.options.visibility;
         let calls = (0..receivers)
             .map(|_| persistently(|| self.queue.receive(MAX_ENTRIES, visibility, wait)));
-        let results = join_all(calls).await;
+        // Counted from before the calls: it ends there at the earliest.
         let until = Instant::now() + visibility;
+        let results = join_all(calls).await;
         let mut letters = Vec::new();
         let mut failed = None;
         for result in results {

@@ -23,7 +23,9 @@ pub(super) struct Engine<'a, 'b> {
     ready_bytes: usize,
     /// What was sent or archived, and is only to be deleted.
     finished: Vec<String>,
-    /// Groups of which nothing more is sent.
+    /// Groups of which a letter stays: what comes behind it stays too.
+    closed: HashSet<String>,
+    /// Groups of which a letter could not be sent: nothing more of them is.
     halted: HashSet<String>,
     attempted: u64,
     unsent: u64,
@@ -62,6 +64,7 @@ impl<'a, 'b> Engine<'a, 'b> {
             ready: VecDeque::new(),
             ready_bytes: 0,
             finished: Vec::new(),
+            closed: HashSet::new(),
             halted: HashSet::new(),
             attempted: 0,
             unsent: 0,
@@ -121,7 +124,7 @@ impl<'a, 'b> Engine<'a, 'b> {
         if self.report.stopped.is_none() {
             for step in self.apply.plan.steps() {
                 let is_settled = step.action == Action::Hold
-                    || self.book.ledger.progress(&step.message_id) >= Some(Progress::Sent)
+                    || self.book.ledger.progress(&step.message_id) >= Some(Progress::Dropping)
                     || self.report.failed.contains_key(&step.message_id)
                     || self.reader.receipt(&step.message_id).is_some();
                 if !is_settled {
@@ -184,6 +187,10 @@ impl<'a, 'b> Engine<'a, 'b> {
         if self.has_returned(letter) {
             return self.hold(&received.letter);
         }
+        let is_behind = |group: &String| self.closed.contains(group);
+        if letter.group.as_ref().is_some_and(is_behind) {
+            return self.settled(&received.letter.id);
+        }
         match self.apply.action(letter) {
             Err(problem) => self.fail(letter, problem),
             Ok(Action::Hold) => self.hold(letter),
@@ -199,8 +206,14 @@ impl<'a, 'b> Engine<'a, 'b> {
         if let Some(group) = &letter.group
             && self.reader.info().fifo
         {
-            self.halted.insert(group.clone());
+            self.closed.insert(group.clone());
         }
+    }
+
+    /// It could not be sent, and nothing behind it may be.
+    fn halt(&mut self, letter: &Letter, problem: String) {
+        self.fail(letter, problem);
+        self.halted.extend(letter.group.clone());
     }
 
     fn fail(&mut self, letter: &Letter, problem: String) {
@@ -282,7 +295,7 @@ impl<'a, 'b> Engine<'a, 'b> {
             let (action, sending) = match prepared {
                 Ok(prepared) => prepared,
                 Err(problem) => {
-                    self.fail(&letter, problem);
+                    self.halt(&letter, problem);
                     continue;
                 }
             };
@@ -314,7 +327,7 @@ impl<'a, 'b> Engine<'a, 'b> {
                 }
                 Err(refusal) => {
                     self.unsent += 1;
-                    self.fail(&job.as_letter(), refusal.to_string());
+                    self.halt(&job.as_letter(), refusal.to_string());
                 }
             }
         }

@@ -1,0 +1,214 @@
+//! FIFO queues, limits and reading.
+
+use super::world::{DEAD, DEAD_FIFO, World};
+use futures_util::future::BoxFuture;
+use std::time::Duration;
+use surehand::dead_letter::{
+    Accepted, Action, Apply, ApplyOptions, Destination, Entries, Ledger, Letter, Outcomes, Parcel,
+    Plan, Post, Ramp, ReadOptions, Reader, Redriven, Refusal, Stop, Unlisted, undo,
+};
+use tokio::time::Instant;
+
+fn letters(count: usize, group: Option<&str>) -> Vec<Letter> {
+    let letters = (0..count).map(|index| {
+        let mut letter = Letter::new(format!("m-{index}"), format!("{{\"n\":{index}}}"));
+        letter.group = group.map(str::to_owned);
+        letter.deduplication_id = Some(format!("own-{index}"));
+        letter
+    });
+    letters.collect()
+}
+
+fn source(fifo: bool) -> Destination {
+    let name = if fifo { "source.fifo" } else { "source" };
+    Destination::Queue(format!("https://sqs.local/1/{name}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_group_goes_back_in_order_with_deduplication_ids_of_its_own() {
+    let world = World::new(1, true, letters(35, Some("g")));
+    for index in 0..35 {
+        world.state().remember(&format!("own-{index}"));
+    }
+    let plan = Plan::new(DEAD_FIFO)
+        .to(source(true))
+        .unlisted(Unlisted::Redrive);
+    let mut journal = world.clone();
+    let report = Apply::new(&world, &world, &plan)
+        .run(&mut journal, &mut Ledger::default(), &mut |_| {})
+        .await
+        .unwrap();
+    assert_eq!((report.redriven, report.left), (35, 0), "{report:?}");
+    let order: Vec<_> = world
+        .state()
+        .delivered
+        .iter()
+        .map(|p| p.letter_id.clone())
+        .collect();
+    let expected: Vec<_> = (0..35).map(|index| format!("m-{index}")).collect();
+    assert_eq!(order, expected);
+    assert!(world.left().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_complete_and_gives_everything_back() {
+    for faults in [0.0, 0.1] {
+        let world = World::new(2, false, letters(1_000, None)).with_faults(faults);
+        let mut options = ReadOptions::default();
+        // What a lost answer held comes back after the visibility timeout.
+        options.patience = options.visibility * 2;
+        let mut reader = Reader::open(&world, options).await.unwrap();
+        let mut ids = std::collections::BTreeSet::new();
+        loop {
+            let letters = reader.next().await.unwrap();
+            if letters.is_empty() {
+                break;
+            }
+            for received in letters {
+                assert!(ids.insert(received.letter.id), "nothing is read twice");
+            }
+            // In all, longer than the visibility timeout.
+            reader.wait(Duration::from_secs(40)).await;
+        }
+        world.heal();
+        let hidden = world.hidden();
+        let report = reader.close().await;
+        assert_eq!((ids.len(), report.complete), (1_000, true), "{report:?}");
+        assert!(hidden >= 900, "{hidden} are held");
+        assert!(world.hidden() as u64 <= report.not_released);
+        assert!(faults > 0.0 || report.not_released == 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_moves_messages_itself_is_not_read_by_accident() {
+    let world = World::new(2, false, letters(3, None));
+    world.state().redrive_policy = Some("{}".into());
+    let error = Reader::open(&world, ReadOptions::default())
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("redrive policy of its own"),
+        "{error}"
+    );
+    let mut options = ReadOptions::default();
+    options.despite_redrive_policy = true;
+    assert!(Reader::open(&world, options).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_kept_and_an_undo_restores_all() {
+    let all = letters(200, None);
+    let mut plan = Plan::new(DEAD).to(source(false));
+    for letter in &all {
+        plan.add(letter, Action::Redrive);
+    }
+    let world = World::new(3, false, all.clone());
+    let mut options = ApplyOptions::default();
+    options.rate = Some(20.0);
+    let start = Instant::now();
+    let mut journal = world.clone();
+    let report = Apply::new(&world, &world, &plan)
+        .options(options)
+        .run(&mut journal, &mut Ledger::default(), &mut |_| {})
+        .await
+        .unwrap();
+    assert_eq!(report.redriven, 200);
+    let seconds = start.elapsed().as_secs_f64();
+    assert!(
+        (9.5..16.0).contains(&seconds),
+        "{seconds} s for 200 letters at 20 a second"
+    );
+
+    // Now everything back, from the journal's letters.
+    let mut ledger = world.ledger();
+    let mut archive = all.into_iter().map(Ok);
+    let undone = undo(
+        "https://sqs.local/1/again",
+        &world,
+        &mut archive,
+        &mut journal,
+        &mut ledger,
+    );
+    assert_eq!(undone.await.unwrap().restored, 200);
+    assert_eq!(world.state().delivered.len(), 400);
+}
+
+struct Refuses;
+
+impl Post for Refuses {
+    fn send<'a>(
+        &'a self,
+        _: &'a Destination,
+        parcels: &'a [Parcel],
+    ) -> BoxFuture<'a, surehand::Result<Entries<Accepted>>> {
+        let refusal = Refusal::permanent("AccessDenied", "no");
+        Box::pin(async move { Ok(vec![Err(refusal); parcels.len()]) })
+    }
+}
+
+fn plan_of(letters: &[Letter]) -> Plan {
+    let mut plan = Plan::new(DEAD).to(source(false));
+    for letter in letters {
+        plan.add(letter, Action::Redrive);
+    }
+    plan
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_failures_stop_and_leave_everything() {
+    let letters = letters(300, None);
+    let plan = plan_of(&letters);
+    let world = World::new(3, false, letters);
+    let mut journal = world.clone();
+    let report = Apply::new(&world, &Refuses, &plan)
+        .run(&mut journal, &mut Ledger::default(), &mut |_| {})
+        .await
+        .unwrap();
+    assert_eq!(report.stopped, Some(Stop::Failures));
+    assert_eq!((report.failed.len(), report.redriven), (100, 0), "one wave");
+    assert!(report.failed["m-0"].contains("AccessDenied"));
+    assert_eq!((world.left().len(), world.hidden()), (300, 0));
+}
+
+/// Handles all events, or none.
+struct Handled(bool);
+
+impl Outcomes for Handled {
+    fn completed<'a>(
+        &'a self,
+        redriven: &'a [Redriven],
+    ) -> BoxFuture<'a, surehand::Result<Vec<bool>>> {
+        Box::pin(async move { Ok(vec![self.0; redriven.len()]) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ramp_goes_on_only_with_what_is_fixed() {
+    for (handled, redriven) in [(true, 300), (false, 1)] {
+        let letters = letters(300, None);
+        let plan = plan_of(&letters);
+        let world = World::new(3, false, letters);
+        let mut journal = world.clone();
+        let mut steps = Vec::new();
+        let outcomes = Handled(handled);
+        let report = Apply::new(&world, &world, &plan)
+            .ramp(Ramp::new(&outcomes))
+            .run(&mut journal, &mut Ledger::default(), &mut |status| {
+                steps.extend(status.step.map(|(size, _)| size));
+            })
+            .await
+            .unwrap();
+        assert_eq!(report.redriven, redriven, "{report:?}");
+        steps.dedup();
+        if handled {
+            assert_eq!(steps, [1, 5, 20, 100, 500]);
+            assert!(report.not_fixed.is_empty() && report.stopped.is_none());
+        } else {
+            assert_eq!(report.stopped, Some(Stop::NotFixed));
+            assert_eq!(report.not_fixed.len(), 1);
+            assert_eq!(report.not_fixed[0].unanswered, 1);
+        }
+    }
+}

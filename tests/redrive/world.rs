@@ -1,0 +1,478 @@
+//! A dead-letter queue, a destination and a journal in memory, with faults by a seed.
+
+use futures_util::future::BoxFuture;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+use surehand::{
+    Error, Result,
+    dead_letter::{
+        Accepted, Destination, Entries, Entry, Journal, Ledger, Letter, Parcel, Post, Queue,
+        QueueInfo, Received, Refusal,
+    },
+};
+use tokio::time::{Instant, sleep};
+
+pub(crate) const DEAD: &str = "https://sqs.local/1/dead";
+pub(crate) const DEAD_FIFO: &str = "https://sqs.local/1/dead.fifo";
+
+/// What the test breaks on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// The code believes that every entry of a send was taken.
+    IgnorePartialFailures,
+    /// Letters are sent with the deduplication id that they had.
+    ReuseDeduplicationId,
+    /// Letters are deleted as soon as they are about to be sent.
+    DeleteBeforeConfirm,
+}
+
+#[derive(Clone)]
+pub(crate) struct World(Arc<Mutex<State>>);
+
+pub(crate) struct State {
+    rng: fastrand::Rng,
+    /// How likely each call is to fail, in one of the ways.
+    faults: f64,
+    /// The call with this number fails, in this way, whatever the rest does.
+    one: Option<(u64, u8)>,
+    pub(crate) calls: u64,
+    fifo: bool,
+    held: Vec<Held>,
+    /// What the destination has, in the order in which it came.
+    pub(crate) delivered: Vec<Parcel>,
+    seen: HashMap<String, Instant>,
+    receipts: u64,
+    pub(crate) journal: Vec<String>,
+    pub(crate) mutation: Option<Mutation>,
+    pub(crate) redrive_policy: Option<String>,
+    /// Parcels of the largest send, and most bytes.
+    pub(crate) largest: (usize, usize),
+    pub(crate) changes: u64,
+}
+
+struct Held {
+    letter: Letter,
+    receipt: String,
+    hidden_until: Option<Instant>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, fifo: bool, letters: Vec<Letter>) -> Self {
+        let held = letters.into_iter().map(|letter| Held {
+            letter,
+            receipt: String::new(),
+            hidden_until: None,
+        });
+        Self(Arc::new(Mutex::new(State {
+            rng: fastrand::Rng::with_seed(seed),
+            faults: 0.0,
+            one: None,
+            calls: 0,
+            fifo,
+            held: held.collect(),
+            delivered: Vec::new(),
+            seen: HashMap::new(),
+            receipts: 0,
+            journal: Vec::new(),
+            mutation: None,
+            redrive_policy: None,
+            largest: (0, 0),
+            changes: 0,
+        })))
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn with_faults(self, rate: f64) -> Self {
+        self.state().faults = rate;
+        self
+    }
+
+    pub(crate) fn failing_once(self, call: u64, how: u8) -> Self {
+        self.state().one = Some((call, how));
+        self
+    }
+
+    pub(crate) fn mutated(self, mutation: Option<Mutation>) -> Self {
+        self.state().mutation = mutation;
+        self
+    }
+
+    /// No more faults.
+    pub(crate) fn heal(&self) {
+        let mut state = self.state();
+        state.faults = 0.0;
+        state.one = None;
+    }
+
+    pub(crate) fn left(&self) -> BTreeSet<String> {
+        let state = self.state();
+        state.held.iter().map(|h| h.letter.id.clone()).collect()
+    }
+
+    /// Messages that are hidden from others.
+    pub(crate) fn hidden(&self) -> usize {
+        let now = Instant::now();
+        let state = self.state();
+        let hidden = state.held.iter();
+        hidden
+            .filter(|h| h.hidden_until.is_some_and(|until| until > now))
+            .count()
+    }
+
+    /// The journal as a process that starts now finds it.
+    pub(crate) fn ledger(&self) -> Ledger {
+        let state = self.state();
+        let lines = state.journal.iter();
+        lines
+            .map(|line| serde_json::from_str::<Entry>(line).unwrap())
+            .collect()
+    }
+
+    pub(crate) fn delivered_ids(&self) -> BTreeMap<String, usize> {
+        let mut ids = BTreeMap::new();
+        for parcel in &self.state().delivered {
+            *ids.entry(parcel.letter_id.clone()).or_default() += 1;
+        }
+        ids
+    }
+
+    /// What goes wrong with this call.
+    fn fault(&self) -> Fault {
+        let mut state = self.state();
+        let number = state.calls;
+        state.calls += 1;
+        let how = match state.one {
+            Some((call, how)) if call == number => how,
+            Some(_) => return Fault::None,
+            None => {
+                let rate = state.faults;
+                if state.rng.f64() >= rate {
+                    return Fault::None;
+                }
+                state.rng.u8(..)
+            }
+        };
+        match how % 4 {
+            0 => Fault::Refused,
+            1 => Fault::AnswerLost,
+            2 => Fault::Partial,
+            _ => Fault::Slow,
+        }
+    }
+
+    /// A call takes a while: a process can die before and after it has its effect.
+    async fn travel(&self, fault: Fault) {
+        let slow = match fault {
+            Fault::Slow => Duration::from_secs(90),
+            _ => Duration::from_millis(5),
+        };
+        sleep(slow).await;
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    Refused,
+    AnswerLost,
+    Partial,
+    Slow,
+}
+
+impl State {
+    fn fails_entry(&mut self, fault: Fault) -> bool {
+        fault == Fault::Partial && self.rng.bool()
+    }
+}
+
+fn failed() -> Error {
+    Error::transient("the service does not answer")
+}
+
+fn refused() -> Refusal {
+    Refusal::transient("InternalError", "try again")
+}
+
+impl Queue for World {
+    fn info(&self) -> BoxFuture<'_, Result<QueueInfo>> {
+        Box::pin(async move {
+            let fault = self.fault();
+            self.travel(fault).await;
+            if fault == Fault::Refused {
+                return Err(failed());
+            }
+            let hidden = self.hidden() as u64;
+            let state = self.state();
+            Ok(QueueInfo {
+                url: if state.fifo { DEAD_FIFO } else { DEAD }.into(),
+                arn: "arn:aws:sqs:r:1:dead".into(),
+                fifo: state.fifo,
+                visible: state.held.len() as u64 - hidden,
+                in_flight: hidden,
+                delayed: 0,
+                redrive_policy: state.redrive_policy.clone(),
+            })
+        })
+    }
+
+    fn receive(
+        &self,
+        max: usize,
+        visibility: Duration,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Received>>> {
+        Box::pin(async move {
+            let fault = self.fault();
+            self.travel(fault).await;
+            if fault == Fault::Refused {
+                return Err(failed());
+            }
+            let received = self.state().receive(max, visibility, fault);
+            self.travel(Fault::None).await;
+            if fault == Fault::AnswerLost {
+                return Err(failed());
+            }
+            if received.is_empty() {
+                sleep(wait).await;
+            }
+            Ok(received)
+        })
+    }
+
+    fn delete<'a>(&'a self, receipts: &'a [String]) -> BoxFuture<'a, Result<Entries<()>>> {
+        Box::pin(async move {
+            let fault = self.fault();
+            self.travel(fault).await;
+            if fault == Fault::Refused {
+                return Err(failed());
+            }
+            let results = self.state().delete(receipts, fault);
+            self.travel(Fault::None).await;
+            match fault {
+                Fault::AnswerLost => Err(failed()),
+                _ => Ok(results),
+            }
+        })
+    }
+
+    fn change_visibility<'a>(
+        &'a self,
+        receipts: &'a [String],
+        visibility: Duration,
+    ) -> BoxFuture<'a, Result<Entries<()>>> {
+        Box::pin(async move {
+            let fault = self.fault();
+            self.travel(fault).await;
+            if fault == Fault::Refused {
+                return Err(failed());
+            }
+            let until = Instant::now() + visibility;
+            let mut state = self.state();
+            state.changes += 1;
+            let results = receipts.iter().map(|receipt| {
+                if state.fails_entry(fault) {
+                    return Err(refused());
+                }
+                let held = state.held.iter_mut().find(|h| h.receipt == *receipt);
+                let held = held.ok_or_else(|| Refusal::permanent("InvalidParameterValue", "no"))?;
+                held.hidden_until = Some(until);
+                Ok(())
+            });
+            let results = results.collect();
+            match fault {
+                Fault::AnswerLost => Err(failed()),
+                _ => Ok(results),
+            }
+        })
+    }
+}
+
+impl State {
+    fn receive(&mut self, max: usize, visibility: Duration, fault: Fault) -> Vec<Received> {
+        let now = Instant::now();
+        let mut blocked: BTreeSet<String> = BTreeSet::new();
+        let mut received = Vec::new();
+        // SQS answers with nothing though there is something.
+        if self.faults > 0.0 && self.rng.u8(..8) == 0 {
+            return received;
+        }
+        for held in &mut self.held {
+            let is_hidden = held.hidden_until.is_some_and(|until| until > now);
+            if let Some(group) = held.letter.group.as_ref().filter(|_| self.fifo) {
+                if is_hidden {
+                    blocked.insert(group.clone());
+                }
+                if blocked.contains(group) {
+                    continue;
+                }
+            }
+            // A standard queue may show a message to two.
+            let is_shown_twice = !self.fifo && self.faults > 0.0 && self.rng.u8(..64) == 0;
+            if received.len() >= max || (is_hidden && !is_shown_twice) {
+                continue;
+            }
+            self.receipts += 1;
+            held.receipt = format!("receipt-{}", self.receipts);
+            held.hidden_until = Some(now + visibility);
+            held.letter.receive_count += 1;
+            received.push(Received {
+                letter: held.letter.clone(),
+                receipt: held.receipt.clone(),
+            });
+        }
+        if fault == Fault::Partial && self.fifo {
+            // As many as SQS likes.
+            received.truncate(1.max(received.len() / 2));
+            let kept: BTreeSet<_> = received.iter().map(|r| r.receipt.clone()).collect();
+            for held in &mut self.held {
+                if held.hidden_until == Some(now + visibility) && !kept.contains(&held.receipt) {
+                    held.hidden_until = None;
+                }
+            }
+        }
+        received
+    }
+
+    fn delete(&mut self, receipts: &[String], fault: Fault) -> Entries<()> {
+        let mut results = Vec::new();
+        for receipt in receipts {
+            if self.fails_entry(fault) {
+                results.push(Err(refused()));
+                continue;
+            }
+            let Some(index) = self.held.iter().position(|h| h.receipt == *receipt) else {
+                results.push(Err(Refusal::permanent("ReceiptHandleIsInvalid", "expired")));
+                continue;
+            };
+            let id = &self.held[index].letter.id;
+            self.check_confirmed(id);
+            self.held.remove(index);
+            results.push(Ok(()));
+        }
+        results
+    }
+
+    /// Nothing is deleted but what its destination has, and what the journal knows it to have; what
+    /// is dropped is in the journal.
+    fn check_confirmed(&self, id: &str) {
+        let entries = self.journal.iter();
+        let entries = entries.map(|line| serde_json::from_str::<Entry>(line).unwrap());
+        let mut is_safe = false;
+        for entry in entries {
+            match entry {
+                Entry::Intent {
+                    letter, to: None, ..
+                } if letter.id == id => is_safe = true,
+                Entry::Sent { id: sent, .. } if sent == id => {
+                    let delivered = self.delivered.iter();
+                    is_safe = delivered.filter(|p| p.letter_id == id).count() > 0;
+                    assert!(is_safe, "{id} is journalled as sent, and nobody has it");
+                }
+                _ => {}
+            }
+        }
+        assert!(is_safe, "{id} is deleted, and was neither sent nor dropped");
+    }
+}
+
+impl Post for World {
+    fn send<'a>(
+        &'a self,
+        to: &'a Destination,
+        parcels: &'a [Parcel],
+    ) -> BoxFuture<'a, Result<Entries<Accepted>>> {
+        Box::pin(async move {
+            let fault = self.fault();
+            self.travel(fault).await;
+            if fault == Fault::Refused {
+                return Err(failed());
+            }
+            let results = self.state().take(to, parcels, fault);
+            self.travel(Fault::None).await;
+            match fault {
+                Fault::AnswerLost => Err(failed()),
+                _ => Ok(results),
+            }
+        })
+    }
+}
+
+impl State {
+    fn take(&mut self, to: &Destination, parcels: &[Parcel], fault: Fault) -> Entries<Accepted> {
+        let bytes = parcels.iter().map(Parcel::size).sum();
+        assert!(parcels.len() <= 10 && bytes <= 1024 * 1024);
+        self.largest = (self.largest.0.max(parcels.len()), self.largest.1.max(bytes));
+        let now = Instant::now();
+        let mut results = Vec::new();
+        for parcel in parcels {
+            let accepted = Accepted {
+                message_id: format!("new-{}", parcel.letter_id),
+                body_md5: Some(parcel.body_md5()),
+                attributes_md5: Some(parcel.attributes_md5()),
+            };
+            if self.fails_entry(fault) {
+                let is_ignored = self.mutation == Some(Mutation::IgnorePartialFailures);
+                results.push(if is_ignored {
+                    Ok(accepted)
+                } else {
+                    Err(refused())
+                });
+                continue;
+            }
+            let mut id = parcel.deduplication_id.clone();
+            if self.mutation == Some(Mutation::ReuseDeduplicationId) {
+                let held = self.held.iter().find(|h| h.letter.id == parcel.letter_id);
+                id = held.and_then(|h| h.letter.deduplication_id.clone());
+            }
+            if to.is_fifo() {
+                let id = id.unwrap();
+                let five_minutes = Duration::from_secs(300);
+                let seen = self.seen.get(&id);
+                let is_seen = seen.is_some_and(|at| now.duration_since(*at) < five_minutes);
+                if is_seen {
+                    // Accepted, and dropped.
+                    results.push(Ok(accepted));
+                    continue;
+                }
+                self.seen.insert(id, now);
+            }
+            self.delivered.push(parcel.clone());
+            results.push(Ok(accepted));
+        }
+        results
+    }
+
+    /// The source queue has seen these a moment ago.
+    pub(crate) fn remember(&mut self, deduplication_id: &str) {
+        self.seen
+            .insert(deduplication_id.to_owned(), Instant::now());
+    }
+}
+
+impl Journal for World {
+    fn append<'a>(&'a mut self, entries: &'a [Entry]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            // A process can die before, between two lines, and after.
+            for entry in entries {
+                sleep(Duration::from_millis(1)).await;
+                let line = serde_json::to_string(entry).unwrap();
+                let mut state = self.state();
+                state.journal.push(line);
+                if state.mutation == Some(Mutation::DeleteBeforeConfirm)
+                    && let Entry::Intent { letter, .. } = entry
+                {
+                    let held = state.held.iter().find(|h| h.letter.id == letter.id);
+                    let receipt = held.map(|h| h.receipt.clone());
+                    state.delete(&receipt.into_iter().collect::<Vec<_>>(), Fault::None);
+                }
+            }
+            Ok(())
+        })
+    }
+}
