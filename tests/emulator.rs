@@ -20,6 +20,7 @@ mod emulator {
     pub(crate) mod shop;
     pub(crate) mod stores;
     pub(crate) mod traces;
+    pub(crate) mod update;
 }
 
 // What other test targets use as well.
@@ -28,7 +29,9 @@ mod cargo;
 #[path = "support/fencing.rs"]
 mod fencing;
 
-use emulator::{batches, collector::Collector, dev::Dev, flow, kills, shop::Shop, stores, traces};
+use emulator::{
+    batches, collector::Collector, dev::Dev, flow, kills, shop::Shop, stores, traces, update,
+};
 use futures_util::FutureExt;
 use std::{
     panic::AssertUnwindSafe,
@@ -64,6 +67,9 @@ async fn the_shop_on_the_emulator() {
         .await;
     parts
         .run("the store keeps its contract", stores::check(&shop))
+        .await;
+    parts
+        .run("an update loses nothing", update::check(&dev, &shop))
         .await;
     parts
         .run(

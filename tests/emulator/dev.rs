@@ -270,7 +270,7 @@ fn lock() -> File {
     file
 }
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     cargo::workspace().join(".surehand").join(RUN)
 }
 

@@ -8,10 +8,12 @@ use aws_sdk_lambda::{
     primitives::Blob,
     types::ScalingConfig,
 };
-use aws_sdk_sqs::types::{MessageSystemAttributeName, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{
+    MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
+};
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 use surehand::FailureNote;
@@ -51,6 +53,13 @@ pub(crate) struct DeadLetter {
 pub(crate) struct Message {
     pub(crate) body: String,
     pub(crate) group: Option<String>,
+}
+
+/// A function as it is configured.
+pub(crate) struct Configured {
+    /// The hash of its code.
+    pub(crate) code: String,
+    pub(crate) variables: HashMap<String, String>,
 }
 
 /// How many times in a row all queues must be empty: between two queues an event is in none.
@@ -160,6 +169,32 @@ impl Shop {
                 text: mail["BodyText"].as_str().unwrap().to_owned(),
             })
             .collect()
+    }
+
+    pub(crate) async fn function(&self, output: &str) -> Configured {
+        let request = self.lambda.get_function_configuration();
+        let request = request.function_name(self.output(output));
+        let configuration = request.send().await.unwrap();
+        let variables = configuration.environment().and_then(|it| it.variables());
+        Configured {
+            code: configuration.code_sha256().unwrap().to_owned(),
+            variables: variables.unwrap().clone(),
+        }
+    }
+
+    /// After how many receives SQS gives up on a queue's message.
+    pub(crate) async fn max_receive_count(&self, queue: &str) -> u64 {
+        let request = self.sqs.get_queue_attributes();
+        let request = request.queue_url(self.output(queue));
+        let request = request.attribute_names(QueueAttributeName::RedrivePolicy);
+        let answer = request.send().await.unwrap();
+        let policy = &answer.attributes().unwrap()[&QueueAttributeName::RedrivePolicy];
+        let policy: Value = serde_json::from_str(policy).unwrap();
+        let count = &policy["maxReceiveCount"];
+        // A number, or one in quotes: SQS takes both and gives back what it was given.
+        count
+            .as_u64()
+            .unwrap_or_else(|| count.as_str().unwrap().parse().unwrap())
     }
 
     /// Has a function's queue read by as many processes at the most, or not at all.
