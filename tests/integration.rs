@@ -13,7 +13,9 @@ mod integration {
     mod dispositions;
     mod fake_sqs;
     mod forms;
+    mod interrupted;
     mod leases;
+    mod malformed;
     mod metrics;
     mod panics;
     mod remote_store;

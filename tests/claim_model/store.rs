@@ -182,6 +182,7 @@ fn key() -> IdempotencyKey {
 
 fn lease(owner: Owner) -> Lease {
     Lease {
+        interrupted: None,
         key: key(),
         owner: format!("{owner:?}"),
         attempt: 1,

@@ -6,7 +6,11 @@ use super::{
     script::{Script, Step, Steps, order_placed},
 };
 use serde_json::{Value, json};
-use surehand::{FailureNote, Function, Sqs, SqsDeadLetters, SqsVisibility, testing};
+use std::{collections::BTreeSet, sync::LazyLock};
+use surehand::{
+    FailureNote, Function, Sqs, SqsDeadLetters, SqsVisibility,
+    testing::{self, RecordedDeadLetters},
+};
 
 const DEAD_LETTERS: &str = "https://sqs.eu-central-1.amazonaws.com/123456789012/orders-dead";
 
@@ -31,15 +35,14 @@ async fn a_dead_letter_is_the_message_with_its_attributes_and_the_reason() {
         ("e-ten", &[Step::Reject("out of stock")]),
         ("e-typed", &[Step::Reject("out of stock")]),
     ];
-    // SQS takes ten attributes, so the message that has ten cannot take the reason too.
-    assert_eq!(deliver(&sqs, "sqs-ten-attributes", script).await, ["m-ten"]);
+    assert_eq!(deliver(&sqs, "sqs-ten-attributes", script).await, [""; 0]);
 
     let sent = sqs.calls("SendMessage");
-    assert_eq!(sent.len(), 1, "SQS is not even asked about the other");
     let event: Value = serde_json::from_str(&read_event("sqs-ten-attributes")).unwrap();
-    assert_eq!(sent[0]["QueueUrl"], DEAD_LETTERS);
-    assert_eq!(sent[0]["MessageBody"], message(&event, "m-typed")["body"]);
-    let mut attributes = sent[0]["MessageAttributes"].clone();
+    let body = &message(&event, "m-typed")["body"];
+    let typed = sent.iter().find(|it| it["MessageBody"] == *body).unwrap();
+    assert_eq!(typed["QueueUrl"], DEAD_LETTERS);
+    let mut attributes = typed["MessageAttributes"].clone();
     let note = attributes
         .as_object_mut()
         .unwrap()
@@ -70,15 +73,110 @@ async fn a_dead_letter_is_the_message_with_its_attributes_and_the_reason() {
         Some(note.last_failure.as_str())
     );
 
-    // What was returned is delayed by its own handle.
-    let changed = sqs.calls("ChangeMessageVisibilityBatch");
-    let entries = changed[0]["Entries"].as_array().unwrap();
-    assert_eq!((changed.len(), entries.len()), (1, 1));
+    // SQS takes ten attributes, so the reason of the message that has ten is around its body.
+    let ten = message(&event, "m-ten");
+    let full = sent.iter().find(|it| it["MessageBody"] != *body).unwrap();
+    let names =
+        |of: &Value| -> BTreeSet<String> { of.as_object().unwrap().keys().cloned().collect() };
     assert_eq!(
-        entries[0]["ReceiptHandle"],
-        message(&event, "m-ten")["receiptHandle"]
+        names(&full["MessageAttributes"]),
+        names(&ten["messageAttributes"])
     );
-    assert!(entries[0]["VisibilityTimeout"].as_i64().unwrap() <= 2);
+    let wrapped = full["MessageBody"].as_str().unwrap();
+    let (note, inside) = FailureNote::in_body(wrapped).unwrap();
+    assert_eq!(inside, ten["body"].as_str().unwrap());
+    assert_eq!(
+        (note.kind.as_str(), note.event_id.as_deref()),
+        ("rejected", Some("e-ten"))
+    );
+
+    // Moved back as it is, the message is the one that it was.
+    let mut moved = event.clone();
+    moved["Records"] = json!([ten]);
+    moved["Records"][0]["body"] = wrapped.into();
+    let again: Steps = &[("e-ten", &[Step::Reject("still out of stock")])];
+    let dead = RecordedDeadLetters::new();
+    let function = Function::new(Sqs, order_placed, Script::new(again)).dead_letters(dead.clone());
+    respond(&function, &moved.to_string(), testing::context())
+        .await
+        .unwrap();
+    let (record, note) = &dead.parked()[0];
+    assert_eq!(record.body(), inside);
+    assert_eq!(
+        (note.message.as_str(), note.redrive_count),
+        ("still out of stock", 1)
+    );
+}
+
+#[tokio::test]
+async fn a_reason_is_shortened_where_little_room_is_left() {
+    let mut event: Value = serde_json::from_str(&read_event("sqs-orders")).unwrap();
+    event["Records"].as_array_mut().unwrap().truncate(1);
+    let mut body: Value =
+        serde_json::from_str(event["Records"][0]["body"].as_str().unwrap()).unwrap();
+    static REASON: LazyLock<String> = LazyLock::new(|| "x".repeat(900));
+    static STEPS: LazyLock<[Step; 1]> = LazyLock::new(|| [Step::Reject(&REASON)]);
+    static SCRIPT: LazyLock<[(&str, &[Step]); 1]> = LazyLock::new(|| [("e-1", &*STEPS)]);
+    let script: Steps = &*SCRIPT;
+    for (left, chars) in [(4_000, 900), (1_000, 200), (600, 0)] {
+        body["detail"]["data"]["filler"] = "".into();
+        let filler = 1024 * 1024 - body.to_string().len() - left;
+        body["detail"]["data"]["filler"] = "y".repeat(filler).into();
+        event["Records"][0]["body"] = body.to_string().into();
+        let sqs = FakeSqs::start().await;
+        let function = Function::new(Sqs, order_placed, Script::new(script))
+            .dead_letters(SqsDeadLetters::new(sqs.client.clone(), DEAD_LETTERS));
+        let response = respond(&function, &event.to_string(), testing::context()).await;
+        assert_eq!(
+            failures(&response.unwrap()),
+            [""; 0],
+            "{left} bytes are enough"
+        );
+        let sent = &sqs.calls("SendMessage")[0];
+        let note = sent["MessageAttributes"][FailureNote::ATTRIBUTE]["StringValue"].as_str();
+        assert!(note.unwrap().len() <= left);
+        let note: FailureNote = serde_json::from_str(note.unwrap()).unwrap();
+        assert_eq!(
+            (note.message.len(), note.kind.as_str()),
+            (chars, "rejected")
+        );
+    }
+    let filler = 1024 * 1024 - 10;
+    event["Records"][0]["body"] =
+        json!({"metadata": {"id": "e-1"}, "data": "y".repeat(filler - 42)})
+            .to_string()
+            .into();
+    let sqs = FakeSqs::start().await;
+    let function = Function::new(Sqs, order_placed, Script::new(script))
+        .dead_letters(SqsDeadLetters::new(sqs.client.clone(), DEAD_LETTERS));
+    let response = respond(&function, &event.to_string(), testing::context()).await;
+    // It is left to the redrive policy; SQS would not take it.
+    assert_eq!(failures(&response.unwrap()).len(), 1);
+    assert!(sqs.calls("SendMessage").is_empty());
+}
+
+#[tokio::test]
+async fn a_redrive_counts_in_an_attribute_that_the_note_takes_over() {
+    let sqs = FakeSqs::start().await;
+    let script: Steps = &[("e-1", &[Step::Reject("never")])];
+    let mut event: Value = serde_json::from_str(&read_event("sqs-orders")).unwrap();
+    event["Records"].as_array_mut().unwrap().truncate(1);
+    event["Records"][0]["messageAttributes"] = json!({
+        FailureNote::REDRIVE_COUNT: {"dataType": "Number", "stringValue": "2", "stringListValues": [], "binaryListValues": []}
+    });
+    let function = Function::new(Sqs, order_placed, Script::new(script))
+        .dead_letters(SqsDeadLetters::new(sqs.client.clone(), DEAD_LETTERS));
+    respond(&function, &event.to_string(), testing::context())
+        .await
+        .unwrap();
+    let attributes = sqs.calls("SendMessage")[0]["MessageAttributes"].clone();
+    let names: Vec<&String> = attributes.as_object().unwrap().keys().collect();
+    assert_eq!(names, [FailureNote::ATTRIBUTE]);
+    let note = attributes[FailureNote::ATTRIBUTE]["StringValue"]
+        .as_str()
+        .unwrap();
+    let note: FailureNote = serde_json::from_str(note).unwrap();
+    assert_eq!(note.redrive_count, 2);
 }
 
 #[tokio::test]

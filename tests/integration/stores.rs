@@ -142,6 +142,7 @@ async fn items_have_the_documented_attributes_and_no_others() {
             "validation": {"S": DONE_REQUEST},
             "owner": {"S": "a UUID"},
             "attempts": {"N": "1"},
+            "interrupted": {"N": "0"},
             "attempted_at": {"N": "1795255200000"},
         })
     );
@@ -156,6 +157,7 @@ async fn items_have_the_documented_attributes_and_no_others() {
             "validation": {"S": FAILED_REQUEST},
             "owner": {"S": "a UUID"},
             "attempts": {"N": "1"},
+            "interrupted": {"N": "0"},
             "attempted_at": {"N": "1795255200000"},
             "last_error": {"S": "transient: no reply today"},
         })
@@ -177,6 +179,7 @@ async fn items_have_the_documented_attributes_and_no_others() {
             "validation": {"S": "fingerprint"},
             "owner": {"S": "a UUID"},
             "attempts": {"N": "1"},
+            "interrupted": {"N": "0"},
         })
     );
 }

@@ -3,8 +3,8 @@
 #[cfg(feature = "dynamodb")]
 use crate::idempotency::Commits;
 use crate::{
-    Batch, DeadLetters, Deadline, Delivery, Disposition, Error, ErrorKind, FailureNote, OnPark,
-    Outcome, Record, Reply,
+    Batch, DeadLetters, Deadline, Delivery, Disposition, Error, ErrorKind, FailureNote,
+    OnMalformed, OnPark, Outcome, Record, Reply,
     handler::HandlerTraits,
     publish::Published,
     redelivery::{Backoff, Redelivery},
@@ -29,6 +29,7 @@ pub(crate) struct Policy {
     pub(crate) traits: Arc<dyn Fn(&Record) -> HandlerTraits + Send + Sync>,
     pub(crate) concurrency: usize,
     pub(crate) on_park: OnPark,
+    pub(crate) on_malformed: OnMalformed,
     pub(crate) backoff: Backoff,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
     pub(crate) redelivery: Option<Arc<dyn Redelivery>>,
@@ -93,7 +94,7 @@ pub(crate) async fn run(
             id: record.id().to_owned(),
             result: match verdict {
                 Verdict::Done(reply) => Ok(reply),
-                Verdict::Parked { .. } => Ok(Reply::none()),
+                Verdict::Parked { .. } | Verdict::Discarded { .. } => Ok(Reply::none()),
                 Verdict::Retry { error, .. } => Err(error),
             },
         })
@@ -105,6 +106,10 @@ enum Verdict {
     Done(Reply),
     /// The dead-letter destination has it.
     Parked {
+        error: Error,
+    },
+    /// Nobody wants it.
+    Discarded {
         error: Error,
     },
     Retry {
@@ -193,6 +198,7 @@ impl Run<'_> {
         match &verdict {
             Verdict::Done(reply) => attempt.handled(reply),
             Verdict::Parked { error } => attempt.parked(error),
+            Verdict::Discarded { error } => attempt.discarded(error),
             Verdict::Retry { error, delay } => attempt.retried(error, *delay),
         }
         verdict
@@ -204,6 +210,11 @@ impl Run<'_> {
         let delay = error
             .delay()
             .unwrap_or_else(|| self.policy.backoff.delay(receives));
+        let is_malformed = error.kind() == ErrorKind::Malformed;
+        if is_malformed && self.policy.on_malformed == OnMalformed::Discard && !record.wants_reply()
+        {
+            return Verdict::Discarded { error };
+        }
         // Whoever waits for a reply learns of the error by it.
         let dead_letters = self
             .policy
@@ -216,7 +227,11 @@ impl Run<'_> {
         let is_last = dead_letters
             .max_receive_count()
             .is_some_and(|max| receives >= max);
-        if error.disposition() == Disposition::Retry && !is_last {
+        let comes_back = match error.disposition() {
+            Disposition::Retry => true,
+            Disposition::Park => is_malformed && self.policy.on_malformed == OnMalformed::Retry,
+        };
+        if comes_back && !is_last {
             return Verdict::Retry { error, delay };
         }
         let note = FailureNote::new(record, &error, handler.name, self.policy.clock.now());
@@ -231,7 +246,7 @@ impl Run<'_> {
 
     fn halts(&self, record: &Record, verdict: &Verdict) -> Option<Halt> {
         match verdict {
-            Verdict::Done(_) => None,
+            Verdict::Done(_) | Verdict::Discarded { .. } => None,
             Verdict::Parked { .. } if self.policy.on_park == OnPark::Proceed => None,
             Verdict::Parked { .. } => Some(Halt {
                 by: record.id().to_owned(),
@@ -285,7 +300,7 @@ async fn delay_failures(
         .zip(verdicts)
         .filter_map(|(record, verdict)| match verdict {
             Verdict::Retry { delay, .. } => Some((record.delivery().clone(), *delay)),
-            Verdict::Done(_) | Verdict::Parked { .. } => None,
+            Verdict::Done(_) | Verdict::Parked { .. } | Verdict::Discarded { .. } => None,
         })
         .collect();
     if failed.is_empty() {

@@ -38,7 +38,7 @@ pub use undo::{Undone, undo};
 use crate::{Attribute, AttributeValue, Error, Record, Result};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use std::time::SystemTime;
+use std::{borrow::Cow, time::SystemTime};
 
 /// Takes records that cannot be handled.
 ///
@@ -72,8 +72,25 @@ pub enum OnPark {
     Halt,
 }
 
-/// Why a record was parked. It travels with the dead letter as one message attribute,
-/// [`FailureNote::ATTRIBUTE`], in JSON.
+/// What becomes of a record that cannot be read: its body is no event, or no handler takes its type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMalformed {
+    /// It is parked at once: no attempt can mend it.
+    #[default]
+    Park,
+    /// It comes back, and is parked on its last receive. For queues whose functions are updated
+    /// while events of a new kind are there already.
+    Retry,
+    /// It is acknowledged and lost, with a warning in the log. For queues in which others leave
+    /// things that are nobody's loss.
+    Discard,
+}
+
+/// Why a record was parked.
+///
+/// It travels with the dead letter as one message attribute, [`FailureNote::ATTRIBUTE`], in JSON.
+/// SQS takes ten attributes: where the message brings ten of its own, the note is put
+/// [around](Self::around) the body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FailureNote {
@@ -115,6 +132,10 @@ impl FailureNote {
     /// The name of the message attribute that holds the note.
     pub const ATTRIBUTE: &'static str = "SurehandFailure";
 
+    /// The name of the message attribute, of type `Number`, that says how often the message has been
+    /// put back from a dead-letter queue.
+    pub const REDRIVE_COUNT: &'static str = "SurehandRedriveCount";
+
     pub(crate) fn new(record: &Record, error: &Error, handler: &str, now: SystemTime) -> Self {
         let metadata = record.event().ok().map(|event| &event.metadata);
         let delivery = record.delivery();
@@ -135,7 +156,7 @@ impl FailureNote {
             first_failure: (delivery.receive_count <= 1).then(|| now.clone()),
             last_failure: now,
             source_queue: delivery.source_arn.clone(),
-            redrive_count: previous(record).map_or(0, |note| note.redrive_count + 1),
+            redrive_count: redrive_count(record),
         }
     }
 
@@ -146,11 +167,74 @@ impl FailureNote {
             AttributeValue::Binary(_) => None,
         }
     }
+
+    /// The note as a message attribute.
+    pub fn to_attribute(&self) -> Attribute {
+        Attribute {
+            data_type: "String".into(),
+            value: AttributeValue::Text(self.json()),
+        }
+    }
+
+    /// The body with the note around it: `{"SurehandFailure": {…}, "body": "…"}`.
+    ///
+    /// [`Sqs`](crate::Sqs) takes the note off again, so that a message which was moved back as it is
+    /// can be handled.
+    pub fn around(&self, body: &str) -> String {
+        let wrapped = Around {
+            note: Cow::Borrowed(self),
+            body: Cow::Borrowed(body),
+        };
+        // Strings and numbers: serializing them cannot fail.
+        serde_json::to_string(&wrapped).unwrap_or_default()
+    }
+
+    /// The note around a body, and the body itself; none if there is no note around it.
+    pub fn in_body(body: &str) -> Option<(Self, String)> {
+        // Most bodies are events, and are not parsed twice.
+        if !body.contains(Self::ATTRIBUTE) {
+            return None;
+        }
+        let wrapped: Around<'_> = serde_json::from_str(body).ok()?;
+        Some((wrapped.note.into_owned(), wrapped.body.into_owned()))
+    }
+
+    /// The same note with less text, each shorter than the one before. What is left in the end is
+    /// who failed, and with what kind of error.
+    fn shorter(&self) -> impl Iterator<Item = Self> + '_ {
+        [MAX_TEXT_CHARS, 200, 0].into_iter().map(|chars| Self {
+            message: self.message.chars().take(chars).collect(),
+            chain: Vec::new(),
+            ..self.clone()
+        })
+    }
+
+    fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
 }
 
-/// The note of the last time, on a message that was moved back as it was.
-fn previous(record: &Record) -> Option<FailureNote> {
-    FailureNote::from_attribute(record.delivery().attributes.get(FailureNote::ATTRIBUTE)?)
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Around<'a> {
+    #[serde(rename = "SurehandFailure")]
+    note: Cow<'a, FailureNote>,
+    body: Cow<'a, str>,
+}
+
+/// A redrive counts in an attribute. A message that was moved back as it was still has its note.
+fn redrive_count(record: &Record) -> u32 {
+    let attributes = &record.delivery().attributes;
+    let counted = match attributes.get(FailureNote::REDRIVE_COUNT).map(|a| &a.value) {
+        Some(AttributeValue::Text(count)) => count.parse().ok(),
+        _ => None,
+    };
+    let note = attributes
+        .get(FailureNote::ATTRIBUTE)
+        .and_then(FailureNote::from_attribute);
+    counted
+        .or_else(|| Some(note?.redrive_count.saturating_add(1)))
+        .unwrap_or_default()
 }
 
 fn shortened(text: &str) -> String {

@@ -61,6 +61,8 @@ pub enum ErrorKind {
     Deadline,
     /// The handler panicked.
     Panicked,
+    /// An earlier attempt began and never ended, and nobody knows what it has done.
+    Interrupted,
     /// The record was not started: an earlier one of its group failed, or time ran out.
     Skipped,
     /// An event could not be published.
@@ -82,7 +84,9 @@ impl ErrorKind {
     /// The one place that decides between another attempt and the dead-letter queue.
     pub const fn disposition(self) -> Disposition {
         match self {
-            Self::Malformed | Self::Rejected | Self::KeyReused => Disposition::Park,
+            Self::Malformed | Self::Rejected | Self::KeyReused | Self::Interrupted => {
+                Disposition::Park
+            }
             Self::Transient
             | Self::InProgress
             | Self::Store
@@ -107,6 +111,7 @@ impl ErrorKind {
             Self::Fenced => "fenced",
             Self::Deadline => "deadline",
             Self::Panicked => "panicked",
+            Self::Interrupted => "interrupted",
             Self::Skipped => "skipped",
             Self::Publish => "publish",
             Self::Invocation => "invocation",
@@ -295,7 +300,7 @@ mod tests {
     #[test]
     fn only_errors_that_no_attempt_can_mend_are_parked() {
         use ErrorKind::*;
-        let parked = [Malformed, Rejected, KeyReused];
+        let parked = [Malformed, Rejected, KeyReused, Interrupted];
         let retried = [
             Transient, InProgress, Store, Fenced, Deadline, Panicked, Skipped, Publish, Invocation,
         ];

@@ -1,6 +1,6 @@
 //! What an event type says about itself.
 
-use crate::{Error, Metadata, Result};
+use crate::{Error, Metadata, Result, redact::described};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
@@ -129,9 +129,10 @@ impl<T: Event> Payload for T {
             malformed(
                 metadata,
                 format_args!(
-                    "does not decode after upcasting from version {} to {}: {error}",
+                    "does not decode after upcasting from version {} to {}: {}",
                     metadata.version,
-                    T::VERSION
+                    T::VERSION,
+                    described(&error)
                 ),
             )
         })
@@ -151,8 +152,12 @@ impl Payload for Box<RawValue> {
 }
 
 fn parse<T: DeserializeOwned>(metadata: &Metadata, data: &str) -> Result<T> {
-    serde_json::from_str(data)
-        .map_err(|error| malformed(metadata, format_args!("does not decode: {error}")))
+    serde_json::from_str(data).map_err(|error| {
+        malformed(
+            metadata,
+            format_args!("does not decode: {}", described(&error)),
+        )
+    })
 }
 
 /// A record that names its type must name ours; one that names none is taken at its word.

@@ -1,6 +1,6 @@
 //! What a handler can take as an argument.
 
-use crate::{Delivery, Error, Metadata, Record, Result, event::EventName};
+use crate::{Delivery, Error, Metadata, Record, Result, event::EventName, redact::described};
 use serde::de::DeserializeOwned;
 
 /// Something that a handler takes from a record or from the function's state.
@@ -68,8 +68,9 @@ impl<S, T: DeserializeOwned> FromRecord<S> for Json<T> {
             .map(Self)
             .map_err(|error| {
                 Error::malformed(format!(
-                    "record {} does not decode: {error}",
-                    event.metadata.id
+                    "record {} does not decode: {}",
+                    event.metadata.id,
+                    described(&error)
                 ))
             })
     }

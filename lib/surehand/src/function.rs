@@ -6,7 +6,7 @@ pub(crate) use mode::Mode;
 
 use crate::{
     Backoff, BoxError, Clock, DeadLetters, Deadline, Error, Event, Handler, HandlerService,
-    Idempotency, OnPark, Record, Redelivery, Reply, Result, Signature, Source, Store,
+    Idempotency, OnMalformed, OnPark, Record, Redelivery, Reply, Result, Signature, Source, Store,
     batch::{self, Policy, RecordService},
     clock::epoch_ms,
     deadline::DeadlineLayer,
@@ -108,6 +108,7 @@ impl<So: Source> Function<So> {
                 traits: Arc::new(traits),
                 concurrency: CONCURRENCY,
                 on_park: OnPark::default(),
+                on_malformed: OnMalformed::default(),
                 backoff: Backoff::default(),
                 dead_letters: None,
                 redelivery: None,
@@ -175,6 +176,12 @@ impl<So: Source> Function<So> {
     /// Sets what happens to the rest of a message group when one of its records is parked.
     pub fn on_park(mut self, on_park: OnPark) -> Self {
         self.policy.on_park = on_park;
+        self
+    }
+
+    /// Sets what happens to records that cannot be read: they are parked unless set.
+    pub fn on_malformed(mut self, on_malformed: OnMalformed) -> Self {
+        self.policy.on_malformed = on_malformed;
         self
     }
 

@@ -21,7 +21,7 @@ pub use key::{Key as IdempotencyKey, KeyStyle};
 pub use memory::MemoryStore;
 #[cfg(feature = "dynamodb")]
 pub use request::Handled;
-pub use store::{Claim, ClaimRequest, Completion, Lease, Store};
+pub use store::{AttemptEnd, Beginning, Claim, ClaimRequest, Completion, Facts, Lease, Store};
 #[cfg(feature = "dynamodb")]
 pub(crate) use transaction::Commits;
 
@@ -84,7 +84,23 @@ struct Settings {
     by_event_id: bool,
     expires_after: Duration,
     skew: Duration,
+    on_unknown: OnUnknown,
     clock: Clock,
+}
+
+/// What becomes of a record whose last attempt began and never ended: its process died, stood still,
+/// or was out of time, and nobody knows what it has done.
+///
+/// It concerns handlers with effects outside the store. What a
+/// [`Transaction`](crate::Transaction) stages is either committed with the claim or was never done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// It is tried again, and its effects may happen twice.
+    #[default]
+    Retry,
+    /// It is parked as [`ErrorKind::Interrupted`], for somebody to look at. Its effects happen once or
+    /// not at all. Put back, it is tried again.
+    Park,
 }
 
 type ReadKey = dyn Fn(&Record) -> Result<Option<Value>> + Send + Sync;
@@ -114,6 +130,7 @@ impl<St: Store> Idempotency<St> {
                 by_event_id: true,
                 expires_after: EXPIRES_AFTER,
                 skew: SKEW,
+                on_unknown: OnUnknown::default(),
                 clock: Clock::system(),
             }),
             completed: new_cache(CACHED_KEYS),
@@ -163,6 +180,13 @@ impl<St: Store> Idempotency<St> {
     /// unless set.
     pub fn clock_skew(mut self, skew: Duration) -> Self {
         self.settings_mut().skew = skew;
+        self
+    }
+
+    /// Sets what becomes of a record whose last attempt began and never ended; tried again unless
+    /// set.
+    pub fn on_unknown(mut self, on_unknown: OnUnknown) -> Self {
+        self.settings_mut().on_unknown = on_unknown;
         self
     }
 
@@ -307,6 +331,11 @@ impl<St: Store> Idempotency<St> {
             Claim::Acquired(lease) => lease,
             taken => return self.taken(&subject, taken),
         };
+        if let Some(until) = lease.interrupted
+            && self.settings.on_unknown == OnUnknown::Park
+        {
+            return Err(self.interrupted(&lease, until).await);
+        }
         match inner.call(record).await {
             Ok(reply) => match self.complete(&lease, &subject, &reply, &deadline).await {
                 Ok(()) => Ok(reply),
@@ -323,6 +352,23 @@ impl<St: Store> Idempotency<St> {
                 }
             }
         }
+    }
+
+    /// The lease is given back at once, so that whoever puts the record back has it tried again.
+    async fn interrupted(&self, lease: &Lease, until: SystemTime) -> Error {
+        let until = jiff::Timestamp::try_from(until).unwrap_or_default();
+        let attempt = lease.attempt.saturating_sub(1);
+        let error = Error::new(
+            ErrorKind::Interrupted,
+            format!(
+                "attempt {attempt} at the record began and never ended; its lease ended at {until:.3}"
+            ),
+        );
+        let reason = format!("{}: {error}", error.kind());
+        if let Err(late) = self.store.release(lease, &reason).await {
+            tracing::warn!(key = %lease.key, error = %format!("{late:#}"), "lease not released");
+        }
+        error
     }
 
     /// What a record gets whose key is not free.

@@ -26,6 +26,7 @@ mod panic;
 mod publish;
 mod ready;
 mod record;
+mod redact;
 mod redelivery;
 mod router;
 mod source;
@@ -39,7 +40,7 @@ mod transaction;
 pub use clock::Clock;
 #[cfg(feature = "sqs")]
 pub use dead_letter::SqsDeadLetters;
-pub use dead_letter::{DeadLetters, FailureNote, OnPark};
+pub use dead_letter::{DeadLetters, FailureNote, OnMalformed, OnPark};
 pub use deadline::Deadline;
 pub use envelope::{Envelope, Metadata, Outgoing, RawEvent};
 pub use error::{BoxError, Disposition, Error, ErrorKind, Result};
@@ -48,8 +49,8 @@ pub use extract::{FromRecord, FromRef, Json, State};
 pub use function::Function;
 pub use handler::{Consumes, Enveloped, Handler, HandlerService, IntoReply, Signature};
 pub use idempotency::{
-    Claim, ClaimRequest, Completion, Idempotency, IdempotencyKey, KeyStyle, Lease, MemoryStore,
-    Once, Store,
+    AttemptEnd, Beginning, Claim, ClaimRequest, Completion, Facts, Idempotency, IdempotencyKey,
+    KeyStyle, Lease, MemoryStore, OnUnknown, Once, Store,
 };
 #[cfg(feature = "dynamodb")]
 pub use idempotency::{Commit, Committed, DynamoDbStore, Handled};

@@ -10,13 +10,15 @@ use aws_sdk_sqs::{
     },
 };
 use futures_util::future::BoxFuture;
+use std::borrow::Cow;
 
 /// Parks records in an SQS queue, usually the one that the source's redrive policy names, so that
 /// all dead letters of a source are in one place.
 ///
 /// The message keeps its body, its attributes, its X-Ray trace header and, on a FIFO queue, its
-/// group. SQS allows ten attributes and 1 MiB: a message that brings ten of its own, or leaves no
-/// room in the 1 MiB, cannot take the note, is not parked, and is left to the redrive policy.
+/// group. Where it brings ten attributes of its own, which is all that SQS takes, the note is put
+/// [around](FailureNote::around) its body. Where little room is left in SQS's 1 MiB the note is
+/// shortened; where there is none the message is not parked, but left to the redrive policy.
 ///
 /// The function's role needs `sqs:SendMessage` on the queue.
 #[derive(Clone, Debug)]
@@ -26,8 +28,9 @@ pub struct SqsDeadLetters {
     max_receive_count: Option<u32>,
 }
 
-/// SQS's own limit.
+/// SQS's own limits.
 const MAX_ATTRIBUTES: usize = 10;
+const MAX_BYTES: usize = 1024 * 1024;
 
 impl SqsDeadLetters {
     /// Parks in the queue at `queue_url`.
@@ -68,30 +71,14 @@ impl SqsDeadLetters {
 
     async fn send(&self, record: &Record, note: &FailureNote) -> Result<()> {
         let delivery = record.delivery();
-        let kept = delivery
-            .attributes
-            .iter()
-            .filter(|(name, _)| *name != FailureNote::ATTRIBUTE);
-        if kept.clone().count() >= MAX_ATTRIBUTES {
-            return Err(Error::transient(format!(
-                "message {} has {MAX_ATTRIBUTES} attributes, so that no room is left for the reason of its failure",
-                record.id()
-            )));
-        }
+        let (body, attributes) = message(record, note)?;
         let mut send = self
             .client
             .send_message()
             .queue_url(&self.queue_url)
-            .message_body(record.body())
-            .message_attributes(
-                FailureNote::ATTRIBUTE,
-                attribute_value(&Attribute {
-                    data_type: "String".into(),
-                    value: AttributeValue::Text(serde_json::to_string(note)?),
-                })?,
-            );
-        for (name, attribute) in kept {
-            send = send.message_attributes(name, attribute_value(attribute)?);
+            .message_body(body);
+        for (name, attribute) in &attributes {
+            send = send.message_attributes(*name, attribute_value(attribute)?);
         }
         if let Some(header) = &delivery.trace_header {
             send = send.message_system_attributes(
@@ -127,6 +114,51 @@ impl DeadLetters for SqsDeadLetters {
     fn max_receive_count(&self) -> Option<u32> {
         self.max_receive_count
     }
+}
+
+/// The body and the attributes of the dead letter.
+fn message<'a>(
+    record: &'a Record,
+    note: &FailureNote,
+) -> Result<(Cow<'a, str>, Vec<(&'a str, Cow<'a, Attribute>)>)> {
+    let ours = [FailureNote::ATTRIBUTE, FailureNote::REDRIVE_COUNT];
+    let kept: Vec<(&str, Cow<'_, Attribute>)> = (record.delivery().attributes.iter())
+        .filter(|(name, _)| !ours.contains(&name.as_str()))
+        .map(|(name, attribute)| (name.as_str(), Cow::Borrowed(attribute)))
+        .collect();
+    let is_full = kept.len() >= MAX_ATTRIBUTES;
+    let with = |note: &FailureNote| {
+        if is_full {
+            return (Cow::Owned(note.around(record.body())), kept.clone());
+        }
+        let note = (FailureNote::ATTRIBUTE, Cow::Owned(note.to_attribute()));
+        let mut attributes = kept.clone();
+        attributes.push(note);
+        (Cow::Borrowed(record.body()), attributes)
+    };
+    let size = |(body, attributes): &(Cow<'_, str>, Vec<(&str, Cow<'_, Attribute>)>)| {
+        let attributes = attributes.iter();
+        body.len() + attributes.map(|(name, it)| bytes(name, it)).sum::<usize>()
+    };
+    std::iter::once(with(note))
+        .chain(note.shorter().map(|shorter| with(&shorter)))
+        .find(|message| size(message) <= MAX_BYTES)
+        .ok_or_else(|| {
+            Error::transient(format!(
+                "message {} has {} bytes, so that no room is left for the reason of its failure",
+                record.id(),
+                record.body().len()
+            ))
+        })
+}
+
+/// As SQS counts.
+fn bytes(name: &str, attribute: &Attribute) -> usize {
+    let value = match &attribute.value {
+        AttributeValue::Text(text) => text.len(),
+        AttributeValue::Binary(bytes) => bytes.len(),
+    };
+    name.len() + attribute.data_type.len() + value
 }
 
 fn attribute_value(attribute: &Attribute) -> Result<MessageAttributeValue> {

@@ -3,7 +3,8 @@
 mod commit;
 
 use super::{
-    Claim, ClaimRequest, Commit, Committed, Completion, Key, Lease, Store, memory::fenced,
+    AttemptEnd, Beginning, Claim, ClaimRequest, Commit, Committed, Completion, Facts, Key, Lease,
+    Store, memory::fenced,
 };
 use crate::{
     Clock, Error, ErrorKind, Result,
@@ -36,7 +37,7 @@ use std::{
 /// | `data` | S | the reply, as JSON |
 /// | `validation` | S | the payload's digest |
 ///
-/// and three that Powertools does not have:
+/// and some that Powertools does not have:
 ///
 /// | attribute | type | |
 /// |---|---|---|
@@ -44,6 +45,8 @@ use std::{
 /// | `attempts` | N | how often the key was claimed |
 /// | `attempted_at` | N | when it last was, in milliseconds since the epoch |
 /// | `last_error` | S | why it was last released |
+/// | `interrupted` | N | when the lease before this one ended, if it ended by itself, in milliseconds since the epoch; else 0 |
+/// | `attempt_until` | N | when an attempt without a lease has to end, in milliseconds since the epoch |
 ///
 /// A claim, a completion and a release cost one UpdateItem each, and so does a duplicate.
 /// DynamoDB deletes expired items up to two days late; every condition looks at `expiration` itself.
@@ -98,6 +101,19 @@ impl DynamoDbStore {
         self
     }
 
+    async fn item(&self, key: &Key) -> Result<Option<StoredItem>> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("id", text(key.as_str()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| unavailable(&error))?;
+        Ok(output.item.map(StoredItem))
+    }
+
     fn update(&self, id: &str) -> UpdateItemFluentBuilder {
         self.client
             .update_item()
@@ -134,7 +150,7 @@ impl Store for DynamoDbStore {
             .update_expression(
                 "SET #status = :inprogress, #owner = :me, #until = :until, #expiration = :expiration, \
                  #validation = :fingerprint, #attempts = if_not_exists(#attempts, :zero) + :one, \
-                 #attempted_at = :now_ms REMOVE #data",
+                 #attempted_at = :now_ms, #interrupted = if_not_exists(#until, :zero) REMOVE #data, #attempt_until",
             )
             .condition_expression(CLAIMABLE)
             .expression_attribute_names("#id", "id")
@@ -145,6 +161,8 @@ impl Store for DynamoDbStore {
             .expression_attribute_names("#attempts", "attempts")
             .expression_attribute_names("#attempted_at", "attempted_at")
             .expression_attribute_names("#data", "data")
+            .expression_attribute_names("#interrupted", "interrupted")
+            .expression_attribute_names("#attempt_until", "attempt_until")
             .expression_attribute_values(":me", text(&request.owner))
             .expression_attribute_values(":until", number(epoch_ms(request.until)))
             .expression_attribute_values(":expiration", number(epoch_ms(request.expires_at) / 1000))
@@ -165,6 +183,10 @@ impl Store for DynamoDbStore {
                     .number("attempts")
                     .and_then(|n| n.try_into().ok())
                     .unwrap_or(1),
+                interrupted: item
+                    .number("interrupted")
+                    .filter(|until| *until > 0)
+                    .map(from_epoch_ms),
             })
         };
         match sent {
@@ -223,16 +245,7 @@ impl Store for DynamoDbStore {
     }
 
     async fn find(&self, key: &Key) -> Result<Option<Claim>> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("id", text(key.as_str()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| unavailable(&error))?;
-        let Some(item) = output.item.map(StoredItem) else {
+        let Some(item) = self.item(key).await? else {
             return Ok(None);
         };
         let now_ms = epoch_ms(self.clock.now());
@@ -247,6 +260,50 @@ impl Store for DynamoDbStore {
         } else {
             item.taken(key).map(Some)
         }
+    }
+
+    async fn begin(&self, attempt: &Beginning) -> Result<Option<Claim>> {
+        let now_ms = epoch_ms(self.clock.now());
+        let sent = self
+            .update(attempt.key.as_str())
+            .update_expression(
+                "SET #status = :inprogress, #until = :zero, #expiration = :expiration, \
+                 #validation = :fingerprint, #attempts = :number, #attempted_at = :now_ms, \
+                 #attempt_until = :attempt_until REMOVE #data",
+            )
+            .condition_expression(CLAIMABLE)
+            .expression_attribute_names("#id", "id")
+            .expression_attribute_names("#until", "in_progress_expiration")
+            .expression_attribute_names("#expiration", "expiration")
+            .expression_attribute_names("#validation", "validation")
+            .expression_attribute_names("#attempts", "attempts")
+            .expression_attribute_names("#attempted_at", "attempted_at")
+            .expression_attribute_names("#attempt_until", "attempt_until")
+            .expression_attribute_names("#data", "data")
+            .expression_attribute_values(":expiration", number(epoch_ms(attempt.expires_at) / 1000))
+            .expression_attribute_values(":fingerprint", text(&attempt.fingerprint))
+            .expression_attribute_values(":number", number(u64::from(attempt.number)))
+            .expression_attribute_values(":attempt_until", number(epoch_ms(attempt.until)))
+            .expression_attribute_values(":now", number(now_ms / 1000))
+            .expression_attribute_values(":now_ms", number(now_ms))
+            .expression_attribute_values(":zero", number(0))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(None),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    let item = StoredItem(failed.item.clone().unwrap_or_default());
+                    item.taken(&attempt.key).map(Some)
+                }
+                _ => Err(unavailable(&error)),
+            },
+        }
+    }
+
+    async fn facts(&self, key: &Key) -> Result<Option<Facts>> {
+        Ok(self.item(key).await?.map(|item| item.facts()))
     }
 
     async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
@@ -277,6 +334,26 @@ impl StoredItem {
 
     fn number(&self, name: &str) -> Option<u64> {
         self.0.get(name)?.as_n().ok()?.parse().ok()
+    }
+
+    fn facts(&self) -> Facts {
+        let until = self.number("in_progress_expiration").filter(|ms| *ms > 0);
+        let deadline = until.or_else(|| self.number("attempt_until"));
+        let is_completed = self.text("status").is_some_and(|s| s == "COMPLETED");
+        Facts {
+            attempts: self
+                .number("attempts")
+                .and_then(|n| n.try_into().ok())
+                .unwrap_or_default(),
+            started_at: self.number("attempted_at").map(from_epoch_ms),
+            deadline: deadline.filter(|_| !is_completed).map(from_epoch_ms),
+            last_error: self.text("last_error").cloned(),
+            end: match deadline {
+                _ if is_completed => AttemptEnd::Completed,
+                Some(_) => AttemptEnd::Unknown,
+                None => AttemptEnd::Released,
+            },
+        }
     }
 
     /// Why the key could not be claimed.

@@ -31,6 +31,11 @@ impl Key {
         Self(key.into())
     }
 
+    /// The key of an event, as a function of this name makes it unless it is told otherwise.
+    pub fn of_event(function: &str, event_id: &str) -> Self {
+        KeyStyle::default().key(function, &Value::from(event_id))
+    }
+
     /// The key's text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,6 +1,6 @@
 //! Claims in memory, for tests and for runs without a table.
 
-use super::{Claim, ClaimRequest, Completion, Key, Lease, Store};
+use super::{AttemptEnd, Beginning, Claim, ClaimRequest, Completion, Facts, Key, Lease, Store};
 #[cfg(feature = "dynamodb")]
 use super::{Commit, Committed};
 #[cfg(feature = "dynamodb")]
@@ -44,6 +44,9 @@ struct Item {
     /// In seconds since the epoch, as the table keeps it.
     expires_at: u64,
     attempts: u32,
+    /// In milliseconds since the epoch.
+    attempted_at: u64,
+    interrupted: Option<u64>,
     status: Status,
     last_error: Option<String>,
 }
@@ -52,6 +55,10 @@ struct Item {
 enum Status {
     /// Until so many milliseconds after the epoch, as the table keeps it.
     InProgress {
+        until: u64,
+    },
+    /// An attempt that holds no lease has so long.
+    Begun {
         until: u64,
     },
     Released,
@@ -75,7 +82,7 @@ impl Item {
             Status::InProgress { until } if *until >= now_ms => Some(Claim::Held {
                 until: Some(from_epoch_ms(*until)),
             }),
-            Status::InProgress { .. } | Status::Released => None,
+            Status::InProgress { .. } | Status::Begun { .. } | Status::Released => None,
         }
     }
 }
@@ -137,7 +144,7 @@ impl Store for MemoryStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let now_ms = epoch_ms(self.clock.now());
         let state = &mut *self.state();
-        let (mut attempts, mut last_error) = (0, None);
+        let (mut attempts, mut last_error, mut interrupted) = (0, None, None);
         if let Some(item) = state.items.get(&request.key) {
             match item.taken(now_ms) {
                 // The claim in its way is its own: the answer was lost, and the call repeated.
@@ -146,12 +153,16 @@ impl Store for MemoryStore {
                         key: request.key.clone(),
                         owner: item.owner.clone(),
                         attempt: item.attempts,
+                        interrupted: item.interrupted.map(from_epoch_ms),
                     }));
                 }
                 Some(taken) => return Ok(taken),
                 None => {}
             }
             (attempts, last_error) = (item.attempts, item.last_error.clone());
+            if let Status::InProgress { until } = item.status {
+                interrupted = Some(until);
+            }
         }
         let attempt = attempts + 1;
         let item = Item {
@@ -159,6 +170,8 @@ impl Store for MemoryStore {
             fingerprint: request.fingerprint.clone(),
             expires_at: epoch_ms(request.expires_at) / 1000,
             attempts: attempt,
+            attempted_at: now_ms,
+            interrupted,
             status: Status::InProgress {
                 until: epoch_ms(request.until),
             },
@@ -169,6 +182,7 @@ impl Store for MemoryStore {
             key: request.key.clone(),
             owner: request.owner.clone(),
             attempt,
+            interrupted: interrupted.map(from_epoch_ms),
         }))
     }
 
@@ -196,6 +210,49 @@ impl Store for MemoryStore {
             .and_then(|item| item.taken(now_ms)))
     }
 
+    async fn begin(&self, attempt: &Beginning) -> Result<Option<Claim>> {
+        let now_ms = epoch_ms(self.clock.now());
+        let state = &mut *self.state();
+        let old = state.items.get(&attempt.key);
+        if let Some(taken) = old.and_then(|item| item.taken(now_ms)) {
+            return Ok(Some(taken));
+        }
+        let item = Item {
+            // Whose lease ended by itself may still complete it.
+            owner: old.map(|item| item.owner.clone()).unwrap_or_default(),
+            fingerprint: attempt.fingerprint.clone(),
+            expires_at: epoch_ms(attempt.expires_at) / 1000,
+            attempts: attempt.number,
+            attempted_at: now_ms,
+            interrupted: None,
+            status: Status::Begun {
+                until: epoch_ms(attempt.until),
+            },
+            last_error: old.and_then(|item| item.last_error.clone()),
+        };
+        state.items.insert(attempt.key.clone(), item);
+        Ok(None)
+    }
+
+    async fn facts(&self, key: &Key) -> Result<Option<Facts>> {
+        Ok(self.state().items.get(key).map(|item| Facts {
+            attempts: item.attempts,
+            started_at: Some(from_epoch_ms(item.attempted_at)),
+            deadline: match item.status {
+                Status::InProgress { until } | Status::Begun { until } => {
+                    Some(from_epoch_ms(until))
+                }
+                Status::Released | Status::Completed { .. } => None,
+            },
+            last_error: item.last_error.clone(),
+            end: match item.status {
+                Status::Completed { .. } => AttemptEnd::Completed,
+                Status::Released => AttemptEnd::Released,
+                Status::InProgress { .. } | Status::Begun { .. } => AttemptEnd::Unknown,
+            },
+        }))
+    }
+
     #[cfg(feature = "dynamodb")]
     async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
         let state = &mut *self.state();
@@ -215,6 +272,8 @@ impl Store for MemoryStore {
             fingerprint: commit.fingerprint.to_owned(),
             expires_at: epoch_ms(commit.expires_at) / 1000,
             attempts: attempts + 1,
+            attempted_at: epoch_ms(commit.now),
+            interrupted: None,
             status: Status::Completed {
                 data: commit.data.map(str::to_owned),
             },

@@ -44,6 +44,21 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// What stands against a claim on the key: it is completed, or held. None if nothing does.
     fn find(&self, key: &Key) -> impl Future<Output = Result<Option<Claim>>> + Send;
 
+    /// Writes down that an attempt begins which claims its key only with its commit, and finds what
+    /// stands against it. It locks nothing: whoever claims the key meets a lease that has ended.
+    ///
+    /// A store that cannot write it down need not.
+    fn begin(&self, attempt: &Beginning) -> impl Future<Output = Result<Option<Claim>>> + Send {
+        self.find(&attempt.key)
+    }
+
+    /// What is known of the attempts at a key; none of a key that nobody has claimed, and where
+    /// nothing is kept.
+    fn facts(&self, key: &Key) -> impl Future<Output = Result<Option<Facts>>> + Send {
+        let _ = key;
+        async { Ok(None) }
+    }
+
     /// Completes the key at once, together with effects and events: all of it or nothing.
     #[cfg(feature = "dynamodb")]
     fn commit(&self, commit: &Commit<'_>) -> impl Future<Output = Result<Committed>> + Send;
@@ -83,6 +98,53 @@ impl ClaimRequest {
     }
 }
 
+/// An attempt that is about to be made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Beginning {
+    /// The key.
+    pub key: Key,
+    /// A digest of the payload that the key stands for.
+    pub fingerprint: String,
+    /// Which attempt it is, from 1.
+    pub number: u32,
+    /// When it has to end.
+    pub until: SystemTime,
+    /// When the key is forgotten; the store keeps seconds.
+    pub expires_at: SystemTime,
+}
+
+/// What a store knows of the attempts at a key.
+///
+/// SQS moves a message whose last attempt died without saying why. This says that there was one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Facts {
+    /// How many attempts there were. Of attempts with a transaction those count that began after
+    /// the first receive.
+    pub attempts: u32,
+    /// When the last one began.
+    pub started_at: Option<SystemTime>,
+    /// When it had to end: its lease's end, or its invocation's.
+    pub deadline: Option<SystemTime>,
+    /// What the last failure said that was written down.
+    pub last_error: Option<String>,
+    /// How the last one ended.
+    pub end: AttemptEnd,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// With success.
+    Completed,
+    /// With a failure, after which it gave its lease back.
+    Released,
+    /// Nothing was written down: it still goes on, or its process died or was out of time. An
+    /// attempt with a transaction writes down its success alone.
+    Unknown,
+}
+
 /// What came of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
@@ -106,6 +168,9 @@ pub struct Lease {
     pub owner: String,
     /// Which attempt at the key this is, from 1.
     pub attempt: u32,
+    /// When the lease of the attempt before this one ended, if it ended by itself: what that attempt
+    /// has done is not known.
+    pub interrupted: Option<SystemTime>,
 }
 
 /// What is known of a completed key.

@@ -1,6 +1,6 @@
 //! Records whose claim, effects and events are one commit.
 
-use super::{Claim, Commit, Committed, Completion, Idempotency, Store, Subject};
+use super::{Beginning, Claim, Commit, Committed, Completion, Idempotency, Store, Subject};
 use crate::{
     Backoff, Deadline, Disposition, Error, Record, Reply, Result,
     transaction::{Stage, Staged},
@@ -28,14 +28,23 @@ impl<St: Store> Idempotency<St> {
     where
         S: Service<Record, Response = Reply, Error = Error>,
     {
-        // A first receive is rarely a duplicate, and the commit finds out for free. A later one may
-        // well be; a read spares its handler's run.
-        if record.delivery().receive_count > 1
-            && let Some(taken) = self.store.find(&subject.key).await?
-        {
-            return self.taken(&subject, taken);
-        }
         let deadline = record.deadline().clone();
+        // A first receive is rarely a duplicate, and the commit finds out for free. A later one may
+        // well be: a look spares its handler's run. The same call writes down that an attempt
+        // begins, for whoever finds the message among the dead letters without a reason.
+        let number = record.delivery().receive_count;
+        if number > 1 {
+            let attempt = Beginning {
+                key: subject.key.clone(),
+                fingerprint: subject.fingerprint.clone(),
+                number,
+                until: deadline.ends_at(),
+                expires_at: self.settings.clock.now() + self.settings.expires_after,
+            };
+            if let Some(taken) = self.store.begin(&attempt).await? {
+                return self.taken(&subject, taken);
+            }
+        }
         let stage = Stage::default();
         record.extensions.insert(stage.clone());
         let reply = match inner.call(record).await {

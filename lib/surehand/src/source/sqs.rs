@@ -2,8 +2,8 @@
 
 use super::Source;
 use crate::{
-    Attribute, AttributeValue, Batch, Deadline, Delivery, Error, ErrorKind, Outcome, Record,
-    Result, clock::from_epoch_ms,
+    Attribute, AttributeValue, Batch, Deadline, Delivery, Error, ErrorKind, FailureNote, Outcome,
+    Record, Result, clock::from_epoch_ms,
 };
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
 use std::collections::BTreeMap;
@@ -86,17 +86,23 @@ fn record(
     };
     let body = message.body;
     let missing = body.is_none();
-    let record = Record::new(
-        delivery,
-        body.unwrap_or_default(),
-        context.clone(),
-        deadline.clone(),
-    );
+    let (delivery, body) = without_note(delivery, body.unwrap_or_default());
+    let record = Record::new(delivery, body, context.clone(), deadline.clone());
     Ok(if missing {
         record.with_malformed("the message has no body")
     } else {
         record
     })
+}
+
+/// A dead letter that was moved back as it is may have the note of its failure around its body.
+fn without_note(mut delivery: Delivery, body: String) -> (Delivery, String) {
+    let Some((note, body)) = FailureNote::in_body(&body) else {
+        return (delivery, body);
+    };
+    let name = FailureNote::ATTRIBUTE.to_owned();
+    delivery.attributes.insert(name, note.to_attribute());
+    (delivery, body)
 }
 
 fn attributes(

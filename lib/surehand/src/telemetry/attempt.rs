@@ -93,6 +93,18 @@ impl<'a> Attempt<'a> {
         );
     }
 
+    pub(crate) fn discarded(&self, error: &Error) {
+        self.count(Outcome::Discarded(error.kind()));
+        warn!(
+            outcome = "discard",
+            kind = error.kind().as_str(),
+            error = format!("{error:#}"),
+            duration_ms = self.duration_ms(),
+            event_lag_ms = self.lag_ms(),
+            "record handled"
+        );
+    }
+
     /// The record stays in its source, which is safe; but its reason stays in this line.
     pub(crate) fn not_parked(error: &Error) {
         warn!(

@@ -3,7 +3,8 @@
 //! Run them over your own store; each makes its own keys, so that the store need not be empty.
 
 use crate::{
-    Claim, ClaimRequest, Clock, ErrorKind, IdempotencyKey, Lease, Result, Store,
+    AttemptEnd, Beginning, Claim, ClaimRequest, Clock, ErrorKind, IdempotencyKey, Lease, Result,
+    Store,
     clock::{epoch_ms, from_epoch_ms},
 };
 #[cfg(feature = "dynamodb")]
@@ -45,6 +46,9 @@ pub async fn check<St: Store>(open: impl Fn(Clock) -> St) {
         .await;
     world.keys_do_not_touch_each_other().await;
     world.a_look_says_what_a_claim_would_meet().await;
+    world.an_attempt_that_never_ended_is_told().await;
+    world.attempts_leave_their_facts().await;
+    world.a_beginning_locks_nothing().await;
     #[cfg(feature = "dynamodb")]
     {
         world.a_commit_completes_a_free_key_once().await;
@@ -341,6 +345,86 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         );
         let expired = EXPIRY + Duration::from_secs(2);
         assert_eq!(look(expired).await, None, "an expired completion does not");
+    }
+
+    async fn an_attempt_that_never_ended_is_told(&self) {
+        let key = new_key();
+        let first = self.acquire(&key, Duration::ZERO).await;
+        assert_eq!(first.interrupted, None, "nobody was before the first");
+        let later = LEASE + Duration::from_secs(1);
+        let request = self.request_at(&key, later);
+        let second = acquired(self.at(later).claim(&request).await);
+        let ended = Some(self.start + LEASE);
+        assert_eq!(second.interrupted, ended, "the lease ended by itself");
+        let repeated = acquired(self.at(later).claim(&request).await);
+        assert_eq!(
+            repeated, second,
+            "a claim whose answer was lost says the same"
+        );
+        expect(self.at(later).release(&second, "no").await);
+        let third = self.acquire(&key, later).await;
+        assert_eq!(third.interrupted, None, "the second said how it ended");
+    }
+
+    /// A store that keeps no facts has none.
+    async fn attempts_leave_their_facts(&self) {
+        let key = new_key();
+        let facts = || async { expect(self.now().facts(&key).await) };
+        assert_eq!(facts().await, None, "nothing is known of a new key");
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        let Some(first) = facts().await else { return };
+        assert_eq!((first.attempts, first.end), (1, AttemptEnd::Unknown));
+        assert_eq!(first.started_at, Some(self.start));
+        assert_eq!(first.deadline, Some(self.start + LEASE));
+        expect(self.now().release(&lease, "busy").await);
+        let released = facts().await.expect("the facts of a released key");
+        assert_eq!(released.end, AttemptEnd::Released);
+        assert_eq!(released.last_error.as_deref(), Some("busy"));
+        assert_eq!(released.deadline, None, "nothing goes on");
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        expect(self.complete(&lease, Duration::ZERO, None).await);
+        let completed = facts().await.expect("the facts of a completed key");
+        assert_eq!(
+            (completed.attempts, completed.end),
+            (2, AttemptEnd::Completed)
+        );
+    }
+
+    async fn a_beginning_locks_nothing(&self) {
+        let key = new_key();
+        let begin = |number, after| {
+            let attempt = Beginning {
+                key: key.clone(),
+                fingerprint: "fingerprint".into(),
+                number,
+                until: self.start + after + LEASE,
+                expires_at: self.start + EXPIRY,
+            };
+            let store = self.at(after);
+            async move { expect(store.begin(&attempt).await) }
+        };
+        assert_eq!(begin(2, Duration::ZERO).await, None, "a new key is free");
+        if let Some(facts) = expect(self.now().facts(&key).await) {
+            assert_eq!((facts.attempts, facts.end), (2, AttemptEnd::Unknown));
+            assert_eq!(facts.deadline, Some(self.start + LEASE));
+        }
+        assert_eq!(begin(3, Duration::ZERO).await, None, "and stays it");
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        assert_eq!(lease.interrupted, None, "it was no lease that could end");
+        let held = Claim::Held {
+            until: Some(self.start + LEASE),
+        };
+        assert_eq!(
+            begin(4, LEASE).await,
+            Some(held),
+            "a lease stands against it"
+        );
+        expect(self.complete(&lease, Duration::ZERO, Some("1")).await);
+        let found = begin(5, Duration::ZERO).await;
+        assert!(
+            matches!(&found, Some(Claim::Completed(done)) if done.data.as_deref() == Some("1")),
+            "a completion stands against it, with its data: {found:?}"
+        );
     }
 
     #[cfg(feature = "dynamodb")]

@@ -28,6 +28,7 @@ pub(crate) enum Outcome {
     Duplicate,
     Retried(ErrorKind),
     Parked(ErrorKind),
+    Discarded(ErrorKind),
 }
 
 impl Outcome {
@@ -36,7 +37,7 @@ impl Outcome {
         match self {
             Self::Processed => true,
             Self::Duplicate => false,
-            Self::Retried(kind) | Self::Parked(kind) => {
+            Self::Retried(kind) | Self::Parked(kind) | Self::Discarded(kind) => {
                 !matches!(kind, ErrorKind::Malformed | ErrorKind::Skipped)
             }
         }
@@ -86,7 +87,7 @@ impl Collector {
         match result {
             Outcome::Processed => counted.processed += 1,
             Outcome::Duplicate => counted.duplicates += 1,
-            Outcome::Retried(kind) => counted.failed(kind),
+            Outcome::Retried(kind) | Outcome::Discarded(kind) => counted.failed(kind),
             Outcome::Parked(kind) => {
                 counted.failed(kind);
                 counted.parked += 1;

@@ -5,7 +5,9 @@ use super::{
     process::{Process, latency},
     world::{State, milliseconds},
 };
-use crate::{Claim, ClaimRequest, Error, ErrorKind, IdempotencyKey, Lease, Result, Store};
+use crate::{
+    Beginning, Claim, ClaimRequest, Error, ErrorKind, Facts, IdempotencyKey, Lease, Result, Store,
+};
 #[cfg(feature = "dynamodb")]
 use crate::{Commit, Committed, Outgoing};
 #[cfg(feature = "dynamodb")]
@@ -29,6 +31,7 @@ enum Call {
     Complete(Lease, Option<String>, SystemTime),
     Release(Lease, String),
     Find(IdempotencyKey),
+    Begin(Beginning),
     #[cfg(feature = "dynamodb")]
     Commit(OwnedCommit),
 }
@@ -61,6 +64,7 @@ impl Call {
             Self::Complete(..) => "complete",
             Self::Release(..) => "release",
             Self::Find(_) => "find",
+            Self::Begin(_) => "begin",
             #[cfg(feature = "dynamodb")]
             Self::Commit(_) => "commit",
         }
@@ -71,6 +75,7 @@ impl Call {
             Self::Claim(request) => &request.key,
             Self::Complete(lease, ..) | Self::Release(lease, _) => &lease.key,
             Self::Find(key) => key,
+            Self::Begin(attempt) => &attempt.key,
             #[cfg(feature = "dynamodb")]
             Self::Commit(commit) => &commit.key,
         }
@@ -89,7 +94,7 @@ impl Call {
                 let what = format!("{} {:?} {events:?}", commit.key, commit.writes);
                 Some((&commit.owner, what))
             }
-            Self::Complete(..) | Self::Release(..) | Self::Find(_) => None,
+            Self::Complete(..) | Self::Release(..) | Self::Find(_) | Self::Begin(_) => None,
         }
     }
 }
@@ -176,6 +181,7 @@ impl<St: Store> SimulatedStore<St> {
                 .await
                 .map(|()| Answer::Changed),
             Call::Find(key) => self.inner.find(key).await.map(Answer::Found),
+            Call::Begin(attempt) => self.inner.begin(attempt).await.map(Answer::Found),
             #[cfg(feature = "dynamodb")]
             Call::Commit(commit) => {
                 let commit = Commit {
@@ -207,7 +213,7 @@ impl<St: Store> SimulatedStore<St> {
         let by = match &call {
             Call::Claim(request) => state.owner(&request.owner),
             Call::Complete(lease, ..) | Call::Release(lease, _) => state.owner(&lease.owner),
-            Call::Find(_) => "anybody".into(),
+            Call::Find(_) | Call::Begin(_) => "anybody".into(),
             #[cfg(feature = "dynamodb")]
             Call::Commit(commit) => state.owner(&commit.owner),
         };
@@ -419,6 +425,18 @@ impl<St: Store> Store for SimulatedStore<St> {
             Answer::Found(claim) => Ok(claim),
             _ => Err(unavailable("another call's answer")),
         }
+    }
+
+    async fn begin(&self, attempt: &Beginning) -> Result<Option<Claim>> {
+        match self.call(Call::Begin(attempt.clone())).await? {
+            Answer::Found(claim) => Ok(claim),
+            _ => Err(unavailable("another call's answer")),
+        }
+    }
+
+    /// Whoever looks from outside is met by no fault.
+    async fn facts(&self, key: &IdempotencyKey) -> Result<Option<Facts>> {
+        self.inner.facts(key).await
     }
 
     #[cfg(feature = "dynamodb")]

@@ -1,0 +1,179 @@
+//! Attempts that began and never ended, and what is known of them.
+
+use super::check::{context_at, virtual_clock};
+use serde::{Deserialize, Serialize};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use surehand::{
+    AttemptEnd, Clock, Envelope, Error, Event, Function, Idempotency, IdempotencyKey, MemoryStore,
+    OnUnknown, Outgoing, Sqs, State, Store,
+    testing::{self, Message, RecordedDeadLetters},
+};
+use tokio::time::sleep;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const SKEW: Duration = Duration::from_secs(1);
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(source = "shop.orders", detail_type = "OrderPlaced")]
+struct OrderPlaced {
+    order_id: String,
+}
+
+/// How often the handler ran; the first run stands still for ever.
+#[derive(Clone, Default)]
+struct Runs(Arc<AtomicU32>);
+
+async fn stand_still_once(
+    _: Envelope<OrderPlaced>,
+    State(runs): State<Runs>,
+) -> surehand::Result<()> {
+    if runs.0.fetch_add(1, Ordering::Relaxed) == 0 {
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}
+
+struct World {
+    clock: Clock,
+    store: MemoryStore,
+    runs: Runs,
+    dead: RecordedDeadLetters,
+    function: Function<Sqs>,
+    event: Outgoing,
+}
+
+impl World {
+    fn new(on_unknown: OnUnknown) -> Self {
+        let clock = virtual_clock();
+        let store = MemoryStore::new().with_clock(clock.clone());
+        let (runs, dead) = (Runs::default(), RecordedDeadLetters::new());
+        let once = Idempotency::new(store.clone())
+            .clock_skew(SKEW)
+            .clock(clock.clone())
+            .on_unknown(on_unknown);
+        let function = Function::new(Sqs, stand_still_once, runs.clone())
+            .clock(clock.clone())
+            .dead_letters(dead.clone())
+            .idempotent(once);
+        let event = Outgoing::new(&OrderPlaced {
+            order_id: "1".into(),
+        })
+        .unwrap();
+        Self {
+            clock,
+            store,
+            runs,
+            dead,
+            function,
+            event,
+        }
+    }
+
+    /// True if the message is acknowledged. A process that dies after ten seconds does not answer.
+    async fn deliver(&self, receive: u32, dies: bool) -> bool {
+        let message = Message::outgoing(&self.event).receive_count(receive);
+        let event = testing::sqs_event("orders", [message]);
+        let invoked = self
+            .function
+            .invoke(event, context_at(&self.clock, TIMEOUT));
+        if dies {
+            let _ = tokio::time::timeout(Duration::from_secs(10), invoked).await;
+            sleep(TIMEOUT + SKEW).await;
+            return false;
+        }
+        testing::failed_ids(&invoked.await.unwrap()).is_empty()
+    }
+
+    fn key(&self) -> IdempotencyKey {
+        IdempotencyKey::of_event("test-function", self.event.id())
+    }
+
+    fn runs(&self) -> u32 {
+        self.runs.0.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_attempt_did_that_never_ended_is_not_risked_twice() {
+    let world = World::new(OnUnknown::Park);
+    assert!(!world.deliver(1, true).await);
+    assert!(world.deliver(2, false).await, "it is parked");
+    assert_eq!(world.runs(), 1);
+    let (_, note) = &world.dead.parked()[0];
+    assert_eq!(note.kind, "interrupted");
+    assert!(
+        note.message
+            .starts_with("attempt 1 at the record began and never ended"),
+        "{}",
+        note.message
+    );
+
+    // Whoever puts it back has looked, and wants it tried again.
+    assert!(world.deliver(1, false).await);
+    assert_eq!((world.runs(), world.dead.parked().len()), (2, 1));
+    assert_eq!(world.store.completed(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_tried_again_unless_asked_otherwise() {
+    let world = World::new(OnUnknown::default());
+    assert!(!world.deliver(1, true).await);
+    assert!(world.deliver(2, false).await);
+    assert_eq!((world.runs(), world.dead.parked().len()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_the_queue_moved_itself_has_its_last_attempt_on_record() {
+    let world = World::new(OnUnknown::default());
+    assert_eq!(world.store.facts(&world.key()).await.unwrap(), None);
+    assert!(!world.deliver(1, true).await);
+    let facts = world.store.facts(&world.key()).await.unwrap().unwrap();
+    assert_eq!((facts.attempts, facts.end), (1, AttemptEnd::Unknown));
+    let lasted = facts
+        .deadline
+        .unwrap()
+        .duration_since(facts.started_at.unwrap());
+    assert_eq!(lasted.unwrap(), TIMEOUT + SKEW);
+    assert_eq!(facts.last_error, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_has_one_whose_handler_takes_a_transaction() {
+    async fn stage(
+        _: Envelope<OrderPlaced>,
+        State(runs): State<Runs>,
+        _tx: surehand::Transaction,
+    ) -> surehand::Result<()> {
+        if runs.0.fetch_add(1, Ordering::Relaxed) < 3 {
+            std::future::pending::<()>().await;
+        }
+        Err(Error::transient("busy"))
+    }
+    let mut world = World::new(OnUnknown::default());
+    let once = Idempotency::new(world.store.clone()).clock(world.clock.clone());
+    world.function = Function::new(Sqs, stage, world.runs.clone())
+        .clock(world.clock.clone())
+        .idempotent(once);
+    // One call commits everything, and before it there is nothing.
+    world.deliver(1, true).await;
+    assert_eq!(world.store.facts(&world.key()).await.unwrap(), None);
+    for receive in [2, 3] {
+        world.deliver(receive, true).await;
+        let facts = world.store.facts(&world.key()).await.unwrap().unwrap();
+        assert_eq!((facts.attempts, facts.end), (receive, AttemptEnd::Unknown));
+        let lasted = facts
+            .deadline
+            .unwrap()
+            .duration_since(facts.started_at.unwrap());
+        assert_eq!(lasted.unwrap(), TIMEOUT);
+    }
+    // It locks nothing.
+    assert!(!world.deliver(4, false).await);
+    assert_eq!(world.runs(), 4);
+}

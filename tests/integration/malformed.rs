@@ -1,0 +1,58 @@
+//! What becomes of records that cannot be read, as the function says.
+
+use super::{
+    check::{failures, read_event, respond},
+    script::{Script, order_placed},
+};
+use surehand::{
+    ErrorKind, Function, OnMalformed, Sqs,
+    testing::{self, RecordedDeadLetters},
+};
+
+/// Delivers messages of which none can be read; gives how many there were, how many came back, and
+/// why the others were parked.
+async fn deliver(on_malformed: OnMalformed, receives: u64) -> (usize, usize, Vec<String>) {
+    let dead = RecordedDeadLetters::new().max_receive_count(5);
+    let script = Script::new(&[]);
+    let function = Function::new(Sqs, order_placed, script)
+        .dead_letters(dead.clone())
+        .on_malformed(on_malformed);
+    let mut event: serde_json::Value = serde_json::from_str(&read_event("sqs-malformed")).unwrap();
+    let records = event["Records"].as_array_mut().unwrap();
+    records.retain(|record| record["messageId"] != "m-good");
+    for record in &mut *records {
+        record["attributes"]["ApproximateReceiveCount"] = receives.to_string().into();
+    }
+    let sent = records.len();
+    let response = respond(&function, &event.to_string(), testing::context()).await;
+    let kinds = dead.kinds().into_iter().map(|(_, kind)| kind).collect();
+    (sent, failures(&response.unwrap()).len(), kinds)
+}
+
+fn all_malformed(kinds: &[String], count: usize) -> bool {
+    let malformed = ErrorKind::Malformed.as_str();
+    kinds.len() == count && kinds.iter().all(|kind| kind == malformed)
+}
+
+#[tokio::test]
+async fn they_are_parked_at_once() {
+    let (sent, returned, kinds) = deliver(OnMalformed::default(), 1).await;
+    assert!(
+        sent > 2 && returned == 0 && all_malformed(&kinds, sent),
+        "{kinds:?}"
+    );
+}
+
+#[tokio::test]
+async fn or_come_back_until_their_last_receive() {
+    let (sent, returned, kinds) = deliver(OnMalformed::Retry, 4).await;
+    assert_eq!((returned, kinds.len()), (sent, 0));
+    let (sent, returned, kinds) = deliver(OnMalformed::Retry, 5).await;
+    assert!(returned == 0 && all_malformed(&kinds, sent), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn or_are_discarded() {
+    let (_, returned, kinds) = deliver(OnMalformed::Discard, 1).await;
+    assert_eq!((returned, kinds.len()), (0, 0));
+}
