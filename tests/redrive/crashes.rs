@@ -196,8 +196,7 @@ fn each_call_may_fail_in_each_way() {
             let world = scenario.world(0);
             scenario.finish(&world).await;
             scenario.check(&world);
-            let calls = world.state().calls;
-            calls
+            world.state().calls
         });
         for (call, how) in (0..calls.min(40)).flat_map(|call| (0..4).map(move |how| (call, how))) {
             block_on(async {

@@ -54,8 +54,7 @@ async fn redriven(letter: Letter) -> surehand::dead_letter::Parcel {
         .run(&mut journal, &mut Ledger::default(), &mut |_| {})
         .await;
     assert_eq!(report.unwrap().redriven, 1);
-    let parcel = world.state().delivered.remove(0);
-    parcel
+    world.state().delivered.remove(0)
 }
 
 #[tokio::test(start_paused = true)]

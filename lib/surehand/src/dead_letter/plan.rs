@@ -126,10 +126,7 @@ impl Plan {
     /// Plans for a letter, instead of what was planned for it. What cannot be put back is held, with
     /// the reason in the step's note.
     pub fn add(&mut self, letter: &Letter, action: Action) -> &Step {
-        let problem = match self.prepare(letter, &action) {
-            Ok(_) => None,
-            Err(problem) => Some(problem),
-        };
+        let problem = self.prepare(letter, &action).err();
         let step = Step {
             message_id: letter.id.clone(),
             sha256: letter.digest(),

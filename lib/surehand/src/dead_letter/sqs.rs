@@ -116,11 +116,10 @@ impl DeadLetters for SqsDeadLetters {
     }
 }
 
-/// The body and the attributes of the dead letter.
-fn message<'a>(
-    record: &'a Record,
-    note: &FailureNote,
-) -> Result<(Cow<'a, str>, Vec<(&'a str, Cow<'a, Attribute>)>)> {
+/// The body and the attributes of a dead letter.
+type Letter<'a> = (Cow<'a, str>, Vec<(&'a str, Cow<'a, Attribute>)>);
+
+fn message<'a>(record: &'a Record, note: &FailureNote) -> Result<Letter<'a>> {
     let ours = [FailureNote::ATTRIBUTE, FailureNote::REDRIVE_COUNT];
     let kept: Vec<(&str, Cow<'_, Attribute>)> = (record.delivery().attributes.iter())
         .filter(|(name, _)| !ours.contains(&name.as_str()))
@@ -136,7 +135,7 @@ fn message<'a>(
         attributes.push(note);
         (Cow::Borrowed(record.body()), attributes)
     };
-    let size = |(body, attributes): &(Cow<'_, str>, Vec<(&str, Cow<'_, Attribute>)>)| {
+    let size = |(body, attributes): &Letter<'_>| {
         let attributes = attributes.iter();
         body.len() + attributes.map(|(name, it)| bytes(name, it)).sum::<usize>()
     };
