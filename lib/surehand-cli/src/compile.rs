@@ -73,7 +73,7 @@ impl Compiler {
 
     /// Builds and packs everything; the result is by binary.
     pub(crate) async fn build(&self, step: &Step) -> Result<BTreeMap<String, Package>> {
-        let executables = self.cargo(step).await?;
+        let executables = self.executables(step).await?;
         let output = self.output.clone();
         step.say("packing");
         tokio::task::spawn_blocking(move || {
@@ -89,7 +89,8 @@ impl Compiler {
         .await?
     }
 
-    async fn cargo(&self, step: &Step) -> Result<BTreeMap<String, PathBuf>> {
+    /// Builds everything, and says where cargo put each binary.
+    pub(crate) async fn executables(&self, step: &Step) -> Result<BTreeMap<String, PathBuf>> {
         let mut cargo = Command::new("cargo");
         cargo.current_dir(&self.root).args([
             "build",

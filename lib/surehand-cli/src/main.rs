@@ -77,7 +77,7 @@ enum Command {
     },
     /// Install the tools and print the path of their virtual environment
     ///
-    /// With `--linters` there are two, one a line, as they belong into PATH.
+    /// With `--linters` or `--sqs` there are more, one a line, as they belong into PATH.
     Tools {
         /// Also what `sam build` needs: cargo-lambda, about 1 GB
         #[arg(long)]
@@ -88,6 +88,9 @@ enum Command {
         /// Also what the tests of this repository compare with
         #[arg(long)]
         tests: bool,
+        /// Also an SQS with StartMessageMoveTask, for the tests of this repository
+        #[arg(long)]
+        sqs: bool,
     },
 }
 
@@ -207,6 +210,7 @@ async fn execute(cli: Cli, progress: &Progress) -> Result<ExitCode> {
             all,
             linters,
             tests,
+            sqs,
         } => {
             let project = Project::here()?;
             let mut groups = vec![LOCAL];
@@ -217,6 +221,10 @@ async fn execute(cli: Cli, progress: &Progress) -> Result<ExitCode> {
                 // The SAM CLI brings a cfn-lint of its own, which does not know the rules for serverless.
                 let linters = Tools::prepare_linters(&project, progress).await?;
                 println!("{}", linters.folder().display());
+            }
+            if sqs {
+                let sqs = Tools::prepare_sqs(&project, progress).await?;
+                println!("{}", sqs.folder().display());
             }
             println!("{}", tools.folder().display());
         }

@@ -38,7 +38,14 @@ const LINTERS: Group = Group {
 };
 
 /// The folders of the environments, in the project's state.
-pub(crate) const FOLDERS: [&str; 2] = ["venv", "venv-linters"];
+pub(crate) const FOLDERS: [&str; 3] = ["venv", "venv-linters", "venv-sqs"];
+
+/// An SQS that moves messages as AWS does, for tests. It has an environment of its own, since it pins
+/// releases that others have left behind.
+const SQS: Group = Group {
+    name: "sqs",
+    requirements: include_str!("../requirements/sqs.txt"),
+};
 
 /// What the tests of this repository compare with.
 pub(crate) const TESTS: Group = Group {
@@ -77,6 +84,11 @@ impl Tools {
     /// The same for the linters.
     pub(crate) async fn prepare_linters(project: &Project, progress: &Progress) -> Result<Self> {
         Self::install(project, FOLDERS[1], &[LINTERS], progress).await
+    }
+
+    /// The same for the SQS of tests.
+    pub(crate) async fn prepare_sqs(project: &Project, progress: &Progress) -> Result<Self> {
+        Self::install(project, FOLDERS[2], &[SQS], progress).await
     }
 
     async fn install(
@@ -222,7 +234,7 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned() {
-        for group in [LOCAL, BUILD, LINTERS, TESTS] {
+        for group in [LOCAL, BUILD, LINTERS, SQS, TESTS] {
             for line in group.requirements.lines() {
                 assert!(line.starts_with('#') || line.contains("=="), "{line}");
             }

@@ -1,8 +1,10 @@
 //! A source, a handler and everything between them.
 
 mod mode;
+mod rehearse;
 
 pub(crate) use mode::Mode;
+pub(crate) use rehearse::Rehearsal;
 
 use crate::{
     Backoff, BoxError, Clock, DeadLetters, Deadline, Error, Event, Handler, HandlerService,
@@ -304,7 +306,8 @@ impl<So: Source> Function<So> {
     }
 
     /// Runs the function on Lambda, until Lambda ends the process. With `SUREHAND_DESCRIBE=1` in
-    /// the environment it prints its [description](crate::description) instead, and returns.
+    /// the environment it prints its [description](crate::description) instead, and returns; with
+    /// `SUREHAND_REHEARSE=1` it [rehearses](crate::rehearsal) what it is given.
     ///
     /// # Errors
     /// If the process does not run on Lambda, or Lambda's runtime interface fails.
@@ -315,6 +318,7 @@ impl<So: Source> Function<So> {
                 writeln!(std::io::stdout(), "{description}")?;
                 Ok(())
             }
+            Mode::Rehearse => self.rehearse().await,
             Mode::Serve => self.serve().await,
         }
     }

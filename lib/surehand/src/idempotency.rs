@@ -27,7 +27,7 @@ pub(crate) use transaction::Commits;
 
 use crate::{
     Clock, Error, ErrorKind, Record, Reply, Result, description::IdempotencySettings,
-    extract::FromRecord, ready::take_ready,
+    extract::FromRecord, function::Rehearsal, ready::take_ready,
 };
 use futures_util::future::BoxFuture;
 use in_flight::InFlight;
@@ -217,6 +217,16 @@ impl<St: Store> Idempotency<St> {
         }
     }
 
+    /// The same settings with claims elsewhere, and nothing remembered.
+    fn with_store<Other>(&self, store: Other) -> Idempotency<Other> {
+        Idempotency {
+            store,
+            settings: Arc::clone(&self.settings),
+            completed: None,
+            in_flight: InFlight::default(),
+        }
+    }
+
     fn settings_mut(&mut self) -> &mut Settings {
         Arc::make_mut(&mut self.settings)
     }
@@ -278,7 +288,15 @@ where
     fn call(&mut self, record: Record) -> Self::Future {
         let inner = take_ready(&mut self.inner);
         let idempotency = self.idempotency.clone();
-        Box::pin(async move { idempotency.handle(record, inner).await })
+        Box::pin(async move {
+            match record.extensions.get::<Rehearsal>() {
+                None => idempotency.handle(record, inner).await,
+                Some(rehearsal) => {
+                    let rehearsed = idempotency.with_store(rehearsal.store.clone());
+                    rehearsed.handle(record, inner).await
+                }
+            }
+        })
     }
 }
 

@@ -28,6 +28,7 @@ mod ready;
 mod record;
 mod redact;
 mod redelivery;
+pub mod rehearsal;
 mod router;
 mod source;
 pub mod telemetry;

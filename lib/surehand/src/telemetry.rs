@@ -38,6 +38,12 @@ pub fn init() {
     let _ = subscriber(settings, std::io::stdout).try_init();
 }
 
+/// As [`init`], where standard output is taken.
+pub(crate) fn init_on_stderr() {
+    let settings = Settings::from(|name| std::env::var(name).ok());
+    let _ = subscriber(settings, std::io::stderr).try_init();
+}
+
 /// What Surehand's own lines and spans are known by.
 const TARGET: &str = "surehand::telemetry";
 /// What the lines with payloads are known by.

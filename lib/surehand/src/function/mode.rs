@@ -7,10 +7,14 @@ pub(crate) enum Mode {
     Serve,
     /// To print the function's description, without an environment and without a network.
     Describe,
+    /// To say what would come of records, without anything coming of them.
+    Rehearse,
 }
 
 /// Set to 1 for [`Mode::Describe`].
 const DESCRIBE: &str = "SUREHAND_DESCRIBE";
+/// Set to 1 for [`Mode::Rehearse`].
+const REHEARSE: &str = "SUREHAND_REHEARSE";
 
 impl Mode {
     /// The mode that the environment asks for.
@@ -22,6 +26,8 @@ impl Mode {
         let asks = |name: &str| variable(name).is_some_and(|value| value == "1");
         if asks(DESCRIBE) {
             Self::Describe
+        } else if asks(REHEARSE) {
+            Self::Rehearse
         } else {
             Self::Serve
         }
@@ -33,13 +39,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_one_asks_for_a_description() {
-        let mode = |value: Option<&str>| {
-            Mode::of(|name| value.filter(|_| name == DESCRIBE).map(str::to_owned))
-        };
-        assert_eq!(mode(Some("1")), Mode::Describe);
-        assert_eq!(mode(Some("0")), Mode::Serve);
-        assert_eq!(mode(Some("")), Mode::Serve);
-        assert_eq!(mode(None), Mode::Serve);
+    fn only_a_one_asks_for_anything_but_serving() {
+        for (wanted, asked) in [(DESCRIBE, Mode::Describe), (REHEARSE, Mode::Rehearse)] {
+            let mode = |value: Option<&str>| {
+                Mode::of(|name| value.filter(|_| name == wanted).map(str::to_owned))
+            };
+            assert_eq!(mode(Some("1")), asked);
+            assert_eq!(mode(Some("0")), Mode::Serve);
+            assert_eq!(mode(Some("")), Mode::Serve);
+            assert_eq!(mode(None), Mode::Serve);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Beginning, Claim, Commit, Committed, Completion, Idempotency, Store, Subject};
 use crate::{
     Backoff, Deadline, Disposition, Error, Record, Reply, Result,
+    function::Rehearsal,
     transaction::{Stage, Staged},
 };
 use aws_sdk_dynamodb::types::TransactWriteItem;
@@ -45,6 +46,7 @@ impl<St: Store> Idempotency<St> {
                 return self.taken(&subject, taken);
             }
         }
+        let rehearsal = record.extensions.get::<Rehearsal>().cloned();
         let stage = Stage::default();
         record.extensions.insert(stage.clone());
         let reply = match inner.call(record).await {
@@ -52,6 +54,9 @@ impl<St: Store> Idempotency<St> {
             Err(error) => return self.refused(&subject, error).await,
         };
         let staged = stage.take()?;
+        if let Some(rehearsal) = rehearsal {
+            rehearsal.capture(&staged);
+        }
         self.commit(&subject, reply, staged, &deadline).await
     }
 

@@ -1,0 +1,118 @@
+use super::*;
+use crate::{
+    DynamoDbStore, Envelope, Error, Event, Sqs, Transaction,
+    testing::{Message, sqs_event},
+};
+use aws_sdk_dynamodb::types::{AttributeValue, Update};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(source = "test", detail_type = "Ordered")]
+struct Ordered {
+    sku: String,
+}
+
+async fn take(order: Envelope<Ordered>, tx: Transaction) -> crate::Result<()> {
+    if order.data.sku == "gone" {
+        return Err(Error::rejected("sku `gone` does not exist"));
+    }
+    let take = Update::builder()
+        .table_name("shop")
+        .key("pk", AttributeValue::S(order.data.sku.clone()))
+        .update_expression("SET n = n - :one")
+        .condition_expression("n >= :one")
+        .expression_attribute_values(":one", AttributeValue::N("1".into()));
+    tx.update(take);
+    tx.publish(&order.data);
+    Ok(())
+}
+
+async fn lend(order: Envelope<Ordered>) -> crate::Result<()> {
+    assert_ne!(order.data.sku, "boom", "a panic is a failure");
+    Ok(())
+}
+
+fn trial(messages: &[Message]) -> Trial {
+    Trial {
+        event: serde_json::to_value(sqs_event("orders", messages.to_vec())).unwrap(),
+        timeout_ms: 5_000,
+    }
+}
+
+fn ordered(sku: &str) -> Message {
+    Message::event(&Ordered { sku: sku.into() })
+}
+
+/// A store that nobody answers for: a rehearsal must not ask it.
+fn unreachable() -> DynamoDbStore {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
+        .build();
+    DynamoDbStore::new(aws_sdk_dynamodb::Client::from_conf(config), "nowhere")
+}
+
+#[tokio::test]
+async fn a_transaction_is_described_and_not_committed() {
+    let function = Function::new(Sqs, take, ()).idempotent(unreachable());
+    let first = ordered("book");
+    let trial = trial(&[
+        first.clone().id("a"),
+        first.id("b"),
+        ordered("gone").id("c"),
+        Message::body("{").id("d"),
+    ]);
+    let findings = function.try_out(trial, &Rehearsal::default(), false).await;
+    let verdicts: Vec<_> = findings
+        .iter()
+        .map(|it| (it.record.as_deref().unwrap_or_default(), it.verdict))
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            ("a", Verdict::Handled),
+            ("b", Verdict::Duplicate),
+            ("c", Verdict::Failed),
+            ("d", Verdict::Failed),
+        ]
+    );
+    assert_eq!(
+        findings[0].staged,
+        [
+            r#"update shop {pk: "book"}: SET n = n - :one if n >= :one, :one = 1"#,
+            r#"publish Ordered {"sku":"book"}"#,
+        ]
+    );
+    let failure = findings[2].failure.as_ref().unwrap();
+    assert_eq!(failure.message, "sku `gone` does not exist");
+    assert_eq!(
+        (failure.kind.as_str(), failure.handler.as_str()),
+        ("rejected", "take")
+    );
+    assert_eq!(findings[3].failure.as_ref().unwrap().kind, "malformed");
+}
+
+#[tokio::test]
+async fn a_handler_whose_effects_cannot_be_held_back_runs_only_when_asked_to() {
+    let function = Function::new(Sqs, lend, ()).idempotent(unreachable());
+    let trial = trial(&[ordered("book"), ordered("boom")]);
+    for (with_effects, expected) in [
+        (false, [Verdict::NotRun, Verdict::NotRun]),
+        (true, [Verdict::Handled, Verdict::Failed]),
+    ] {
+        let rehearsal = Rehearsal::default();
+        let findings = function.try_out(trial.clone(), &rehearsal, with_effects);
+        let verdicts: Vec<_> = findings.await.iter().map(|it| it.verdict).collect();
+        assert_eq!(verdicts, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_split_is_a_finding() {
+    let function = Function::new(Sqs, take, ());
+    let trial = Trial {
+        event: serde_json::json!({"Records": 7}),
+        timeout_ms: 1_000,
+    };
+    let findings = function.try_out(trial, &Rehearsal::default(), false).await;
+    assert_eq!((findings.len(), findings[0].verdict), (1, Verdict::Failed));
+}

@@ -1,0 +1,55 @@
+//! What a function would do with a record, without doing it.
+//!
+//! A function that is started with `SUREHAND_REHEARSE=1` reads [trials](Trial) from standard input,
+//! one line of JSON each, and answers each with [findings](Finding) on standard output, one line a
+//! record. It ends with its input. `surehand dlq rehearse` runs dead letters through a new build so.
+//!
+//! Claims are made in memory. What a handler stages in a [`Transaction`](crate::Transaction) is
+//! described and not committed, so the conditions of its writes are not looked at; what it reads is
+//! read. A handler without a transaction may have effects of its own: it runs only with
+//! `SUREHAND_REHEARSE_EFFECTS=1`, and then they happen. Nothing is parked, and no message is touched.
+//! Logs go to standard error.
+
+use crate::FailureNote;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// An event to rehearse with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// What Lambda would deliver.
+    pub event: Value,
+    /// How long the invocation may take, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// What came of one record of a trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The source's id of the record. None if the event could not be split into records.
+    pub record: Option<String>,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// The handler; none if the event could not be split.
+    pub handler: Option<String>,
+    /// What would have been committed, one line for each write and each event.
+    pub staged: Vec<String>,
+    /// Why it failed, as its dead letter would say; none if it did not.
+    pub failure: Option<FailureNote>,
+}
+
+/// How a rehearsal ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The handler succeeded.
+    Handled,
+    /// A record with the same key was handled before in this rehearsal.
+    Duplicate,
+    /// The handler failed, or the record did not get as far.
+    Failed,
+    /// The handler takes no transaction, and was not run.
+    NotRun,
+}
