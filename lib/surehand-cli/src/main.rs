@@ -5,6 +5,7 @@ mod cloud;
 mod compile;
 mod demo;
 mod dev;
+mod dlq;
 mod emulator;
 mod invoke;
 mod local;
@@ -21,6 +22,7 @@ mod watch;
 use std::{
     net::{IpAddr, Ipv4Addr},
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::Result;
@@ -75,6 +77,8 @@ enum Command {
         #[arg(long, short, default_value = "{}")]
         event: String,
     },
+    /// Look at dead letters, and put them back
+    Dlq(dlq::Dlq),
     /// Install the tools and print the path of their virtual environment
     ///
     /// With `--linters` or `--sqs` there are more, one a line, as they belong into PATH.
@@ -177,10 +181,20 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> ExitCode {
     let progress = Progress::new();
     let is_dev = matches!(cli.command, Command::Dev(_));
+    let stops_by_itself = matches!(&cli.command, Command::Dlq(dlq) if dlq.stops_by_itself());
+    let stop = AtomicBool::new(false);
+    let interrupted = async {
+        if stops_by_itself {
+            interrupted().await?;
+            progress.line("ending what is on the way; interrupt again to end at once");
+            stop.store(true, Ordering::Relaxed);
+        }
+        interrupted().await
+    };
     // Whatever ends this future, by finishing or by being dropped, ends the processes it started.
     let outcome = tokio::select! {
-        outcome = execute(cli, &progress) => outcome,
-        interrupted = interrupted() => match interrupted {
+        outcome = execute(cli, &progress, &stop) => outcome,
+        interrupted = interrupted => match interrupted {
             Ok(()) if is_dev => return ExitCode::SUCCESS,
             // As a shell reports a process that was interrupted.
             Ok(()) => return ExitCode::from(130),
@@ -193,7 +207,7 @@ async fn run(cli: Cli) -> ExitCode {
     }
 }
 
-async fn execute(cli: Cli, progress: &Progress) -> Result<ExitCode> {
+async fn execute(cli: Cli, progress: &Progress, stop: &AtomicBool) -> Result<ExitCode> {
     let named = |default: &str| cli.run.clone().unwrap_or_else(|| default.to_owned());
     match cli.command {
         Command::Dev(run) => dev::run(run.options(named("dev")), progress).await?,
@@ -205,6 +219,10 @@ async fn execute(cli: Cli, progress: &Progress) -> Result<ExitCode> {
         }
         Command::Invoke { function, event } => {
             invoke::run(&function, &event, &named("dev")).await?;
+        }
+        Command::Dlq(dlq) => {
+            let end = dlq::run(dlq, &named("dev"), progress, stop).await?;
+            return Ok(end.into());
         }
         Command::Tools {
             all,

@@ -107,6 +107,13 @@ impl Step {
         }
     }
 
+    /// As [`Step::count`], with how many there are a second, and how long the rest will take.
+    pub(crate) fn rate(&self, done: u64, total: u64, message: impl Into<Cow<'static, str>>) {
+        self.count(done, total, message);
+        let Some(bar) = &self.bar else { return };
+        bar.set_style(rated());
+    }
+
     /// Ends the step well; `result` is shown after the time it took.
     pub(crate) fn done(mut self, result: impl AsRef<str>) {
         self.finish(style("✓").green().for_stderr().to_string(), result.as_ref());
@@ -141,6 +148,13 @@ fn elapsed(since: Instant) -> String {
 fn spinner() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn rated() -> ProgressStyle {
+    ProgressStyle::with_template(
+        "{spinner} {prefix} [{bar:30}] {pos}/{len} {per_sec}, {eta} left {wide_msg:.dim}",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 fn counted() -> ProgressStyle {

@@ -50,6 +50,65 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
             &["demo", "--orders", "3"],
             "error: invalid value '3' for '--orders <ORDERS>': not a number from 100",
         ),
+        (&["dlq", "fly"], "error: unrecognized subcommand 'fly'"),
+        (
+            &["dlq", "list", "--prefix"],
+            "error: a value is required for '--prefix <PREFIX>' but none was supplied",
+        ),
+        (
+            &["dlq", "show", "--limit", "few"],
+            "error: invalid value 'few' for '--limit <LIMIT>': invalid digit found in string",
+        ),
+        (
+            &["dlq", "groups", "--since", "yesterday"],
+            "error: invalid value 'yesterday' for '--since <TIME>': neither RFC 3339 nor a time ago as 90m, 12h or 3d",
+        ),
+        (
+            &["dlq", "pull", "--queue", "q"],
+            "error: the following required arguments were not provided: --out <OUT>",
+        ),
+        (
+            &[
+                "dlq", "plan", "--queue", "q", "--out", "p", "--action", "burn",
+            ],
+            "error: invalid value 'burn' for '--action <ACTION>' [possible values: redrive, drop, hold]",
+        ),
+        (
+            &["dlq", "edit", "--queue", "q"],
+            "error: the following required arguments were not provided: --id <ID> --plan <PLAN>",
+        ),
+        (
+            &["dlq", "apply"],
+            "error: the following required arguments were not provided: <PLAN>",
+        ),
+        (
+            &["dlq", "apply", "p", "--rate", "0"],
+            "error: invalid value '0' for '--rate <N>': not a number above 0",
+        ),
+        (
+            &["dlq", "apply", "p", "--threshold", "101"],
+            "error: invalid value '101' for '--threshold <PERCENT>': 101 is not in 0..=100",
+        ),
+        (
+            &["dlq", "resume"],
+            "error: the following required arguments were not provided: <PLAN>",
+        ),
+        (
+            &["dlq", "undo"],
+            "error: the following required arguments were not provided: <PLAN>",
+        ),
+        (
+            &["dlq", "purge", "--queue", "q", "--function", "f"],
+            "error: the argument '--queue <QUEUE>' cannot be used with '--function <FUNCTION>'",
+        ),
+        (
+            &["dlq", "move", "--queue", "q"],
+            "error: the following required arguments were not provided: --to <TO>",
+        ),
+        (
+            &["dlq", "rehearse"],
+            "error: the following required arguments were not provided: --function <FUNCTION>",
+        ),
         (
             &["dev", "--run", ".."],
             "error: invalid value '..' for '--run <NAME>': neither letters, digits, `-` nor `_`",
@@ -100,6 +159,57 @@ fn what_cannot_work_here_is_one_line_and_exit_code_1() {
         &["invoke", "place-order", "--event", "{"],
         1,
         "error: the event is not JSON: EOF while parsing an object at line 1 column 1",
+    );
+}
+
+#[test]
+fn dead_letters_that_cannot_be_found_are_one_line_and_exit_code_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().canonicalize().unwrap();
+    let no_queue = "error: no queue: pass --queue or --function";
+    for arguments in [
+        &["dlq", "show"][..],
+        &["dlq", "groups"],
+        &["dlq", "pull", "--out", "letters"],
+        &["dlq", "plan", "--out", "plan"],
+        &["dlq", "edit", "--id", "m", "--plan", "plan"],
+        &["dlq", "purge"],
+        &["dlq", "move", "--to", "orders"],
+    ] {
+        check(&here, arguments, 1, no_queue);
+    }
+    let no_file = "error: cannot read nothing: No such file or directory (os error 2)";
+    for arguments in [
+        &["dlq", "groups", "--in", "nothing"][..],
+        &["dlq", "apply", "nothing"],
+        &["dlq", "resume", "nothing"],
+        &["dlq", "undo", "nothing"],
+    ] {
+        check(&here, arguments, 1, no_file);
+    }
+    fs::write(here.join("plan"), "{}\n").unwrap();
+    check(
+        &here,
+        &["dlq", "apply", "plan"],
+        1,
+        "error: line 1 of the plan: missing field `plan` at line 1 column 2",
+    );
+    fs::write(here.join("letters"), "{}\n").unwrap();
+    check(
+        &here,
+        &["dlq", "groups", "--in", "letters"],
+        1,
+        "error: letters: line 1 is no letter: missing field `id` at line 1 column 2",
+    );
+    let no_template = format!(
+        "error: no template.yaml in {} or a folder above it",
+        here.display()
+    );
+    check(
+        &here,
+        &["dlq", "rehearse", "--function", "f"],
+        1,
+        &no_template,
     );
 }
 

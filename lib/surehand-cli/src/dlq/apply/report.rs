@@ -1,0 +1,150 @@
+//! What came of it, for people and for programs.
+
+use serde_json::json;
+use surehand::dead_letter::{DryRun, Report, Stop, Undone};
+
+use crate::dlq::describe;
+
+/// How many letters are named one by one.
+const SHOWN: usize = 10;
+
+pub(super) fn dry(dry: &DryRun, json: bool) {
+    if json {
+        let sends: Vec<_> = dry
+            .sends
+            .iter()
+            .map(|(to, count)| json!({"to": to, "letters": count}))
+            .collect();
+        let line = json!({
+            "dry_run": true, "sends": sends, "drops": dry.drops, "holds": dry.holds,
+            "without_lists": dry.without_lists, "problems": dry.problems, "missing": dry.missing,
+        });
+        println!("{line}");
+        return;
+    }
+    for (to, count) in &dry.sends {
+        println!("{count} letters would be put back to {to}");
+    }
+    let or_nothing = |count: u64, what: &str| {
+        if count > 0 {
+            println!("{count} {what}");
+        }
+    };
+    or_nothing(
+        dry.drops,
+        "letters would be deleted, and kept in the journal",
+    );
+    or_nothing(dry.holds, "letters would stay");
+    or_nothing(
+        dry.without_lists,
+        "letters would lose attributes that hold lists",
+    );
+    or_nothing(dry.missing, "letters of the plan are not in the queue");
+    named(dry.problems.iter());
+    println!("nothing was changed; --yes does it");
+}
+
+/// One line for the end of the progress bar.
+pub(super) fn line(report: &Report) -> String {
+    let counts = [
+        (report.redriven, "put back"),
+        (report.edited, "edited"),
+        (report.dropped, "deleted"),
+        (report.finished, "finished"),
+        (report.failed.len() as u64, "failed"),
+        (report.missing.len() as u64, "missing"),
+        (report.not_deleted, "not deleted yet"),
+        (report.left, "left"),
+    ];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    match counts.is_empty() {
+        true => "nothing to do".to_owned(),
+        false => counts.join(", "),
+    }
+}
+
+pub(super) fn applied(report: &Report, json: bool) {
+    let stopped = report.stopped.map(|stop| match stop {
+        Stop::Asked => "asked",
+        Stop::Failures => "failures",
+        Stop::NotFixed => "not_fixed",
+        _ => "other",
+    });
+    if json {
+        let not_fixed: Vec<_> = report
+            .not_fixed
+            .iter()
+            .map(|it| json!({"group": it.group, "returned": it.returned, "unanswered": it.unanswered}))
+            .collect();
+        let line = json!({
+            "redriven": report.redriven, "edited": report.edited, "dropped": report.dropped,
+            "finished": report.finished, "without_lists": report.without_lists, "failed": report.failed,
+            "missing": report.missing, "not_deleted": report.not_deleted, "left": report.left,
+            "not_fixed": not_fixed, "stopped": stopped,
+        });
+        println!("{line}");
+        return;
+    }
+    println!("{}", line(report));
+    named(report.failed.iter());
+    if !report.not_fixed.is_empty() {
+        println!("not fixed:");
+        let mut table = describe::table(
+            [
+                "group",
+                "put back",
+                "came back",
+                "no outcome",
+                "kind",
+                "message",
+            ],
+            &[1, 2, 3],
+        );
+        for it in &report.not_fixed {
+            table.add_row([
+                it.group.id.clone(),
+                it.group.count.to_string(),
+                it.returned.to_string(),
+                it.unanswered.to_string(),
+                it.group.kind.clone(),
+                it.group.message.clone(),
+            ]);
+        }
+        println!("{table}");
+    }
+    match stopped {
+        Some("asked") => println!("stopped as asked; `surehand dlq resume` goes on"),
+        Some("failures") => println!("stopped: too many letters could not be sent"),
+        Some(_) => println!("stopped: too many letters of the step are not fixed"),
+        None => {}
+    }
+}
+
+pub(super) fn undone(undone: &Undone, json: bool) {
+    if json {
+        let line = json!({
+            "restored": undone.restored, "untouched": undone.untouched, "failed": undone.failed,
+        });
+        println!("{line}");
+        return;
+    }
+    println!(
+        "{} letters are in the dead-letter queue again; what their consumers did stays done",
+        undone.restored
+    );
+    named(undone.failed.iter());
+}
+
+fn named<'a>(letters: impl ExactSizeIterator<Item = (&'a String, &'a String)>) {
+    let more = letters.len().saturating_sub(SHOWN);
+    for (id, why) in letters.take(SHOWN) {
+        println!("  {id}: {why}");
+    }
+    if more > 0 {
+        println!("  and {more} more");
+    }
+}

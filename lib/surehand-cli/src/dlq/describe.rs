@@ -1,0 +1,147 @@
+//! Letters and groups in words and tables.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use console::style;
+use serde_json::Value;
+use surehand::dead_letter::{Group, Letter, Origin};
+
+/// How much of a message a table shows.
+const WIDTH: usize = 120;
+
+/// A table with the right-aligned columns of these indexes.
+pub(super) fn table<const N: usize>(header: [&str; N], numbers: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    for index in numbers {
+        if let Some(column) = table.column_mut(*index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// The few reasons, the most frequent first.
+pub(super) fn groups(groups: &[&Group]) -> Table {
+    let mut table = table(
+        [
+            "group", "letters", "event", "handler", "kind", "message", "oldest",
+        ],
+        &[1],
+    );
+    for group in groups {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        table.add_row([
+            group.id.clone(),
+            group.count.to_string(),
+            or_dash(&group.event_type),
+            or_dash(&group.handler),
+            group.kind.clone(),
+            console::truncate_str(&group.message, WIDTH, "...").into_owned(),
+            group.first_ms.map_or_else(|| "-".to_owned(), age),
+        ]);
+    }
+    table
+}
+
+/// How long ago that was, in its largest unit.
+pub(super) fn age(ms: u64) -> String {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let seconds = u64::try_from(now).unwrap_or_default().saturating_sub(ms) / 1_000;
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} min", seconds / 60),
+        7_200..=172_799 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// RFC 3339.
+fn time(ms: u64) -> String {
+    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "?".to_owned(), |time| time.to_string())
+}
+
+/// A letter on several lines.
+pub(super) fn text(letter: &Letter, attempts: Option<&str>) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  {:<12} {value}", format!("{name}:"));
+    };
+    let cause = letter.cause();
+    if let Some(event) = letter.event() {
+        let kind = event.event_type.as_deref().unwrap_or("no type");
+        line("event", &format!("{kind} {}", event.id));
+    }
+    line("reason", &format!("{}: {}", cause.kind, cause.message));
+    if let Some(attempts) = attempts {
+        line("attempts", attempts);
+    }
+    if let Origin::Parked { note, .. } = letter.origin() {
+        for cause in &note.chain {
+            line("because", cause);
+        }
+        let (attempt, when) = (note.attempts, &note.last_failure);
+        line(
+            "failed",
+            &format!(
+                "in attempt {attempt} at {when}, request {}",
+                note.request_id
+            ),
+        );
+    }
+    let function = cause.function.as_deref().unwrap_or("-");
+    line(
+        "handler",
+        &format!("{} of {function}", cause.handler.as_deref().unwrap_or("-")),
+    );
+    let to = letter.destination();
+    line(
+        "goes to",
+        &to.map_or_else(|| "unknown, plan with --to".to_owned(), |to| to.to_string()),
+    );
+    if let Some(sent) = letter.sent_at_ms {
+        line("sent", &format!("{}, {} ago", time(sent), age(sent)));
+    }
+    if let Some(group) = &letter.group {
+        line("in order", &format!("with message group {group}"));
+    }
+    match letter.redrive_count() {
+        0 => {}
+        count => line("put back", &format!("{count} times before")),
+    }
+    if !letter.dropped_attributes.is_empty() {
+        line(
+            "loses",
+            &format!(
+                "attributes that hold lists: {}",
+                letter.dropped_attributes.join(", ")
+            ),
+        );
+    }
+    let payload = letter
+        .payload()
+        .unwrap_or_else(|| letter.body.as_str().into());
+    let pretty = serde_json::from_str::<Value>(&payload)
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .unwrap_or_else(|_| payload.into_owned());
+    line("body", &pretty.replace('\n', "\n  "));
+    let group = Group::of(letter).id;
+    format!("{} group {group}\n{text}", style(&letter.id).bold())
+}
+
+/// A letter on one line, with what can be said of it.
+pub(super) fn json(letter: &Letter, attempts: Option<&str>) -> Result<String> {
+    let mut value = serde_json::to_value(letter)?;
+    value["group_id"] = Group::of(letter).id.into();
+    value["destination"] = serde_json::to_value(letter.destination())?;
+    if let Some(attempts) = attempts {
+        value["attempts"] = attempts.into();
+    }
+    Ok(value.to_string())
+}

@@ -1,0 +1,183 @@
+//! `surehand dlq edit`: one letter's event in an editor.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::Value;
+use surehand::dead_letter::{Action, Letter, Plan, Selection, edited};
+
+use super::{Context, End, plan, read, said, target::TargetArgs};
+use crate::cloud::Cloud;
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct EditArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The letter's message id or event id
+    #[arg(long)]
+    id: String,
+    /// The plan that gets the step; it is made if it is not there
+    #[arg(long, short)]
+    plan: PathBuf,
+    /// Take the new event from this file instead of from $EDITOR
+    #[arg(long = "with", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<End> {
+    let existing = match arguments.plan.exists() {
+        true => Some(plan::load(&arguments.plan)?),
+        false => None,
+    };
+    let cloud = Cloud::find(context.run).await?;
+    let target = arguments.target.find(&cloud).await?;
+    if let Some(existing) = existing.as_ref().filter(|it| it.header.queue != target.url) {
+        bail!(
+            "{} is for {}, and not for {}",
+            arguments.plan.display(),
+            existing.header.queue,
+            target.url
+        );
+    }
+    let selection = Selection {
+        ids: vec![arguments.id.clone()],
+        ..Selection::default()
+    };
+    let mut found = Vec::new();
+    read::queue(&cloud, &target, &selection, context, &mut |letter| {
+        found.push(letter);
+        Ok(())
+    })
+    .await?;
+    let letter = match found.len() {
+        1 => found.remove(0),
+        0 => bail!("no letter `{}` in {}", arguments.id, target.name()),
+        count => bail!(
+            "{count} letters are of `{}`: give a message id",
+            arguments.id
+        ),
+    };
+    let payload = letter
+        .payload()
+        .context("a batch of stream records holds no event that could be edited")?;
+    let before = serde_json::from_str::<Value>(&payload)
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .unwrap_or_else(|_| payload.to_string());
+    let after = match &arguments.file {
+        Some(file) => {
+            fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
+        }
+        None => in_editor(&before).await?,
+    };
+    if after.trim() == before.trim() {
+        context.progress.line("nothing was changed");
+        return Ok(End::Nothing);
+    }
+    check(&letter, &after)?;
+    let body = edited(&letter, &after).map_err(said)?;
+    let mut plan = existing.unwrap_or_else(|| Plan::new(&target.url));
+    let step = plan.add(&letter, Action::Edit { body });
+    if let Some(problem) = &step.note {
+        bail!("the edited letter cannot be put back: {problem}");
+    }
+    let draft = arguments.plan.with_extension("draft");
+    plan::write(&plan, read::create(&draft)?)?;
+    fs::rename(&draft, &arguments.plan)
+        .with_context(|| format!("cannot write {}", arguments.plan.display()))?;
+    if context.json {
+        println!(
+            "{}",
+            serde_json::json!({"plan": arguments.plan, "id": letter.id})
+        );
+    } else {
+        println!("{} is a step of {}", letter.id, arguments.plan.display());
+    }
+    Ok(End::Done)
+}
+
+/// The new event must be one, of the type of the old one. Whether its handler takes it, `rehearse` tells.
+fn check(letter: &Letter, body: &str) -> Result<()> {
+    serde_json::from_str::<Value>(body).context("what was edited is not JSON")?;
+    let Some(before) = letter.event() else {
+        return Ok(());
+    };
+    let Some(after) = Letter::new(&letter.id, body).event() else {
+        bail!("what was edited is no event any more");
+    };
+    let kind = |event: &surehand::dead_letter::EventSummary| {
+        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+        format!("{} of {}", known(&event.event_type), known(&event.source))
+    };
+    if kind(&before) != kind(&after) {
+        bail!(
+            "what was edited is another type of event: {} instead of {}",
+            kind(&after),
+            kind(&before)
+        );
+    }
+    Ok(())
+}
+
+async fn in_editor(text: &str) -> Result<String> {
+    let editor = ["VISUAL", "EDITOR"]
+        .iter()
+        .find_map(|name| {
+            std::env::var(name)
+                .ok()
+                .filter(|value| !value.trim().is_empty())
+        })
+        .context("no editor: set EDITOR, or pass --with FILE")?;
+    let file = std::env::temp_dir().join(format!("surehand-edit-{}.json", std::process::id()));
+    let file = Scratch(file);
+    use std::io::Write as _;
+    read::create(&file.0)?.write_all(text.as_bytes())?;
+    let mut words = editor.split_whitespace();
+    let program = words.next().unwrap_or("vi");
+    let status = tokio::process::Command::new(program)
+        .args(words)
+        .arg(&file.0)
+        .stdin(Stdio::inherit())
+        .status()
+        .await
+        .with_context(|| format!("cannot start {program}"))?;
+    if !status.success() {
+        bail!("{program} ended with {status}");
+    }
+    fs::read_to_string(&file.0).context("the edited file is gone")
+}
+
+/// A file that goes with its value.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(fs::remove_file(Path::new(&self.0)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_stays_an_event_of_its_type() {
+        let body = |kind: &str| {
+            format!(
+                r#"{{"id":"b","source":"shop","detail-type":"{kind}","detail":{{"metadata":{{"id":"e"}},"data":{{}}}}}}"#
+            )
+        };
+        let letter = Letter::new("m", body("OrderPlaced"));
+        check(&letter, &body("OrderPlaced").replace("{}", r#"{"n":1}"#)).unwrap();
+        let error = |body: &str| check(&letter, body).unwrap_err().to_string();
+        assert_eq!(error("{"), "what was edited is not JSON");
+        assert_eq!(
+            error(&body("OrderPaid")),
+            "what was edited is another type of event: OrderPaid of shop instead of OrderPlaced of shop"
+        );
+    }
+}

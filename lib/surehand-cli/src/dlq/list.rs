@@ -1,0 +1,135 @@
+//! `surehand dlq list`.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use surehand::dead_letter::{Queue as _, QueueInfo, SqsDeadLetterQueue};
+
+use super::{Context, End, describe, read::end_of, said, target};
+use crate::cloud::Cloud;
+
+/// How long a peek hides what it sees, if giving it back fails.
+const PEEK: Duration = Duration::from_secs(5);
+
+struct Row {
+    info: QueueInfo,
+    /// The queues whose redrive policies name it.
+    sources: BTreeSet<String>,
+    /// When the oldest of up to ten letters was sent.
+    oldest_ms: Option<u64>,
+}
+
+pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<End> {
+    let cloud = Cloud::find(context.run).await?;
+    let step = context.progress.step("looking for dead-letter queues");
+    let rows = rows(&cloud, prefix).await?;
+    step.done(format!("{} at {}", rows.len(), cloud.name()));
+    if context.json {
+        for row in &rows {
+            let line = json!({
+                "name": target::name_of(&row.info.url), "url": row.info.url, "arn": row.info.arn,
+                "visible": row.info.visible, "in_flight": row.info.in_flight,
+                "delayed": row.info.delayed, "oldest_ms": row.oldest_ms, "sources": row.sources,
+            });
+            println!("{line}");
+        }
+        return Ok(end_of(rows.len()));
+    }
+    let mut table = describe::table(
+        ["dead-letter queue", "letters", "in flight", "oldest", "of"],
+        &[1, 2],
+    );
+    for row in &rows {
+        let sources: Vec<&str> = row.sources.iter().map(String::as_str).collect();
+        table.add_row([
+            target::name_of(&row.info.url).to_owned(),
+            row.info.visible.to_string(),
+            row.info.in_flight.to_string(),
+            row.oldest_ms.map_or_else(|| "-".to_owned(), describe::age),
+            sources.join(", "),
+        ]);
+    }
+    println!("{table}");
+    Ok(end_of(rows.len()))
+}
+
+/// A queue is one for dead letters if a redrive policy names it, if the stack's outputs say so, or else its name.
+async fn rows(cloud: &Cloud, prefix: Option<&str>) -> Result<Vec<Row>> {
+    let sqs = aws_sdk_sqs::Client::new(&cloud.config);
+    let mut urls = Vec::new();
+    let mut pages = sqs.list_queues().max_results(1_000).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page
+            .map_err(aws_sdk_sqs::Error::from)
+            .with_context(|| format!("cannot list the queues at {}", cloud.name()))?;
+        urls.extend(page.queue_urls.unwrap_or_default());
+    }
+    let mut policies = BTreeSet::new();
+    for url in &urls {
+        if let Some(arn) = target::dead_letter_arn(&sqs, url).await? {
+            let source = target::name_of(url).to_owned();
+            policies.insert((target::name_of(&arn).to_owned(), source));
+        }
+    }
+    let mut rows = Vec::new();
+    for url in urls {
+        let name = target::name_of(&url).to_owned();
+        let sources: BTreeSet<String> = policies
+            .iter()
+            .filter(|(letters, _)| *letters == name)
+            .map(|(_, source)| source.clone())
+            .collect();
+        let in_stack = cloud.stack.iter().flat_map(|stack| stack.queues());
+        let is_output = in_stack
+            .filter(|(output, _)| output.ends_with("DeadLetterQueue"))
+            .any(|(_, known)| target::name_of(known) == name);
+        let is_meant = prefix.is_none_or(|prefix| name.starts_with(prefix));
+        if !is_meant || (sources.is_empty() && !is_output && !is_called_so(&name)) {
+            continue;
+        }
+        let queue = SqsDeadLetterQueue::new(sqs.clone(), &url);
+        rows.push(Row {
+            info: queue.info().await.map_err(said)?,
+            sources,
+            oldest_ms: oldest(&queue).await?,
+        });
+    }
+    rows.sort_by(|a, b| (b.info.visible, &a.info.url).cmp(&(a.info.visible, &b.info.url)));
+    Ok(rows)
+}
+
+fn is_called_so(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace(['-', '_'], "");
+    name.contains("deadletter") || name.contains("dlq")
+}
+
+async fn oldest(queue: &SqsDeadLetterQueue) -> Result<Option<u64>> {
+    let info = queue.info().await.map_err(said)?;
+    // Where reading moves messages on, a list must not read.
+    if info.visible == 0 || info.redrive_policy.is_some() {
+        return Ok(None);
+    }
+    let seen = queue
+        .receive(10, PEEK, Duration::ZERO)
+        .await
+        .map_err(said)?;
+    let receipts: Vec<String> = seen.iter().map(|it| it.receipt.clone()).collect();
+    if !receipts.is_empty() {
+        // They come back by themselves as well.
+        drop(queue.change_visibility(&receipts, Duration::ZERO).await);
+    }
+    Ok(seen.iter().filter_map(|it| it.letter.sent_at_ms).min())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_called_so;
+
+    #[test]
+    fn names_tell_what_policies_do_not() {
+        assert!(is_called_so("shop-Bus-DeadLetterQueue-1"));
+        assert!(is_called_so("orders_dlq.fifo"));
+        assert!(!is_called_so("orders"));
+    }
+}

@@ -1,0 +1,233 @@
+//! Letters from a queue or from a snapshot, and the commands that only look at them.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, BufWriter, Write as _},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use surehand::dead_letter::{
+    Groups, Letter, ReadOptions, ReadReport, Reader, Selection, SqsDeadLetterQueue,
+};
+
+use super::{
+    Context, End, SourceArgs, describe,
+    outcomes::Facts,
+    said,
+    select::SelectArgs,
+    target::{Target, TargetArgs},
+};
+use crate::cloud::Cloud;
+
+/// Hands each selected letter to `take`, with one in memory at a time. Returns the queue, if it was one.
+pub(super) async fn each(
+    source: &SourceArgs,
+    select: &SelectArgs,
+    context: &Context<'_>,
+    take: &mut (dyn FnMut(Letter) -> Result<()> + Send),
+) -> Result<Option<Target>> {
+    let selection = select.selection();
+    if let Some(file) = &source.snapshot {
+        for letter in snapshot(file)? {
+            let letter = letter?;
+            if selection.matches(&letter) {
+                take(letter)?;
+            }
+        }
+        return Ok(None);
+    }
+    let cloud = Cloud::find(context.run).await?;
+    let target = source.target.find(&cloud).await?;
+    queue(&cloud, &target, &selection, context, take).await?;
+    Ok(Some(target))
+}
+
+/// The letters of a snapshot.
+pub(super) fn snapshot(file: &Path) -> Result<impl Iterator<Item = Result<Letter>> + Send> {
+    let name = file.display().to_string();
+    let file = File::open(file).with_context(|| format!("cannot read {name}"))?;
+    Ok(BufReader::new(file)
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.as_ref().is_ok_and(|line| line.trim().is_empty()))
+        .map(move |(index, line)| {
+            let line = line.with_context(|| format!("cannot read {name}"))?;
+            serde_json::from_str(&line)
+                .with_context(|| format!("{name}: line {} is no letter", index + 1))
+        }))
+}
+
+/// Hands each selected letter of a queue to `take`, and gives all of them back.
+pub(super) async fn queue(
+    cloud: &Cloud,
+    target: &Target,
+    selection: &Selection,
+    context: &Context<'_>,
+    take: &mut (dyn FnMut(Letter) -> Result<()> + Send),
+) -> Result<ReadReport> {
+    let step = context.progress.step(format!("reading {}", target.name()));
+    let queue = SqsDeadLetterQueue::new(aws_sdk_sqs::Client::new(&cloud.config), &target.url);
+    let mut reader = Reader::open(&queue, options(cloud)).await.map_err(said)?;
+    let total = reader.info().visible + reader.info().in_flight;
+    let mut read = 0;
+    let result = loop {
+        let letters = match reader.next().await {
+            Ok(letters) if letters.is_empty() => break Ok(()),
+            Ok(letters) => letters,
+            Err(error) => break Err(said(error)),
+        };
+        read += letters.len() as u64;
+        step.count(read, total.max(read), "");
+        let letters = letters.into_iter().map(|received| received.letter);
+        let mut taken = letters
+            .filter(|letter| selection.matches(letter))
+            .map(&mut *take);
+        if let Some(error) = taken.find_map(Result::err) {
+            break Err(error);
+        }
+    };
+    // Also after a failure: nobody should have to wait for the visibility timeout.
+    let report = reader.close().await;
+    result?;
+    step.done(match report.complete {
+        true => format!("{} letters", report.read),
+        false => format!(
+            "{} letters, and about {} more that SQS does not show now",
+            report.read, report.left
+        ),
+    });
+    Ok(report)
+}
+
+/// The emulator's receives show what there is; SQS's do only if they wait.
+pub(super) fn options(cloud: &Cloud) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    if cloud.stack.is_some() {
+        options.wait = Duration::ZERO;
+    }
+    options
+}
+
+/// `dlq show`.
+pub(super) async fn show(
+    source: &SourceArgs,
+    select: &SelectArgs,
+    limit: usize,
+    context: &Context<'_>,
+) -> Result<End> {
+    let mut letters = Vec::new();
+    let mut count = 0_usize;
+    let target = each(source, select, context, &mut |letter| {
+        count += 1;
+        if letters.len() < limit {
+            letters.push(letter);
+        }
+        Ok(())
+    })
+    .await?;
+    let facts = match (&target, &source.target.function) {
+        (None, None) => Facts::none(),
+        _ => Facts::find(Cloud::find(context.run).await?, target.as_ref()).await,
+    };
+    for letter in &letters {
+        let attempts = facts.of(letter).await;
+        if context.json {
+            println!("{}", describe::json(letter, attempts.as_deref())?);
+        } else {
+            println!("{}", describe::text(letter, attempts.as_deref()));
+        }
+    }
+    if count > letters.len() && !context.json {
+        println!(
+            "and {} more; --limit shows more of them",
+            count - letters.len()
+        );
+    }
+    Ok(end_of(count))
+}
+
+/// `dlq groups`.
+pub(super) async fn groups(
+    source: &SourceArgs,
+    select: &SelectArgs,
+    context: &Context<'_>,
+) -> Result<End> {
+    let mut groups = Groups::default();
+    let mut count = 0;
+    each(source, select, context, &mut |letter| {
+        count += 1;
+        groups.add(&letter);
+        Ok(())
+    })
+    .await?;
+    let groups = groups.largest_first();
+    if context.json {
+        for group in groups {
+            println!("{}", serde_json::to_string(group)?);
+        }
+    } else if count > 0 {
+        println!("{}", describe::groups(&groups));
+    } else {
+        println!("no letters");
+    }
+    Ok(end_of(count))
+}
+
+/// `dlq pull`.
+pub(super) async fn pull(
+    target: &TargetArgs,
+    select: &SelectArgs,
+    out: &Path,
+    context: &Context<'_>,
+) -> Result<End> {
+    let cloud = Cloud::find(context.run).await?;
+    let target = target.find(&cloud).await?;
+    let mut file = BufWriter::new(create(out)?);
+    let mut count = 0;
+    let selection = select.selection();
+    let report = queue(&cloud, &target, &selection, context, &mut |letter| {
+        count += 1;
+        serde_json::to_writer(&mut file, &letter)?;
+        Ok(file.write_all(b"\n")?)
+    })
+    .await?;
+    let file = file.into_inner().map_err(|error| error.into_error());
+    file.and_then(|file| file.sync_all())
+        .with_context(|| format!("cannot write {}", out.display()))?;
+    if context.json {
+        let line = serde_json::json!({"file": out, "letters": count, "complete": report.complete});
+        println!("{line}");
+    } else {
+        println!("{count} letters in {}", out.display());
+    }
+    match report.complete {
+        true => Ok(end_of(count)),
+        false => Ok(End::Partly),
+    }
+}
+
+/// A new file, which only its owner reads: letters hold what customers wrote.
+pub(super) fn create(path: &Path) -> Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match file {
+        Ok(file) => Ok(file),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            bail!("{} is there already", path.display())
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot create {}", path.display())),
+    }
+}
+
+pub(super) fn end_of(count: usize) -> End {
+    match count {
+        0 => End::Nothing,
+        _ => End::Done,
+    }
+}

@@ -1,0 +1,254 @@
+//! `surehand dlq rehearse`: letters through the new local build of their function, with nothing coming of it.
+
+mod process;
+mod report;
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::Args;
+use serde_json::{Map, Value, json};
+use surehand::{
+    AttributeValue,
+    dead_letter::{Destination, Letter},
+    rehearsal::Trial,
+};
+
+use self::{process::Stage, report::Tally};
+use super::{
+    Context, End, SourceArgs, read,
+    select::SelectArgs,
+    target::{self, TargetArgs},
+};
+use crate::{
+    cloud::Cloud,
+    compile::{Compiler, Profile},
+    project::Project,
+    template::Template,
+};
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct RehearseArgs {
+    /// The function, whose new build is tried: its short name, logical id or full name
+    #[arg(long, short)]
+    function: String,
+    /// A snapshot that `pull` wrote, instead of the function's dead-letter queue
+    #[arg(long = "in", value_name = "FILE")]
+    snapshot: Option<PathBuf>,
+    #[command(flatten)]
+    select: SelectArgs,
+    /// Also run handlers without a transaction, whose effects then happen
+    #[arg(long)]
+    allow_effects: bool,
+    /// Build in the release profile
+    #[arg(long)]
+    release: bool,
+}
+
+pub(super) async fn run(arguments: &RehearseArgs, context: &Context<'_>) -> Result<End> {
+    let cloud = Cloud::find(context.run).await?;
+    let project = Project::here()?;
+    let binary = binary(&cloud, &project, &arguments.function)?;
+    let name = match &cloud.stack {
+        Some(_) => target::full_name(&cloud, &arguments.function)?,
+        None => arguments.function.clone(),
+    };
+
+    // Written down first, so that the queue has its letters back before anything slow begins.
+    let folder = project.state()?.join("rehearsal");
+    std::fs::create_dir_all(&folder)?;
+    let (snapshot, is_ours) = match &arguments.snapshot {
+        Some(file) => (file.clone(), false),
+        None => {
+            let file = folder.join(format!("{}.jsonl", std::process::id()));
+            let source = SourceArgs {
+                target: TargetArgs {
+                    queue: None,
+                    function: Some(arguments.function.clone()),
+                },
+                snapshot: None,
+            };
+            let mut out = std::io::BufWriter::new(read::create(&file)?);
+            read::each(&source, &arguments.select, context, &mut |letter| {
+                serde_json::to_writer(&mut out, &letter)?;
+                Ok(std::io::Write::write_all(&mut out, b"\n")?)
+            })
+            .await?;
+            std::io::Write::flush(&mut out)?;
+            (file, true)
+        }
+    };
+    let outcome = rehearse(
+        arguments, &cloud, &project, &binary, &name, &snapshot, context,
+    )
+    .await;
+    if is_ours {
+        drop(std::fs::remove_file(&snapshot));
+    }
+    outcome
+}
+
+async fn rehearse(
+    arguments: &RehearseArgs,
+    cloud: &Cloud,
+    project: &Project,
+    binary: &str,
+    name: &str,
+    snapshot: &std::path::Path,
+    context: &Context<'_>,
+) -> Result<End> {
+    let selection = arguments.select.selection();
+    let selected = || -> Result<_> {
+        let letters = read::snapshot(snapshot)?;
+        Ok(letters.filter(|it| it.as_ref().map_or(true, |letter| selection.matches(letter))))
+    };
+    let total = selected()?.count() as u64;
+    if total == 0 {
+        println!("no letters");
+        return Ok(End::Nothing);
+    }
+    let profile = match arguments.release {
+        true => Profile::Release,
+        false => Profile::Dev,
+    };
+    let workspace = {
+        let project = project.clone();
+        tokio::task::spawn_blocking(move || project.workspace()).await??
+    };
+    let packages = project.state()?.join("rehearsal");
+    let binaries = BTreeSet::from([binary.to_owned()]);
+    let compiler = Compiler::new(project, &workspace, binaries, profile, packages)?;
+    let step = context.progress.step(format!("building {binary}"));
+    let mut executables = compiler.executables(&step).await?;
+    step.done("");
+    let executable = executables
+        .remove(binary)
+        .with_context(|| format!("cargo built no executable for `{binary}`"))?;
+
+    let configuration = aws_sdk_lambda::Client::new(&cloud.config)
+        .get_function_configuration()
+        .function_name(name)
+        .send()
+        .await
+        .map_err(aws_sdk_lambda::Error::from)
+        .with_context(|| format!("cannot describe {name} at {}", cloud.name()))?;
+    let timeout = u64::try_from(configuration.timeout.unwrap_or(3)).unwrap_or(3) * 1_000;
+    let variables = configuration
+        .environment
+        .and_then(|environment| environment.variables)
+        .unwrap_or_default();
+    let mut stage = Stage::new(executable, name, variables, cloud, arguments.allow_effects);
+
+    let step = context.progress.step(format!("rehearsing {binary}"));
+    let mut tally = Tally::default();
+    let mut done = 0;
+    for letter in selected()? {
+        let letter = letter?;
+        let trial = Trial {
+            event: event(&letter),
+            timeout_ms: timeout,
+        };
+        let finding = stage.answer(&letter, &trial).await?;
+        if context.json {
+            println!("{}", report::json(&letter, &finding)?);
+        }
+        tally.add(&letter, finding);
+        done += 1;
+        step.rate(done, total, "");
+    }
+    step.done(tally.summary());
+    if !context.json {
+        println!("{}", tally.report());
+    }
+    Ok(match tally.is_fixed() {
+        true => End::Done,
+        false => End::Partly,
+    })
+}
+
+/// The binary that the function runs, by the stack or by the template.
+fn binary(cloud: &Cloud, project: &Project, function: &str) -> Result<String> {
+    if let Some(stack) = &cloud.stack {
+        let name = target::full_name(cloud, function)?;
+        let known = stack.functions.iter().find(|it| it.name == name);
+        return Ok(known.map_or(function, |it| &it.binary).to_owned());
+    }
+    let functions = Template::read(project.template())?.functions();
+    // What CloudFormation names a function by ends in what the template calls it, or holds its logical id.
+    let known = functions.iter().find(|it| {
+        it.binary == function
+            || it.logical_id == function
+            || function.ends_with(&it.binary)
+            || function.contains(&format!("-{}-", it.logical_id))
+    });
+    match known {
+        Some(function) => Ok(function.binary.clone()),
+        None => bail!(
+            "no function `{function}` in {}",
+            project.template().display()
+        ),
+    }
+}
+
+/// What Lambda would deliver for the letter, once it is put back.
+fn event(letter: &Letter) -> Value {
+    let payload = letter
+        .payload()
+        .unwrap_or_else(|| letter.body.as_str().into());
+    if let Some(Destination::Function(_)) = letter.destination() {
+        return serde_json::from_str(&payload).unwrap_or(Value::Null);
+    }
+    let mut attributes = Map::new();
+    for (name, attribute) in letter.lasting_attributes() {
+        let mut value = json!({
+            "dataType": attribute.data_type, "stringListValues": [], "binaryListValues": [],
+        });
+        match &attribute.value {
+            AttributeValue::Text(text) => value["stringValue"] = text.as_str().into(),
+            AttributeValue::Binary(bytes) => value["binaryValue"] = STANDARD.encode(bytes).into(),
+        }
+        attributes.insert(name.to_owned(), value);
+    }
+    let mut system = json!({
+        "ApproximateReceiveCount": "1",
+        "SentTimestamp": letter.sent_at_ms.unwrap_or_default().to_string(),
+    });
+    if let Some(group) = &letter.group {
+        system["MessageGroupId"] = group.as_str().into();
+    }
+    if let Some(header) = &letter.trace_header {
+        system["AWSTraceHeader"] = header.as_str().into();
+    }
+    let source = match letter.origin() {
+        surehand::dead_letter::Origin::Parked { note, .. } => note.source_queue.clone(),
+        _ => letter.source_arn.clone(),
+    };
+    json!({"Records": [{
+        "messageId": letter.id,
+        "receiptHandle": "rehearsal",
+        "body": payload,
+        "attributes": system,
+        "messageAttributes": attributes,
+        "md5OfBody": "",
+        "eventSource": "aws:sqs",
+        "eventSourceARN": source.unwrap_or_else(|| "arn:aws:sqs:us-east-1:000000000000:rehearsal".to_owned()),
+        "awsRegion": "us-east-1",
+    }]})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_delivered_as_lambda_would() {
+        let mut letter = Letter::new("m-1", r#"{"n": 1}"#);
+        letter.group = Some("g".to_owned());
+        let event = event(&letter);
+        let record = &event["Records"][0];
+        assert_eq!(record["messageId"], "m-1");
+        assert_eq!(record["body"], r#"{"n": 1}"#);
+        assert_eq!(record["attributes"]["MessageGroupId"], "g");
+    }
+}

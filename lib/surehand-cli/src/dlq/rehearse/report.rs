@@ -1,0 +1,182 @@
+//! Which groups are fixed, which fail as before, and which fail otherwise.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::json;
+use surehand::{
+    Attribute, AttributeValue, FailureNote,
+    dead_letter::{Group, Letter},
+    rehearsal::Verdict,
+};
+
+use super::process::Answer;
+use crate::dlq::describe;
+
+/// How many of a group's effects are shown.
+const SHOWN: usize = 3;
+
+/// What is known of a letter after its rehearsal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Now {
+    Fixed,
+    /// With the reason that it had before.
+    AsBefore,
+    /// With another reason.
+    Otherwise(String),
+    NotRun,
+}
+
+#[derive(Default)]
+pub(super) struct Tally(BTreeMap<String, Row>);
+
+struct Row {
+    before: Group,
+    fixed: u64,
+    as_before: u64,
+    not_run: u64,
+    /// The new reasons, and how often each.
+    otherwise: BTreeMap<String, u64>,
+    /// What the first letters of the group would do.
+    staged: Vec<String>,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, letter: &Letter, answer: Answer) {
+        let before = Group::of(letter);
+        let now = now(letter, &before, &answer);
+        let row = self.0.entry(before.id.clone()).or_insert_with(|| Row {
+            before,
+            fixed: 0,
+            as_before: 0,
+            not_run: 0,
+            otherwise: BTreeMap::new(),
+            staged: Vec::new(),
+        });
+        match now {
+            Now::Fixed => row.fixed += 1,
+            Now::AsBefore => row.as_before += 1,
+            Now::NotRun => row.not_run += 1,
+            Now::Otherwise(reason) => *row.otherwise.entry(reason).or_default() += 1,
+        }
+        if let (Answer::Found(finding), true) = (answer, row.staged.is_empty()) {
+            row.staged = finding.staged;
+        }
+    }
+
+    /// Whether every letter would be handled now.
+    pub(super) fn is_fixed(&self) -> bool {
+        let rows = &mut self.0.values();
+        rows.all(|row| row.as_before == 0 && row.not_run == 0 && row.otherwise.is_empty())
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let sum = |count: fn(&Row) -> u64| self.0.values().map(count).sum::<u64>();
+        format!(
+            "{} fixed, {} still failing, {} newly failing, {} not run",
+            sum(|row| row.fixed),
+            sum(|row| row.as_before),
+            sum(|row| row.otherwise.values().sum()),
+            sum(|row| row.not_run)
+        )
+    }
+
+    pub(super) fn report(&self) -> String {
+        let mut table = describe::table(
+            [
+                "group",
+                "fixed",
+                "still failing",
+                "newly failing",
+                "not run",
+                "reason before",
+                "reason now",
+            ],
+            &[1, 2, 3, 4],
+        );
+        for (id, row) in &self.0 {
+            let mut reasons: Vec<String> = row
+                .otherwise
+                .iter()
+                .map(|(reason, count)| format!("{count} x {reason}"))
+                .collect();
+            if row.as_before > 0 {
+                reasons.push("as before".to_owned());
+            }
+            if row.not_run > 0 {
+                reasons.push("takes no transaction: --allow-effects runs it".to_owned());
+            }
+            table.add_row([
+                id.clone(),
+                row.fixed.to_string(),
+                row.as_before.to_string(),
+                row.otherwise.values().sum::<u64>().to_string(),
+                row.not_run.to_string(),
+                format!("{}: {}", row.before.kind, row.before.message),
+                reasons.join("\n"),
+            ]);
+        }
+        let mut text = table.to_string();
+        for (id, row) in self.0.iter().filter(|(_, row)| !row.staged.is_empty()) {
+            text.push_str(&format!("\na letter of {id} would commit:"));
+            for line in row.staged.iter().take(SHOWN) {
+                text.push_str(&format!("\n  {line}"));
+            }
+            if row.staged.len() > SHOWN {
+                text.push_str(&format!("\n  and {} more", row.staged.len() - SHOWN));
+            }
+        }
+        text
+    }
+}
+
+/// One letter for programs.
+pub(super) fn json(letter: &Letter, answer: &Answer) -> Result<String> {
+    let before = Group::of(letter);
+    let verdict = match now(letter, &before, answer) {
+        Now::Fixed => "fixed",
+        Now::AsBefore => "still_failing",
+        Now::Otherwise(_) => "newly_failing",
+        Now::NotRun => "not_run",
+    };
+    let mut line = json!({"id": letter.id, "group": before.id, "verdict": verdict});
+    match answer {
+        Answer::Found(finding) => line["finding"] = serde_json::to_value(finding)?,
+        Answer::Died(why) => line["died"] = why.as_str().into(),
+    }
+    Ok(line.to_string())
+}
+
+fn now(letter: &Letter, before: &Group, answer: &Answer) -> Now {
+    let finding = match answer {
+        Answer::Died(why) => return Now::Otherwise(why.clone()),
+        Answer::Found(finding) => finding,
+    };
+    match (finding.verdict, &finding.failure) {
+        (Verdict::Handled | Verdict::Duplicate, _) => Now::Fixed,
+        (Verdict::NotRun, _) => Now::NotRun,
+        (_, Some(failure)) => {
+            let after = regrouped(letter, failure);
+            match after.id == before.id {
+                true => Now::AsBefore,
+                false => Now::Otherwise(format!("{}: {}", after.kind, after.message)),
+            }
+        }
+        _ => Now::Otherwise("failed without a reason".to_owned()),
+    }
+}
+
+/// The group that the letter would be of, had it failed like this.
+fn regrouped(letter: &Letter, failure: &FailureNote) -> Group {
+    let mut again = letter.clone();
+    if let Ok(note) = serde_json::to_string(failure) {
+        let note = Attribute {
+            data_type: "String".to_owned(),
+            value: AttributeValue::Text(note),
+        };
+        again
+            .attributes
+            .insert(FailureNote::ATTRIBUTE.to_owned(), note);
+    }
+    Group::of(&again)
+}

@@ -1,0 +1,207 @@
+//! Which queue is meant: by name, URL or ARN, or as that of a function.
+
+use anyhow::{Context as _, Result, bail};
+use aws_sdk_sqs::types::QueueAttributeName;
+use clap::Args;
+use serde_json::Value;
+
+use crate::cloud::Cloud;
+
+/// Names a dead-letter queue.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TargetArgs {
+    /// The dead-letter queue: its name, URL or ARN
+    #[arg(long, short, conflicts_with = "function")]
+    pub(super) queue: Option<String>,
+    /// The function whose dead letters are meant: its short name, logical id or full name
+    #[arg(long, short)]
+    pub(super) function: Option<String>,
+}
+
+/// A dead-letter queue that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(super) url: String,
+    /// The name that Lambda knows the function by, if that was how the queue was found.
+    pub(super) function: Option<String>,
+}
+
+impl Target {
+    /// The queue's name.
+    pub(super) fn name(&self) -> &str {
+        name_of(&self.url)
+    }
+}
+
+/// The last part of a queue's URL or ARN.
+pub(super) fn name_of(queue: &str) -> &str {
+    queue.rsplit(['/', ':']).next().unwrap_or(queue)
+}
+
+impl TargetArgs {
+    pub(super) async fn find(&self, cloud: &Cloud) -> Result<Target> {
+        let found = match (&self.queue, &self.function) {
+            (Some(queue), _) => Target {
+                url: queue_url(cloud, queue).await?,
+                function: None,
+            },
+            (None, Some(function)) => {
+                let function = full_name(cloud, function)?;
+                Target {
+                    url: of_function(cloud, &function).await?,
+                    function: Some(function),
+                }
+            }
+            (None, None) => bail!("no queue: pass --queue or --function"),
+        };
+        Ok(found)
+    }
+}
+
+/// The name that Lambda knows a function by.
+pub(super) fn full_name(cloud: &Cloud, function: &str) -> Result<String> {
+    let Some(stack) = &cloud.stack else {
+        return Ok(function.to_owned());
+    };
+    match stack.function(function) {
+        Some(function) => Ok(function.name.clone()),
+        None => {
+            let known: Vec<&str> = stack
+                .functions
+                .iter()
+                .map(|it| it.binary.as_str())
+                .collect();
+            bail!(
+                "no function `{function}` at {}; there are {}",
+                cloud.name(),
+                known.join(", ")
+            )
+        }
+    }
+}
+
+/// The URL of the queue with this name, URL, ARN, or name of a stack's output.
+pub(super) async fn queue_url(cloud: &Cloud, queue: &str) -> Result<String> {
+    if queue.starts_with("http://") || queue.starts_with("https://") {
+        return Ok(queue.to_owned());
+    }
+    let output = cloud.stack.as_ref().and_then(|stack| {
+        let mut queues = stack.queues();
+        queues.find_map(|(name, url)| (name == queue).then(|| url.to_owned()))
+    });
+    if let Some(url) = output {
+        return Ok(url);
+    }
+    let mut request = aws_sdk_sqs::Client::new(&cloud.config)
+        .get_queue_url()
+        .queue_name(name_of(queue));
+    if queue.starts_with("arn:") {
+        request =
+            request.set_queue_owner_aws_account_id(queue.split(':').nth(4).map(str::to_owned));
+    }
+    let output = request
+        .send()
+        .await
+        .map_err(aws_sdk_sqs::Error::from)
+        .with_context(|| format!("no queue `{queue}` at {}", cloud.name()))?;
+    output.queue_url.context("SQS answered without a URL")
+}
+
+/// The dead-letter queue of what a function reads, else the one that it parks in, else the one that its
+/// asynchronous invocations fail to.
+async fn of_function(cloud: &Cloud, function: &str) -> Result<String> {
+    let lambda = aws_sdk_lambda::Client::new(&cloud.config);
+    let sqs = aws_sdk_sqs::Client::new(&cloud.config);
+    let mut mappings = lambda
+        .list_event_source_mappings()
+        .function_name(function)
+        .into_paginator()
+        .items()
+        .send();
+    while let Some(mapping) = mappings.next().await {
+        let mapping = mapping
+            .map_err(aws_sdk_lambda::Error::from)
+            .with_context(|| format!("no function `{function}` at {}", cloud.name()))?;
+        let Some(source) = mapping.event_source_arn.filter(|arn| arn.contains(":sqs:")) else {
+            continue;
+        };
+        let url = queue_url(cloud, &source).await?;
+        if let Some(arn) = dead_letter_arn(&sqs, &url).await? {
+            return queue_url(cloud, &arn).await;
+        }
+    }
+    let variables = variables(cloud, function).await?;
+    if let Some(url) = variables.get("DEAD_LETTER_QUEUE_URL") {
+        return Ok(url.clone());
+    }
+    let invocations = lambda
+        .get_function_event_invoke_config()
+        .function_name(function)
+        .send()
+        .await;
+    let on_failure = invocations.ok().and_then(|config| {
+        let arn = config.destination_config?.on_failure?.destination?;
+        arn.contains(":sqs:").then_some(arn)
+    });
+    match on_failure {
+        Some(arn) => queue_url(cloud, &arn).await,
+        None => bail!(
+            "{function} has no dead-letter queue: its queues have no redrive policy, and it has neither DEAD_LETTER_QUEUE_URL nor an on-failure destination; pass --queue"
+        ),
+    }
+}
+
+/// The ARN of a queue's dead-letter queue, from its redrive policy.
+pub(super) async fn dead_letter_arn(
+    sqs: &aws_sdk_sqs::Client,
+    url: &str,
+) -> Result<Option<String>> {
+    let output = sqs
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(QueueAttributeName::RedrivePolicy)
+        .send()
+        .await
+        .map_err(aws_sdk_sqs::Error::from)
+        .with_context(|| format!("cannot read the attributes of {}", name_of(url)))?;
+    let policy = output
+        .attributes
+        .and_then(|mut all| all.remove(&QueueAttributeName::RedrivePolicy))
+        .unwrap_or_default();
+    let policy: Value = serde_json::from_str(&policy).unwrap_or_default();
+    Ok(policy["deadLetterTargetArn"].as_str().map(str::to_owned))
+}
+
+/// The environment variables of a deployed function.
+pub(super) async fn variables(
+    cloud: &Cloud,
+    function: &str,
+) -> Result<std::collections::HashMap<String, String>> {
+    let output = aws_sdk_lambda::Client::new(&cloud.config)
+        .get_function_configuration()
+        .function_name(function)
+        .send()
+        .await
+        .map_err(aws_sdk_lambda::Error::from)
+        .with_context(|| format!("cannot describe {function} at {}", cloud.name()))?;
+    Ok(output
+        .environment
+        .and_then(|environment| environment.variables)
+        .unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queues_name_is_the_end_of_its_url_and_of_its_arn() {
+        for queue in [
+            "orders-dlq",
+            "https://sqs.eu-west-1.amazonaws.com/1/orders-dlq",
+            "arn:aws:sqs:eu-west-1:1:orders-dlq",
+        ] {
+            assert_eq!(name_of(queue), "orders-dlq");
+        }
+    }
+}
