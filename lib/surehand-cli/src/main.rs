@@ -1,5 +1,6 @@
 //! The `surehand` command: runs an application of event handlers on this machine, and talks to one anywhere.
 
+mod check;
 mod child;
 mod cloud;
 mod compile;
@@ -79,6 +80,12 @@ enum Command {
     },
     /// Look at dead letters, and put them back
     Dlq(dlq::Dlq),
+    /// Hold the template against what it must hold, and against what the functions are made of
+    Check {
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Install the tools and print the path of their virtual environment
     ///
     /// With `--linters` or `--sqs` there are more, one a line, as they belong into PATH.
@@ -224,6 +231,7 @@ async fn execute(cli: Cli, progress: &Progress, stop: &AtomicBool) -> Result<Exi
             let end = dlq::run(dlq, &named("dev"), progress, stop).await?;
             return Ok(end.into());
         }
+        Command::Check { json } => return check::run(json, progress).await,
         Command::Tools {
             all,
             linters,

@@ -1,7 +1,7 @@
 //! The application the command works on: where its template is, and which packages build its functions.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -83,6 +83,14 @@ impl Project {
     }
 }
 
+/// A package's binary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Binary {
+    pub(crate) package: String,
+    /// The package's manifest.
+    pub(crate) manifest: String,
+}
+
 /// The cargo workspace around the template.
 #[derive(Debug, Clone)]
 pub(crate) struct Workspace {
@@ -113,6 +121,26 @@ impl Workspace {
                     })
             })
             .collect()
+    }
+
+    /// Every binary by its name, with the packages that have it. Paths are relative to `root`.
+    pub(crate) fn binaries(&self, root: &Path) -> BTreeMap<String, Vec<Binary>> {
+        let mut binaries: BTreeMap<String, Vec<Binary>> = BTreeMap::new();
+        for package in self.metadata.workspace_packages() {
+            let manifest = package.manifest_path.as_std_path();
+            let manifest = manifest.strip_prefix(root).unwrap_or(manifest);
+            for target in package.targets.iter().filter(|target| target.is_bin()) {
+                let binary = Binary {
+                    package: package.name.to_string(),
+                    manifest: manifest.to_string_lossy().into_owned(),
+                };
+                binaries
+                    .entry(target.name.clone())
+                    .or_default()
+                    .push(binary);
+            }
+        }
+        binaries
     }
 
     /// The packages that a plain `cargo run` selects.

@@ -1,5 +1,4 @@
-//! What `samconfig.toml` says of the environment named `emulator`, so that a project says it once for the SAM CLI
-//! and for `surehand`.
+//! What `samconfig.toml` says of its environments, so that a project says it once for the SAM CLI and for `surehand`.
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
@@ -10,13 +9,8 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) stack_name: Option<String>,
+    pub(crate) region: Option<String>,
     pub(crate) parameters: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct File {
-    #[serde(default)]
-    emulator: Environment,
 }
 
 #[derive(Default, Deserialize)]
@@ -36,6 +30,7 @@ struct Command {
 #[derive(Default, Deserialize)]
 struct Parameters {
     stack_name: Option<String>,
+    region: Option<String>,
     parameter_overrides: Option<Overrides>,
 }
 
@@ -48,7 +43,7 @@ enum Overrides {
 }
 
 impl Settings {
-    /// Reads `samconfig.toml` in `root`; without one there are no settings.
+    /// Reads the environment named `emulator` in `root`'s `samconfig.toml`; without one there are no settings.
     pub(crate) fn read(root: &Path) -> Result<Self> {
         let path = root.join("samconfig.toml");
         match fs::read_to_string(&path) {
@@ -61,15 +56,36 @@ impl Settings {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        let environment = toml::from_str::<File>(text)?.emulator;
+        Ok(Self::environments(text)?
+            .remove("emulator")
+            .unwrap_or_default())
+    }
+
+    /// The settings of every environment.
+    pub(crate) fn environments(text: &str) -> Result<BTreeMap<String, Self>> {
+        let file: toml::Table = toml::from_str(text)?;
+        // Beside the environments there is the file's version.
+        let environments = file.into_iter().filter(|(_, value)| value.is_table());
+        environments
+            .map(|(name, table)| {
+                let settings = Self::of(table.try_into()?)
+                    .with_context(|| format!("in the environment {name}"))?;
+                Ok((name, settings))
+            })
+            .collect()
+    }
+
+    fn of(environment: Environment) -> Result<Self> {
         let mut settings = Self::default();
         // What is said of `deploy` overrides what is said of every command.
         for Parameters {
             stack_name,
+            region,
             parameter_overrides,
         } in [environment.global.parameters, environment.deploy.parameters]
         {
             settings.stack_name = stack_name.or(settings.stack_name);
+            settings.region = region.or(settings.region);
             let overrides = match parameter_overrides {
                 Some(Overrides::List(list)) => list,
                 Some(Overrides::Text(text)) => text.split_whitespace().map(str::to_owned).collect(),
@@ -132,6 +148,9 @@ mod tests {
         let error =
             Settings::parse("[emulator.global.parameters]\nparameter_overrides = [\"Stage\"]")
                 .unwrap_err();
-        assert_eq!(error.to_string(), "`Stage` is not NAME=VALUE");
+        assert_eq!(
+            format!("{error:#}"),
+            "in the environment emulator: `Stage` is not NAME=VALUE"
+        );
     }
 }

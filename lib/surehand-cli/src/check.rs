@@ -1,0 +1,194 @@
+//! `surehand check`: holds the templates against what they must hold, and against what the functions are made of.
+//!
+//! Linters say whether CloudFormation accepts a template. This says whether events can get lost in it.
+
+mod app;
+mod describe;
+mod evaluate;
+mod finding;
+mod pattern;
+mod policy;
+mod resource;
+mod rules;
+mod sources;
+mod yaml;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use console::style;
+use serde_json::json;
+
+use crate::{
+    compile::{Compiler, Profile},
+    progress::Progress,
+    project::Project,
+};
+use app::{App, Descriptions};
+use finding::{Finding, Findings, Severity};
+use resource::Whereabouts;
+use rules::{environment, project::Binaries};
+use sources::{Setting, Sources};
+
+/// Prints what is wrong; fails if there is an error among it.
+pub(crate) async fn run(as_json: bool, progress: &Progress) -> Result<ExitCode> {
+    let project = Project::here()?;
+    let sources = Sources::read(&project)?;
+    let (binaries, descriptions) = functions(&project, &sources, progress).await?;
+    let found = check(&sources, &binaries, &descriptions)?;
+    if as_json {
+        let found: Vec<_> = found.iter().map(to_json).collect();
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        for finding in &found {
+            println!("{}", to_text(finding));
+        }
+    }
+    let count = |severity| {
+        let same = found.iter().filter(|it| it.rule.severity == severity);
+        same.count()
+    };
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let functions = descriptions.values().filter(|it| it.is_ok()).count();
+    progress.line(&format!(
+        "checked {functions} functions: {errors} errors, {warnings} warnings"
+    ));
+    Ok(if errors == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Builds the functions and has them describe themselves.
+async fn functions(
+    project: &Project,
+    sources: &Sources,
+    progress: &Progress,
+) -> Result<(Binaries, Descriptions)> {
+    let workspace = {
+        let project = project.clone();
+        tokio::task::spawn_blocking(move || project.workspace()).await??
+    };
+    let binaries = workspace.binaries(project.root());
+    // What nobody can build is a finding, and no reason to stop.
+    let named: BTreeSet<String> = (sources.binaries().into_iter())
+        .filter(|name| binaries.contains_key(name))
+        .collect();
+    if named.is_empty() {
+        return Ok((binaries, Descriptions::new()));
+    }
+    let output = project.state()?.join("check");
+    let compiler = Compiler::new(project, &workspace, named, Profile::Dev, output)?;
+    let step = progress.step("building the functions");
+    let executables = compiler.executables(&step).await?;
+    step.say("asking the functions what they are made of");
+    let descriptions = describe::describe(&executables).await;
+    step.done(format!("{} functions", executables.len()));
+    Ok((binaries, descriptions))
+}
+
+/// Everything that is wrong, by its place.
+fn check(
+    sources: &Sources,
+    binaries: &Binaries,
+    descriptions: &Descriptions,
+) -> Result<Vec<Finding>> {
+    let mut findings = Findings::default();
+    rules::project::check_manifest(&sources.manifest, &mut findings);
+    if let Some(samconfig) = &sources.samconfig {
+        rules::project::check_samconfig(samconfig, &mut findings);
+    }
+    let settings = sources.settings()?;
+    let mut evaluate = |parameters: &BTreeMap<String, String>, setting: &Setting, how: How<'_>| {
+        let at = Whereabouts {
+            stack: setting.stack.clone(),
+            region: setting.region.clone(),
+        };
+        if let How::Trial(name, value) = how {
+            findings.try_parameter(name, value);
+        }
+        let resources = evaluate::resources(
+            &sources.templates,
+            &sources.main,
+            parameters,
+            &at,
+            &mut findings,
+        );
+        let app = App::new(&resources, descriptions);
+        match how {
+            How::Emulated(architecture) => {
+                environment::check_emulated(&app, architecture, &mut findings);
+            }
+            How::AsItIs => {
+                rules::project::check_binaries(&app, binaries, descriptions, &mut findings);
+                rules::check(&app, &mut findings);
+            }
+            How::Trial(..) => rules::check(&app, &mut findings),
+        }
+    };
+    for setting in &settings {
+        evaluate(&setting.parameters, setting, How::AsItIs);
+    }
+    let Some(first) = settings.first() else {
+        return Ok(findings.into_sorted());
+    };
+    // A processor that is not the default tells whether it can be chosen.
+    let architecture = match sources.default_of("Architecture").as_deref() {
+        Some("arm64") => "x86_64",
+        _ => "arm64",
+    };
+    let mut emulated = first.parameters.clone();
+    emulated.insert("EndpointUrl".to_owned(), environment::ENDPOINT.to_owned());
+    emulated.insert("Architecture".to_owned(), architecture.to_owned());
+    evaluate(&emulated, first, How::Emulated(architecture));
+    for (name, value) in sources.allowed_values() {
+        let mut parameters = first.parameters.clone();
+        parameters.insert(name.clone(), value.clone());
+        evaluate(&parameters, first, How::Trial(&name, &value));
+    }
+    Ok(findings.into_sorted())
+}
+
+/// How the application is looked at.
+#[derive(Clone, Copy)]
+enum How<'a> {
+    /// As an environment deploys it.
+    AsItIs,
+    /// On an emulator, for this processor.
+    Emulated(&'a str),
+    /// With one parameter at one of its allowed values.
+    Trial(&'a str, &'a str),
+}
+
+fn to_json(finding: &Finding) -> serde_json::Value {
+    json!({
+        "rule": finding.rule.id,
+        "severity": finding.rule.severity,
+        "file": &*finding.place.file,
+        "line": finding.place.line,
+        "subjects": finding.subjects.iter().filter(|it| !it.is_empty()).collect::<Vec<_>>(),
+        "message": finding.sentence(),
+        "fix": finding.rule.fix,
+    })
+}
+
+fn to_text(finding: &Finding) -> String {
+    let severity = finding.rule.severity.as_str();
+    let severity = match finding.rule.severity {
+        Severity::Error => style(severity).red().bold(),
+        Severity::Warning => style(severity).yellow().bold(),
+        Severity::Hint => style(severity).cyan().bold(),
+    };
+    format!(
+        "{}:{}: {severity}[{}]: {}\n    {}",
+        finding.place.file,
+        finding.place.line,
+        finding.rule.id,
+        finding.sentence(),
+        finding.rule.fix,
+    )
+}

@@ -1,0 +1,151 @@
+//! Event patterns of EventBridge, as far as an event's source and type decide.
+
+use super::yaml::{Node, Value};
+
+/// Whether a rule with this pattern could get such an event. What the pattern asks of the detail is unknown here,
+/// and so it is taken to hold.
+pub(crate) fn may_match(pattern: &Node, source: &str, detail_type: &str) -> bool {
+    pattern.entries().all(|(name, condition)| match name {
+        "source" => any_of(condition, source),
+        "detail-type" => any_of(condition, detail_type),
+        "$or" => (condition.items().iter()).any(|each| may_match(each, source, detail_type)),
+        _ => true,
+    })
+}
+
+/// Whether the text satisfies one of the conditions.
+pub(crate) fn any_of(conditions: &Node, text: &str) -> bool {
+    conditions.is_unknown()
+        || conditions
+            .items()
+            .iter()
+            .any(|condition| holds(condition, text))
+}
+
+/// The texts that are spelled out at `name`.
+pub(crate) fn literals<'a>(pattern: &'a Node, name: &str) -> Vec<&'a Node> {
+    let conditions = pattern.get(name).map_or(&[][..], Node::items);
+    conditions.iter().filter(|it| it.text().is_some()).collect()
+}
+
+fn holds(condition: &Node, text: &str) -> bool {
+    match &condition.value {
+        Value::Text(exact) => exact == text,
+        Value::Unknown => true,
+        Value::Map(_) => condition
+            .entries()
+            .all(|(operator, operand)| match operator {
+                "anything-but" => !excluded(operand, text),
+                "exists" => operand.is("true"),
+                operator => satisfies(operator, operand, text),
+            }),
+        _ => false,
+    }
+}
+
+fn excluded(operand: &Node, text: &str) -> bool {
+    match &operand.value {
+        Value::Map(_) => (operand.entries()).any(|(operator, operand)| {
+            operand
+                .items()
+                .iter()
+                .any(|it| satisfies(operator, it, text))
+        }),
+        _ => operand.items().iter().any(|it| it.text() == Some(text)),
+    }
+}
+
+fn satisfies(operator: &str, operand: &Node, text: &str) -> bool {
+    // `prefix` and `suffix` may ask for either case.
+    if let Some(inner) = operand.get("equals-ignore-case").and_then(Node::text) {
+        let lower = Node {
+            place: operand.place.clone(),
+            value: Value::Text(inner.to_lowercase()),
+        };
+        return satisfies(operator, &lower, &text.to_lowercase());
+    }
+    let Some(wanted) = operand.text() else {
+        return operand.is_unknown();
+    };
+    match operator {
+        "prefix" => text.starts_with(wanted),
+        "suffix" => text.ends_with(wanted),
+        "equals-ignore-case" => text.eq_ignore_ascii_case(wanted),
+        "wildcard" => glob(wanted, text),
+        // Of numbers and addresses, which a source is not.
+        _ => false,
+    }
+}
+
+/// Whether `*` in the pattern can stand for something that makes it the text.
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_eventbridge_has_it() {
+        for (pattern, expected) in [
+            ("{source: [shop.orders]}", true),
+            ("{source: [shop.stock, shop.orders]}", true),
+            ("{source: [shop.stock]}", false),
+            ("{source: [shop.orders], detail-type: [OrderPlaced]}", true),
+            (
+                "{source: [shop.orders], detail-type: [OrderCancelled]}",
+                false,
+            ),
+            ("{source: [{prefix: shop.}]}", true),
+            ("{source: [{prefix: bank.}]}", false),
+            ("{source: [{prefix: {equals-ignore-case: SHOP.o}}]}", true),
+            ("{detail-type: [{suffix: Placed}]}", true),
+            ("{detail-type: [{anything-but: OrderPlaced}]}", false),
+            ("{detail-type: [{anything-but: [OrderCancelled]}]}", true),
+            ("{detail-type: [{anything-but: {prefix: Order}}]}", false),
+            ("{detail-type: [{wildcard: 'Or*Pl*d'}]}", true),
+            ("{detail-type: [{wildcard: 'Or*x*d'}]}", false),
+            ("{detail-type: [{equals-ignore-case: orderplaced}]}", true),
+            ("{detail-type: [{exists: true}], detail: {a: [1]}}", true),
+            ("{$or: [{source: [x]}, {detail-type: [OrderPlaced]}]}", true),
+            ("{$or: [{source: [x]}, {detail-type: [y]}]}", false),
+        ] {
+            let node = Node::parse("p", pattern).unwrap();
+            assert_eq!(
+                may_match(&node, "shop.orders", "OrderPlaced"),
+                expected,
+                "{pattern}"
+            );
+        }
+    }
+
+    #[test]
+    fn stars_stand_for_anything() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("a*", "abc", true),
+            ("a*c", "abc", true),
+            ("a*c*c", "abc", false),
+            ("abc", "abcd", false),
+            ("*b*", "abc", true),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Who may do what: the statements of roles and of queues.
+
+use super::{
+    pattern::glob,
+    yaml::{Node, Place},
+};
+
+/// A statement of a policy.
+#[derive(Debug, Clone)]
+pub(crate) struct Statement<'a> {
+    node: &'a Node,
+}
+
+impl<'a> Statement<'a> {
+    /// The statements of a policy document.
+    pub(crate) fn of(document: &'a Node) -> impl Iterator<Item = Self> {
+        let statements = document.get("Statement").map_or(&[][..], Node::items);
+        statements.iter().map(|node| Self { node })
+    }
+
+    pub(crate) fn place(&self) -> &'a Place {
+        &self.node.place
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&'a Node> {
+        self.node.get(name)
+    }
+
+    pub(crate) fn is_allow(&self) -> bool {
+        self.get("Effect").is_some_and(|effect| effect.is("Allow"))
+    }
+
+    pub(crate) fn actions(&self) -> &'a [Node] {
+        self.get("Action").map_or(&[], Node::items)
+    }
+
+    pub(crate) fn resources(&self) -> &'a [Node] {
+        self.get("Resource").map_or(&[], Node::items)
+    }
+
+    /// Whether it speaks of the action, and of the resource.
+    pub(crate) fn covers(&self, action: &str, arn: &str) -> bool {
+        self.names_action(action) && self.names_resource(arn)
+    }
+
+    pub(crate) fn names_action(&self, action: &str) -> bool {
+        // Actions are not case-sensitive, ARNs are.
+        let action = action.to_lowercase();
+        (self.actions().iter()).any(|own| match own.text() {
+            Some(pattern) => glob(&pattern.to_lowercase(), &action),
+            None => own.is_unknown(),
+        })
+    }
+
+    pub(crate) fn names_resource(&self, arn: &str) -> bool {
+        (self.resources().iter()).any(|own| match own.text() {
+            Some(pattern) => glob(pattern, arn),
+            None => own.is_unknown(),
+        })
+    }
+
+    /// The services that a queue's statement is about; `*` for everybody.
+    pub(crate) fn principals(&self) -> Vec<&'a str> {
+        let Some(principal) = self.get("Principal") else {
+            return Vec::new();
+        };
+        match principal.text() {
+            Some(everybody) => vec![everybody],
+            None => (principal.entries())
+                .flat_map(|(_, node)| node.items())
+                .filter_map(Node::text)
+                .collect(),
+        }
+    }
+
+    /// The ARNs that `aws:SourceArn` is held against; none if it is not asked for.
+    pub(crate) fn source_arns(&self) -> Option<Vec<&'a Node>> {
+        let tests = self.get("Condition")?.entries();
+        let arns: Vec<&Node> = tests
+            .filter(|(test, _)| {
+                ["ArnEquals", "ArnLike", "StringEquals", "StringLike"].contains(test)
+            })
+            .flat_map(|(_, test)| test.entries())
+            .filter(|(key, _)| key.eq_ignore_ascii_case("aws:SourceArn"))
+            .flat_map(|(_, arns)| arns.items())
+            .collect();
+        (!arns.is_empty()).then_some(arns)
+    }
+
+    /// Whether it denies what comes without TLS.
+    pub(crate) fn denies_insecure_transport(&self) -> bool {
+        let denies = self.get("Effect").is_some_and(|effect| effect.is("Deny"));
+        let secure = self
+            .get("Condition")
+            .and_then(|tests| tests.at(&["Bool", "aws:SecureTransport"]));
+        denies && secure.is_some_and(|value| value.is("false"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_matched_as_iam_does() {
+        let document = Node::parse(
+            "p",
+            "
+Statement:
+  - Effect: Allow
+    Action: sqs:SendMessage*
+    Resource: ['arn:aws:sqs:r:1:a', 'arn:aws:sqs:r:1:b-*']
+  - Effect: Deny
+    Principal: '*'
+    Action: sqs:*
+    Resource: '*'
+    Condition: {Bool: {aws:SecureTransport: 'false'}}
+  - Effect: Allow
+    Principal: {Service: events.amazonaws.com}
+    Condition: {ArnEquals: {aws:SourceArn: [x, y]}}
+",
+        )
+        .unwrap();
+        let [send, deny, rule] = &Statement::of(&document).collect::<Vec<_>>()[..] else {
+            panic!("three statements");
+        };
+        assert!(send.covers("sqs:SendMessage", "arn:aws:sqs:r:1:a"));
+        assert!(send.covers("SQS:sendmessagebatch", "arn:aws:sqs:r:1:b-2"));
+        assert!(!send.covers("sqs:ReceiveMessage", "arn:aws:sqs:r:1:a"));
+        assert!(!send.covers("sqs:SendMessage", "arn:aws:sqs:r:1:ab"));
+        assert!(send.is_allow() && !deny.is_allow());
+        assert!(deny.denies_insecure_transport() && !send.denies_insecure_transport());
+        assert_eq!(deny.principals(), ["*"]);
+        assert_eq!(rule.principals(), ["events.amazonaws.com"]);
+        assert_eq!(rule.source_arns().unwrap().len(), 2);
+        assert!(send.source_arns().is_none());
+    }
+}

@@ -1,0 +1,292 @@
+//! Rules of EventBridge: what they deliver, to whom, and what becomes of it when they cannot.
+
+use surehand::description::EventType;
+
+use crate::check::{
+    app::{App, EventRule, Function, Target},
+    finding::{Findings, rule},
+    pattern::{any_of, literals, may_match},
+    policy::Statement,
+    resource::Resource,
+    yaml::{Node, Place},
+};
+
+pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
+    for bus in app.of_kind("AWS::Events::EventBus") {
+        bus_keeps_events(app, bus, findings);
+    }
+    for event_rule in &app.rules {
+        for target in &event_rule.targets {
+            undeliverable(app, event_rule, target, findings);
+            receiver(app, event_rule, target, findings);
+        }
+    }
+    for function in &app.functions {
+        consumed(app, function, findings);
+    }
+    published(app, findings);
+}
+
+fn bus_keeps_events(app: &App<'_>, bus: &Resource, findings: &mut Findings) {
+    match bus.property(&["DeadLetterConfig", "Arn"]) {
+        None => findings.add(
+            &rule::BUS_NO_DEAD_LETTERS,
+            &bus.place,
+            &bus.id,
+            "an event that it cannot decrypt or route is lost",
+        ),
+        Some(arn) => may_send(app, arn, &bus.arn, &bus.id, findings),
+    }
+    let mut archives = app.of_kind("AWS::Events::Archive");
+    if !archives.any(|it| {
+        let source = it.property(&["SourceArn"]);
+        source.is_some_and(|it| it.text() == Some(&bus.arn))
+    }) {
+        findings.add(
+            &rule::NO_ARCHIVE,
+            &bus.place,
+            &bus.id,
+            "after a mistake nothing can be replayed",
+        );
+    }
+}
+
+fn undeliverable(
+    app: &App<'_>,
+    event_rule: &EventRule<'_>,
+    target: &Target<'_>,
+    findings: &mut Findings,
+) {
+    // SAM can make the queue itself.
+    let config = target.node.get("DeadLetterConfig");
+    match config.and_then(|it| it.get("Arn").or_else(|| it.get("Type"))) {
+        None => findings.add(
+            &rule::TARGET_NO_DEAD_LETTERS,
+            &target.node.place,
+            &event_rule.id,
+            "an event that it cannot deliver is lost",
+        ),
+        Some(arn) => {
+            if let Some(rule_arn) = event_rule.arn {
+                may_send(app, arn, rule_arn, &event_rule.id, findings);
+            }
+        }
+    }
+    if target.node.get("RetryPolicy").is_none() {
+        findings.add(
+            &rule::TARGET_NO_RETRY,
+            &target.node.place,
+            &event_rule.id,
+            "nobody has decided how long delivery is tried",
+        );
+    }
+}
+
+/// Whether the queue lets EventBridge send on behalf of a rule or bus.
+fn may_send(app: &App<'_>, queue: &Node, sender: &str, id: &str, findings: &mut Findings) {
+    let Some(queue_resource) = queue.text().and_then(|arn| app.queue(arn)) else {
+        return;
+    };
+    let allows = |statement: &Statement<'_>| {
+        let is_events =
+            (statement.principals().iter()).any(|it| *it == "*" || *it == "events.amazonaws.com");
+        let from_it = statement.source_arns().is_none_or(|arns| {
+            (arns.iter()).any(|arn| match arn.text() {
+                Some(pattern) => crate::check::pattern::glob(pattern, sender),
+                None => arn.is_unknown(),
+            })
+        });
+        statement.is_allow()
+            && is_events
+            && from_it
+            && statement.covers("sqs:SendMessage", &queue_resource.arn)
+    };
+    if !app.queue_statements(queue_resource).iter().any(allows) {
+        findings.add(
+            &rule::MAY_NOT_SEND,
+            &queue.place,
+            id,
+            format!("{} does not let it send", queue_resource.id),
+        );
+    }
+}
+
+/// What it delivers to is a queue, or a function that Lambda invokes asynchronously.
+fn receiver(
+    app: &App<'_>,
+    event_rule: &EventRule<'_>,
+    target: &Target<'_>,
+    findings: &mut Findings,
+) {
+    let Some(arn) = target.arn else {
+        return;
+    };
+    if app.queue(arn).is_some()
+        && let (Some(node), Some(rule_arn)) = (target.node.get("Arn"), event_rule.arn)
+    {
+        may_send(app, node, rule_arn, &event_rule.id, findings);
+    }
+    let Some(function) = app.function_by_arn(arn) else {
+        return;
+    };
+    let may_invoke = app.of_kind("AWS::Lambda::Permission").any(|it| {
+        let says = |name: &str, accepted: &dyn Fn(&str) -> bool| {
+            let value = it.property(&[name]);
+            value.is_some_and(|it| it.is_unknown() || it.text().is_some_and(accepted))
+        };
+        let of_rule = |source: &str| {
+            (event_rule.arn).is_none_or(|arn| crate::check::pattern::glob(source, arn))
+        };
+        says("Principal", &|it| it == "events.amazonaws.com")
+            && says("FunctionName", &|it| {
+                it == function.resource.name || it.starts_with(&function.resource.arn)
+            })
+            && (it.property(&["SourceArn"]).is_none() || says("SourceArn", &of_rule))
+    });
+    if !may_invoke && !event_rule.by_sam {
+        findings.add(
+            &rule::MAY_NOT_INVOKE,
+            &target.node.place,
+            &event_rule.id,
+            format!("it may not invoke {}", function.id()),
+        );
+    }
+    // A schedule's event says nothing that its next one does not.
+    let destination = ["EventInvokeConfig", "DestinationConfig", "OnFailure"];
+    if event_rule.pattern.is_some() && function.resource.property(&destination).is_none() {
+        findings.add(
+            &rule::ASYNC_NO_DESTINATION,
+            &function.resource.place_of(&["EventInvokeConfig"]),
+            function.id(),
+            format!(
+                "an event that it fails on is lost: Lambda has accepted it, so that it never reaches the dead letters of {}",
+                event_rule.id
+            ),
+        );
+    }
+}
+
+/// The rules that deliver to a function, by a queue or directly.
+fn rules_for<'s, 'a>(app: &'s App<'a>, function: &'s Function<'a>) -> Vec<&'s EventRule<'a>> {
+    let queues = function.queues().map(|(_, queue)| queue.arn.as_str());
+    queues
+        .chain([function.resource.arn.as_str()])
+        .flat_map(|arn| app.rules_to(arn))
+        .filter(|it| it.pattern.is_some())
+        .collect()
+}
+
+fn consumed(app: &App<'_>, function: &Function<'_>, findings: &mut Findings) {
+    // Whoever takes anything takes whatever comes.
+    let Some(consumes) = function.consumes() else {
+        return;
+    };
+    let rules = rules_for(app, function);
+    // What has no rule is sent to by others, and nobody knows what.
+    let Some(first) = rules.first() else {
+        return;
+    };
+    let is_matched = |event: &EventType| {
+        let mut patterns = rules.iter().filter_map(|it| it.pattern);
+        patterns.any(|pattern| may_match(pattern, &event.source, &event.detail_type))
+    };
+    for event in consumes.iter().filter(|event| !is_matched(event)) {
+        let pattern = first.pattern.map_or(first.place, |pattern| {
+            let types = pattern.get("detail-type").unwrap_or(pattern);
+            &types.place
+        });
+        findings.add(
+            &rule::NOT_DELIVERED,
+            pattern,
+            function.id(),
+            format!(
+                "it has a handler for {} from {}, which {} does not deliver",
+                event.detail_type, event.source, first.id
+            ),
+        );
+    }
+    for event_rule in rules {
+        if let Some(pattern) = event_rule.pattern {
+            delivered(app, function, &consumes, event_rule, pattern, findings);
+        }
+    }
+}
+
+/// What the rule delivers and nobody handles would be parked.
+fn delivered(
+    app: &App<'_>,
+    function: &Function<'_>,
+    consumes: &[&EventType],
+    event_rule: &EventRule<'_>,
+    pattern: &Node,
+    findings: &mut Findings,
+) {
+    let mut parked = |what: String, place: &Place| {
+        findings.add(
+            &rule::NOT_CONSUMED,
+            place,
+            function.id(),
+            format!(
+                "{} delivers {what}, which it has no handler for and would park",
+                event_rule.id
+            ),
+        );
+    };
+    let types = pattern.get("detail-type");
+    let mut said: Vec<&str> = Vec::new();
+    for literal in literals(pattern, "detail-type") {
+        let name = literal.text().unwrap_or_default();
+        let from = |event: &EventType| {
+            let sources = pattern.get("source");
+            sources.is_none_or(|sources| any_of(sources, &event.source))
+        };
+        if !(consumes.iter()).any(|event| event.detail_type == name && from(event)) {
+            said.push(name);
+            parked(name.to_owned(), &literal.place);
+        }
+    }
+    let place = types.map_or(&pattern.place, |types| &types.place);
+    for event in app.known_events() {
+        let is_consumed = (consumes.iter())
+            .any(|own| own.source == event.source && own.detail_type == event.detail_type);
+        if !is_consumed
+            && !said.contains(&event.detail_type.as_str())
+            && may_match(pattern, &event.source, &event.detail_type)
+        {
+            parked(
+                format!("{} from {}", event.detail_type, event.source),
+                place,
+            );
+        }
+    }
+}
+
+/// What a function says it publishes, somebody should hear.
+fn published(app: &App<'_>, findings: &mut Findings) {
+    for function in &app.functions {
+        let publishes = function.description.map_or(&[][..], |it| &it.publishes);
+        for event in publishes {
+            let mut patterns = app.rules.iter().filter_map(|it| it.pattern);
+            let is_matched =
+                patterns.any(|pattern| may_match(pattern, &event.source, &event.detail_type));
+            // Without a rule it may be sent to a consumer's queue.
+            let is_consumed = app.functions.iter().any(|other| {
+                let consumes = other.consumes().unwrap_or_default();
+                consumes
+                    .iter()
+                    .any(|it| it.source == event.source && it.detail_type == event.detail_type)
+            });
+            if !is_matched && !is_consumed {
+                findings.add(
+                    &rule::NOBODY_LISTENS,
+                    &function.resource.place,
+                    function.id(),
+                    format!(
+                        "it publishes {} from {}, which no rule delivers and no function takes",
+                        event.detail_type, event.source
+                    ),
+                );
+            }
+        }
+    }
+}

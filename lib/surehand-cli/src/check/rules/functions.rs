@@ -1,0 +1,63 @@
+//! What delivers to a function must be what it takes.
+
+use crate::check::{
+    app::{App, Function},
+    finding::{Findings, rule},
+};
+
+pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
+    for function in &app.functions {
+        let Some(description) = function.description else {
+            continue;
+        };
+        let triggers: Vec<&str> = function
+            .queues()
+            .map(|_| "sqs")
+            .chain(function.streams().map(|_| "dynamodb_stream"))
+            .chain(by_rules(app, function).then_some("eventbridge"))
+            .collect();
+        let source = description.source.as_str();
+        // A direct function takes any JSON, and nobody knows what a source of one's own takes.
+        let takes = |trigger: &str| {
+            source == trigger
+                || source == "custom"
+                || (source == "direct" && trigger == "eventbridge")
+        };
+        if let Some(wrong) = triggers.iter().find(|trigger| !takes(trigger)) {
+            findings.add(
+                &rule::WRONG_SOURCE,
+                &function.resource.place,
+                function.id(),
+                format!(
+                    "its code takes what {} delivers, and {} delivers to it",
+                    spoken(source),
+                    spoken(wrong)
+                ),
+            );
+        }
+        if triggers.is_empty() && !["direct", "custom"].contains(&source) {
+            findings.add(
+                &rule::NO_TRIGGER,
+                &function.resource.place,
+                function.id(),
+                format!(
+                    "its code waits for {}, and nothing delivers to it",
+                    spoken(source)
+                ),
+            );
+        }
+    }
+}
+
+fn by_rules(app: &App<'_>, function: &Function<'_>) -> bool {
+    app.rules_to(&function.resource.arn).next().is_some()
+}
+
+fn spoken(source: &str) -> &str {
+    match source {
+        "sqs" => "SQS",
+        "dynamodb_stream" => "a DynamoDB stream",
+        "eventbridge" => "EventBridge",
+        other => other,
+    }
+}

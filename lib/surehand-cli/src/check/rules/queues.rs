@@ -1,0 +1,261 @@
+//! Queues, their dead-letter queues, and how functions take from them.
+
+use crate::check::{
+    app::{App, Function, Trigger},
+    finding::{Findings, rule},
+    resource::Resource,
+    yaml::Node,
+};
+
+const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
+/// As SQS's documentation asks for a queue that triggers a function.
+const RECEIVES: u64 = 5;
+/// SQS's default for a queue, in seconds.
+const DEFAULT_VISIBILITY: u64 = 30;
+/// Less than this for each record of a lane is not much, in seconds.
+const SLOW: u64 = 2;
+
+pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
+    for function in &app.functions {
+        for (trigger, queue) in function.queues() {
+            event_source(function, trigger, queue, findings);
+            visibility(function, trigger, queue, findings);
+            redrive(app, queue, findings);
+        }
+    }
+    for queue in app.of_kind("AWS::SQS::Queue") {
+        let is_encrypted = queue.is_true(&["SqsManagedSseEnabled"])
+            || queue.property(&["KmsMasterKeyId"]).is_some();
+        if !is_encrypted {
+            findings.add(
+                &rule::QUEUE_NOT_ENCRYPTED,
+                &queue.place_of(&["SqsManagedSseEnabled"]),
+                &queue.id,
+                "its messages are not encrypted at rest",
+            );
+        }
+        policy(app, queue, findings);
+    }
+    for queue in app.dead_letter_queues() {
+        dead_letters(queue, findings);
+    }
+}
+
+fn is_fifo(queue: &Resource) -> bool {
+    queue.is_true(&["FifoQueue"])
+}
+
+fn event_source(
+    function: &Function<'_>,
+    trigger: &Trigger<'_>,
+    queue: &Resource,
+    findings: &mut Findings,
+) {
+    if !trigger.reports_failures() {
+        findings.add(
+            &rule::NO_PARTIAL_FAILURES,
+            trigger.place_of(&["FunctionResponseTypes"]),
+            function.id(),
+            "its SQS event source does not report batch item failures: Lambda ignores what the function returns, and deletes the whole batch",
+        );
+    }
+    if trigger.property(&["FilterCriteria"]).is_some() {
+        findings.add(
+            &rule::QUEUE_FILTER,
+            trigger.place_of(&["FilterCriteria"]),
+            function.id(),
+            "its SQS event source filters, and Lambda deletes the messages that do not match",
+        );
+    }
+    let is_bounded = trigger
+        .property(&["ScalingConfig", "MaximumConcurrency"])
+        .is_some()
+        || trigger.property(&["ProvisionedPollerConfig"]).is_some();
+    if !is_bounded {
+        findings.add(
+            &rule::UNBOUNDED,
+            trigger.place,
+            function.id(),
+            "its SQS event source may take all of the account's concurrency",
+        );
+    }
+    let batch_size = trigger.property(&["BatchSize"]);
+    let size = batch_size.map_or(Some(10), Node::number);
+    let place = trigger.place_of(&["BatchSize"]);
+    let window = trigger.property(&["MaximumBatchingWindowInSeconds"]);
+    if is_fifo(queue) {
+        if let Some(window) = window.filter(|window| window.number() != Some(0)) {
+            findings.add(
+                &rule::FIFO_BATCH,
+                &window.place,
+                function.id(),
+                "a FIFO queue has no batching window",
+            );
+        }
+        if size.is_some_and(|size| size > 10) {
+            findings.add(
+                &rule::FIFO_BATCH,
+                place,
+                function.id(),
+                "a FIFO queue's batches have 10 records at most",
+            );
+        }
+        slow_lane(function, trigger, queue, size, findings);
+    } else if size.is_some_and(|size| size > 10) && window.is_none_or(|it| it.is("0")) {
+        findings.add(
+            &rule::LARGE_BATCH,
+            place,
+            function.id(),
+            "a batch of more than 10 needs a batching window",
+        );
+    }
+}
+
+/// A lane's records are handled one after the other, and those that time does not suffice for are returned with a
+/// receive used up.
+fn slow_lane(
+    function: &Function<'_>,
+    trigger: &Trigger<'_>,
+    queue: &Resource,
+    size: Option<u64>,
+    findings: &mut Findings,
+) {
+    let receives = queue.property(&["RedrivePolicy", "maxReceiveCount"]);
+    if let (Some(size), Some(timeout), Some(receives)) =
+        (size, function.timeout(), receives.and_then(Node::number))
+        && size > receives
+        && timeout < SLOW * size
+    {
+        findings.add(
+            &rule::SLOW_LANE,
+            trigger.place_of(&["BatchSize"]),
+            function.id(),
+            format!(
+                "a slow FIFO lane may use up receives: {size} records of one group share {timeout} s, and one that is returned unhandled {receives} times is a dead letter"
+            ),
+        );
+    }
+}
+
+fn visibility(
+    function: &Function<'_>,
+    trigger: &Trigger<'_>,
+    queue: &Resource,
+    findings: &mut Findings,
+) {
+    let visibility = match queue.property(&["VisibilityTimeout"]) {
+        Some(seconds) => seconds.number(),
+        None => Some(DEFAULT_VISIBILITY),
+    };
+    let (Some(visibility), Some(timeout)) = (visibility, function.timeout()) else {
+        return;
+    };
+    let window = trigger.window();
+    let least = 6 * timeout + window;
+    if visibility < least {
+        findings.add(
+            &rule::VISIBILITY,
+            &queue.place_of(&["VisibilityTimeout"]),
+            &queue.id,
+            format!(
+                "its visibility timeout of {visibility} s is less than {least} s, 6 x the {timeout} s of {} plus a window of {window} s: a message that is being handled can be handed out again",
+                function.id()
+            ),
+        );
+    }
+}
+
+fn redrive(app: &App<'_>, queue: &Resource, findings: &mut Findings) {
+    let Some(redrive) = queue.property(&["RedrivePolicy"]) else {
+        findings.add(
+            &rule::NO_REDRIVE,
+            &queue.place,
+            &queue.id,
+            "a message that crashes its function comes back until it expires: there is no redrive policy",
+        );
+        return;
+    };
+    match redrive.get("maxReceiveCount") {
+        None => findings.add(
+            &rule::NO_REDRIVE,
+            &redrive.place,
+            &queue.id,
+            "its redrive policy has no maxReceiveCount",
+        ),
+        Some(count) if count.number().is_some_and(|count| count < RECEIVES) => findings.add(
+            &rule::FEW_RECEIVES,
+            &count.place,
+            &queue.id,
+            "a message is given up after fewer than 5 receives",
+        ),
+        Some(_) => {}
+    }
+    if let Some(dead_letters) = app.dead_letter_queue(queue)
+        && is_fifo(queue) != is_fifo(dead_letters)
+    {
+        findings.add(
+            &rule::FIFO_MISMATCH,
+            &redrive.place,
+            &queue.id,
+            format!(
+                "one of it and its dead-letter queue {} is FIFO, and SQS refuses that",
+                dead_letters.id
+            ),
+        );
+    }
+}
+
+fn dead_letters(queue: &Resource, findings: &mut Findings) {
+    let retention = queue.property(&["MessageRetentionPeriod"]);
+    if retention.is_none_or(|it| it.number().is_some_and(|seconds| seconds < FOURTEEN_DAYS)) {
+        findings.add(
+            &rule::DEAD_LETTER_RETENTION,
+            &queue.place_of(&["MessageRetentionPeriod"]),
+            &queue.id,
+            "dead letters are deleted after less than 14 days",
+        );
+    }
+    if !queue.is_retained() {
+        findings.add(
+            &rule::DEAD_LETTERS_NOT_KEPT,
+            &queue.place,
+            &queue.id,
+            "dead letters are deleted with their stack",
+        );
+    }
+    let allow = queue.property(&["RedriveAllowPolicy", "redrivePermission"]);
+    if !allow.is_some_and(|it| it.is("byQueue") || it.is("denyAll") || it.is_unknown()) {
+        findings.add(
+            &rule::OPEN_DEAD_LETTERS,
+            &queue.place_of(&["RedriveAllowPolicy"]),
+            &queue.id,
+            "any queue of the account may use it as its dead-letter queue",
+        );
+    }
+}
+
+fn policy(app: &App<'_>, queue: &Resource, findings: &mut Findings) {
+    let statements = app.queue_statements(queue);
+    if !statements.iter().any(|it| it.denies_insecure_transport()) {
+        findings.add(
+            &rule::INSECURE_TRANSPORT,
+            &queue.place,
+            &queue.id,
+            "messages may travel without TLS",
+        );
+    }
+    for statement in statements.iter().filter(|it| it.is_allow()) {
+        let principals = statement.principals();
+        let is_open = principals
+            .iter()
+            .any(|it| *it == "*" || it.ends_with(".amazonaws.com"));
+        if is_open && statement.get("Condition").is_none() {
+            findings.add(
+                &rule::OPEN_QUEUE,
+                statement.place(),
+                &queue.id,
+                "its policy lets anybody send by way of that service",
+            );
+        }
+    }
+}
