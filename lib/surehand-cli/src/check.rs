@@ -5,6 +5,8 @@
 mod app;
 mod describe;
 mod evaluate;
+#[cfg(test)]
+mod faults;
 mod finding;
 mod pattern;
 mod policy;
