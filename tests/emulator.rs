@@ -13,6 +13,7 @@ mod emulator {
     pub(crate) mod books;
     pub(crate) mod collector;
     pub(crate) mod dev;
+    pub(crate) mod figures;
     pub(crate) mod flow;
     pub(crate) mod kills;
     pub(crate) mod order;
@@ -26,11 +27,14 @@ mod emulator {
 // What other test targets use as well.
 #[path = "support/cargo.rs"]
 mod cargo;
+#[path = "support/emf.rs"]
+mod emf;
 #[path = "support/fencing.rs"]
 mod fencing;
 
 use emulator::{
-    batches, collector::Collector, dev::Dev, flow, kills, shop::Shop, stores, traces, update,
+    batches, collector::Collector, dev::Dev, figures, flow, kills, shop::Shop, stores, traces,
+    update,
 };
 use futures_util::FutureExt;
 use std::{
@@ -49,6 +53,10 @@ async fn the_shop_on_the_emulator() {
     let shop = Shop::new(&dev);
     parts
         .run("orders flow through the shop", flow::check(&dev, &shop))
+        .await;
+    // Before processes are killed, with what they had counted.
+    parts
+        .run("the metrics are what the flow did", figures::check(&dev))
         .await;
     parts
         .run("an order is one trace", traces::check(&shop, &collector))

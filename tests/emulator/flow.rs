@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 const CUSTOMERS: [&str; 3] = ["ada", "bob", "cem"];
-const ORDERS: usize = 12;
+pub(crate) const ORDERS: usize = 12;
 const BOOKS: i64 = 100;
 /// Fewer than are ordered.
 const LAMPS: i64 = 2;
