@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Spans with the services they are of.
+/// Spans with the functions they are of.
 type Collected = Arc<Mutex<Vec<(String, Span)>>>;
 
 pub(crate) struct Collector {
@@ -100,9 +100,9 @@ async fn collect(State(collected): State<Collected>, body: Bytes) -> Vec<u8> {
     let mut collected = collected.lock().unwrap();
     for of_resource in request.resource_spans {
         let attributes = of_resource.resource.unwrap_or_default().attributes;
-        let service = text(&attributes, "service.name").unwrap_or_default();
+        let function = text(&attributes, "faas.name").unwrap_or_default();
         let spans = of_resource.scope_spans.into_iter().flat_map(|it| it.spans);
-        collected.extend(spans.map(|span| (service.to_owned(), span)));
+        collected.extend(spans.map(|span| (function.to_owned(), span)));
     }
     ExportTraceServiceResponse::default().encode_to_vec()
 }

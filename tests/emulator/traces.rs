@@ -35,8 +35,8 @@ pub(crate) async fn check(shop: &Shop, collector: &Collector) {
     let started = Instant::now();
     let trace = loop {
         let all = collector.spans();
-        let root = all.iter().find(|(service, span)| {
-            service.ends_with("place-order")
+        let root = all.iter().find(|(function, span)| {
+            function.ends_with("place-order")
                 && span.kind() == SpanKind::Server
                 && !before.contains(&span.trace_id)
         });
@@ -115,11 +115,11 @@ fn write_below(
     depth: usize,
 ) {
     let mut below = children.get(parent).cloned().unwrap_or_default();
-    below.sort_by_key(|(service, span)| (span.name.clone(), service.clone()));
-    for (service, span) in below {
+    below.sort_by_key(|(function, span)| (span.name.clone(), function.clone()));
+    for (function, span) in below {
         let kind = format!("{:?}", span.kind()).to_lowercase();
         let line = format!("{:indent$}{}", "", span.name, indent = 2 * depth);
-        writeln!(tree, "{line:<42} {kind:<8} {service}").unwrap();
+        writeln!(tree, "{line:<42} {kind:<8} {function}").unwrap();
         write_below(tree, children, &span.span_id, depth + 1);
     }
 }

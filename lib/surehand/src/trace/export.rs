@@ -132,6 +132,8 @@ fn resource() -> Resource {
     let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let known = [
         ("cloud.region", var("AWS_REGION")),
+        // A function is a service of its own in a trace; what they are together is their namespace.
+        ("service.namespace", var("SUREHAND_SERVICE_NAME")),
         ("faas.name", var("AWS_LAMBDA_FUNCTION_NAME")),
         ("faas.version", var("AWS_LAMBDA_FUNCTION_VERSION")),
         ("faas.instance", var("AWS_LAMBDA_LOG_STREAM_NAME")),
@@ -143,9 +145,7 @@ fn resource() -> Resource {
         .with_attribute(KeyValue::new("cloud.provider", "aws"))
         .with_attribute(KeyValue::new("cloud.platform", "aws_lambda"))
         .with_attributes(known);
-    let service = var("OTEL_SERVICE_NAME")
-        .or_else(|| var("SUREHAND_SERVICE_NAME"))
-        .or_else(|| var("AWS_LAMBDA_FUNCTION_NAME"));
+    let service = var("OTEL_SERVICE_NAME").or_else(|| var("AWS_LAMBDA_FUNCTION_NAME"));
     if let Some(service) = service {
         builder = builder.with_service_name(service);
     }
