@@ -201,6 +201,7 @@ impl FailureNote {
 
     /// The same note with less text, each shorter than the one before. What is left in the end is
     /// who failed, and with what kind of error.
+    #[cfg(feature = "sqs")]
     fn shorter(&self) -> impl Iterator<Item = Self> + '_ {
         [MAX_TEXT_CHARS, 200, 0].into_iter().map(|chars| Self {
             message: self.message.chars().take(chars).collect(),

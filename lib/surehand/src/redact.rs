@@ -101,7 +101,7 @@ mod tests {
             ),
             (
                 r#"{"owner": "Ada"}"#,
-                "a value is not accepted at line 1 column 15",
+                "a value is not accepted at line 1 column 16",
             ),
             ("{}", "missing field `number` at line 1 column 2"),
             ("{", "EOF while parsing an object at line 1 column 1"),

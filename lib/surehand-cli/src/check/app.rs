@@ -297,9 +297,7 @@ impl<'a> Function<'a> {
 
     /// What it may do. None if that is not all written down here.
     pub(crate) fn statements(&self, app: &App<'a>) -> Option<Vec<Statement<'a>>> {
-        let Some(role) = self.role(app) else {
-            return None;
-        };
+        let role = self.role(app)?;
         if role.property(&["ManagedPolicyArns"]).is_some() {
             return None;
         }

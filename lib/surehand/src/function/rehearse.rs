@@ -172,5 +172,6 @@ impl<So: Source> Function<So> {
     }
 }
 
-#[cfg(all(test, feature = "dynamodb"))]
+#[cfg(feature = "dynamodb")]
+#[cfg(test)]
 mod tests;

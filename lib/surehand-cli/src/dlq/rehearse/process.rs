@@ -34,7 +34,7 @@ struct Running {
 
 /// What came of a letter.
 pub(super) enum Answer {
-    Found(Finding),
+    Found(Box<Finding>),
     /// The process ended, or did not answer in time.
     Died(String),
 }
@@ -81,7 +81,7 @@ impl Stage {
         let patience = Duration::from_millis(trial.timeout_ms) + GRACE;
         let answer = tokio::time::timeout(patience, running.ask(letter, trial)).await;
         Ok(match answer {
-            Ok(Ok(Some(finding))) => Answer::Found(finding),
+            Ok(Ok(Some(finding))) => Answer::Found(Box::new(finding)),
             Ok(Ok(None)) => {
                 self.running = None;
                 Answer::Died("the process ended".to_owned())
