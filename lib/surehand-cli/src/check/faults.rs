@@ -74,7 +74,7 @@ static FAULTS: &[Fault] = faults! {
     "SH307" DEAD ["\n  QueuePolicy:\n"] "Bool: {aws:SecureTransport: 'false'}" => "Bool: {aws:SecureTransport: 'true'}", There(DEAD, "", "  Queue:");
     "SH308" MAIN ["\n  AuditRule:\n"] "${AWS::StackName}-audit" => "${AWS::StackName}-other", Here("DeadLetterConfig:");
     "SH308" MAIN ["\n  ReserveStockQueue:\n"] "${AWS::StackName}-bus/${AWS::StackName}-reserve-stock" => "${AWS::StackName}-bus/${AWS::StackName}-notify-customer", There(MAIN, "\n  ReserveStockRule:\n", "Arn: ");
-    "SH309" QUEUE ["Sid: AllowRule"] "Condition: {ArnEquals: {aws:SourceArn: !Ref RuleArn}}" => "NoCondition: {}", There(QUEUE, "Sid: DenyInsecureTransport", "- Sid: AllowRule");
+    "SH309" QUEUE ["Sid: AllowRule"] "Condition: {ArnEquals: {aws:SourceArn: !Ref RuleArn}}" => "NoCondition: {}", There(QUEUE, "Sid: DenyInsecureTransport", "- !If");
     "SH310" DEAD ["\n  Queue:\n"] "redrivePermission: denyAll" => "redrivePermission: allowAll", Here("RedriveAllowPolicy");
     "SH311" QUEUE ["\n  DeadLetterQueue:\n"] "FifoQueue: !If [IsFifo, true," => "FifoQueue: !If [IsFifo, false,", There(QUEUE, "\n  Queue:\n", "RedrivePolicy:");
     "SH321" MAIN ["\n  ReserveStock:\n"] "[ReportBatchItemFailures]" => "[]", Here("FunctionResponseTypes");
@@ -98,7 +98,6 @@ static FAULTS: &[Fault] = faults! {
     "SH406" MAIN ["\n  ReserveStockRule:\n"] "detail-type: [OrderPlaced]" => "detail-type: [OrderPlacd]", Here("detail-type");
     "SH406" MAIN ["\n  NotifyCustomerRule:\n"] "source: [shop.stock]" => "source: [shop.stocks]", Here("detail-type");
     "SH407" MAIN ["\n  NotifyCustomerRule:\n"] "[StockReserved, OrderRejected]" => "[StockReserved, OrderRejected, StockCounted]", Here("detail-type");
-    "SH407" MAIN ["\n  ReserveStockRule:\n"] "detail-type: [OrderPlaced]" => "detail-type: [{prefix: Order}]\n        $or: [{source: [shop.orders]}, {source: [shop.stock]}]", Here("detail-type");
     "SH407" MAIN ["\n  ReserveStockRule:\n"] "source: [shop.orders]\n        detail-type: [OrderPlaced]" => "source: [{prefix: shop}]", Here("EventPattern:");
     "SH409" MAIN ["\n  AuditPermission:\n"] "!GetAtt AuditRule.Arn" => "!GetAtt OutboxSweepRule.Arn", There(MAIN, "\n  AuditRule:\n", "- Id: audit");
     "SH501" MAIN ["\n  NotifyCustomerRole:\n"] "dynamodb:UpdateItem, " => "", Here("Policies:");
@@ -110,7 +109,6 @@ static FAULTS: &[Fault] = faults! {
     "SH504" MAIN ["\n  NotifyCustomer:\n"] "Role: !GetAtt NotifyCustomerRole.Arn" => "RoleLess: true", Here("NotifyCustomer:");
     "SH504" MAIN ["\n  NotifyCustomer:\n"] "Role: !GetAtt NotifyCustomerRole.Arn" => "Role: !GetAtt ReserveStockRole.Arn", Here("Role:");
     "SH505" MAIN ["\n  AuditRole:\n"] "      Policies:" => "      ManagedPolicyArns: [x]\n      Policies:", Here("ManagedPolicyArns");
-    "SH506" MAIN ["\n  OutboxRelayRole:\n"] "!GetAtt CustomerLedgerQueue.Outputs.QueueArn" => "!GetAtt ReserveStockQueue.Outputs.QueueArn", There(MAIN, "\n  OutboxRelay:\n", "LEDGER_QUEUE_URL");
     "SH601" TABLES ["\n  IdempotencyTable:\n"] "AttributeName: expiration" => "AttributeName: ttl", Here("TimeToLiveSpecification");
     "SH602" TABLES ["\n  IdempotencyTable:\n"] "KeySchema: [{AttributeName: id," => "KeySchema: [{AttributeName: pk,", Here("KeySchema");
     "SH603" TABLES ["\n  ShopTable:\n"] "PointInTimeRecoveryEnabled: true" => "PointInTimeRecoveryEnabled: false", Here("PointInTimeRecoverySpecification");
@@ -118,8 +116,6 @@ static FAULTS: &[Fault] = faults! {
     "SH605" TABLES ["\n  ShopTable:\n"] "UpdateReplacePolicy: Retain" => "UpdateReplacePolicy: Delete", Here("ShopTable:");
     "SH606" QUEUE ["\n  Queue:\n"] "MessageRetentionPeriod: 345600" => "MessageRetentionPeriod: 1468800", There(QUEUE, "\n  DeadLetterQueue:\n", "MessageRetentionPeriod");
     "SH607" TABLES ["\n  IdempotencyTable:\n"] "IndexName: outbox" => "IndexName: waiting", Here("GlobalSecondaryIndexes");
-    "SH701" MAIN ["\n  PlaceOrder:\n"] "LoggingConfig:" => "Logging:", There(MAIN, "\nGlobals:", "LoggingConfig:");
-    "SH701" WATCH ["\n  LogGroup:\n"] "RetentionInDays:" => "Retention:", There(MAIN, "\n  Audit:\n", "LoggingConfig:");
     "SH702" QUEUE ["\n  DeadLetterAlarm:\n"] "MetricName: ApproximateNumberOfMessagesVisible" => "MetricName: NumberOfMessagesSent", There(QUEUE, "", "  DeadLetterQueue:\n");
     "SH703" QUEUE ["\n  LagAlarm:\n"] "!GetAtt Queue.QueueName" => "!GetAtt DeadLetterQueue.QueueName", There(QUEUE, "\nResources:", "  Queue:\n");
     "SH704" WATCH ["\n  ErrorsAlarm:\n"] "MetricName: Errors" => "MetricName: Invocations", There(MAIN, "", "  Audit:\n");
@@ -177,6 +173,7 @@ fn line(text: &str, offset: usize) -> usize {
 #[test]
 fn every_fault_is_found_where_it_is() {
     let (_, _, descriptions) = shop();
+    let mut missed = Vec::new();
     for fault in FAULTS {
         let mut changed = text(fault.file);
         let from = find(&changed, fault.after, fault.from);
@@ -199,14 +196,14 @@ fn every_fault_is_found_where_it_is() {
         let sentences: Vec<String> = (all.iter())
             .map(|it| format!("{} {:?} {}", it.rule.id, it.place, it.sentence()))
             .collect();
-        assert!(
-            places.contains(&expected),
-            "{} was expected at {expected:?} after {:?} => {:?}, and found was {sentences:#?}",
-            fault.rule,
-            fault.from,
-            fault.to,
-        );
+        if !places.contains(&expected) {
+            missed.push(format!(
+                "{} was expected at {expected:?} after {:?} => {:?}, and found was {sentences:#?}",
+                fault.rule, fault.from, fault.to,
+            ));
+        }
     }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
 #[test]
@@ -244,7 +241,7 @@ fn a_function_that_says_otherwise_is_found() {
             "SH000",
         ),
         (
-            "customer-ledger",
+            "place-order",
             |it| it["handlers"][0]["claim"] = json!("lease"),
             "SH501",
         ),
