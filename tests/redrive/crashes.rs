@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 use surehand::dead_letter::{
-    Action, Apply, ApplyOptions, Destination, Letter, Plan, Report, edited,
+    Action, Apply, ApplyOptions, Destination, Entry, Letter, Plan, Progress, Report, edited,
 };
 use tokio::time::timeout;
 
@@ -96,6 +96,7 @@ impl Scenario {
             let report = self.process(world, Duration::MAX).await.unwrap();
             assert!(report.failed.is_empty(), "{report:?}");
             assert_eq!(report.stopped, None);
+            assert_eq!(report.not_deleted, 0, "{report:?}");
         }
     }
 
@@ -104,6 +105,11 @@ impl Scenario {
         let delivered: BTreeSet<_> = delivered.into_keys().collect();
         assert_eq!(delivered, self.sent);
         assert_eq!(world.left(), self.left);
+        let ledger = world.ledger();
+        for letter in &self.letters {
+            let end = (!self.left.contains(&letter.id)).then_some(Progress::Done);
+            assert_eq!(ledger.progress(&letter.id), end, "{}", letter.id);
+        }
         let state = world.state();
         let mut bodies = BTreeMap::new();
         let mut last: BTreeMap<&str, usize> = BTreeMap::new();
@@ -207,4 +213,32 @@ fn each_call_may_fail_in_each_way() {
             });
         }
     }
+}
+
+/// A process died after a deletion, and before the line that says so.
+#[test]
+fn what_is_gone_is_finished() {
+    let mut finished = 0;
+    for (seed, fifo) in (0..20).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let scenario = Scenario::new(&mut fastrand::Rng::with_seed(seed), fifo);
+        block_on(async {
+            let world = scenario.world(0);
+            scenario.process(&world, Duration::MAX).await.unwrap();
+            let is_open = |line: &String| {
+                let entry = serde_json::from_str(line).unwrap();
+                !matches!(entry, Entry::Done { .. })
+            };
+            let mut journal = std::mem::take(&mut world.state().journal);
+            let lines = journal.len();
+            journal.retain(is_open);
+            let gone = (lines - journal.len()) as u64;
+            world.state().journal = journal;
+            let report = scenario.process(&world, Duration::MAX).await.unwrap();
+            assert_eq!((report.finished, report.not_deleted), (gone, 0));
+            finished += gone;
+            assert_eq!((report.redriven, report.dropped), (0, 0), "{report:?}");
+            scenario.check(&world);
+        });
+    }
+    assert!(finished > 100, "{finished} letters");
 }

@@ -3,8 +3,8 @@
 use super::world::{DEAD, World};
 use proptest::prelude::*;
 use surehand::{
-    Attribute, AttributeValue,
-    dead_letter::{Action, Apply, Destination, Ledger, Letter, Origin, Plan, REDRIVE_COUNT},
+    Attribute, AttributeValue, FailureNote,
+    dead_letter::{Action, Apply, Destination, Ledger, Letter, Origin, Plan},
 };
 
 fn text(data_type: &str, text: &str) -> Attribute {
@@ -74,14 +74,14 @@ async fn attributes_of_all_types_travel_and_stale_ones_do_not() {
     .map(|(name, attribute)| (name.to_owned(), attribute))
     .into();
     let mut expected = letter.attributes.clone();
-    expected.insert(REDRIVE_COUNT.into(), text("Number", "2"));
+    expected.insert(FailureNote::REDRIVE_COUNT.into(), text("Number", "2"));
     letter
         .attributes
-        .insert(REDRIVE_COUNT.into(), text("Number", "1"));
+        .insert(FailureNote::REDRIVE_COUNT.into(), text("Number", "1"));
     let stale = text("String", "no note that can be read");
     letter
         .attributes
-        .insert(surehand::FailureNote::ATTRIBUTE.into(), stale);
+        .insert(FailureNote::ATTRIBUTE.into(), stale);
     let parcel = redriven(letter).await;
     assert_eq!(parcel.attributes, expected);
     assert_eq!(parcel.trace_header.as_deref(), Some("Root=1-2-3"));
@@ -124,7 +124,7 @@ fn the_fourth_time_needs_force() {
     let mut letter = Letter::new("m", "{}");
     letter
         .attributes
-        .insert(REDRIVE_COUNT.into(), text("Number", "3"));
+        .insert(FailureNote::REDRIVE_COUNT.into(), text("Number", "3"));
     let plan = Plan::new(DEAD).to(Destination::Queue("https://sqs.local/1/source".into()));
     let step = plan.clone().add(&letter, Action::Redrive).clone();
     assert_eq!(step.action, Action::Hold);
@@ -151,10 +151,9 @@ fn letters_of_every_origin_know_where_they_belong() {
         format!(r#"{{"SurehandFailure":{note},"body":"no JSON"}}"#),
     );
     let mut noted = Letter::new("m", "no JSON");
-    noted.attributes.insert(
-        surehand::FailureNote::ATTRIBUTE.into(),
-        text("String", note),
-    );
+    noted
+        .attributes
+        .insert(FailureNote::ATTRIBUTE.into(), text("String", note));
     for (parked, is_enveloped) in [(wrapped, true), (noted, false)] {
         let origin = parked.origin();
         assert!(matches!(origin, Origin::Parked { enveloped, .. } if enveloped == is_enveloped));

@@ -23,7 +23,7 @@ pub use aws::{SqsDeadLetterQueue, SqsPost};
 pub use edit::edited;
 pub use group::{Group, Groups, Selection};
 pub use journal::{Entry, FileJournal, Journal, Ledger, Progress};
-pub use letter::{Cause, EventSummary, InvocationFailure, Letter, Origin, REDRIVE_COUNT};
+pub use letter::{Cause, EventSummary, InvocationFailure, Letter, Origin};
 pub use parcel::Parcel;
 pub use plan::{Action, Header, Plan, Step, Unlisted};
 #[cfg(feature = "sqs")]
@@ -133,7 +133,8 @@ impl FailureNote {
     pub const ATTRIBUTE: &'static str = "SurehandFailure";
 
     /// The name of the message attribute, of type `Number`, that says how often the message has been
-    /// put back from a dead-letter queue.
+    /// put back from a dead-letter queue. It has the place of the note, which holds the count in a dead
+    /// letter.
     pub const REDRIVE_COUNT: &'static str = "SurehandRedriveCount";
 
     pub(crate) fn new(record: &Record, error: &Error, handler: &str, now: SystemTime) -> Self {

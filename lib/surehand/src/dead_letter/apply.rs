@@ -93,9 +93,10 @@ pub struct Report {
     pub redriven: u64,
     /// How many were put back with another body.
     pub edited: u64,
-    /// How many were dropped.
+    /// How many were dropped, and are deleted.
     pub dropped: u64,
-    /// How many had been sent by an earlier run, and were only deleted.
+    /// How many had been sent, or written down to be dropped, by an earlier run, and needed only to be
+    /// deleted; or are deleted already, which nobody had written down.
     pub finished: u64,
     /// How many were put back without attributes that hold lists.
     pub without_lists: u64,
@@ -104,8 +105,7 @@ pub struct Report {
     /// The letters of the plan that were not found: somebody else took them, or, on a FIFO queue,
     /// they are behind a letter that stays.
     pub missing: Vec<String>,
-    /// How many were sent and are not known to be deleted: a resume deletes those that are still
-    /// there.
+    /// How many were sent and may still be there: a resume deletes them.
     pub not_deleted: u64,
     /// How many letters stay, about: held, unlisted, or left by a stop.
     pub left: u64,

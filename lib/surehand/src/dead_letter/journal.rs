@@ -125,7 +125,13 @@ impl Ledger {
 
     /// How many letters have come as far as `progress` and no further.
     pub fn count(&self, progress: Progress) -> usize {
-        self.letters.values().filter(|p| **p == progress).count()
+        self.at(progress).count()
+    }
+
+    /// The letters that have come as far as `progress` and no further.
+    pub(super) fn at(&self, progress: Progress) -> impl Iterator<Item = &String> {
+        let letters = self.letters.iter();
+        letters.filter_map(move |(id, at)| (*at == progress).then_some(id))
     }
 }
 

@@ -144,7 +144,11 @@ impl Letter {
 
     /// How often it has been put back already.
     pub fn redrive_count(&self) -> u32 {
-        let counted = match self.attributes.get(REDRIVE_COUNT).map(|a| &a.value) {
+        let counted = match self
+            .attributes
+            .get(FailureNote::REDRIVE_COUNT)
+            .map(|a| &a.value)
+        {
             Some(AttributeValue::Text(count)) => count.parse().unwrap_or(0),
             _ => 0,
         };
@@ -164,13 +168,9 @@ impl Letter {
         let attributes = self.attributes.iter();
         attributes.filter_map(move |(name, attribute)| {
             let is_stale = name == FailureNote::ATTRIBUTE
-                || name == REDRIVE_COUNT
+                || name == FailureNote::REDRIVE_COUNT
                 || (is_rules && origin::RULE_ATTRIBUTES.contains(&name.as_str()));
             (!is_stale).then_some((name.as_str(), attribute))
         })
     }
 }
-
-/// The message attribute (a `Number`) that tells how often a message has been put back. It has the
-/// place of the [failure note](FailureNote::ATTRIBUTE), which holds the count in a dead letter.
-pub const REDRIVE_COUNT: &str = "SurehandRedriveCount";

@@ -1,6 +1,6 @@
 //! A dead letter made ready to be put back.
 
-use super::{Accepted, Destination, Letter, Refusal, letter::REDRIVE_COUNT};
+use super::{Accepted, Destination, FailureNote, Letter, Refusal};
 use crate::{Attribute, AttributeValue, idempotency::key::hex};
 use md5::Md5;
 use sha2::{Digest, Sha256};
@@ -62,7 +62,7 @@ impl Parcel {
             group: letter.group.clone(),
             deduplication_id: None,
         };
-        parcel.count_redrive(letter.redrive_count() + 1);
+        parcel.count_redrive(letter.redrive_count().saturating_add(1));
         parcel.addressed(to, attempt)
     }
 
@@ -92,9 +92,10 @@ impl Parcel {
             data_type: "Number".into(),
             value: AttributeValue::Text(count.to_string()),
         };
-        self.attributes.insert(REDRIVE_COUNT.to_owned(), attribute);
+        let name = FailureNote::REDRIVE_COUNT;
+        self.attributes.insert(name.to_owned(), attribute);
         if self.size() > MAX_SIZE {
-            self.attributes.remove(REDRIVE_COUNT);
+            self.attributes.remove(name);
         }
     }
 

@@ -80,6 +80,8 @@ struct Hold {
 #[derive(Clone, Copy)]
 struct End {
     complete: bool,
+    /// What was not read is behind what is held here.
+    is_certain: bool,
     left: u64,
 }
 
@@ -144,6 +146,7 @@ impl<'a> Reader<'a> {
             if left == 0 || is_blocked || since.elapsed() >= self.options.patience {
                 self.ended = Some(End {
                     complete: left == 0,
+                    is_certain: left == 0 || is_blocked,
                     left,
                 });
             }
@@ -185,6 +188,11 @@ impl<'a> Reader<'a> {
             Some(error) if letters.is_empty() => Err(error),
             _ => Ok(letters),
         }
+    }
+
+    /// Whether a letter that is not held here is not in the queue, or is behind one that is held.
+    pub(super) fn has_seen_all(&self) -> bool {
+        self.ended.is_some_and(|end| end.is_certain)
     }
 
     /// Lets the end be looked for again: something may have become visible.
@@ -252,6 +260,7 @@ impl<'a> Reader<'a> {
         let released = self.change(all, Duration::ZERO).await.len();
         let end = self.ended.unwrap_or(End {
             complete: false,
+            is_certain: false,
             left: self.info.visible,
         });
         ReadReport {

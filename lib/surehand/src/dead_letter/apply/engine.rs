@@ -23,6 +23,8 @@ pub(super) struct Engine<'a, 'b> {
     ready_bytes: usize,
     /// What was sent or archived, and is only to be deleted.
     finished: Vec<String>,
+    /// What an earlier run sent or archived, and did not see deleted.
+    inherited: HashSet<String>,
     /// Groups of which a letter stays: what comes behind it stays too.
     closed: HashSet<String>,
     /// Groups of which a letter could not be sent: nothing more of them is.
@@ -57,9 +59,11 @@ impl<'a, 'b> Engine<'a, 'b> {
             all += 1;
             settled += u64::from(book.ledger.progress(&step.message_id) >= Some(Progress::Done));
         }
+        let inherited = [Progress::Sent, Progress::Dropping].map(|at| book.ledger.at(at));
         Self {
             apply,
             reader,
+            inherited: inherited.into_iter().flatten().cloned().collect(),
             book,
             ready: VecDeque::new(),
             ready_bytes: 0,
@@ -80,6 +84,21 @@ impl<'a, 'b> Engine<'a, 'b> {
     }
 
     pub(super) async fn run(&mut self, progress: &mut (dyn FnMut(&Status) + Send)) -> Result<()> {
+        self.work(progress).await?;
+        // A process may die between a deletion and its last line, and the answer to one may be lost:
+        // what is not there any more is deleted.
+        if self.reader.has_seen_all() {
+            let open = [Progress::Sent, Progress::Dropping].map(|at| self.book.ledger.at(at));
+            let gone = open.into_iter().flatten();
+            let gone = gone.filter(|id| self.reader.receipt(id).is_none());
+            let gone = gone.cloned().collect();
+            self.done(gone).await?;
+            self.tell(progress);
+        }
+        Ok(())
+    }
+
+    async fn work(&mut self, progress: &mut (dyn FnMut(&Status) + Send)) -> Result<()> {
         if self.book.ledger.plan().is_none() {
             let plan = self.apply.plan.header.plan.clone();
             self.book.write(&[Entry::Begun { plan }]).await?;
@@ -333,31 +352,34 @@ impl<'a, 'b> Engine<'a, 'b> {
         }
         self.book.write(&sent).await?;
 
-        self.report.finished += self.finished.len() as u64;
-        let drops_now = drops.len() as u64;
         let mut ids = std::mem::take(&mut self.finished);
         ids.extend(drops);
         ids.extend(sent.into_iter().filter_map(|entry| match entry {
             Entry::Sent { id, .. } => Some(id),
             _ => None,
         }));
-        self.report.dropped += drops_now;
-        self.status.dropped += drops_now;
         let deleted = transfer::delete(self.apply.queue, &mut self.reader, ids).await;
-        // A standard queue may show a letter once more after it was deleted.
-        let ledger = &self.book.ledger;
-        let done = deleted.into_iter();
-        let done: Vec<_> = done
-            .filter(|id| ledger.progress(id) != Some(Progress::Done))
-            .map(|id| Entry::Done { id })
-            .collect();
-        self.book.write(&done).await?;
-        for entry in &done {
-            if let Entry::Done { id } = entry {
-                self.settled(id);
+        self.done(deleted).await
+    }
+
+    /// Writes down and counts what is deleted.
+    async fn done(&mut self, ids: Vec<String>) -> Result<()> {
+        let mut done = Vec::new();
+        for id in ids {
+            match self.book.ledger.progress(&id) {
+                // A standard queue may show a letter once more after it was deleted.
+                Some(Progress::Done) => continue,
+                _ if self.inherited.remove(&id) => self.report.finished += 1,
+                Some(Progress::Dropping) => {
+                    self.report.dropped += 1;
+                    self.status.dropped += 1;
+                }
+                _ => {}
             }
+            self.settled(&id);
+            done.push(Entry::Done { id });
         }
-        Ok(())
+        self.book.write(&done).await
     }
 
     /// Counts a letter that was sent, and waits for it if there is a ramp.

@@ -219,12 +219,12 @@ pub(super) fn note(letter: &Letter) -> Option<(FailureNote, bool)> {
     if let Some(attribute) = letter.attributes.get(FailureNote::ATTRIBUTE) {
         return Some((FailureNote::from_attribute(attribute)?, false));
     }
-    Some((Enveloped::of(&letter.body)?.note, true))
+    Some((FailureNote::in_body(&letter.body)?.0, true))
 }
 
 pub(super) fn payload(letter: &Letter) -> Option<Cow<'_, str>> {
-    if let Some(enveloped) = Enveloped::of(&letter.body) {
-        return Some(Cow::Owned(enveloped.body));
+    if let Some((_, body)) = FailureNote::in_body(&letter.body) {
+        return Some(Cow::Owned(body));
     }
     let is_ours = letter.attributes.contains_key(FailureNote::ATTRIBUTE);
     match OnFailure::of(&letter.body) {
@@ -240,23 +240,6 @@ fn text<'a>(letter: &'a Letter, name: &str) -> Option<&'a str> {
             ..
         }) => Some(text),
         _ => None,
-    }
-}
-
-/// What parking makes of a message whose ten attributes leave no place for the note.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Enveloped {
-    #[serde(rename = "SurehandFailure")]
-    note: FailureNote,
-    body: String,
-}
-
-impl Enveloped {
-    fn of(body: &str) -> Option<Self> {
-        // Most bodies are none, and need not be parsed to see it.
-        body.contains(FailureNote::ATTRIBUTE)
-            .then(|| serde_json::from_str(body).ok())?
     }
 }
 
