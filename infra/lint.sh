@@ -1,17 +1,21 @@
 #!/bin/sh
-# Lints the templates and every environment of samconfig.toml. Needs the linters and the SAM CLI,
-# as `cargo run -- tools --linters` installs them, and no network.
+# Lints the templates and every environment of samconfig.toml, here or in the folder of another
+# application. Needs the linters and the SAM CLI, as `cargo run -- tools --linters` installs them,
+# and no network.
 set -eu
+application=$(cd "${1:-$(dirname "$0")/..}" && pwd)
 cd "$(dirname "$0")/.."
 export SAM_CLI_TELEMETRY=0
 
 # What and how is in .cfnlintrc.yaml. The rules for serverless applications are named here, for the
 # SAM CLI reads that file too, and does not have them.
-cfn-lint --append-rules cfn_lint_serverless.rules
+cfn-lint --append-rules cfn_lint_serverless.rules \
+    --template "$application/template.yaml" "$application"/infra/*.yaml
 
 # What and how is in .checkov.yaml.
-checkov --config-file .checkov.yaml --file template.yaml infra/*.yaml
+checkov --config-file .checkov.yaml --file "$application/template.yaml" "$application"/infra/*.yaml
 
+cd "$application"
 for environment in default emulator prod; do
     sam validate --lint --config-env "$environment" --region us-east-1
 done

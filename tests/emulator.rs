@@ -31,6 +31,8 @@ mod cargo;
 mod emf;
 #[path = "support/fencing.rs"]
 mod fencing;
+#[path = "support/run.rs"]
+mod run;
 
 use emulator::{
     batches, collector::Collector, dev::Dev, figures, flow, kills, shop::Shop, stores, traces,

@@ -11,6 +11,7 @@ mod emulator;
 mod invoke;
 mod local;
 mod logs;
+mod new;
 mod progress;
 mod project;
 mod publish;
@@ -52,6 +53,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a new application, with one function that takes an event from a queue
+    New(new::New),
     /// Run the application on this machine, follow its logs, and update functions when their source changes
     Dev(Run),
     /// Run the sample shop, send it orders of every kind, and account for each
@@ -217,6 +220,7 @@ async fn run(cli: Cli) -> ExitCode {
 async fn execute(cli: Cli, progress: &Progress, stop: &AtomicBool) -> Result<ExitCode> {
     let named = |default: &str| cli.run.clone().unwrap_or_else(|| default.to_owned());
     match cli.command {
+        Command::New(new) => new::run(&new)?,
         Command::Dev(run) => dev::run(run.options(named("dev")), progress).await?,
         Command::Demo { run, orders } => {
             demo::run(run.options(named("demo")), orders, progress).await?;

@@ -50,6 +50,21 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
             &["demo", "--orders", "3"],
             "error: invalid value '3' for '--orders <ORDERS>': not a number from 100",
         ),
+        (
+            &["new"],
+            "error: the following required arguments were not provided: <PATH>",
+        ),
+        (
+            &[
+                "new",
+                "hello",
+                "--surehand-path",
+                "p",
+                "--surehand-git",
+                "u",
+            ],
+            "error: the argument '--surehand-path <FOLDER>' cannot be used with '--surehand-git <URL>'",
+        ),
         (&["dlq", "fly"], "error: unrecognized subcommand 'fly'"),
         (
             &["dlq", "list", "--prefix"],
@@ -160,6 +175,32 @@ fn what_cannot_work_here_is_one_line_and_exit_code_1() {
         1,
         "error: the event is not JSON: EOF while parsing an object at line 1 column 1",
     );
+}
+
+#[test]
+fn an_application_that_cannot_be_made_is_one_line_and_exit_code_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::create_dir(here.join("full")).unwrap();
+    fs::write(here.join("full/notes"), "").unwrap();
+    for (arguments, line) in [
+        (
+            &["new", "Hello"][..],
+            "error: `Hello` cannot be an application's name: it has 'H': only a-z, 0-9 and `-` are possible",
+        ),
+        (
+            &["new", "match"],
+            "error: `match` cannot be an application's name: it is a keyword of Rust",
+        ),
+        (&["new", "full"], "error: full is not empty: it has notes"),
+        (
+            &["new", "hello", "--surehand-path", "full"],
+            "error: full is not the folder of the library: it has no Cargo.toml of a package `surehand`",
+        ),
+    ] {
+        check(here, arguments, 1, line);
+    }
+    assert!(!here.join("hello").exists());
 }
 
 #[test]

@@ -1,0 +1,20 @@
+//! welcome-user: welcomes whoever has signed up.
+
+use crate::events::UserRegistered;
+use surehand::{Envelope, Error};
+
+/// Welcomes a user, once.
+///
+/// # Errors
+/// A user without a name is rejected, and so parked: trying again would not help.
+pub async fn welcome_user(event: Envelope<UserRegistered>) -> surehand::Result<()> {
+    let user = event.data;
+    if user.name.is_empty() {
+        return Err(Error::rejected(format!(
+            "user {} has no name",
+            user.user_id
+        )));
+    }
+    tracing::info!(user_id = %user.user_id, "welcome");
+    Ok(())
+}
