@@ -45,8 +45,7 @@ proptest! {
 
 async fn redriven(letter: Letter) -> surehand::dead_letter::Parcel {
     let mut plan = Plan::new(DEAD).to(Destination::Queue("https://sqs.local/1/source".into()));
-    let step = plan.add(&letter, Action::Redrive);
-    assert_eq!(step.note, None);
+    assert_eq!(plan.add(&letter, Action::Redrive).action, Action::Redrive);
     let world = World::new(0, false, vec![letter]);
     let mut journal = world.clone();
     let apply = Apply::new(&world, &world, &plan);

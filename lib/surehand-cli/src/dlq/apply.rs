@@ -98,7 +98,8 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
     }
     let site = Site::of(&plan, context).await?;
     if !arguments.yes {
-        return site.dry_run(&plan, &arguments.pace, context).await;
+        let ledger = Ledger::default();
+        return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
     }
     let open = FileJournal::create(&journal).map_err(said)?;
     let title = format!("redriving {}", site.target.name());
@@ -125,7 +126,9 @@ pub(super) async fn resume(arguments: &ApplyArgs, context: &Context<'_>) -> Resu
     }
     let site = Site::of(&plan, context).await?;
     if !arguments.yes {
-        return site.dry_run(&plan, &arguments.pace, context).await;
+        let entries = FileJournal::entries(&journal).map_err(said)?;
+        let ledger = entries.collect::<Result<_, _>>().map_err(said)?;
+        return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
     }
     let opened = FileJournal::open(&journal).map_err(said)?;
     let title = format!("resuming {}", site.target.name());
@@ -270,12 +273,18 @@ impl Site {
         }
     }
 
-    async fn dry_run(&self, plan: &Plan, pace: &PaceArgs, context: &Context<'_>) -> Result<End> {
+    async fn dry_run(
+        &self,
+        plan: &Plan,
+        ledger: &Ledger,
+        pace: &PaceArgs,
+        context: &Context<'_>,
+    ) -> Result<End> {
         let step = context
             .progress
             .step(format!("reading {}", self.target.name()));
         let apply = Apply::new(&self.queue, &self.post, plan).options(pace.options(&self.cloud));
-        let dry = apply.dry_run().await.map_err(said)?;
+        let dry = apply.dry_run(ledger).await.map_err(said)?;
         step.done("");
         report::dry(&dry, context.json);
         let count = dry.sends.values().sum::<u64>() + dry.drops;

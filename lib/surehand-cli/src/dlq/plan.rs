@@ -87,6 +87,7 @@ pub(super) async fn run(arguments: &PlanArgs, context: &Context<'_>) -> Result<E
     let unfit: Vec<_> = plan
         .steps()
         .iter()
+        .filter(|step| step.action == Action::Hold)
         .filter_map(|step| Some((&step.message_id, step.note.as_ref()?)))
         .collect();
     if context.json {

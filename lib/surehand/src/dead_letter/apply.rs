@@ -1,10 +1,12 @@
 //! Does what a plan says, so that nothing is lost.
 
 mod engine;
+mod returns;
+mod step;
 mod transfer;
 
 use super::{
-    Destination, Group, Journal, Ledger, Plan, Post, Queue, Ramp, ReadOptions, Reader,
+    Destination, Group, Journal, Ledger, Plan, Post, Progress, Queue, Ramp, ReadOptions, Reader,
     journal::Book,
     plan::{Action, Unlisted},
 };
@@ -17,7 +19,8 @@ pub(super) use transfer::send_parcels;
 ///
 /// For every letter: the journal has the intent, with the letter; it is sent; the queue's answer is
 /// checked, per entry and by MD5; the journal has it as sent; it is deleted; the journal has it as
-/// done. Whatever dies in between, applying the same plan with the same journal goes on: what the
+/// done. While one wave of letters is sent, the one before it is deleted and the next one is read; the
+/// journal is written once for all three. Whatever dies in between, applying the same plan with the same journal goes on: what the
 /// journal has as sent is only deleted then. What may have been sent is sent again: a consumer that
 /// is idempotent by event id sees it once.
 ///
@@ -40,8 +43,8 @@ pub struct ApplyOptions {
     pub rate: Option<f64>,
     /// Stops when more than so many per cent of the letters fail; 20 unless set.
     pub threshold_percent: u32,
-    /// How many letters are on the way at once at most, and between two syncs of the journal. 100
-    /// unless set.
+    /// How many letters are sent at once at most, and between two syncs of the journal; 4 MiB of them
+    /// in any case. 100 unless set.
     pub wave: usize,
     /// How the queue is read. The visibility timeout, 2 minutes unless set, is also how long a
     /// resume waits for what a process that died had received.
@@ -60,6 +63,8 @@ impl Default for ApplyOptions {
             read: ReadOptions {
                 visibility,
                 patience: visibility + Duration::from_secs(30),
+                // As many as a wave needs.
+                receivers: 10,
                 ..ReadOptions::default()
             },
             clock: Clock::system(),
@@ -133,7 +138,7 @@ pub struct NotFixed {
 pub enum Stop {
     /// Somebody asked for it.
     Asked,
-    /// Too many letters could not be sent.
+    /// Too many letters could not be sent, or not be deleted.
     Failures,
     /// Too many letters of a ramp's step came back or were not handled in time.
     NotFixed,
@@ -153,6 +158,9 @@ pub struct DryRun {
     pub without_lists: u64,
     /// The letters that cannot be put back, with the reason.
     pub problems: BTreeMap<String, String>,
+    /// How many letters need nothing but to be deleted, since an earlier run sent them; or are dealt
+    /// with already.
+    pub finished: u64,
     /// How many letters of the plan were not found.
     pub missing: u64,
 }
@@ -199,12 +207,7 @@ impl<'a> Apply<'a> {
         ledger: &mut Ledger,
         progress: &mut (dyn FnMut(&Status) + Send),
     ) -> Result<Report> {
-        let plan = &self.plan.header.plan;
-        if let Some(other) = ledger.plan().filter(|other| other != plan) {
-            return Err(Error::rejected(format!(
-                "the journal belongs to plan {other}, and not to plan {plan}"
-            )));
-        }
+        self.check(ledger)?;
         let reader = self.open().await?;
         let mut engine = Engine::new(self, reader, Book { journal, ledger });
         let result = engine.run(progress).await;
@@ -216,13 +219,22 @@ impl<'a> Apply<'a> {
         })
     }
 
-    /// Reads the queue, and says what would be done.
+    /// Reads the queue, and says what would be done. `ledger` is what the journal says; empty if there
+    /// is none.
     ///
     /// # Errors
-    /// If the queue cannot be read.
-    pub async fn dry_run(&self) -> Result<DryRun> {
+    /// If the queue cannot be read. If the journal belongs to another plan, or the plan to another
+    /// queue.
+    pub async fn dry_run(&self, ledger: &Ledger) -> Result<DryRun> {
+        self.check(ledger)?;
         let mut reader = self.open().await?;
-        let mut dry = DryRun::default();
+        let is_sent = |id: &str| ledger.progress(id) >= Some(Progress::Sent);
+        let steps = self.plan.steps().iter();
+        let finished = steps.filter(|step| is_sent(&step.message_id)).count() as u64;
+        let mut dry = DryRun {
+            finished,
+            ..DryRun::default()
+        };
         let mut found = 0;
         let result = loop {
             let letters = match reader.next().await {
@@ -232,6 +244,9 @@ impl<'a> Apply<'a> {
             };
             for received in letters {
                 let letter = received.letter;
+                if is_sent(&letter.id) {
+                    continue;
+                }
                 found += u64::from(self.plan.step(&letter.id).is_some());
                 match self.action(&letter) {
                     Err(problem) => {
@@ -239,7 +254,7 @@ impl<'a> Apply<'a> {
                     }
                     Ok(Action::Hold) => dry.holds += 1,
                     Ok(Action::Drop) => dry.drops += 1,
-                    Ok(action) => match self.plan.prepare(&letter, &action) {
+                    Ok(action) => match self.plan.prepare(&letter, action) {
                         Err(problem) => {
                             dry.problems.insert(letter.id, problem);
                         }
@@ -254,8 +269,18 @@ impl<'a> Apply<'a> {
         };
         reader.close().await;
         result?;
-        dry.missing = self.plan.steps().len() as u64 - found;
+        dry.missing = self.plan.steps().len() as u64 - finished - found;
         Ok(dry)
+    }
+
+    fn check(&self, ledger: &Ledger) -> Result<()> {
+        let plan = &self.plan.header.plan;
+        match ledger.plan().filter(|other| other != plan) {
+            Some(other) => Err(Error::rejected(format!(
+                "the journal belongs to plan {other}, and not to plan {plan}"
+            ))),
+            None => Ok(()),
+        }
     }
 
     async fn open(&self) -> Result<Reader<'a>> {
@@ -270,17 +295,26 @@ impl<'a> Apply<'a> {
         Ok(reader)
     }
 
-    /// What the plan says of a letter. The error is why that is not done.
-    fn action(&self, letter: &super::Letter) -> Result<Action, String> {
+    /// What is done with a letter. The error is why it is not what the plan says.
+    fn action(&self, letter: &super::Letter) -> Result<&Action, String> {
         match self.plan.step(&letter.id) {
-            None => Ok(match self.plan.header.unlisted {
-                Unlisted::Hold => Action::Hold,
-                Unlisted::Redrive => Action::Redrive,
-            }),
             Some(step) if step.sha256 != letter.digest() => {
                 Err("its body is not the one that the plan was made for".into())
             }
-            Some(step) => Ok(step.action.clone()),
+            _ => Ok(self.planned(&letter.id)),
         }
+    }
+
+    /// What the plan says of a letter.
+    fn planned(&self, id: &str) -> &Action {
+        match (self.plan.step(id), self.plan.header.unlisted) {
+            (Some(step), _) => &step.action,
+            (None, Unlisted::Hold) => &Action::Hold,
+            (None, Unlisted::Redrive) => &Action::Redrive,
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop())
     }
 }

@@ -291,6 +291,14 @@ fn seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
 }
 
-fn failed(error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::transient(aws::describe(error))
+/// What the service says, or why it could not be asked.
+fn failed<E>(error: &E) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    Error::transient(match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => aws::describe(error),
+    })
 }

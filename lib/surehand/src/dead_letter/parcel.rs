@@ -20,15 +20,15 @@ pub struct Parcel {
     pub trace_header: Option<String>,
     /// The message group.
     pub group: Option<String>,
-    /// For FIFO queues: the same for every send of one letter in one plan, and never the message's
-    /// own, since SQS accepts and drops what it has seen in the last five minutes.
+    /// For FIFO queues: the same for every send of one letter with one body in one plan, and never the
+    /// message's own, since SQS accepts and drops what it has seen in the last five minutes.
     pub deduplication_id: Option<String>,
 }
 
 /// The [documented](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html)
 /// limits: bytes of a message, and of all messages of a call.
 pub(super) const MAX_SIZE: usize = 1024 * 1024;
-const MAX_ATTRIBUTES: usize = 10;
+pub(super) const MAX_ATTRIBUTES: usize = 10;
 /// How often a letter may be put back before somebody has to insist.
 pub(super) const MAX_REDRIVES: u32 = 3;
 
@@ -115,8 +115,10 @@ impl Parcel {
                     "{to} needs a message group, and the letter has none"
                 ));
             }
-            let id = Sha256::digest(format!("{attempt}\n{}", self.letter_id));
-            self.deduplication_id = Some(hex(&id));
+            let id = Sha256::new()
+                .chain_update(format!("{attempt}\n{}\n", self.letter_id))
+                .chain_update(&self.body);
+            self.deduplication_id = Some(hex(&id.finalize()));
         }
         if self.attributes.len() > MAX_ATTRIBUTES {
             return Err(format!(

@@ -66,7 +66,8 @@ pub struct Step {
     /// What to do.
     #[serde(flatten)]
     pub action: Action,
-    /// A word to people: why a letter is held though somebody wanted it back.
+    /// A word to people: why a letter is held though somebody wanted it back, or what of it does not
+    /// travel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -126,15 +127,20 @@ impl Plan {
     /// Plans for a letter, instead of what was planned for it. What cannot be put back is held, with
     /// the reason in the step's note.
     pub fn add(&mut self, letter: &Letter, action: Action) -> &Step {
-        let problem = self.prepare(letter, &action).err();
+        let (action, note) = match self.prepare(letter, &action) {
+            Err(problem) => (Action::Hold, Some(problem)),
+            Ok(Some(_)) if !letter.dropped_attributes.is_empty() => {
+                let lost = letter.dropped_attributes.join(", ");
+                let note = format!("it goes back without the attributes that hold lists: {lost}");
+                (action, Some(note))
+            }
+            Ok(_) => (action, None),
+        };
         let step = Step {
             message_id: letter.id.clone(),
             sha256: letter.digest(),
-            action: match &problem {
-                Some(_) => Action::Hold,
-                None => action,
-            },
-            note: problem,
+            action,
+            note,
         };
         let index = self.insert(step);
         &self.steps[index]

@@ -2,8 +2,8 @@
 
 use super::{Queue, QueueInfo, Received};
 use crate::{Error, Result};
-use futures_util::future::join_all;
-use std::{collections::HashMap, time::Duration};
+use futures_util::future::{Either, join_all, select};
+use std::{collections::HashMap, pin::pin, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 /// Reads every letter of a queue once, and gives them back at the end.
@@ -25,7 +25,21 @@ pub struct Reader<'a> {
     held: HashMap<String, Hold>,
     next_beat: Instant,
     read: u64,
+    search: Search,
     ended: Option<End>,
+}
+
+/// How long nothing was found.
+#[derive(Default)]
+struct Search {
+    since: Option<Instant>,
+    empty: u32,
+}
+
+/// What a few receives gave, and when what they gave is visible again at the earliest.
+pub(super) struct Receipts {
+    results: Vec<Result<Vec<Received>>>,
+    until: Instant,
 }
 
 /// How a queue is read.
@@ -113,6 +127,7 @@ impl<'a> Reader<'a> {
             info,
             held: HashMap::new(),
             read: 0,
+            search: Search::default(),
             ended: None,
         })
     }
@@ -127,46 +142,76 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If the queue does not answer, several times in a row.
     pub async fn next(&mut self) -> Result<Vec<Received>> {
-        let since = Instant::now();
-        let mut empty = 0;
-        while self.ended.is_none() {
-            let letters = self.receive(self.options.wait).await?;
-            if !letters.is_empty() {
-                return Ok(letters);
-            }
-            empty += 1;
-            if empty < EMPTY_RECEIVES {
-                continue;
-            }
-            self.info = persistently(|| self.queue.info()).await?;
-            let others = self.info.in_flight.saturating_sub(self.held.len() as u64);
-            let left = self.info.visible + self.info.delayed + others;
-            // Its other messages wait for those that are held here.
-            let is_blocked = self.info.fifo && !self.held.is_empty() && others == 0;
-            if left == 0 || is_blocked || since.elapsed() >= self.options.patience {
-                self.ended = Some(End {
-                    complete: left == 0,
-                    is_certain: left == 0 || is_blocked,
-                    left,
-                });
+        loop {
+            match self.look().await? {
+                Some(letters) if letters.is_empty() => {}
+                Some(letters) => return Ok(letters),
+                None => return Ok(Vec::new()),
             }
         }
-        Ok(Vec::new())
+    }
+
+    /// One receive's worth of looking for letters: maybe nothing; none at the end.
+    pub(super) async fn look(&mut self) -> Result<Option<Vec<Received>>> {
+        if self.ended.is_some() {
+            return Ok(None);
+        }
+        let since = *self.search.since.get_or_insert_with(Instant::now);
+        let letters = self.receive(self.options.wait).await?;
+        if !letters.is_empty() {
+            self.search = Search::default();
+            return Ok(Some(letters));
+        }
+        self.search.empty += 1;
+        if self.search.empty < EMPTY_RECEIVES {
+            return Ok(Some(letters));
+        }
+        self.info = persistently(|| self.queue.info()).await?;
+        let others = self.info.in_flight.saturating_sub(self.held.len() as u64);
+        let left = self.info.visible + self.info.delayed + others;
+        // Its other messages wait for those that are held here.
+        let is_blocked = self.info.fifo && !self.held.is_empty() && others == 0;
+        if left == 0 || is_blocked || since.elapsed() >= self.options.patience {
+            self.ended = Some(End {
+                complete: left == 0,
+                is_certain: left == 0 || is_blocked,
+                left,
+            });
+            return Ok(None);
+        }
+        Ok(Some(letters))
     }
 
     /// Looks once, and gives what is new. Nothing says that there is no more.
     pub(super) async fn receive(&mut self, wait: Duration) -> Result<Vec<Received>> {
         self.keep().await;
-        let receivers = match self.info.fifo {
-            true => 1,
-            false => self.options.receivers.max(1),
+        let receipts = self.calls(self.options.receivers, wait).await;
+        self.took(receipts)
+    }
+
+    /// Receives, up to so many at once. What they give is to be [taken](Self::took).
+    pub(super) fn calls(
+        &self,
+        count: usize,
+        wait: Duration,
+    ) -> impl Future<Output = Receipts> + Send + use<'a> {
+        let count = match self.info.fifo {
+            true => count.min(1),
+            false => count.min(self.options.receivers.max(1)),
         };
-        let visibility = self.options.visibility;
-        let calls = (0..receivers)
-            .map(|_| persistently(|| self.queue.receive(MAX_ENTRIES, visibility, wait)));
-        // Counted from before the calls: it ends there at the earliest.
-        let until = Instant::now() + visibility;
-        let results = join_all(calls).await;
+        let (queue, visibility) = (self.queue, self.options.visibility);
+        async move {
+            // Counted from before the calls: it ends there at the earliest.
+            let until = Instant::now() + visibility;
+            let receive = || persistently(|| queue.receive(MAX_ENTRIES, visibility, wait));
+            let results = join_all((0..count).map(|_| receive())).await;
+            Receipts { results, until }
+        }
+    }
+
+    /// Holds what was received, and gives what is new.
+    pub(super) fn took(&mut self, receipts: Receipts) -> Result<Vec<Received>> {
+        let Receipts { results, until } = receipts;
         let mut letters = Vec::new();
         let mut failed = None;
         for result in results {
@@ -197,7 +242,23 @@ impl<'a> Reader<'a> {
 
     /// Lets the end be looked for again: something may have become visible.
     pub(super) fn reopen(&mut self) {
+        self.search = Search::default();
         self.ended = None;
+    }
+
+    /// Goes on holding what is held while other work goes on.
+    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T> + Send) -> T {
+        let mut work = pin!(work);
+        loop {
+            let beat = pin!(async {
+                sleep_until(self.next_beat).await;
+                self.keep().await;
+            });
+            match select(work.as_mut(), beat).await {
+                Either::Left((result, _)) => return result,
+                Either::Right(((), _)) => {}
+            }
+        }
     }
 
     /// Waits, and goes on holding what is held.
@@ -239,6 +300,19 @@ impl<'a> Reader<'a> {
         self.held.get(id).map(|hold| hold.receipt.as_str())
     }
 
+    /// Whether a letter is held, and nobody else can have it.
+    pub(super) fn holds(&self, id: &str, now: Instant) -> bool {
+        self.held.get(id).is_some_and(|hold| hold.until > now)
+    }
+
+    /// Gives letters back, so that they can be read again.
+    pub(super) async fn release(&mut self, ids: Vec<String>) {
+        let held = ids.into_iter().filter_map(|id| self.held.remove_entry(&id));
+        let held = held.map(|(id, hold)| (id, hold.receipt)).collect();
+        // Those that cannot be given back come back by themselves.
+        self.change(held, Duration::ZERO).await;
+    }
+
     /// Holds a letter no longer: it was deleted, or its receipt is good for nothing.
     pub(super) fn forget(&mut self, id: &str) {
         self.held.remove(id);
@@ -251,23 +325,33 @@ impl<'a> Reader<'a> {
 
     /// Gives back what is held.
     pub async fn close(mut self) -> ReadReport {
-        let all: Vec<_> = self
-            .held
-            .drain()
-            .map(|(id, hold)| (id, hold.receipt))
-            .collect();
+        let end = match self.ended {
+            Some(end) => end,
+            None => self.unfinished().await,
+        };
+        let held = self.held.drain();
+        let all: Vec<_> = held.map(|(id, hold)| (id, hold.receipt)).collect();
         let count = all.len();
         let released = self.change(all, Duration::ZERO).await.len();
-        let end = self.ended.unwrap_or(End {
-            complete: false,
-            is_certain: false,
-            left: self.info.visible,
-        });
         ReadReport {
             read: self.read,
             complete: end.complete,
             left: end.left,
             not_released: (count - released) as u64,
+        }
+    }
+
+    /// Nobody has looked for the end.
+    async fn unfinished(&self) -> End {
+        let (info, held) = match self.queue.info().await {
+            Ok(info) => (info, self.held.len() as u64),
+            Err(_) => (self.info.clone(), 0),
+        };
+        let left = (info.visible + info.delayed + info.in_flight).saturating_sub(held);
+        End {
+            complete: false,
+            is_certain: false,
+            left,
         }
     }
 

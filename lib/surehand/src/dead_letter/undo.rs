@@ -2,10 +2,10 @@
 
 use super::{
     Destination, Entry, FailureNote, Journal, Ledger, Letter, Origin, Parcel, Post, Progress,
-    apply::send_parcels, journal::Book,
+    apply::send_parcels, journal::Book, parcel::MAX_ATTRIBUTES,
 };
-use crate::{Attribute, AttributeValue, Result};
-use std::collections::BTreeMap;
+use crate::Result;
+use std::collections::{BTreeMap, HashSet};
 
 /// What came of an undo. What consumers did with the letters stays done, and a letter that is not
 /// consumed yet is still on its way.
@@ -21,6 +21,7 @@ pub struct Undone {
 }
 
 const WAVE: usize = 100;
+const WAVE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Sends the letters that a redrive took out of the dead-letter queue at `queue_url` there again: the
 /// ones put back, edited or dropped.
@@ -29,6 +30,9 @@ const WAVE: usize = 100;
 /// ([`FileJournal::letters`](super::FileJournal::letters)); the undo is written into the same journal,
 /// so that it can be taken up as well. A letter that was moved by SQS gets a note that says so, since
 /// SQS tells where a message came from only of those it moved.
+///
+/// A FIFO queue has the letters of a group in their order again, up to the first that could not be
+/// restored; they are behind what is in the queue already.
 ///
 /// # Errors
 /// If the journal cannot be read or written.
@@ -41,93 +45,134 @@ pub async fn undo(
 ) -> Result<Undone> {
     let to = Destination::Queue(queue_url.to_owned());
     let attempt = format!("undo {}", ledger.plan().unwrap_or_default());
-    let mut book = Book { journal, ledger };
-    let mut undone = Undone::default();
-    let mut parcels: Vec<Parcel> = Vec::new();
-    let is_fifo = to.is_fifo();
-    let mut bytes = 0;
+    let mut undoing = Undoing {
+        post,
+        book: Book { journal, ledger },
+        is_fifo: to.is_fifo(),
+        to,
+        wave: Vec::new(),
+        bytes: 0,
+        halted: HashSet::new(),
+        undone: Undone::default(),
+    };
     for letter in letters {
-        let letter = with_origin(letter?);
-        match book.ledger.progress(&letter.id) {
-            Some(Progress::Sent | Progress::Done | Progress::Restoring) => {}
+        let letter = letter?;
+        match undoing.book.ledger.progress(&letter.id) {
+            Some(Progress::Sent | Progress::Done | Progress::Restoring) => {
+                undoing.add(&letter, &attempt).await?;
+            }
             // What may have been sent is still there, and so is what was about to be dropped, or it
             // is taken up by a resume.
-            _ => {
-                undone.untouched += 1;
-                continue;
-            }
+            _ => undoing.undone.untouched += 1,
         }
-        match Parcel::restored(&letter, &to, &attempt) {
+    }
+    undoing.send().await?;
+    Ok(undoing.undone)
+}
+
+struct Undoing<'a> {
+    post: &'a dyn Post,
+    book: Book<'a>,
+    to: Destination,
+    is_fifo: bool,
+    wave: Vec<Parcel>,
+    bytes: usize,
+    /// Groups of which a letter could not be restored.
+    halted: HashSet<String>,
+    undone: Undone,
+}
+
+impl Undoing<'_> {
+    async fn add(&mut self, letter: &Letter, attempt: &str) -> Result<()> {
+        let noted = with_origin(letter).map(|noted| Parcel::restored(&noted, &self.to, attempt));
+        let parcel = match noted {
+            Some(Ok(parcel)) => Ok(parcel),
+            // There was no room for a note.
+            _ => Parcel::restored(letter, &self.to, attempt),
+        };
+        let parcel = match parcel {
+            Ok(parcel) => parcel,
             Err(problem) => {
-                undone.failed.insert(letter.id, problem);
+                self.fail(letter.id.clone(), letter.group.clone(), problem);
+                return Ok(());
             }
-            Ok(parcel) => {
-                // One of a group at a time.
-                let is_after = |other: &Parcel| is_fifo && other.group == parcel.group;
-                if parcels.len() >= WAVE || bytes > (8 << 20) || parcels.iter().any(is_after) {
-                    restore(&to, post, &mut book, &mut parcels, &mut undone).await?;
-                    bytes = 0;
-                }
-                bytes += parcel.size();
-                parcels.push(parcel);
+        };
+        // One of a group at a time.
+        let is_behind = |other: &Parcel| self.is_fifo && other.group == parcel.group;
+        let is_full = self.wave.len() >= WAVE || self.bytes >= WAVE_BYTES;
+        if is_full || self.wave.iter().any(is_behind) {
+            self.send().await?;
+        }
+        // The journal of a redrive that was resumed may have a letter twice.
+        if self.wave.iter().any(|it| it.letter_id == parcel.letter_id)
+            || self.book.ledger.progress(&parcel.letter_id) == Some(Progress::Restored)
+        {
+            return Ok(());
+        }
+        if parcel
+            .group
+            .as_ref()
+            .is_some_and(|it| self.halted.contains(it))
+        {
+            let problem = "a letter before it in its group could not be restored".to_owned();
+            self.fail(parcel.letter_id, parcel.group, problem);
+            return Ok(());
+        }
+        self.bytes += parcel.size();
+        self.wave.push(parcel);
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<()> {
+        let wave = std::mem::take(&mut self.wave);
+        self.bytes = 0;
+        let restoring = wave.iter().map(|parcel| Entry::Restoring {
+            id: parcel.letter_id.clone(),
+        });
+        let restoring: Vec<_> = restoring.collect();
+        self.book.write(&restoring).await?;
+        let sends: Vec<_> = wave.iter().map(|parcel| (&self.to, parcel)).collect();
+        let results = send_parcels(self.post, &sends).await;
+        let mut restored = Vec::new();
+        for (parcel, result) in wave.into_iter().zip(results) {
+            match result {
+                Ok(message_id) => restored.push(Entry::Restored {
+                    id: parcel.letter_id,
+                    message_id,
+                }),
+                Err(refusal) => self.fail(parcel.letter_id, parcel.group, refusal.to_string()),
             }
         }
+        self.undone.restored += restored.len() as u64;
+        self.book.write(&restored).await
     }
-    restore(&to, post, &mut book, &mut parcels, &mut undone).await?;
-    Ok(undone)
+
+    fn fail(&mut self, id: String, group: Option<String>, problem: String) {
+        self.undone.failed.insert(id, problem);
+        self.halted.extend(group.filter(|_| self.is_fifo));
+    }
 }
 
-async fn restore(
-    to: &Destination,
-    post: &dyn Post,
-    book: &mut Book<'_>,
-    parcels: &mut Vec<Parcel>,
-    undone: &mut Undone,
-) -> Result<()> {
-    let restoring = parcels.iter().map(|parcel| Entry::Restoring {
-        id: parcel.letter_id.clone(),
-    });
-    let restoring: Vec<_> = restoring.collect();
-    book.write(&restoring).await?;
-    let sends: Vec<_> = parcels.iter().map(|parcel| (to, parcel)).collect();
-    let results = send_parcels(post, &sends).await;
-    let mut restored = Vec::new();
-    for (parcel, result) in parcels.drain(..).zip(results) {
-        match result {
-            Ok(message_id) => restored.push(Entry::Restored {
-                id: parcel.letter_id,
-                message_id,
-            }),
-            Err(refusal) => {
-                undone.failed.insert(parcel.letter_id, refusal.to_string());
-            }
-        }
-    }
-    undone.restored += restored.len() as u64;
-    book.write(&restored).await
-}
-
-fn with_origin(mut letter: Letter) -> Letter {
+/// The letter with a note that says where it came from, if SQS moved it.
+fn with_origin(letter: &Letter) -> Option<Letter> {
     let Origin::MovedBySqs {
         source_arn: Some(source_arn),
         earlier,
     } = letter.origin()
     else {
-        return letter;
+        return None;
     };
     let event = letter.event();
+    let (handler, function) = match earlier {
+        Some(note) => (note.handler, note.function),
+        None => Default::default(),
+    };
     let note = FailureNote {
         kind: "moved_by_sqs".into(),
         message: letter.cause().message,
         chain: Vec::new(),
-        handler: earlier
-            .as_ref()
-            .map(|note| note.handler.clone())
-            .unwrap_or_default(),
-        function: earlier
-            .as_ref()
-            .map(|note| note.function.clone())
-            .unwrap_or_default(),
+        handler,
+        function,
         request_id: String::new(),
         event_id: event.as_ref().map(|event| event.id.clone()),
         event_type: event.and_then(|event| event.event_type),
@@ -137,16 +182,12 @@ fn with_origin(mut letter: Letter) -> Letter {
         source_queue: Some(source_arn),
         redrive_count: letter.redrive_count(),
     };
-    let has_room =
-        letter.attributes.len() < 10 || letter.attributes.contains_key(FailureNote::ATTRIBUTE);
-    if let Some(json) = serde_json::to_string(&note).ok().filter(|_| has_room) {
-        let note = Attribute {
-            data_type: "String".into(),
-            value: AttributeValue::Text(json),
-        };
-        letter
-            .attributes
-            .insert(FailureNote::ATTRIBUTE.into(), note);
+    let mut letter = letter.clone();
+    let name = FailureNote::ATTRIBUTE;
+    if letter.attributes.len() < MAX_ATTRIBUTES || letter.attributes.contains_key(name) {
+        letter.attributes.insert(name.into(), note.to_attribute());
+    } else {
+        letter.body = note.around(&letter.body);
     }
-    letter
+    Some(letter)
 }

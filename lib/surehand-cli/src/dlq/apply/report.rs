@@ -17,7 +17,7 @@ pub(super) fn dry(dry: &DryRun, json: bool) {
             .collect();
         let line = json!({
             "dry_run": true, "sends": sends, "drops": dry.drops, "holds": dry.holds,
-            "without_lists": dry.without_lists, "problems": dry.problems, "missing": dry.missing,
+            "without_lists": dry.without_lists, "finished": dry.finished, "problems": dry.problems, "missing": dry.missing,
         });
         println!("{line}");
         return;
@@ -35,6 +35,7 @@ pub(super) fn dry(dry: &DryRun, json: bool) {
         "letters would be deleted, and kept in the journal",
     );
     or_nothing(dry.holds, "letters would stay");
+    or_nothing(dry.finished, "letters were put back before");
     or_nothing(
         dry.without_lists,
         "letters would lose attributes that hold lists",
@@ -118,7 +119,9 @@ pub(super) fn applied(report: &Report, json: bool) {
     }
     match stopped {
         Some("asked") => println!("stopped as asked; `surehand dlq resume` goes on"),
-        Some("failures") => println!("stopped: too many letters could not be sent"),
+        Some("failures") => {
+            println!("stopped: too many letters could not be sent, or not be deleted")
+        }
         Some(_) => println!("stopped: too many letters of the step are not fixed"),
         None => {}
     }

@@ -1,19 +1,27 @@
-//! Reading, waves, limits and steps.
+//! Rounds: what is read, what is sent and what is deleted go side by side.
 
 use super::{
     super::{
-        Action, Entry, Letter, Progress, ReadReport, Reader, Received, Redriven, journal::Book,
+        Action, Entry, Letter, Progress, Ramp, ReadReport, Reader, Received, Unlisted,
+        journal::Book, reader::MAX_ENTRIES,
     },
-    Apply, NotFixed, Report, Status, Stop,
-    transfer::{self, Job},
+    Apply, Report, Status, Stop,
+    returns::Returns,
+    step::Step,
+    transfer::{self, Deletion, Job},
 };
-use crate::Result;
+use crate::{Error, Result};
+use futures_util::future::join3;
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 use tokio::time::Instant;
 
+/// A round sends one wave, deletes the wave before it, and reads the one after it. Between two rounds
+/// the journal is written once: what was sent, what was deleted, and what the next round begins. So
+/// every step of a letter is in the journal before its next step is taken, a letter takes three rounds,
+/// and a round costs one sync of the journal and the slowest of its calls.
 pub(super) struct Engine<'a, 'b> {
     apply: &'b Apply<'a>,
     reader: Reader<'a>,
@@ -21,34 +29,58 @@ pub(super) struct Engine<'a, 'b> {
     /// What is to be sent or dropped, in the order of its receipt.
     ready: VecDeque<Received>,
     ready_bytes: usize,
-    /// What was sent or archived, and is only to be deleted.
-    finished: Vec<String>,
+    /// What was read while a step of a ramp is waited for, and is more than should be in memory.
+    surplus: Vec<String>,
+    /// What the journal does not have yet.
+    news: Vec<Entry>,
+    /// What the journal has as sent, or as dropped, and is only to be deleted.
+    outgoing: Vec<String>,
     /// What an earlier run sent or archived, and did not see deleted.
     inherited: HashSet<String>,
     /// Groups of which a letter stays: what comes behind it stays too.
     closed: HashSet<String>,
     /// Groups of which a letter could not be sent: nothing more of them is.
     halted: HashSet<String>,
-    attempted: u64,
-    unsent: u64,
+    /// How often the deletion of a letter had no answer.
+    unanswered: HashMap<String, u32>,
+    sends: Tally,
+    deletions: Tally,
     status: Status,
     report: Report,
     next_wave: Instant,
     step: Step,
+    returns: Returns,
+    mean: Mean,
+    /// Why nothing more is begun.
+    end: Option<End>,
 }
 
-/// What of a ramp is on the way.
+enum End {
+    Stopped(Stop),
+    Failed(Error),
+}
+
+/// How many were tried, and how many of them failed.
 #[derive(Default)]
-struct Step {
-    index: usize,
-    sent: u64,
-    waiting: Vec<Redriven>,
-    groups: BTreeMap<String, NotFixed>,
+struct Tally {
+    tried: u64,
     failed: u64,
 }
 
-/// Bodies in memory, about.
+/// How large letters are.
+#[derive(Default)]
+struct Mean {
+    letters: usize,
+    bytes: usize,
+}
+
+/// Bodies that wait in memory, about; and bodies that are on the way.
 const READY_BYTES: usize = 8 * 1024 * 1024;
+const WAVE_BYTES: usize = 4 * 1024 * 1024;
+/// How often a deletion without an answer is begun again, each time its letter comes back.
+const DELETIONS: u32 = 3;
+/// How long nobody looks whether to stop, while there is nothing to do.
+const TICK: Duration = Duration::from_millis(200);
 
 impl<'a, 'b> Engine<'a, 'b> {
     pub(super) fn new(apply: &'b Apply<'a>, reader: Reader<'a>, book: Book<'b>) -> Self {
@@ -60,6 +92,7 @@ impl<'a, 'b> Engine<'a, 'b> {
             settled += u64::from(book.ledger.progress(&step.message_id) >= Some(Progress::Done));
         }
         let inherited = [Progress::Sent, Progress::Dropping].map(|at| book.ledger.at(at));
+        let now = apply.options.clock.now();
         Self {
             apply,
             reader,
@@ -67,11 +100,14 @@ impl<'a, 'b> Engine<'a, 'b> {
             book,
             ready: VecDeque::new(),
             ready_bytes: 0,
-            finished: Vec::new(),
+            surplus: Vec::new(),
+            news: Vec::new(),
+            outgoing: Vec::new(),
             closed: HashSet::new(),
             halted: HashSet::new(),
-            attempted: 0,
-            unsent: 0,
+            unanswered: HashMap::new(),
+            sends: Tally::default(),
+            deletions: Tally::default(),
             status: Status {
                 planned: all,
                 settled,
@@ -80,67 +116,52 @@ impl<'a, 'b> Engine<'a, 'b> {
             report: Report::default(),
             next_wave: Instant::now(),
             step: Step::default(),
+            returns: Returns::since(now),
+            mean: Mean::default(),
+            end: None,
         }
     }
 
     pub(super) async fn run(&mut self, progress: &mut (dyn FnMut(&Status) + Send)) -> Result<()> {
-        self.work(progress).await?;
+        if self.book.ledger.plan().is_none() {
+            let plan = self.apply.plan.header.plan.clone();
+            self.news.push(Entry::Begun { plan });
+        }
+        loop {
+            self.tell(progress);
+            self.watch();
+            let jobs = self.choose();
+            self.commit().await?;
+            if !jobs.is_empty() || !self.outgoing.is_empty() {
+                self.round(jobs).await;
+            } else if !self.idle(progress).await? {
+                break;
+            }
+        }
+        if let Some(End::Failed(error)) = self.end.take_if(|end| matches!(end, End::Failed(_))) {
+            return Err(error);
+        }
         // A process may die between a deletion and its last line, and the answer to one may be lost:
         // what is not there any more is deleted.
         if self.reader.has_seen_all() {
             let open = [Progress::Sent, Progress::Dropping].map(|at| self.book.ledger.at(at));
             let gone = open.into_iter().flatten();
             let gone = gone.filter(|id| self.reader.receipt(id).is_none());
-            let gone = gone.cloned().collect();
-            self.done(gone).await?;
+            let done = gone.map(|id| Entry::Done { id: id.clone() });
+            self.news.extend(done);
+            self.commit().await?;
             self.tell(progress);
         }
         Ok(())
-    }
-
-    async fn work(&mut self, progress: &mut (dyn FnMut(&Status) + Send)) -> Result<()> {
-        if self.book.ledger.plan().is_none() {
-            let plan = self.apply.plan.header.plan.clone();
-            self.book.write(&[Entry::Begun { plan }]).await?;
-        }
-        loop {
-            self.tell(progress);
-            if self.apply.stop.is_some_and(|stop| stop()) {
-                self.report.stopped = Some(Stop::Asked);
-                return Ok(());
-            }
-            self.fill().await?;
-            self.pace().await;
-            let wave = self.wave();
-            if wave.is_empty() && self.finished.is_empty() {
-                if self.step.sent > 0 && !self.settle(progress).await? {
-                    return Ok(());
-                }
-                // Waiting may have brought letters.
-                if self.ready.is_empty() && self.finished.is_empty() {
-                    return Ok(());
-                }
-                continue;
-            }
-            self.execute(wave).await?;
-            if self.unsent * 100 > self.attempted * u64::from(self.apply.options.threshold_percent)
-            {
-                self.report.stopped = Some(Stop::Failures);
-                self.tell(progress);
-                return Ok(());
-            }
-            let is_step_done = self.quota().is_some_and(|left| left == 0);
-            if is_step_done && !self.settle(progress).await? {
-                return Ok(());
-            }
-        }
     }
 
     pub(super) async fn close(mut self) -> (Report, ReadReport) {
         let not_deleted = self.book.ledger.count(Progress::Sent);
         self.report.not_deleted = not_deleted as u64;
         self.report.left = self.reader.held() as u64;
-        if self.report.stopped.is_none() {
+        if let Some(End::Stopped(stop)) = self.end.take() {
+            self.report.stopped = Some(stop);
+        } else {
             for step in self.apply.plan.steps() {
                 let is_settled = step.action == Action::Hold
                     || self.book.ledger.progress(&step.message_id) >= Some(Progress::Dropping)
@@ -160,91 +181,17 @@ impl<'a, 'b> Engine<'a, 'b> {
         progress(&self.status);
     }
 
-    /// Reads until there is enough for a wave, or nothing more.
-    async fn fill(&mut self) -> Result<()> {
-        let wanted = self.wave_size();
-        while self.ready.len() < wanted && self.ready_bytes < READY_BYTES {
-            let is_all_known = self.status.settled + self.pending() >= self.status.planned;
-            let takes_others = self.apply.plan.header.unlisted == super::super::Unlisted::Redrive;
-            // Nothing that the plan names is still to be found.
-            if is_all_known && !takes_others {
-                return Ok(());
-            }
-            // What waits already should not wait for more.
-            let letters = match self.ready.is_empty() && self.finished.is_empty() {
-                true => self.reader.next().await?,
-                false => self.reader.receive(Duration::ZERO).await?,
-            };
-            if letters.is_empty() {
-                return Ok(());
-            }
-            for received in letters {
-                self.sort(received);
-            }
+    /// Sees whether to end here. What is on the way is finished all the same.
+    fn watch(&mut self) {
+        if self.end.is_some() {
+            return;
         }
-        Ok(())
-    }
-
-    /// Letters that are here and not settled.
-    fn pending(&self) -> u64 {
-        let listed = self.ready.iter();
-        let listed = listed.filter(|r| self.apply.plan.step(&r.letter.id).is_some());
-        (listed.count() + self.finished.len()) as u64
-    }
-
-    fn sort(&mut self, received: Received) {
-        let letter = &received.letter;
-        match self.book.ledger.progress(&letter.id) {
-            // Its send was confirmed, or it was archived to be dropped.
-            Some(Progress::Sent | Progress::Done | Progress::Dropping) => {
-                self.finished.push(received.letter.id);
-                return;
-            }
-            Some(Progress::Restoring | Progress::Restored) => return self.hold(letter),
-            Some(Progress::Intended) | None => {}
+        let threshold = self.apply.options.threshold_percent;
+        if self.apply.is_stopped() {
+            self.end = Some(End::Stopped(Stop::Asked));
+        } else if self.sends.is_beyond(threshold) || self.deletions.is_beyond(threshold) {
+            self.end = Some(End::Stopped(Stop::Failures));
         }
-        if self.has_returned(letter) {
-            return self.hold(&received.letter);
-        }
-        let is_behind = |group: &String| self.closed.contains(group);
-        if letter.group.as_ref().is_some_and(is_behind) {
-            return self.settled(&received.letter.id);
-        }
-        match self.apply.action(letter) {
-            Err(problem) => self.fail(letter, problem),
-            Ok(Action::Hold) => self.hold(letter),
-            Ok(_) => {
-                self.ready_bytes += letter.body.len();
-                self.ready.push_back(received);
-            }
-        }
-    }
-
-    /// It stays, and what is behind it in its group stays behind it.
-    fn hold(&mut self, letter: &Letter) {
-        if let Some(group) = &letter.group
-            && self.reader.info().fifo
-        {
-            self.closed.insert(group.clone());
-        }
-    }
-
-    /// It could not be sent, and nothing behind it may be.
-    fn halt(&mut self, letter: &Letter, problem: String) {
-        self.fail(letter, problem);
-        self.halted.extend(letter.group.clone());
-    }
-
-    fn fail(&mut self, letter: &Letter, problem: String) {
-        self.hold(letter);
-        self.status.failed += 1;
-        self.settled(&letter.id);
-        self.report.failed.insert(letter.id.clone(), problem);
-    }
-
-    fn settled(&mut self, id: &str) {
-        let is_planned = self.apply.plan.step(id);
-        self.status.settled += u64::from(is_planned.is_some_and(|s| s.action != Action::Hold));
     }
 
     /// How many letters the ramp's step still takes; none without a ramp.
@@ -265,203 +212,340 @@ impl<'a, 'b> Engine<'a, 'b> {
         }
     }
 
-    /// The next letters to send: of a group, one.
-    fn wave(&mut self) -> Vec<Received> {
+    /// The next letters to send, of a group one. The journal has to have their intents before.
+    fn choose(&mut self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        let now = Instant::now();
         let size = self.wave_size();
+        if self.end.is_some() || now < self.next_wave || size == 0 {
+            return jobs;
+        }
+        self.forget_lapsed(now);
         let is_fifo = self.reader.info().fifo;
-        let mut groups = HashSet::new();
-        let (mut wave, mut later) = (Vec::new(), VecDeque::new());
-        while let Some(received) = self.ready.pop_front() {
-            if let Some(group) = received.letter.group.as_ref().filter(|_| is_fifo) {
+        let (mut groups, mut later) = (HashSet::new(), VecDeque::new());
+        let (mut count, mut bytes) = (0, 0);
+        while count < size && bytes < WAVE_BYTES {
+            let Some(received) = self.ready.pop_front() else {
+                break;
+            };
+            let letter = &received.letter;
+            if let Some(group) = letter.group.as_ref().filter(|_| is_fifo) {
                 if self.halted.contains(group) {
-                    self.ready_bytes -= received.letter.body.len();
+                    self.ready_bytes -= letter.body.len();
                     self.settled(&received.letter.id);
                     continue;
                 }
-                if wave.len() >= size || !groups.insert(group.clone()) {
+                if !groups.insert(group.clone()) {
                     later.push_back(received);
                     continue;
                 }
-            } else if wave.len() >= size {
-                later.push_back(received);
-                continue;
             }
-            self.ready_bytes -= received.letter.body.len();
-            wave.push(received);
+            self.ready_bytes -= letter.body.len();
+            bytes += letter.body.len();
+            count += usize::from(self.begin(received.letter, &mut jobs));
         }
+        later.append(&mut self.ready);
         self.ready = later;
-        wave
-    }
-
-    /// Waits until the rate allows another wave.
-    async fn pace(&mut self) {
-        let wait = self.next_wave.saturating_duration_since(Instant::now());
-        self.reader.wait(wait).await;
-    }
-
-    async fn execute(&mut self, wave: Vec<Received>) -> Result<()> {
-        self.reader.keep().await;
         if let Some(rate) = self.apply.options.rate {
-            let now = Instant::now().max(self.next_wave);
-            self.next_wave = now + Duration::from_secs_f64(wave.len() as f64 / rate.max(1e-6));
+            let spaced = Duration::from_secs_f64(count as f64 / rate.max(1e-6));
+            self.next_wave = now.max(self.next_wave) + spaced;
         }
-        let (mut jobs, mut drops, mut intents) = (Vec::new(), Vec::new(), Vec::new());
-        for Received { letter, .. } in wave {
-            let prepared = self.apply.action(&letter).and_then(|action| {
-                let sending = self.apply.plan.prepare(&letter, &action)?;
-                Ok((action, sending))
-            });
-            let (action, sending) = match prepared {
-                Ok(prepared) => prepared,
-                Err(problem) => {
-                    self.halt(&letter, problem);
-                    continue;
-                }
-            };
-            let is_new = self.book.ledger.progress(&letter.id).is_none();
-            let to = sending.as_ref().map(|(to, _)| to.clone());
-            match sending {
-                Some((to, parcel)) => jobs.push(Job::new(&letter, to, parcel, &action)),
-                None => drops.push(letter.id.clone()),
-            }
-            if is_new {
-                let letter = Box::new(letter);
-                intents.push(Entry::Intent { action, to, letter });
-            }
-        }
-        self.book.write(&intents).await?;
-        drop(intents);
-
-        let results = transfer::send(self.apply.post, &jobs).await;
-        let mut sent = Vec::new();
-        for (job, result) in jobs.into_iter().zip(results) {
-            self.attempted += 1;
-            match result {
-                Ok(message_id) => {
-                    sent.push(Entry::Sent {
-                        id: job.parcel.letter_id.clone(),
-                        message_id: message_id.clone(),
-                    });
-                    self.count(job, message_id);
-                }
-                Err(refusal) => {
-                    self.unsent += 1;
-                    self.halt(&job.as_letter(), refusal.to_string());
-                }
-            }
-        }
-        self.book.write(&sent).await?;
-
-        let mut ids = std::mem::take(&mut self.finished);
-        ids.extend(drops);
-        ids.extend(sent.into_iter().filter_map(|entry| match entry {
-            Entry::Sent { id, .. } => Some(id),
-            _ => None,
-        }));
-        let deleted = transfer::delete(self.apply.queue, &mut self.reader, ids).await;
-        self.done(deleted).await
+        jobs
     }
 
-    /// Writes down and counts what is deleted.
-    async fn done(&mut self, ids: Vec<String>) -> Result<()> {
-        let mut done = Vec::new();
-        for id in ids {
-            match self.book.ledger.progress(&id) {
-                // A standard queue may show a letter once more after it was deleted.
-                Some(Progress::Done) => continue,
-                _ if self.inherited.remove(&id) => self.report.finished += 1,
-                Some(Progress::Dropping) => {
-                    self.report.dropped += 1;
-                    self.status.dropped += 1;
+    /// Parts with letters whose visibility timeout could not be renewed. Somebody else may have them
+    /// by now; if not, they come back. So does what is behind them in their groups.
+    fn forget_lapsed(&mut self, now: Instant) {
+        let (reader, bytes) = (&mut self.reader, &mut self.ready_bytes);
+        if self.ready.iter().all(|it| reader.holds(&it.letter.id, now)) {
+            return;
+        }
+        let is_fifo = reader.info().fifo;
+        let mut lapsed = HashSet::new();
+        self.ready.retain(|Received { letter, .. }| {
+            let group = letter.group.as_ref().filter(|_| is_fifo);
+            let is_behind = group.is_some_and(|group| lapsed.contains(group));
+            if !is_behind && reader.holds(&letter.id, now) {
+                return true;
+            }
+            lapsed.extend(group.cloned());
+            *bytes -= letter.body.len();
+            reader.forget(&letter.id);
+            false
+        });
+    }
+
+    /// False if the letter cannot be what the plan wants it to be.
+    fn begin(&mut self, letter: Letter, jobs: &mut Vec<Job>) -> bool {
+        let action = self.apply.planned(&letter.id).clone();
+        let (to, is_announced) = match self.apply.plan.prepare(&letter, &action) {
+            Err(problem) => {
+                self.halt(&letter.id, letter.group.as_deref(), problem);
+                return false;
+            }
+            Ok(Some((to, parcel))) => {
+                let has_ramp = self.apply.ramp.is_some();
+                jobs.push(Job::new(&letter, to.clone(), parcel, &action, has_ramp));
+                let progress = self.book.ledger.progress(&letter.id);
+                (Some(to), progress == Some(Progress::Intended))
+            }
+            Ok(None) => {
+                let progress = self.book.ledger.progress(&letter.id);
+                let is_announced = progress == Some(Progress::Dropping);
+                if is_announced {
+                    self.outgoing.push(letter.id.clone());
                 }
+                (None, is_announced)
+            }
+        };
+        if !is_announced {
+            let letter = Box::new(letter);
+            self.news.push(Entry::Intent { action, to, letter });
+        }
+        true
+    }
+
+    /// Writes the journal, and does what may be done once it has been written.
+    async fn commit(&mut self) -> Result<()> {
+        let mut news = std::mem::take(&mut self.news);
+        // A standard queue may show a letter once more after it was deleted.
+        news.retain(|entry| match entry {
+            Entry::Done { id } => self.book.ledger.progress(id) != Some(Progress::Done),
+            _ => true,
+        });
+        for entry in &news {
+            if let Entry::Done { id } = entry {
+                self.count_deleted(id);
+            }
+        }
+        self.book.write(&news).await?;
+        for entry in news {
+            match entry {
+                Entry::Sent { id, .. } => self.outgoing.push(id),
+                Entry::Intent {
+                    to: None, letter, ..
+                } => self.outgoing.push(letter.id),
+                Entry::Done { id } => self.settled(&id),
                 _ => {}
             }
-            self.settled(&id);
-            done.push(Entry::Done { id });
         }
-        self.book.write(&done).await
+        Ok(())
     }
 
-    /// Counts a letter that was sent, and waits for it if there is a ramp.
-    fn count(&mut self, job: Job, message_id: String) {
+    fn count_deleted(&mut self, id: &str) {
+        if self.inherited.remove(id) {
+            self.report.finished += 1;
+        } else if self.book.ledger.progress(id) == Some(Progress::Dropping) {
+            self.report.dropped += 1;
+            self.status.dropped += 1;
+        }
+    }
+
+    async fn round(&mut self, jobs: Vec<Job>) {
+        self.reader.keep().await;
+        let outgoing = std::mem::take(&mut self.outgoing);
+        let outgoing = outgoing.into_iter().filter_map(|id| {
+            let receipt = self.reader.receipt(&id)?.to_owned();
+            Some((id, receipt))
+        });
+        let work = join3(
+            self.reader.calls(self.receives(), Duration::ZERO),
+            transfer::send(self.apply.post, &jobs),
+            transfer::delete(self.apply.queue, outgoing.collect()),
+        );
+        let (received, sent, deleted) = self.reader.during(work).await;
+        for (job, result) in jobs.into_iter().zip(sent) {
+            self.sends.tried += 1;
+            match result {
+                Ok(message_id) => self.count_sent(job, message_id),
+                Err(refusal) => {
+                    self.sends.failed += 1;
+                    let (id, group) = (&job.parcel.letter_id, job.group.as_deref());
+                    self.halt(id, group, refusal.to_string());
+                }
+            }
+        }
+        match self.reader.took(received) {
+            Ok(letters) => letters.into_iter().for_each(|letter| self.sort(letter)),
+            Err(error) => self.end = Some(End::Failed(error)),
+        }
+        for (id, receipt, deletion) in deleted {
+            self.deletions.tried += 1;
+            match deletion {
+                Deletion::Done => {
+                    self.reader.forget(&id);
+                    self.news.push(Entry::Done { id });
+                }
+                // It has come back a moment ago.
+                _ if self.reader.receipt(&id) != Some(&*receipt) => self.outgoing.push(id),
+                // It comes back when its visibility timeout ends, if it is still there.
+                Deletion::Stale => self.reader.forget(&id),
+                Deletion::Unanswered => {
+                    self.deletions.failed += 1;
+                    self.reader.forget(&id);
+                    *self.unanswered.entry(id).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// How many receives the next wave needs, beside what is ready.
+    fn receives(&self) -> usize {
+        let wanted = self.wave_size().saturating_sub(self.ready.len());
+        let room = READY_BYTES.saturating_sub(self.ready_bytes);
+        if wanted == 0 || room == 0 || self.end.is_some() || self.knows_all() {
+            return 0;
+        }
+        let mean = self.mean.bytes / self.mean.letters.max(1);
+        let that_fit = room / (mean.max(1) * MAX_ENTRIES);
+        wanted.div_ceil(MAX_ENTRIES).min(that_fit.max(1))
+    }
+
+    /// Nothing that the plan names is still to be found.
+    fn knows_all(&self) -> bool {
+        let listed = self.ready.iter();
+        let listed = listed.filter(|r| self.apply.plan.step(&r.letter.id).is_some());
+        let pending = (listed.count() + self.outgoing.len()) as u64;
+        self.apply.plan.header.unlisted != Unlisted::Redrive
+            && self.status.settled + pending >= self.status.planned
+    }
+
+    /// Nothing is on the way: waits, reads, or sees what became of a step. False at the end.
+    async fn idle(&mut self, progress: &mut (dyn FnMut(&Status) + Send)) -> Result<bool> {
+        if self.end.is_some() {
+            return Ok(false);
+        }
+        if self.quota() != Some(0) {
+            if !self.ready.is_empty() {
+                let wait = self.next_wave.saturating_duration_since(Instant::now());
+                self.reader.wait(wait.min(TICK)).await;
+                return Ok(true);
+            }
+            if !self.knows_all()
+                && let Some(letters) = self.reader.look().await?
+            {
+                letters.into_iter().for_each(|letter| self.sort(letter));
+                return Ok(true);
+            }
+        }
+        let ramp = self.apply.ramp.as_ref().filter(|_| self.step.sent > 0);
+        let Some(ramp) = ramp else {
+            return Ok(false);
+        };
+        self.settle(ramp, progress).await?;
+        Ok(self.end.is_none() && !(self.ready.is_empty() && self.knows_all()))
+    }
+
+    fn sort(&mut self, received: Received) {
+        let letter = &received.letter;
+        self.mean.letters += 1;
+        self.mean.bytes += letter.body.len();
+        match self.book.ledger.progress(&letter.id) {
+            // Its send was confirmed.
+            Some(Progress::Sent | Progress::Done) => {
+                let id = received.letter.id;
+                match self.unanswered.get(&id).is_some_and(|n| *n >= DELETIONS) {
+                    true => self.settled(&id),
+                    false => self.outgoing.push(id),
+                }
+                return;
+            }
+            Some(Progress::Restoring | Progress::Restored) => {
+                return self.hold(letter.group.as_deref());
+            }
+            Some(Progress::Intended | Progress::Dropping) | None => {}
+        }
+        let is_listed = self.apply.plan.step(&letter.id).is_some();
+        if self.step.has_returned(letter) || (!is_listed && self.returns.has(letter)) {
+            return self.hold(letter.group.as_deref());
+        }
+        let is_behind = |group: &String| self.closed.contains(group);
+        if letter.group.as_ref().is_some_and(is_behind) {
+            return self.settled(&received.letter.id);
+        }
+        match self.apply.action(letter) {
+            Err(problem) => self.fail(&letter.id, letter.group.as_deref(), problem),
+            Ok(Action::Hold) => self.hold(letter.group.as_deref()),
+            Ok(_) if self.has_surplus() => self.surplus.push(received.letter.id),
+            Ok(_) => {
+                self.ready_bytes += letter.body.len();
+                self.ready.push_back(received);
+            }
+        }
+    }
+
+    /// It stays, and what is behind it in its group stays behind it.
+    fn hold(&mut self, group: Option<&str>) {
+        if let Some(group) = group
+            && self.reader.info().fifo
+        {
+            self.closed.insert(group.to_owned());
+        }
+    }
+
+    /// It could not be sent, and nothing behind it may be.
+    fn halt(&mut self, id: &str, group: Option<&str>, problem: String) {
+        self.fail(id, group, problem);
+        self.halted.extend(group.map(str::to_owned));
+    }
+
+    fn fail(&mut self, id: &str, group: Option<&str>, problem: String) {
+        self.hold(group);
+        self.status.failed += 1;
+        self.settled(id);
+        self.report.failed.insert(id.to_owned(), problem);
+    }
+
+    fn settled(&mut self, id: &str) {
+        let is_planned = self.apply.plan.step(id);
+        self.status.settled += u64::from(is_planned.is_some_and(|s| s.action != Action::Hold));
+    }
+
+    /// Counts a letter that was sent, and has the journal told.
+    fn count_sent(&mut self, job: Job, message_id: String) {
         self.status.sent += 1;
         match job.is_edit {
             true => self.report.edited += 1,
             false => self.report.redriven += 1,
         }
         self.report.without_lists += u64::from(job.lost_lists);
-        self.step.sent += 1;
-        if self.apply.ramp.is_none() {
-            return;
+        if self.apply.plan.header.unlisted == Unlisted::Redrive {
+            self.returns.expect(&job.parcel.body);
         }
-        let group = self.step.groups.entry(job.group.id.clone());
-        let group = group.or_insert_with(|| NotFixed {
-            group: job.group.clone(),
-            returned: 0,
-            unanswered: 0,
+        self.news.push(Entry::Sent {
+            id: job.parcel.letter_id.clone(),
+            message_id: message_id.clone(),
         });
-        group.group.count += 1;
-        self.step.waiting.push(Redriven {
-            event_id: job.event_id.unwrap_or_else(|| message_id.clone()),
-            message_id,
-            letter_id: job.parcel.letter_id,
-            handler: job.cause.handler,
-            function: job.cause.function,
-            group_id: job.group.id,
-            redrive_count: job.redrive_count,
-            sent_ms: crate::clock::epoch_ms(self.apply.options.clock.now()),
-        });
+        let now = self.apply.options.clock.now();
+        self.step.count(job, message_id, now);
     }
 
-    /// Whether the letter is one that was put back by this step, and failed again.
-    fn has_returned(&mut self, letter: &Letter) -> bool {
-        if self.step.waiting.is_empty() {
-            return false;
-        }
-        let event = letter.event().map(|event| event.id);
-        let count = letter.redrive_count();
-        // A second letter of one event may have been here all the time.
-        let is_later = |redriven: &Redriven| {
-            count > redriven.redrive_count
-                || letter
-                    .sent_at_ms
-                    .is_some_and(|sent| sent >= redriven.sent_ms)
-        };
-        let index = self.step.waiting.iter().position(|redriven| {
-            redriven.message_id == letter.id
-                || (event.as_ref() == Some(&redriven.event_id) && is_later(redriven))
-        });
-        let Some(index) = index else {
-            return false;
-        };
-        let redriven = self.step.waiting.swap_remove(index);
-        self.step.failed += 1;
-        if let Some(group) = self.step.groups.get_mut(&redriven.group_id) {
-            group.returned += 1;
-        }
-        true
+    /// Letters are read while a step is waited for, since those that failed again are among them. The
+    /// others are more than anybody needs now.
+    fn has_surplus(&self) -> bool {
+        !self.surplus.is_empty() || (self.step.is_awaited && self.ready_bytes >= READY_BYTES)
     }
 
-    /// Waits for what the step put back. False if it ends here.
-    async fn settle(&mut self, progress: &mut (dyn FnMut(&Status) + Send)) -> Result<bool> {
-        let Some(ramp) = &self.apply.ramp else {
-            return Ok(true);
-        };
+    /// Waits for what the step put back, and sees whether another step is to follow.
+    async fn settle(
+        &mut self,
+        ramp: &Ramp<'_>,
+        progress: &mut (dyn FnMut(&Status) + Send),
+    ) -> Result<()> {
         let deadline = Instant::now() + ramp.timeout;
+        self.step.is_awaited = true;
         loop {
             self.tell(progress);
             // If nobody answers the wait goes on: silence is no success.
             if let Ok(completed) = ramp.outcomes.completed(&self.step.waiting).await {
-                let mut completed = completed.into_iter();
-                let waiting = &mut self.step.waiting;
-                waiting.retain(|_| !completed.next().unwrap_or(false));
+                self.step.complete(&completed);
             }
             if self.step.waiting.is_empty() {
                 break;
             }
-            if self.apply.stop.is_some_and(|stop| stop()) {
-                self.report.stopped = Some(Stop::Asked);
-                return Ok(false);
+            if self.apply.is_stopped() {
+                self.end = Some(End::Stopped(Stop::Asked));
+                return Ok(());
             }
             self.reader.reopen();
             for received in self.reader.receive(Duration::ZERO).await? {
@@ -472,31 +556,19 @@ impl<'a, 'b> Engine<'a, 'b> {
             }
             self.reader.wait(ramp.poll).await;
         }
-        let step = std::mem::take(&mut self.step);
-        let failed = step.failed + step.waiting.len() as u64;
-        let mut groups = step.groups;
-        for redriven in &step.waiting {
-            if let Some(group) = groups.get_mut(&redriven.group_id) {
-                group.unanswered += 1;
-            }
+        let surplus = std::mem::take(&mut self.surplus);
+        self.reader.release(surplus).await;
+        let (not_fixed, is_fixed) = self.step.end(self.apply.options.threshold_percent);
+        self.report.not_fixed.extend(not_fixed);
+        if !is_fixed {
+            self.end = Some(End::Stopped(Stop::NotFixed));
         }
-        let groups = groups.into_values();
-        let mut not_fixed = groups.filter(|group| group.returned + group.unanswered > 0);
-        self.report.not_fixed.extend(&mut not_fixed);
-        self.step.index = step.index + 1;
-        if failed * 100 > step.sent * u64::from(self.apply.options.threshold_percent) {
-            self.report.stopped = Some(Stop::NotFixed);
-            return Ok(false);
-        }
-        Ok(true)
+        Ok(())
     }
 }
 
-impl Job {
-    /// As much of the letter as a failure needs.
-    fn as_letter(&self) -> Letter {
-        let mut letter = Letter::new(&*self.parcel.letter_id, "");
-        letter.group.clone_from(&self.group_name);
-        letter
+impl Tally {
+    fn is_beyond(&self, percent: u32) -> bool {
+        self.failed * 100 > self.tried * u64::from(percent)
     }
 }

@@ -1,7 +1,7 @@
 //! Sends and deletes: the calls, their entries' results, and what is tried again.
 
 use super::super::{
-    Action, Cause, Destination, Group, Letter, Parcel, Post, Queue, Reader, Refusal,
+    Action, Cause, Destination, Group, Letter, Parcel, Post, Queue, Refusal,
     parcel::MAX_SIZE,
     reader::{MAX_ENTRIES, pause},
 };
@@ -11,11 +11,18 @@ use futures_util::future::join_all;
 pub(super) struct Job {
     pub(super) to: Destination,
     pub(super) parcel: Parcel,
+    /// The message group that it has in the dead-letter queue.
+    pub(super) group: Option<String>,
     pub(super) is_edit: bool,
     pub(super) lost_lists: bool,
+    /// What a ramp has to know.
+    pub(super) story: Option<Story>,
+}
+
+/// How to recognise a letter that comes back, and what it is counted as.
+pub(super) struct Story {
     pub(super) event_id: Option<String>,
     pub(super) group: Group,
-    pub(super) group_name: Option<String>,
     pub(super) cause: Cause,
     pub(super) redrive_count: u32,
 }
@@ -23,20 +30,31 @@ pub(super) struct Job {
 const ATTEMPTS: u32 = 4;
 
 impl Job {
-    pub(super) fn new(letter: &Letter, to: Destination, parcel: Parcel, action: &Action) -> Self {
-        // Of an edit, the event is the new one.
-        let sent = Letter::new(&*letter.id, &*parcel.body);
-        let event = sent.event().map(|event| event.id);
+    pub(super) fn new(
+        letter: &Letter,
+        to: Destination,
+        parcel: Parcel,
+        action: &Action,
+        has_ramp: bool,
+    ) -> Self {
+        let story = || {
+            // Of an edit, the event is the new one.
+            let sent = Letter::new(&*letter.id, &*parcel.body);
+            let event = sent.event().map(|event| event.id);
+            Story {
+                // Without an id of its own the event goes by its message's, which will be another.
+                event_id: event.filter(|id| *id != letter.id),
+                group: Group::of(letter),
+                cause: letter.cause(),
+                redrive_count: letter.redrive_count(),
+            }
+        };
         Self {
             to,
+            group: letter.group.clone(),
             is_edit: matches!(action, Action::Edit { .. }),
             lost_lists: !letter.dropped_attributes.is_empty(),
-            // Without an id of its own the event goes by its message's, which will be another.
-            event_id: event.filter(|id| *id != letter.id),
-            group: Group::of(letter),
-            group_name: letter.group.clone(),
-            cause: letter.cause(),
-            redrive_count: letter.redrive_count(),
+            story: has_ramp.then(story),
             parcel,
         }
     }
@@ -129,52 +147,50 @@ fn chunks(parcels: &[(&Destination, &Parcel)], waiting: &[usize]) -> Vec<Vec<usi
     chunks.into_iter().map(|(chunk, _)| chunk).collect()
 }
 
-/// Deletes the letters, and gives the ids of those that are.
-///
-/// A receipt that is good for nothing is forgotten: its letter comes back with another.
+/// What came of deleting a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deletion {
+    Done,
+    /// Its receipt is good for nothing any more.
+    Stale,
+    /// Nobody knows.
+    Unanswered,
+}
+
+/// Deletes the letters, each given by its id and its receipt, which the result has as well.
 pub(super) async fn delete(
     queue: &dyn Queue,
-    reader: &mut Reader<'_>,
-    ids: Vec<String>,
-) -> Vec<String> {
-    let mut waiting = ids;
-    let mut deleted = Vec::new();
+    letters: Vec<(String, String)>,
+) -> Vec<(String, String, Deletion)> {
+    let mut waiting = letters;
+    let mut results = Vec::with_capacity(waiting.len());
     for attempt in 0..ATTEMPTS {
-        waiting.retain(|id| reader.receipt(id).is_some());
         let calls = waiting.chunks(MAX_ENTRIES).map(|chunk| {
-            let receipts = chunk.iter().filter_map(|id| reader.receipt(id));
-            let receipts: Vec<_> = receipts.map(str::to_owned).collect();
-            async move { (chunk, queue.delete(&receipts).await) }
+            let receipts = chunk.iter().map(|(_, receipt)| receipt.clone());
+            let receipts: Vec<_> = receipts.collect();
+            async move { queue.delete(&receipts).await.unwrap_or_default() }
         });
-        let mut again = Vec::new();
-        let mut gone = Vec::new();
-        for (chunk, answer) in join_all(calls).await {
-            let answers = answer.unwrap_or_default();
-            for (index, id) in chunk.iter().enumerate() {
+        let answers = join_all(calls).await;
+        let round = std::mem::take(&mut waiting);
+        for (chunk, answers) in round.chunks(MAX_ENTRIES).zip(answers) {
+            for (index, (id, receipt)) in chunk.iter().cloned().enumerate() {
                 match answers.get(index) {
-                    Some(Ok(())) => gone.push((id.clone(), true)),
-                    Some(Err(refusal)) if refusal.permanent => gone.push((id.clone(), false)),
-                    _ => again.push(id.clone()),
+                    Some(Ok(())) => results.push((id, receipt, Deletion::Done)),
+                    Some(Err(refusal)) if refusal.permanent => {
+                        results.push((id, receipt, Deletion::Stale));
+                    }
+                    _ => waiting.push((id, receipt)),
                 }
             }
         }
-        for (id, is_deleted) in gone {
-            reader.forget(&id);
-            if is_deleted {
-                deleted.push(id);
-            }
-        }
-        waiting = again;
         if waiting.is_empty() {
-            return deleted;
+            return results;
         }
         if attempt + 1 < ATTEMPTS {
             pause(attempt).await;
         }
     }
-    // They come back when their visibility timeout ends.
-    for id in waiting {
-        reader.forget(&id);
-    }
-    deleted
+    let unanswered = waiting.into_iter();
+    results.extend(unanswered.map(|(id, receipt)| (id, receipt, Deletion::Unanswered)));
+    results
 }

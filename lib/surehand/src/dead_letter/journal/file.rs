@@ -13,7 +13,7 @@ use std::{
 /// [`append`](Journal::append) returns.
 ///
 /// The file is locked while it is open, so that one process at a time works through it. It holds the
-/// letters themselves: keep it as you would keep the queue.
+/// letters themselves, and is its owner's alone: keep it as you would keep the queue.
 #[derive(Debug)]
 pub struct FileJournal {
     file: File,
@@ -30,7 +30,11 @@ impl FileJournal {
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).open(&path);
+        options.read(true).write(true).create_new(true);
+        // Letters hold what customers wrote.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path);
         let file = file.map_err(|error| failed("created", &path, &error))?;
         lock(&file, &path)?;
         // A file is only there after a crash if its directory says so.
