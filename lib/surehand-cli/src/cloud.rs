@@ -1,9 +1,12 @@
 //! Which cloud a command talks to: the emulator of a running `surehand dev`, or what `AWS_ENDPOINT_URL` and the
 //! usual AWS variables say.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_lambda::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_lambda::{
+    config::{Credentials, ProvideCredentials as _, SharedCredentialsProvider},
+    error::ErrorMetadata,
+};
 
 use crate::{
     emulator::{KEY, REGION},
@@ -32,9 +35,7 @@ impl Cloud {
     /// `AWS_ENDPOINT_URL` decides; without it the `surehand dev` of this run is used, and else AWS.
     pub(crate) async fn find(run: &str) -> Result<Self> {
         let running = Stack::running(run).await;
-        let wanted = std::env::var("AWS_ENDPOINT_URL")
-            .ok()
-            .filter(|url| !url.is_empty());
+        let wanted = endpoint();
         let same = |stack: &Stack| {
             wanted
                 .as_ref()
@@ -52,6 +53,43 @@ impl Cloud {
         })
     }
 
+    /// As [`Cloud::find`], and says at once what the first request would fail for: every service would say it in
+    /// words of its own.
+    pub(crate) async fn connect(run: &str) -> Result<Self> {
+        if let Some(endpoint) = endpoint().filter(|endpoint| !is_url(endpoint)) {
+            bail!("AWS_ENDPOINT_URL is `{endpoint}`, and no URL as http://127.0.0.1:4566");
+        }
+        let cloud = Self::find(run).await?;
+        let region = cloud.config.region();
+        if region.is_none_or(|region| region.as_ref().is_empty()) {
+            bail!("no region: set AWS_REGION, or start `surehand dev` here");
+        }
+        let has_credentials = match cloud.config.credentials_provider() {
+            Some(provider) => provider.provide_credentials().await.is_ok(),
+            None => false,
+        };
+        if !has_credentials {
+            bail!(
+                "no credentials for {}: log in, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                cloud.name()
+            );
+        }
+        Ok(cloud)
+    }
+
+    /// Whether this is no AWS: the stack of a `surehand dev`, or an endpoint on this machine.
+    pub(crate) fn is_emulator(&self) -> bool {
+        let is_here = |endpoint: &str| {
+            let host = endpoint
+                .split_once("://")
+                .map_or(endpoint, |(_, rest)| rest);
+            ["127.0.0.1", "localhost", "[::1]"]
+                .iter()
+                .any(|here| host.starts_with(here))
+        };
+        self.stack.is_some() || self.config.endpoint_url().is_some_and(is_here)
+    }
+
     /// Where requests go, for messages.
     pub(crate) fn name(&self) -> String {
         match (self.config.endpoint_url(), self.config.region()) {
@@ -60,5 +98,70 @@ impl Cloud {
             (None, Some(region)) => format!("AWS {region}, since no `surehand dev` runs here"),
             (None, None) => "AWS, since no `surehand dev` runs here".to_owned(),
         }
+    }
+}
+
+/// The endpoint that somebody wants instead of AWS.
+fn endpoint() -> Option<String> {
+    let endpoint = std::env::var("AWS_ENDPOINT_URL").ok();
+    endpoint.filter(|url| !url.is_empty())
+}
+
+/// Whether a host could be asked for it.
+fn is_url(text: &str) -> bool {
+    let host = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
+}
+
+/// Why a service did not do what was asked, in one line: what it answered, or what kept it from answering. What the
+/// SDK itself would show is all of the response.
+pub(crate) fn reason(error: impl std::error::Error + 'static) -> anyhow::Error {
+    let first: &(dyn std::error::Error + 'static) = &error;
+    let causes = || std::iter::successors(Some(first), |error| error.source());
+    let answer = causes().find_map(|error| {
+        let answer = error.downcast_ref::<ErrorMetadata>()?;
+        Some(match (answer.code(), answer.message()) {
+            (Some(code), Some(message)) => format!("{code}: {message}"),
+            (code, message) => code.or(message)?.to_owned(),
+        })
+    });
+    let text = answer.or_else(|| causes().last().map(ToString::to_string));
+    let text = text.unwrap_or_default();
+    anyhow::Error::msg(text.lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_on_this_machine_is_an_emulator() {
+        let at = |endpoint: &str| Cloud {
+            config: emulator(endpoint),
+            stack: None,
+        };
+        assert!(at("http://127.0.0.1:4566").is_emulator());
+        assert!(at("http://localhost").is_emulator());
+        assert!(!at("https://sqs.eu-west-1.amazonaws.com").is_emulator());
+    }
+
+    #[test]
+    fn a_url_names_a_host() {
+        assert!(is_url("http://127.0.0.1:1"));
+        for wrong in ["127.0.0.1:4566", "http://", "http:///x", "ftp://x"] {
+            assert!(!is_url(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_what_the_service_says() {
+        let answer = ErrorMetadata::builder()
+            .code("AccessDenied")
+            .message("not\nyou");
+        assert_eq!(reason(answer.build()).to_string(), "AccessDenied: not");
+        let refused = std::io::Error::other(std::io::Error::other("connection refused"));
+        assert_eq!(reason(refused).to_string(), "connection refused");
     }
 }

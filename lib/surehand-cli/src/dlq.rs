@@ -8,6 +8,7 @@ mod describe;
 mod edit;
 mod list;
 mod move_task;
+mod new_file;
 mod outcomes;
 mod plan;
 mod post;
@@ -16,13 +17,17 @@ mod rehearse;
 mod select;
 mod target;
 
-use std::{path::PathBuf, process::ExitCode, sync::atomic::AtomicBool};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use self::{
-    apply::{ApplyArgs, UndoArgs},
+    apply::{ApplyArgs, PurgeArgs, UndoArgs},
     edit::EditArgs,
     plan::PlanArgs,
     rehearse::RehearseArgs,
@@ -30,6 +35,33 @@ use self::{
     target::TargetArgs,
 };
 use crate::progress::Progress;
+
+/// An error with an exit code of its own.
+#[derive(Debug)]
+pub(crate) struct Coded {
+    pub(crate) code: u8,
+    text: &'static str,
+}
+
+impl Coded {
+    /// Wrong usage that the parser cannot tell.
+    const fn usage(text: &'static str) -> Self {
+        Self { code: 2, text }
+    }
+
+    const INTERRUPTED: Self = Self {
+        code: 130,
+        text: "interrupted; the letters that were read are back in the queue",
+    };
+}
+
+impl std::fmt::Display for Coded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text)
+    }
+}
+
+impl std::error::Error for Coded {}
 
 /// The library's errors, which are no `std::error::Error`, as the command's.
 fn said(error: surehand::Error) -> anyhow::Error {
@@ -115,18 +147,7 @@ enum Command {
     /// Put the letters of an apply into the dead-letter queue again; their effects stay
     Undo(UndoArgs),
     /// Delete letters, each of them written to an archive before
-    Purge {
-        #[command(flatten)]
-        target: TargetArgs,
-        #[command(flatten)]
-        select: SelectArgs,
-        /// The archive; `QUEUE.TIME.archive` by default
-        #[arg(long)]
-        archive: Option<PathBuf>,
-        /// Do it
-        #[arg(long)]
-        yes: bool,
-    },
+    Purge(PurgeArgs),
     /// Let SQS move the whole queue to where it came from: everything, as it is
     Move(move_task::MoveArgs),
     /// Run letters through the local build of their function, without committing anything
@@ -144,12 +165,10 @@ struct SourceArgs {
 }
 
 impl Dlq {
-    /// Whether the first interrupt is only a wish: what is on the way is finished then.
+    /// Whether the first interrupt is only a wish: what is on the way is finished then, and letters that were read
+    /// are given back.
     pub(crate) fn stops_by_itself(&self) -> bool {
-        matches!(
-            self.command,
-            Command::Apply(_) | Command::Resume(_) | Command::Purge { .. }
-        )
+        !matches!(self.command, Command::List { .. } | Command::Undo(_))
     }
 }
 
@@ -160,6 +179,12 @@ struct Context<'a> {
     progress: &'a Progress,
     /// Set when somebody asks for an end.
     stop: &'a AtomicBool,
+}
+
+impl Context<'_> {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
 pub(crate) async fn run(
@@ -192,12 +217,7 @@ pub(crate) async fn run(
         Command::Apply(arguments) => apply::apply(&arguments, &context).await,
         Command::Resume(arguments) => apply::resume(&arguments, &context).await,
         Command::Undo(arguments) => apply::undo(&arguments, &context).await,
-        Command::Purge {
-            target,
-            select,
-            archive,
-            yes,
-        } => apply::purge(&target, &select, archive, yes, &context).await,
+        Command::Purge(arguments) => apply::purge(&arguments, &context).await,
         Command::Move(arguments) => move_task::run(&arguments, &context).await,
         Command::Rehearse(arguments) => rehearse::run(&arguments, &context).await,
     }

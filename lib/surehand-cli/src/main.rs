@@ -277,7 +277,7 @@ async fn interrupted() -> Result<()> {
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("{} {error:#}", style("error:").red().bold().for_stderr());
-    ExitCode::FAILURE
+    ExitCode::from(error.downcast_ref::<dlq::Coded>().map_or(1, |it| it.code))
 }
 
 /// Help is printed as it is; wrong usage is one line.

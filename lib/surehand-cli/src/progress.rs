@@ -31,7 +31,16 @@ impl Progress {
 
     /// Begins a step; it is reported as failed when it is dropped without [`Step::done`].
     pub(crate) fn step(&self, title: impl Into<Cow<'static, str>>) -> Step {
-        let title = title.into();
+        self.begin(title.into(), false)
+    }
+
+    /// Begins a step of a command whose output says what came of it, or whose error does: without a terminal nothing
+    /// is said of it unless it takes long.
+    pub(crate) fn task(&self, title: impl Into<Cow<'static, str>>) -> Step {
+        self.begin(title.into(), true)
+    }
+
+    fn begin(&self, title: Cow<'static, str>, is_task: bool) -> Step {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new_spinner());
             bar.set_style(spinner());
@@ -39,12 +48,13 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        if bar.is_none() {
+        if bar.is_none() && !is_task {
             eprintln!("{title} ...");
         }
         Step {
             title,
             bar,
+            is_task,
             progress: self.clone(),
             started: Instant::now(),
             last_line: Mutex::new(Instant::now()),
@@ -66,6 +76,7 @@ impl Progress {
 pub(crate) struct Step {
     title: Cow<'static, str>,
     bar: Option<ProgressBar>,
+    is_task: bool,
     progress: Progress,
     started: Instant,
     last_line: Mutex<Instant>,
@@ -109,9 +120,17 @@ impl Step {
 
     /// As [`Step::count`], with how many there are a second, and how long the rest will take.
     pub(crate) fn rate(&self, done: u64, total: u64, message: impl Into<Cow<'static, str>>) {
-        self.count(done, total, message);
-        let Some(bar) = &self.bar else { return };
-        bar.set_style(rated());
+        let message = message.into();
+        match &self.bar {
+            Some(bar) => {
+                self.count(done, total, message);
+                bar.set_style(rated());
+            }
+            None => {
+                let a_second = done as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+                self.say(format!("{done}/{total}, {a_second:.0} a second {message}"));
+            }
+        }
     }
 
     /// Ends the step well; `result` is shown after the time it took.
@@ -123,6 +142,10 @@ impl Step {
         self.finished = true;
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+        let is_seen = self.bar.is_some() && !result.is_empty();
+        if self.is_task && !is_seen {
+            return;
         }
         let elapsed = elapsed(self.started);
         let separator = if result.is_empty() { "" } else { ": " };

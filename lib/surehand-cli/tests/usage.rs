@@ -118,7 +118,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         ),
         (
             &["dlq", "move", "--queue", "q"],
-            "error: the following required arguments were not provided: --to <TO>",
+            "error: the following required arguments were not provided: --to <QUEUE>",
         ),
         (
             &["dlq", "rehearse"],
@@ -217,7 +217,7 @@ fn dead_letters_that_cannot_be_found_are_one_line_and_exit_code_1() {
         &["dlq", "purge"],
         &["dlq", "move", "--to", "orders"],
     ] {
-        check(&here, arguments, 1, no_queue);
+        check(&here, arguments, 2, no_queue);
     }
     let no_file = "error: cannot read nothing: No such file or directory (os error 2)";
     for arguments in [
@@ -233,7 +233,7 @@ fn dead_letters_that_cannot_be_found_are_one_line_and_exit_code_1() {
         &here,
         &["dlq", "apply", "plan"],
         1,
-        "error: line 1 of the plan: missing field `plan` at line 1 column 2",
+        "error: plan: line 1 of the plan: missing field `plan` at line 1 column 2",
     );
     fs::write(here.join("letters"), "{}\n").unwrap();
     check(

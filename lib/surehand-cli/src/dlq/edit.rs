@@ -1,18 +1,13 @@
 //! `surehand dlq edit`: one letter's event in an editor.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::{fs, io::Write as _, path::PathBuf, process::Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 use surehand::dead_letter::{Action, Letter, Plan, Selection, edited};
 
-use super::{Context, End, plan, read, said, target::TargetArgs};
-use crate::cloud::Cloud;
+use super::{Context, End, new_file::NewFile, plan, read, said, target::TargetArgs};
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct EditArgs {
@@ -34,8 +29,7 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
         true => Some(plan::load(&arguments.plan)?),
         false => None,
     };
-    let cloud = Cloud::find(context.run).await?;
-    let target = arguments.target.find(&cloud).await?;
+    let (cloud, target) = arguments.target.find(context).await?;
     if let Some(existing) = existing.as_ref().filter(|it| it.header.queue != target.url) {
         bail!(
             "{} is for {}, and not for {}",
@@ -75,7 +69,10 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
         None => in_editor(&before).await?,
     };
     if after.trim() == before.trim() {
-        context.progress.line("nothing was changed");
+        match context.json {
+            true => println!("{}", json!({"id": letter.id, "plan": null})),
+            false => println!("nothing was changed"),
+        }
         return Ok(End::Nothing);
     }
     check(&letter, &after)?;
@@ -85,15 +82,14 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
     if let Some(problem) = &step.note {
         bail!("the edited letter cannot be put back: {problem}");
     }
-    let draft = arguments.plan.with_extension("draft");
-    plan::write(&plan, read::create(&draft)?)?;
+    let mut draft = arguments.plan.clone().into_os_string();
+    draft.push(format!(".{}.draft", std::process::id()));
+    let draft = PathBuf::from(draft);
+    plan::write(&plan, NewFile::create(&draft)?)?;
     fs::rename(&draft, &arguments.plan)
         .with_context(|| format!("cannot write {}", arguments.plan.display()))?;
     if context.json {
-        println!(
-            "{}",
-            serde_json::json!({"plan": arguments.plan, "id": letter.id})
-        );
+        println!("{}", json!({"id": letter.id, "plan": arguments.plan}));
     } else {
         println!("{} is a step of {}", letter.id, arguments.plan.display());
     }
@@ -132,15 +128,16 @@ async fn in_editor(text: &str) -> Result<String> {
                 .filter(|value| !value.trim().is_empty())
         })
         .context("no editor: set EDITOR, or pass --with FILE")?;
-    let file = std::env::temp_dir().join(format!("surehand-edit-{}.json", std::process::id()));
-    let file = Scratch(file);
-    use std::io::Write as _;
-    read::create(&file.0)?.write_all(text.as_bytes())?;
+    let path = std::env::temp_dir().join(format!("surehand-edit-{}.json", std::process::id()));
+    // It is not kept, whatever the editor makes of it.
+    let mut file = NewFile::create(&path)?;
+    file.writer.write_all(text.as_bytes())?;
+    file.writer.flush()?;
     let mut words = editor.split_whitespace();
     let program = words.next().unwrap_or("vi");
     let status = tokio::process::Command::new(program)
         .args(words)
-        .arg(&file.0)
+        .arg(&path)
         .stdin(Stdio::inherit())
         .status()
         .await
@@ -148,16 +145,7 @@ async fn in_editor(text: &str) -> Result<String> {
     if !status.success() {
         bail!("{program} ended with {status}");
     }
-    fs::read_to_string(&file.0).context("the edited file is gone")
-}
-
-/// A file that goes with its value.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(fs::remove_file(Path::new(&self.0)));
-    }
+    fs::read_to_string(&path).context("the edited file is gone")
 }
 
 #[cfg(test)]

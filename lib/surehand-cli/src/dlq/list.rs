@@ -7,7 +7,7 @@ use serde_json::json;
 use surehand::dead_letter::{Queue as _, QueueInfo, SqsDeadLetterQueue};
 
 use super::{Context, End, describe, read::end_of, said, target};
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, reason};
 
 /// How long a peek hides what it sees, if giving it back fails.
 const PEEK: Duration = Duration::from_secs(5);
@@ -21,8 +21,8 @@ struct Row {
 }
 
 pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<End> {
-    let cloud = Cloud::find(context.run).await?;
-    let step = context.progress.step("looking for dead-letter queues");
+    let cloud = Cloud::connect(context.run).await?;
+    let step = context.progress.task("looking for dead-letter queues");
     let rows = rows(&cloud, prefix).await?;
     step.done(format!("{} at {}", rows.len(), cloud.name()));
     if context.json {
@@ -35,6 +35,10 @@ pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<E
             println!("{line}");
         }
         return Ok(end_of(rows.len()));
+    }
+    if rows.is_empty() {
+        println!("no dead-letter queues at {}", cloud.name());
+        return Ok(End::Nothing);
     }
     let mut table = describe::table(
         ["dead-letter queue", "letters", "in flight", "oldest", "of"],
@@ -61,7 +65,7 @@ async fn rows(cloud: &Cloud, prefix: Option<&str>) -> Result<Vec<Row>> {
     let mut pages = sqs.list_queues().max_results(1_000).into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = page
-            .map_err(aws_sdk_sqs::Error::from)
+            .map_err(reason)
             .with_context(|| format!("cannot list the queues at {}", cloud.name()))?;
         urls.extend(page.queue_urls.unwrap_or_default());
     }

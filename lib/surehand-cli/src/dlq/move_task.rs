@@ -3,7 +3,7 @@
 //! It moves everything or nothing, and as it is: the failure notes go along, FIFO messages keep their deduplication
 //! ids, and nobody looks at sizes, counts or outcomes. For anything else there is a plan.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aws_sdk_sqs::{Client, types::ListMessageMoveTasksResultEntry};
@@ -12,17 +12,17 @@ use serde_json::json;
 use surehand::dead_letter::{Queue as _, SqsDeadLetterQueue};
 
 use super::{
-    Context, End, said,
+    Coded, Context, End, said,
     target::{self, TargetArgs},
 };
-use crate::cloud::Cloud;
+use crate::cloud::reason;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct MoveArgs {
     #[command(flatten)]
     target: TargetArgs,
     /// The queue that gets everything: its name, URL or ARN
-    #[arg(long)]
+    #[arg(long, value_name = "QUEUE", value_parser = target::queue)]
     to: String,
     /// Messages a second at most, from 1 to 500; SQS decides by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=500))]
@@ -36,9 +36,8 @@ pub(super) struct MoveArgs {
 const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(arguments: &MoveArgs, context: &Context<'_>) -> Result<End> {
-    let cloud = Cloud::find(context.run).await?;
+    let (cloud, target) = arguments.target.find(context).await?;
     let sqs = Client::new(&cloud.config);
-    let target = arguments.target.find(&cloud).await?;
     let source = SqsDeadLetterQueue::new(sqs.clone(), &target.url)
         .info()
         .await
@@ -52,26 +51,34 @@ pub(super) async fn run(arguments: &MoveArgs, context: &Context<'_>) -> Result<E
         bail!(
             "{} and {} are not of the same kind: one keeps order",
             target.name(),
-            arguments.to
+            target::name_of(&arguments.to)
         );
     }
     if to.arn == source.arn {
-        bail!("{} cannot be moved to itself", target.name());
+        bail!(Coded::usage("a queue cannot be moved to itself"));
     }
     let total = source.visible + source.delayed;
     if total == 0 {
-        println!("no letters");
+        match context.json {
+            true => println!("{}", json!({"moved": 0, "status": null, "failure": null})),
+            false => println!("no letters"),
+        }
         return Ok(End::Nothing);
+    }
+    if !arguments.yes && context.json {
+        println!("{}", json!({"dry_run": true, "moves": total, "to": to.url}));
+        return Ok(End::Done);
     }
     if !arguments.yes {
         println!(
-            "about {total} letters of {} would go to {}, each with its note; nothing was changed, --yes does it",
+            "about {total} letters of {} would go to {}, each with its note",
             target.name(),
             target::name_of(&to.arn)
         );
+        println!("nothing was changed; --yes does it");
         return Ok(End::Done);
     }
-    let step = context.progress.step(format!("moving {}", target.name()));
+    let step = context.progress.task(format!("moving {}", target.name()));
     let started = sqs
         .start_message_move_task()
         .source_arn(&source.arn)
@@ -79,7 +86,7 @@ pub(super) async fn run(arguments: &MoveArgs, context: &Context<'_>) -> Result<E
         .set_max_number_of_messages_per_second(arguments.rate)
         .send()
         .await
-        .map_err(aws_sdk_sqs::Error::from)
+        .map_err(reason)
         .context("SQS does not start to move")?;
     let handle = started.task_handle.unwrap_or_default();
     let mut is_cancelled = false;
@@ -98,13 +105,13 @@ pub(super) async fn run(arguments: &MoveArgs, context: &Context<'_>) -> Result<E
         if !matches!(task.status.as_deref(), Some("RUNNING" | "CANCELLING")) {
             break task;
         }
-        if context.stop.load(Ordering::Relaxed) && !is_cancelled {
+        if context.is_stopped() && !is_cancelled {
             is_cancelled = true;
             sqs.cancel_message_move_task()
                 .task_handle(&handle)
                 .send()
                 .await
-                .map_err(aws_sdk_sqs::Error::from)
+                .map_err(reason)
                 .context("SQS does not stop to move")?;
         }
         tokio::time::sleep(POLL).await;
@@ -115,7 +122,7 @@ pub(super) async fn run(arguments: &MoveArgs, context: &Context<'_>) -> Result<E
     );
     step.done(format!("{moved} letters, {}", status.to_lowercase()));
     if context.json {
-        let line = json!({"moved": moved, "status": status, "failure": task.failure_reason});
+        let line = json!({"moved": moved, "status": status.to_lowercase(), "failure": task.failure_reason});
         println!("{line}");
     } else {
         println!("{moved} letters were moved to {}", target::name_of(&to.arn));
@@ -135,7 +142,7 @@ async fn newest(sqs: &Client, source: &str) -> Result<ListMessageMoveTasksResult
         .max_results(1)
         .send()
         .await
-        .map_err(aws_sdk_sqs::Error::from)
+        .map_err(reason)
         .context("SQS does not say how far it is")?;
     let newest = tasks.results.unwrap_or_default().into_iter().next();
     newest.context("SQS does not know of the move any more")

@@ -1,8 +1,9 @@
 //! `surehand dlq plan`.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
-    io::{BufReader, BufWriter, Write as _},
+    io::BufReader,
     path::{Path, PathBuf},
 };
 
@@ -12,8 +13,8 @@ use surehand::dead_letter::{Action, Destination, Plan, Unlisted};
 
 use super::{
     Context, End,
-    read::{self, create},
-    said,
+    new_file::NewFile,
+    read, said,
     select::SelectArgs,
     target::{self, TargetArgs},
 };
@@ -33,7 +34,7 @@ pub(super) struct PlanArgs {
     action: Wanted,
     /// Where they go, instead of where each came from: a queue's name or URL, or the ARN of a queue, a function or a
     /// bus
-    #[arg(long)]
+    #[arg(long, value_name = "DESTINATION", value_parser = place)]
     to: Option<String>,
     /// Also letters that have come back three times
     #[arg(long)]
@@ -54,8 +55,8 @@ enum Wanted {
 }
 
 pub(super) async fn run(arguments: &PlanArgs, context: &Context<'_>) -> Result<End> {
-    let cloud = Cloud::find(context.run).await?;
-    let target = arguments.target.find(&cloud).await?;
+    let (cloud, target) = arguments.target.find(context).await?;
+    let file = NewFile::create(&arguments.out)?;
     let mut plan = Plan::new(&target.url);
     if let Some(to) = &arguments.to {
         plan = plan.to(destination(&cloud, to).await?);
@@ -77,38 +78,50 @@ pub(super) async fn run(arguments: &PlanArgs, context: &Context<'_>) -> Result<E
         Ok(())
     })
     .await?;
-    if plan.steps().is_empty() {
-        context
-            .progress
-            .line("no letter is selected, and no plan was written");
-        return Ok(End::Nothing);
-    }
-    write(&plan, create(&arguments.out)?)?;
-    let unfit: Vec<_> = plan
+    let unfit: BTreeMap<_, _> = plan
         .steps()
         .iter()
         .filter(|step| step.action == Action::Hold)
         .filter_map(|step| Some((&step.message_id, step.note.as_ref()?)))
         .collect();
+    let count = plan.steps().len();
     if context.json {
+        let file = (count > 0).then_some(&arguments.out);
         let line = serde_json::json!({
-            "plan": plan.header.plan, "file": arguments.out, "queue": target.url,
-            "letters": plan.steps().len(), "held": unfit.iter().map(|(id, why)| serde_json::json!({"id": id, "why": why})).collect::<Vec<_>>(),
+            "file": file, "plan": plan.header.plan, "queue": target.url, "letters": count,
+            "held": unfit,
         });
         println!("{line}");
-    } else {
-        println!(
-            "{} letters in {}",
-            plan.steps().len(),
-            arguments.out.display()
-        );
+    } else if count > 0 {
+        println!("{count} letters in {}", arguments.out.display());
         for (id, why) in &unfit {
             println!("  {id} is held: {why}");
         }
+    } else {
+        println!("no letters");
     }
+    if count == 0 {
+        return Ok(End::Nothing);
+    }
+    write(&plan, file)?;
     match unfit.len() {
         0 => Ok(End::Done),
         _ => Ok(End::Partly),
+    }
+}
+
+/// Looks over how a destination is named.
+fn place(text: &str) -> Result<String, String> {
+    let is_other = text.starts_with("arn:") && !text.contains(":sqs:");
+    let known = match is_other {
+        true => text.parse::<Destination>().is_ok(),
+        false => target::queue(text).is_ok(),
+    };
+    match known {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "neither a queue's name or URL, nor the ARN of a queue, a function or a bus".to_owned(),
+        ),
     }
 }
 
@@ -121,14 +134,15 @@ async fn destination(cloud: &Cloud, text: &str) -> Result<Destination> {
 }
 
 /// Writes a plan's file.
-pub(super) fn write(plan: &Plan, file: File) -> Result<()> {
-    let mut file = BufWriter::new(file);
-    plan.write(&mut file).map_err(said)?;
-    file.flush().context("cannot write the plan")
+pub(super) fn write(plan: &Plan, mut file: NewFile) -> Result<()> {
+    plan.write(&mut file.writer).map_err(said)?;
+    file.keep()
 }
 
 /// Reads a plan's file.
 pub(super) fn load(path: &Path) -> Result<Plan> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Plan::read(BufReader::new(file)).map_err(said)
+    Plan::read(BufReader::new(file))
+        .map_err(said)
+        .with_context(|| path.display().to_string())
 }

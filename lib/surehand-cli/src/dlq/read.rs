@@ -1,23 +1,25 @@
 //! Letters from a queue or from a snapshot, and the commands that only look at them.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{BufRead, BufReader, BufWriter, Write as _},
+    fs::File,
+    io::{BufRead, BufReader, Write as _},
     path::Path,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
 use surehand::dead_letter::{
-    Groups, Letter, ReadOptions, ReadReport, Reader, Selection, SqsDeadLetterQueue,
+    Groups, Letter, Queue as _, ReadOptions, ReadReport, Reader, Selection, SqsDeadLetterQueue,
 };
 
 use super::{
-    Context, End, SourceArgs, describe,
+    Coded, Context, End, SourceArgs, describe,
+    new_file::NewFile,
     outcomes::Facts,
     said,
     select::SelectArgs,
-    target::{Target, TargetArgs},
+    target::{self, Target, TargetArgs},
 };
 use crate::cloud::Cloud;
 
@@ -38,8 +40,7 @@ pub(super) async fn each(
         }
         return Ok(None);
     }
-    let cloud = Cloud::find(context.run).await?;
-    let target = source.target.find(&cloud).await?;
+    let (cloud, target) = source.target.find(context).await?;
     queue(&cloud, &target, &selection, context, take).await?;
     Ok(Some(target))
 }
@@ -67,16 +68,24 @@ pub(super) async fn queue(
     context: &Context<'_>,
     take: &mut (dyn FnMut(Letter) -> Result<()> + Send),
 ) -> Result<ReadReport> {
-    let step = context.progress.step(format!("reading {}", target.name()));
+    let step = context.progress.task(format!("reading {}", target.name()));
     let queue = SqsDeadLetterQueue::new(aws_sdk_sqs::Client::new(&cloud.config), &target.url);
-    let mut reader = Reader::open(&queue, options(cloud)).await.map_err(said)?;
+    let mut options = options(cloud);
+    options.despite_redrive_policy = target.despite_redrive_policy;
+    let mut reader = match Reader::open(&queue, options).await {
+        Ok(reader) => reader,
+        Err(error) => return Err(unreadable(error, &queue, cloud, target).await),
+    };
     let total = reader.info().visible + reader.info().in_flight;
     let mut read = 0;
     let result = loop {
+        if context.is_stopped() {
+            break Err(Coded::INTERRUPTED.into());
+        }
         let letters = match reader.next().await {
             Ok(letters) if letters.is_empty() => break Ok(()),
             Ok(letters) => letters,
-            Err(error) => break Err(said(error)),
+            Err(error) => break Err(said(error).context(cannot_read(target, cloud))),
         };
         read += letters.len() as u64;
         step.count(read, total.max(read), "");
@@ -101,10 +110,38 @@ pub(super) async fn queue(
     Ok(report)
 }
 
-/// The emulator's receives show what there is; SQS's do only if they wait.
+/// Why a queue cannot be read, or is not.
+async fn unreadable(
+    error: surehand::Error,
+    queue: &SqsDeadLetterQueue,
+    cloud: &Cloud,
+    target: &Target,
+) -> anyhow::Error {
+    let info = queue.info().await.unwrap_or_default();
+    let policy: Value =
+        serde_json::from_str(&info.redrive_policy.unwrap_or_default()).unwrap_or_default();
+    let Some(letters) = policy["deadLetterTargetArn"].as_str() else {
+        return said(error).context(cannot_read(target, cloud));
+    };
+    // A number, or one in quotes: SQS takes both and gives back what it was given.
+    let count = policy["maxReceiveCount"].to_string();
+    anyhow::anyhow!(
+        "{} moves its messages on by itself (to {}, after {} receives), and reading them would count: name its \
+         dead-letter queue, or pass --despite-redrive-policy",
+        target.name(),
+        target::name_of(letters),
+        count.trim_matches('"'),
+    )
+}
+
+fn cannot_read(target: &Target, cloud: &Cloud) -> String {
+    format!("cannot read {} at {}", target.name(), cloud.name())
+}
+
+/// An emulator's receives show what there is; SQS's do only if they wait.
 pub(super) fn options(cloud: &Cloud) -> ReadOptions {
     let mut options = ReadOptions::default();
-    if cloud.stack.is_some() {
+    if cloud.is_emulator() {
         options.wait = Duration::ZERO;
     }
     options
@@ -182,46 +219,32 @@ pub(super) async fn pull(
     out: &Path,
     context: &Context<'_>,
 ) -> Result<End> {
-    let cloud = Cloud::find(context.run).await?;
-    let target = target.find(&cloud).await?;
-    let mut file = BufWriter::new(create(out)?);
+    let (cloud, target) = target.find(context).await?;
+    let mut file = NewFile::create(out)?;
     let mut count = 0;
     let selection = select.selection();
     let report = queue(&cloud, &target, &selection, context, &mut |letter| {
         count += 1;
-        serde_json::to_writer(&mut file, &letter)?;
-        Ok(file.write_all(b"\n")?)
+        serde_json::to_writer(&mut file.writer, &letter)?;
+        Ok(file.writer.write_all(b"\n")?)
     })
     .await?;
-    let file = file.into_inner().map_err(|error| error.into_error());
-    file.and_then(|file| file.sync_all())
-        .with_context(|| format!("cannot write {}", out.display()))?;
+    // Whoever tries again should not have to remove a file without letters.
+    if count > 0 {
+        file.keep()?;
+    }
     if context.json {
-        let line = serde_json::json!({"file": out, "letters": count, "complete": report.complete});
+        let file = (count > 0).then_some(out);
+        let line = serde_json::json!({"file": file, "letters": count, "complete": report.complete});
         println!("{line}");
-    } else {
+    } else if count > 0 {
         println!("{count} letters in {}", out.display());
+    } else {
+        println!("no letters");
     }
     match report.complete {
         true => Ok(end_of(count)),
         false => Ok(End::Partly),
-    }
-}
-
-/// A new file, which only its owner reads: letters hold what customers wrote.
-pub(super) fn create(path: &Path) -> Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    match file {
-        Ok(file) => Ok(file),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            bail!("{} is there already", path.display())
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot create {}", path.display())),
     }
 }
 

@@ -3,7 +3,7 @@
 mod process;
 mod report;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, io::Write as _, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -17,7 +17,9 @@ use surehand::{
 
 use self::{process::Stage, report::Tally};
 use super::{
-    Context, End, SourceArgs, read,
+    Coded, Context, End, SourceArgs,
+    new_file::NewFile,
+    read,
     select::SelectArgs,
     target::{self, TargetArgs},
 };
@@ -47,8 +49,8 @@ pub(super) struct RehearseArgs {
 }
 
 pub(super) async fn run(arguments: &RehearseArgs, context: &Context<'_>) -> Result<End> {
-    let cloud = Cloud::find(context.run).await?;
     let project = Project::here()?;
+    let cloud = Cloud::connect(context.run).await?;
     let binary = binary(&cloud, &project, &arguments.function)?;
     let name = match &cloud.stack {
         Some(_) => target::full_name(&cloud, &arguments.function)?,
@@ -58,34 +60,36 @@ pub(super) async fn run(arguments: &RehearseArgs, context: &Context<'_>) -> Resu
     // Written down first, so that the queue has its letters back before anything slow begins.
     let folder = project.state()?.join("rehearsal");
     std::fs::create_dir_all(&folder)?;
-    let (snapshot, is_ours) = match &arguments.snapshot {
-        Some(file) => (file.clone(), false),
+    let mut scratch = None;
+    let snapshot = match &arguments.snapshot {
+        Some(file) => file.clone(),
         None => {
             let file = folder.join(format!("{}.jsonl", std::process::id()));
             let source = SourceArgs {
                 target: TargetArgs {
                     queue: None,
                     function: Some(arguments.function.clone()),
+                    despite_redrive_policy: false,
                 },
                 snapshot: None,
             };
-            let mut out = std::io::BufWriter::new(read::create(&file)?);
+            let mut out = NewFile::create(&file)?;
             read::each(&source, &arguments.select, context, &mut |letter| {
-                serde_json::to_writer(&mut out, &letter)?;
-                Ok(std::io::Write::write_all(&mut out, b"\n")?)
+                serde_json::to_writer(&mut out.writer, &letter)?;
+                Ok(out.writer.write_all(b"\n")?)
             })
             .await?;
-            std::io::Write::flush(&mut out)?;
-            (file, true)
+            out.writer.flush()?;
+            // It goes with the command.
+            scratch = Some(out);
+            file
         }
     };
     let outcome = rehearse(
         arguments, &cloud, &project, &binary, &name, &snapshot, context,
     )
     .await;
-    if is_ours {
-        drop(std::fs::remove_file(&snapshot));
-    }
+    drop(scratch);
     outcome
 }
 
@@ -105,9 +109,12 @@ async fn rehearse(
     };
     let total = selected()?.count() as u64;
     if total == 0 {
-        println!("no letters");
+        if !context.json {
+            println!("no letters");
+        }
         return Ok(End::Nothing);
     }
+    let configuration = target::configuration(cloud, name).await?;
     let profile = match arguments.release {
         true => Profile::Release,
         false => Profile::Dev,
@@ -119,20 +126,13 @@ async fn rehearse(
     let packages = project.state()?.join("rehearsal");
     let binaries = BTreeSet::from([binary.to_owned()]);
     let compiler = Compiler::new(project, &workspace, binaries, profile, packages)?;
-    let step = context.progress.step(format!("building {binary}"));
+    let step = context.progress.task(format!("building {binary}"));
     let mut executables = compiler.executables(&step).await?;
     step.done("");
     let executable = executables
         .remove(binary)
         .with_context(|| format!("cargo built no executable for `{binary}`"))?;
 
-    let configuration = aws_sdk_lambda::Client::new(&cloud.config)
-        .get_function_configuration()
-        .function_name(name)
-        .send()
-        .await
-        .map_err(aws_sdk_lambda::Error::from)
-        .with_context(|| format!("cannot describe {name} at {}", cloud.name()))?;
     let timeout = u64::try_from(configuration.timeout.unwrap_or(3)).unwrap_or(3) * 1_000;
     let variables = configuration
         .environment
@@ -140,10 +140,13 @@ async fn rehearse(
         .unwrap_or_default();
     let mut stage = Stage::new(executable, name, variables, cloud, arguments.allow_effects);
 
-    let step = context.progress.step(format!("rehearsing {binary}"));
+    let step = context.progress.task(format!("rehearsing {binary}"));
     let mut tally = Tally::default();
     let mut done = 0;
     for letter in selected()? {
+        if context.is_stopped() {
+            return Err(Coded::INTERRUPTED.into());
+        }
         let letter = letter?;
         let trial = Trial {
             event: event(&letter),

@@ -1,21 +1,29 @@
 //! Which queue is meant: by name, URL or ARN, or as that of a function.
 
 use anyhow::{Context as _, Result, bail};
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_lambda::operation::get_function_configuration::{
+    GetFunctionConfigurationError, GetFunctionConfigurationOutput,
+};
+use aws_sdk_sqs::{operation::get_queue_url::GetQueueUrlError, types::QueueAttributeName};
 use clap::Args;
 use serde_json::Value;
 
-use crate::cloud::Cloud;
+use super::{Coded, Context};
+use crate::cloud::{Cloud, reason};
 
 /// Names a dead-letter queue.
 #[derive(Debug, Clone, Args)]
 pub(super) struct TargetArgs {
     /// The dead-letter queue: its name, URL or ARN
-    #[arg(long, short, conflicts_with = "function")]
+    #[arg(long, short, conflicts_with = "function", value_parser = queue)]
     pub(super) queue: Option<String>,
     /// The function whose dead letters are meant: its short name, logical id or full name
     #[arg(long, short)]
     pub(super) function: Option<String>,
+    /// Read also a queue that has a redrive policy of its own: reading counts as receiving there, so that SQS may move
+    /// messages on
+    #[arg(long)]
+    pub(super) despite_redrive_policy: bool,
 }
 
 /// A dead-letter queue that was found.
@@ -24,6 +32,8 @@ pub(crate) struct Target {
     pub(super) url: String,
     /// The name that Lambda knows the function by, if that was how the queue was found.
     pub(super) function: Option<String>,
+    /// Whether it is read though it has a redrive policy.
+    pub(super) despite_redrive_policy: bool,
 }
 
 impl Target {
@@ -39,22 +49,50 @@ pub(super) fn name_of(queue: &str) -> &str {
 }
 
 impl TargetArgs {
-    pub(super) async fn find(&self, cloud: &Cloud) -> Result<Target> {
-        let found = match (&self.queue, &self.function) {
-            (Some(queue), _) => Target {
-                url: queue_url(cloud, queue).await?,
-                function: None,
-            },
-            (None, Some(function)) => {
-                let function = full_name(cloud, function)?;
-                Target {
-                    url: of_function(cloud, &function).await?,
-                    function: Some(function),
-                }
+    /// The queue, and the cloud that it is in.
+    pub(super) async fn find(&self, context: &Context<'_>) -> Result<(Cloud, Target)> {
+        if self.queue.is_none() && self.function.is_none() {
+            bail!(Coded::usage("no queue: pass --queue or --function"));
+        }
+        let cloud = Cloud::connect(context.run).await?;
+        let (url, function) = match (&self.queue, &self.function) {
+            (Some(queue), _) => (queue_url(&cloud, queue).await?, None),
+            (None, function) => {
+                let function = full_name(&cloud, function.as_deref().unwrap_or_default())?;
+                (of_function(&cloud, &function).await?, Some(function))
             }
-            (None, None) => bail!("no queue: pass --queue or --function"),
         };
-        Ok(found)
+        let target = Target {
+            url,
+            function,
+            despite_redrive_policy: self.despite_redrive_policy,
+        };
+        Ok((cloud, target))
+    }
+}
+
+/// Looks over how a queue is named, so that a slip is no question to SQS.
+pub(super) fn queue(text: &str) -> Result<String, String> {
+    let is_name = |name: &str| {
+        let stem = name.strip_suffix(".fifo").unwrap_or(name);
+        let known = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !stem.is_empty() && name.len() <= 80 && stem.chars().all(known)
+    };
+    let is_queue = if let Some((scheme, rest)) = text.split_once("://") {
+        let mut parts = rest.split('/');
+        let host = parts.next().unwrap_or_default();
+        let name = parts.next_back().unwrap_or_default();
+        ["http", "https"].contains(&scheme) && !host.is_empty() && is_name(name)
+    } else if text.starts_with("arn:") {
+        let parts: Vec<&str> = text.split(':').collect();
+        matches!(&parts[..], ["arn", _, "sqs", region, account, name]
+            if !region.is_empty() && account.len() == 12 && is_name(name))
+    } else {
+        is_name(text)
+    };
+    match is_queue {
+        true => Ok(text.to_owned()),
+        false => Err("neither a queue's name nor its URL or ARN".to_owned()),
     }
 }
 
@@ -99,12 +137,17 @@ pub(super) async fn queue_url(cloud: &Cloud, queue: &str) -> Result<String> {
         request =
             request.set_queue_owner_aws_account_id(queue.split(':').nth(4).map(str::to_owned));
     }
-    let output = request
-        .send()
-        .await
-        .map_err(aws_sdk_sqs::Error::from)
-        .with_context(|| format!("no queue `{queue}` at {}", cloud.name()))?;
-    output.queue_url.context("SQS answered without a URL")
+    match request.send().await {
+        Ok(output) => output.queue_url.context("SQS answered without a URL"),
+        Err(error) => {
+            let is_known = |error: &GetQueueUrlError| error.is_queue_does_not_exist();
+            match error.as_service_error().is_some_and(is_known) {
+                true => bail!("no queue `{queue}` at {}", cloud.name()),
+                false => Err(reason(error))
+                    .with_context(|| format!("cannot find queue `{queue}` at {}", cloud.name())),
+            }
+        }
+    }
 }
 
 /// The dead-letter queue of what a function reads, else the one that it parks in, else the one that its
@@ -119,9 +162,12 @@ async fn of_function(cloud: &Cloud, function: &str) -> Result<String> {
         .items()
         .send();
     while let Some(mapping) = mappings.next().await {
-        let mapping = mapping
-            .map_err(aws_sdk_lambda::Error::from)
-            .with_context(|| format!("no function `{function}` at {}", cloud.name()))?;
+        let mapping = mapping.map_err(reason).with_context(|| {
+            format!(
+                "cannot find what function `{function}` reads at {}",
+                cloud.name()
+            )
+        })?;
         let Some(source) = mapping.event_source_arn.filter(|arn| arn.contains(":sqs:")) else {
             continue;
         };
@@ -162,7 +208,7 @@ pub(super) async fn dead_letter_arn(
         .attribute_names(QueueAttributeName::RedrivePolicy)
         .send()
         .await
-        .map_err(aws_sdk_sqs::Error::from)
+        .map_err(reason)
         .with_context(|| format!("cannot read the attributes of {}", name_of(url)))?;
     let policy = output
         .attributes
@@ -172,19 +218,31 @@ pub(super) async fn dead_letter_arn(
     Ok(policy["deadLetterTargetArn"].as_str().map(str::to_owned))
 }
 
+/// How a function is deployed.
+pub(super) async fn configuration(
+    cloud: &Cloud,
+    function: &str,
+) -> Result<GetFunctionConfigurationOutput> {
+    let request = aws_sdk_lambda::Client::new(&cloud.config).get_function_configuration();
+    let output = request.function_name(function).send().await;
+    output.or_else(|error| {
+        let is_known =
+            |error: &GetFunctionConfigurationError| error.is_resource_not_found_exception();
+        match error.as_service_error().is_some_and(is_known) {
+            true => bail!("no function `{function}` at {}", cloud.name()),
+            false => Err(reason(error))
+                .with_context(|| format!("cannot describe {function} at {}", cloud.name())),
+        }
+    })
+}
+
 /// The environment variables of a deployed function.
 pub(super) async fn variables(
     cloud: &Cloud,
     function: &str,
 ) -> Result<std::collections::HashMap<String, String>> {
-    let output = aws_sdk_lambda::Client::new(&cloud.config)
-        .get_function_configuration()
-        .function_name(function)
-        .send()
-        .await
-        .map_err(aws_sdk_lambda::Error::from)
-        .with_context(|| format!("cannot describe {function} at {}", cloud.name()))?;
-    Ok(output
+    Ok(configuration(cloud, function)
+        .await?
         .environment
         .and_then(|environment| environment.variables)
         .unwrap_or_default())
@@ -199,9 +257,30 @@ mod tests {
         for queue in [
             "orders-dlq",
             "https://sqs.eu-west-1.amazonaws.com/1/orders-dlq",
-            "arn:aws:sqs:eu-west-1:1:orders-dlq",
+            "arn:aws:sqs:eu-west-1:123456789012:orders-dlq",
         ] {
             assert_eq!(name_of(queue), "orders-dlq");
+            assert_eq!(super::queue(queue).unwrap(), queue);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_a_queue_is_not_asked_for() {
+        for text in [
+            "",
+            "orders dlq",
+            "orders.txt",
+            ".fifo",
+            "http://",
+            "https:///orders",
+            "https://sqs.eu-west-1.amazonaws.com/1/",
+            "ftp://host/1/orders",
+            "arn:aws:sqs:eu-west-1:1:orders",
+            "arn:aws:sqs:eu-west-1:123456789012",
+            "arn:aws:lambda:eu-west-1:123456789012:orders",
+        ] {
+            queue(text).unwrap_err();
+        }
+        queue("arn:aws:sqs:eu-west-1:123456789012:orders.fifo").unwrap();
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 use surehand::dead_letter::{DryRun, Report, Stop, Undone};
 
+use super::site::Words;
 use crate::dlq::describe;
 
 /// How many letters are named one by one.
@@ -45,8 +46,8 @@ pub(super) fn dry(dry: &DryRun, json: bool) {
     println!("nothing was changed; --yes does it");
 }
 
-/// One line for the end of the progress bar.
-pub(super) fn line(report: &Report) -> String {
+/// All of it in one line.
+fn line(report: &Report) -> String {
     let counts = [
         (report.redriven, "put back"),
         (report.edited, "edited"),
@@ -68,7 +69,7 @@ pub(super) fn line(report: &Report) -> String {
     }
 }
 
-pub(super) fn applied(report: &Report, json: bool) {
+pub(super) fn applied(report: &Report, words: &Words<'_>, json: bool) {
     let stopped = report.stopped.map(|stop| match stop {
         Stop::Asked => "asked",
         Stop::Failures => "failures",
@@ -85,7 +86,7 @@ pub(super) fn applied(report: &Report, json: bool) {
             "redriven": report.redriven, "edited": report.edited, "dropped": report.dropped,
             "finished": report.finished, "without_lists": report.without_lists, "failed": report.failed,
             "missing": report.missing, "not_deleted": report.not_deleted, "left": report.left,
-            "not_fixed": not_fixed, "stopped": stopped,
+            "not_fixed": not_fixed, "stopped": stopped, "journal": words.journal,
         });
         println!("{line}");
         return;
@@ -117,12 +118,13 @@ pub(super) fn applied(report: &Report, json: bool) {
         }
         println!("{table}");
     }
+    let hint = words.hint;
     match stopped {
-        Some("asked") => println!("stopped as asked; `surehand dlq resume` goes on"),
+        Some("asked") => println!("stopped as asked; {hint}"),
         Some("failures") => {
-            println!("stopped: too many letters could not be sent, or not be deleted")
+            println!("stopped: too many letters could not be sent, or not be deleted; {hint}")
         }
-        Some(_) => println!("stopped: too many letters of the step are not fixed"),
+        Some(_) => println!("stopped: too many letters of the step are not fixed; {hint}"),
         None => {}
     }
 }
@@ -135,10 +137,12 @@ pub(super) fn undone(undone: &Undone, json: bool) {
         println!("{line}");
         return;
     }
-    println!(
-        "{} letters are in the dead-letter queue again; what their consumers did stays done",
-        undone.restored
-    );
+    match undone.restored {
+        0 => println!("no letters"),
+        count => println!(
+            "{count} letters are in the dead-letter queue again; what their consumers did stays done"
+        ),
+    }
     named(undone.failed.iter());
 }
 

@@ -139,7 +139,7 @@ pub(super) fn json(letter: &Letter, answer: &Answer) -> Result<String> {
         Now::Otherwise(_) => "newly_failing",
         Now::NotRun => "not_run",
     };
-    let mut line = json!({"id": letter.id, "group": before.id, "verdict": verdict});
+    let mut line = json!({"id": letter.id, "group_id": before.id, "verdict": verdict});
     match answer {
         Answer::Found(finding) => line["finding"] = serde_json::to_value(finding)?,
         Answer::Died(why) => line["died"] = why.as_str().into(),

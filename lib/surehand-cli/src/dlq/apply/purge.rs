@@ -1,0 +1,101 @@
+//! `surehand dlq purge`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use surehand::dead_letter::{Action, FileJournal, Ledger, Plan};
+
+use super::{
+    PaceArgs,
+    site::{Site, Words},
+};
+use crate::dlq::{Context, End, read, said, select::SelectArgs, target::TargetArgs};
+
+#[derive(Debug, Clone, Args)]
+pub(in crate::dlq) struct PurgeArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    select: SelectArgs,
+    /// The archive, a new file; `QUEUE.TIME.archive` by default
+    #[arg(long)]
+    archive: Option<PathBuf>,
+    /// Do it; without it the command only says what it would do
+    #[arg(long)]
+    yes: bool,
+}
+
+/// `dlq purge`: a plan of drops, whose journal is the archive.
+pub(in crate::dlq) async fn purge(arguments: &PurgeArgs, context: &Context<'_>) -> Result<End> {
+    let (cloud, target) = arguments.target.find(context).await?;
+    let mut plan = Plan::new(&target.url);
+    let selection = arguments.select.selection();
+    read::queue(&cloud, &target, &selection, context, &mut |letter| {
+        plan.add(&letter, Action::Drop);
+        Ok(())
+    })
+    .await?;
+    let count = plan.steps().len();
+    if count == 0 {
+        match context.json {
+            true => println!("{}", json!({"dropped": 0, "journal": null})),
+            false => println!("no letters"),
+        }
+        return Ok(End::Nothing);
+    }
+    let time = plan
+        .header
+        .created
+        .get(..19)
+        .unwrap_or_default()
+        .replace(':', "");
+    let archive = arguments.archive.clone();
+    let archive =
+        archive.unwrap_or_else(|| PathBuf::from(format!("{}.{time}.archive", target.name())));
+    if !arguments.yes && context.json {
+        println!(
+            "{}",
+            json!({"dry_run": true, "drops": count, "journal": archive})
+        );
+        return Ok(End::Done);
+    }
+    if !arguments.yes {
+        println!(
+            "{count} letters would be written to {} and deleted from {}",
+            archive.display(),
+            target.name()
+        );
+        println!("nothing was changed; --yes does it");
+        return Ok(End::Done);
+    }
+    let journal = FileJournal::create(&archive).map_err(said)?;
+    let site = Site::new(cloud, target);
+    let pace = PaceArgs {
+        rate: None,
+        ramp: Vec::new(),
+        no_ramp: true,
+        wait: 0,
+        threshold: 20,
+        visibility: 120,
+        despite_redrive_policy: arguments.target.despite_redrive_policy,
+    };
+    let end = site
+        .run(
+            &plan,
+            &pace,
+            (journal, Ledger::default()),
+            &Words {
+                title: format!("purging {}", site.target.name()),
+                journal: &archive,
+                hint: "another purge goes on",
+            },
+            context,
+        )
+        .await?;
+    if !context.json {
+        println!("the letters are in {}", archive.display());
+    }
+    Ok(end)
+}

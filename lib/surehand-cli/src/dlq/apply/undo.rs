@@ -1,0 +1,78 @@
+//! `surehand dlq undo`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::json;
+use surehand::dead_letter::{FileJournal, Progress};
+
+use super::{Site, check_journal, journal_of, ledger_of, report};
+use crate::dlq::{Context, End, plan, read, said};
+
+#[derive(Debug, Clone, Args)]
+pub(in crate::dlq) struct UndoArgs {
+    /// The plan that was applied
+    plan: PathBuf,
+    /// Do it; without it the command only says what it would do
+    #[arg(long)]
+    yes: bool,
+    /// The journal; `PLAN.journal` by default
+    #[arg(long)]
+    journal: Option<PathBuf>,
+}
+
+/// `dlq undo`.
+pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) -> Result<End> {
+    let plan = plan::load(&arguments.plan)?;
+    let path = journal_of(&arguments.plan, arguments.journal.as_deref());
+    if !path.exists() {
+        bail!("no journal {}: nothing was applied", path.display());
+    }
+    check_journal(&path, &plan)?;
+    let site = Site::of(&plan, context).await?;
+    if !arguments.yes {
+        let count = gone(&path)?;
+        if context.json {
+            println!("{}", json!({"dry_run": true, "restores": count}));
+        } else if count > 0 {
+            println!(
+                "{count} letters of {} would be put into {} again; what their consumers did stays done",
+                path.display(),
+                site.target.name()
+            );
+            println!("nothing was changed; --yes does it");
+        } else {
+            println!("no letters");
+        }
+        return Ok(read::end_of(count));
+    }
+    let (mut journal, mut ledger) = FileJournal::open(&path).map_err(said)?;
+    let mut letters = FileJournal::letters(&path).map_err(said)?;
+    let step = context
+        .progress
+        .task(format!("restoring {}", site.target.name()));
+    let undone = surehand::dead_letter::undo(
+        &site.target.url,
+        &site.post,
+        &mut letters,
+        &mut journal,
+        &mut ledger,
+    )
+    .await
+    .map_err(said)?;
+    step.done("");
+    report::undone(&undone, context.json);
+    Ok(match (undone.failed.len(), undone.restored) {
+        (0, 0) => End::Nothing,
+        (0, _) => End::Done,
+        _ => End::Partly,
+    })
+}
+
+/// How many letters were taken out of the queue.
+fn gone(journal: &Path) -> Result<usize> {
+    let ledger = ledger_of(journal)?;
+    let taken = [Progress::Sent, Progress::Done, Progress::Restoring];
+    Ok(taken.into_iter().map(|it| ledger.count(it)).sum())
+}

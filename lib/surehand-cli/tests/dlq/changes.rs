@@ -1,0 +1,293 @@
+//! The commands that change something: never without being told so.
+
+use super::world::{World, body};
+use serde_json::{Value, json};
+use std::{fs, os::unix::fs::PermissionsExt};
+
+#[tokio::test]
+async fn a_plan_is_applied_and_undone() {
+    let world = World::new("applied").await;
+    world.park("no such sku", &["a", "b", "c"]).await;
+    world
+        .ends(0, &["plan", "--queue", "applied-dlq", "--out", "p"])
+        .await;
+
+    let dry = world.ends(0, &["apply", "p"]).await;
+    let expected =
+        "3 letters would be put back to queue applied\nnothing was changed; --yes does it\n";
+    assert_eq!(dry, expected);
+    let dry = world.json(0, &["apply", "p"]).await;
+    assert_eq!(dry[0]["dry_run"], true);
+    assert_eq!(dry[0]["sends"][0]["letters"], 3);
+    assert_eq!(dry[0]["problems"], json!({}));
+    assert_eq!(world.depths().await, (3, 0));
+    assert!(!world.path("p.journal").exists());
+
+    // No table tells here what became of them.
+    let said = world.run(&["apply", "p", "--yes"]).await;
+    assert_eq!(
+        (said.code, &*said.out),
+        (Some(0), "3 put back\n"),
+        "{said:?}"
+    );
+    assert_eq!(
+        said.err,
+        "no idempotency table tells what becomes of these letters: no ramp\n"
+    );
+    assert_eq!(world.depths().await, (0, 3));
+    let again = world.run(&["apply", "p", "--yes"]).await;
+    assert_eq!(again.code, Some(1));
+    assert_eq!(
+        again.err,
+        "error: p.journal is there: this plan was applied before; go on with `surehand dlq resume p`\n"
+    );
+    let resume = ["resume", "p", "--yes", "--no-ramp"];
+    assert_eq!(world.ends(3, &resume).await, "nothing to do\n");
+    assert_eq!(world.depths().await, (0, 3));
+
+    let dry = world.ends(0, &["undo", "p"]).await;
+    assert_eq!(
+        dry,
+        "3 letters of p.journal would be put into applied-dlq again; what their consumers did stays done\n\
+         nothing was changed; --yes does it\n"
+    );
+    let dry = world.json(0, &["undo", "p"]).await;
+    assert_eq!(dry, [json!({"dry_run": true, "restores": 3})]);
+    assert_eq!(world.depths().await, (0, 3));
+    assert_eq!(
+        world.ends(0, &["undo", "p", "--yes"]).await,
+        "3 letters are in the dead-letter queue again; what their consumers did stays done\n"
+    );
+    assert_eq!(world.depths().await, (3, 3));
+    assert_eq!(world.ends(3, &["undo", "p", "--yes"]).await, "no letters\n");
+    assert_eq!(world.depths().await, (3, 3));
+    // They are what they were.
+    let groups = world.json(0, &["groups", "--queue", "applied-dlq"]).await;
+    assert_eq!(groups.len(), 1);
+    assert_eq!(groups[0]["message"], "no such sku");
+}
+
+#[tokio::test]
+async fn a_redrive_stops_where_nothing_can_be_sent() {
+    let world = World::new("unsendable").await;
+    let ids: Vec<String> = (0..12).map(|n| n.to_string()).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    world.park("no such sku", &ids).await;
+    let plan = ["plan", "--queue", "unsendable-dlq", "--out", "p"];
+    world.ends(0, &plan).await;
+    let queue = &world.queues.queue;
+    world
+        .client
+        .delete_queue()
+        .queue_url(queue)
+        .send()
+        .await
+        .unwrap();
+
+    let apply = ["apply", "p", "--yes", "--no-ramp", "--rate", "4"];
+    let said = world.run(&apply).await;
+    assert_eq!(said.code, Some(4), "{said:?}");
+    let last = said.out.lines().last().unwrap();
+    assert_eq!(
+        last,
+        "stopped: too many letters could not be sent, or not be deleted; `surehand dlq resume p --yes` goes on"
+    );
+    assert!(said.out.contains("does not exist"), "{said:?}");
+    assert!(!said.out.contains("Error {"), "{said:?}");
+    assert_eq!(world.depth(&world.queues.letters).await, 12);
+}
+
+#[tokio::test]
+async fn a_purge_keeps_what_it_deletes_and_asks_first() {
+    let world = World::new("purged").await;
+    world.park("no such sku", &["a", "b"]).await;
+    world.park("other", &["c"]).await;
+    let groups = world.json(0, &["groups", "--queue", "purged-dlq"]).await;
+    let group = groups[0]["id"].as_str().unwrap();
+    let purge = [
+        "purge",
+        "--queue",
+        "purged-dlq",
+        "--group",
+        group,
+        "--archive",
+        "old",
+    ];
+
+    assert_eq!(
+        world.ends(0, &purge).await,
+        "2 letters would be written to old and deleted from purged-dlq\n\
+         nothing was changed; --yes does it\n"
+    );
+    let dry = world.json(0, &purge).await;
+    assert_eq!(
+        dry,
+        [json!({"dry_run": true, "drops": 2, "journal": "old"})]
+    );
+    assert_eq!(world.depths().await, (3, 0));
+    assert!(!world.path("old").exists());
+
+    let yes = [&purge[..], &["--yes"]].concat();
+    assert_eq!(
+        world.ends(0, &yes).await,
+        "2 deleted, 1 left\nthe letters are in old\n"
+    );
+    assert_eq!(world.depths().await, (1, 0));
+    let archive = world.read("old");
+    for id in ["a", "b"] {
+        let text = serde_json::to_string(&body(id)).unwrap();
+        assert!(archive.contains(&text), "{archive}");
+    }
+    assert_eq!(world.ends(3, &yes).await, "no letters\n");
+
+    // Without a name for it, the archive is named after the queue and the time.
+    let rest = world
+        .json(0, &["purge", "--queue", "purged-dlq", "--yes"])
+        .await;
+    assert_eq!(rest[0]["dropped"], 1);
+    let name = rest[0]["journal"].as_str().unwrap();
+    assert!(
+        name.starts_with("purged-dlq.20") && name.ends_with(".archive"),
+        "{name}"
+    );
+    assert!(world.path(name).exists());
+    assert_eq!(world.depths().await, (0, 0));
+}
+
+#[tokio::test]
+async fn an_edit_is_a_step_of_a_plan_and_another_event() {
+    let world = World::new("edited").await;
+    world.park("no such sku", &["a", "b"]).await;
+    let editor = |name: &str, script: &str| {
+        let path = world.path(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+        path
+    };
+    let edit = ["edit", "--queue", "edited-dlq", "--id", "a", "--plan", "p"];
+    let edited_by = async |name: &str, script: &str| {
+        let mut command = world.command(&edit);
+        let child = command.env("EDITOR", editor(name, script)).spawn().unwrap();
+        super::world::said(child).await
+    };
+
+    let none = world.run(&edit).await;
+    assert_eq!(none.code, Some(1));
+    assert_eq!(
+        none.err,
+        "error: no editor: set EDITOR, or pass --with FILE\n"
+    );
+    for (script, code, said) in [
+        ("true", 3, ""),
+        ("exit 1", 1, "ended with exit status: 1"),
+        (
+            "echo { > $1",
+            1,
+            "what was edited is not JSON: EOF while parsing an object at line 2 column 0",
+        ),
+        (
+            "sed -i s/OrderPlaced/OrderPaid/ $1",
+            1,
+            "what was edited is another type of event: OrderPaid of shop.orders instead of OrderPlaced of shop.orders",
+        ),
+    ] {
+        let edited = edited_by("editor", script).await;
+        assert_eq!(edited.code, Some(code), "{script}: {edited:?}");
+        assert!(
+            edited.err.trim_end().ends_with(said),
+            "{script}: {edited:?}"
+        );
+        assert_eq!(
+            edited.err.lines().count(),
+            usize::from(code == 1),
+            "{edited:?}"
+        );
+        assert!(!world.path("p").exists(), "{script}");
+    }
+    let edited = edited_by(
+        "better",
+        r#"sed -i 's/"order_id": "a"/"order_id": "7"/' $1"#,
+    )
+    .await;
+    assert_eq!(edited.code, Some(0), "{edited:?}");
+    assert!(edited.out.ends_with(" is a step of p\n"), "{edited:?}");
+    // The other letter is none of the plan's.
+    assert_eq!(
+        world.ends(0, &["apply", "p", "--yes", "--no-ramp"]).await,
+        "1 edited, 1 left\n"
+    );
+    let taken = world.take(&world.queues.queue).await;
+    let (id, bodies) = taken.first_key_value().unwrap();
+    assert_eq!((taken.len(), bodies.len()), (1, 1));
+    let event: Value = serde_json::from_str(&bodies[0]).unwrap();
+    assert_ne!(id, "a");
+    assert_eq!(event["detail"]["data"]["order_id"], "7");
+    assert_eq!(event["detail"]["metadata"]["causationid"], "a");
+    assert_eq!(world.depths().await, (1, 0));
+
+    let file = world.path("new.json");
+    fs::write(
+        &file,
+        body("b").replace("\"order_id\":\"b\"", "\"order_id\":\"8\""),
+    )
+    .unwrap();
+    let with = [
+        "edit",
+        "--queue",
+        "edited-dlq",
+        "--id",
+        "b",
+        "--plan",
+        "q",
+        "--with",
+        "new.json",
+    ];
+    let step = world.json(0, &with).await;
+    assert_eq!(step[0]["plan"], "q");
+    let nobody = [
+        "edit",
+        "--queue",
+        "edited-dlq",
+        "--id",
+        "nobody",
+        "--plan",
+        "q",
+    ];
+    let said = world.run(&nobody).await;
+    assert_eq!(said.code, Some(1));
+    assert_eq!(said.err, "error: no letter `nobody` in edited-dlq\n");
+}
+
+#[tokio::test]
+async fn a_fifo_queue_keeps_the_order_of_its_groups() {
+    let world = World::new("ordered.fifo").await;
+    let ids: Vec<String> = (0..8).map(|n| format!("{n}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    world.park("no such sku", &ids).await;
+    let plan = ["plan", "--queue", "ordered-dlq.fifo", "--out", "p"];
+    world.ends(0, &plan).await;
+    assert_eq!(
+        world.ends(0, &["apply", "p", "--yes", "--no-ramp"]).await,
+        "8 put back\n"
+    );
+    let mut groups: [Vec<String>; 2] = Default::default();
+    loop {
+        let request = world
+            .client
+            .receive_message()
+            .queue_url(&world.queues.queue);
+        let answer = request.max_number_of_messages(10).send().await.unwrap();
+        if answer.messages().is_empty() {
+            break;
+        }
+        for message in answer.messages() {
+            let event: Value = serde_json::from_str(message.body().unwrap()).unwrap();
+            let id = event["detail"]["metadata"]["id"].as_str().unwrap();
+            groups[id.parse::<usize>().unwrap() % 2].push(id.to_owned());
+            let delete = world.client.delete_message().queue_url(&world.queues.queue);
+            let delete = delete.receipt_handle(message.receipt_handle().unwrap());
+            delete.send().await.unwrap();
+        }
+    }
+    assert_eq!(groups, [["0", "2", "4", "6"], ["1", "3", "5", "7"]]);
+}

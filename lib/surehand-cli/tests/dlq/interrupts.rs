@@ -1,0 +1,139 @@
+//! Ctrl-C, at a moment that is known.
+
+use super::{
+    kills::pid,
+    proxy::{self, Call, Fate, Moment},
+    world::{Said, World, said},
+};
+use rustix::process::{Signal, kill_process};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+const GENTLY: &str = "ending what is on the way; interrupt again to end at once\n";
+
+/// Runs it, and interrupts it after this call was answered; `hard` means twice, the second time before
+/// it gets the answer.
+async fn interrupted(
+    world: &World,
+    arguments: &[&str],
+    (action, number): (&'static str, usize),
+    hard: bool,
+) -> Said {
+    let process = Arc::new(OnceLock::new());
+    let target = Arc::clone(&process);
+    let endpoint = proxy::start(&world.sqs.endpoint, move |call: &Call| {
+        if (&*call.action, call.number, call.moment) == (action, number, Moment::After) {
+            // It is noticed before the answer is there, and two at once would be one.
+            for _ in 0..=usize::from(hard) {
+                kill_process(*target.wait(), Signal::INT).unwrap();
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        }
+        Fate::Pass
+    });
+    let mut command = world.command(arguments);
+    let child = command.env("AWS_ENDPOINT_URL", endpoint).spawn().unwrap();
+    process.set(pid(&child)).unwrap();
+    said(child).await
+}
+
+async fn planned(name: &str) -> World {
+    let world = World::new(name).await;
+    let ids: Vec<String> = (0..20).map(|n| format!("event-{n}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    world.park("no such sku", &ids).await;
+    let queue = &world.queues.letters;
+    world
+        .ends(0, &["plan", "--queue", queue, "--out", "p"])
+        .await;
+    world
+}
+
+const APPLY: [&str; 7] = [
+    "apply",
+    "p",
+    "--yes",
+    "--no-ramp",
+    "--rate",
+    "20",
+    "--visibility=10",
+];
+
+#[tokio::test]
+async fn an_interrupted_apply_ends_after_what_is_on_the_way() {
+    let world = planned("interrupted").await;
+    let said = interrupted(&world, &APPLY, ("SendMessageBatch", 1), false).await;
+    assert_eq!(said.code, Some(130), "{said:?}");
+    assert_eq!(said.err, GENTLY);
+    let last = said.out.lines().last().unwrap();
+    assert_eq!(
+        last,
+        "stopped as asked; `surehand dlq resume p --yes` goes on"
+    );
+    let (letters, sent) = world.depths().await;
+    assert!(sent > 0 && letters > 0, "{letters} {sent}");
+    // Nothing is on the way in between.
+    assert_eq!(letters + sent, 20);
+
+    // At once: it has given its letters back.
+    let report = world.json(0, &["resume", "p", "--yes", "--no-ramp"]).await;
+    assert_eq!(report[0]["redriven"], letters, "{report:?}");
+    assert_eq!(world.depths().await, (0, 20));
+}
+
+#[tokio::test]
+async fn a_second_interrupt_ends_it_at_once() {
+    let world = planned("interrupted-twice").await;
+    let said = interrupted(&world, &APPLY, ("SendMessageBatch", 1), true).await;
+    assert_eq!(said.code, Some(130), "{said:?}");
+    assert_eq!(said.err, GENTLY);
+    assert_eq!(said.out, "");
+    let resume = ["resume", "p", "--yes", "--no-ramp", "--visibility=10"];
+    world.ends(0, &resume).await;
+    let taken = world.take(&world.queues.queue).await;
+    assert_eq!(taken.len(), 20);
+    assert_eq!(world.depths().await, (0, 0));
+}
+
+#[tokio::test]
+async fn an_interrupted_reader_gives_back_what_it_has_read() {
+    let world = planned("interrupted-reader").await;
+    let queue = world.queues.letters.clone();
+    let receive = ("ReceiveMessage", 1);
+    for arguments in [
+        &["groups", "--queue", &queue][..],
+        &["pull", "--queue", &queue, "--out", "s"],
+        &["plan", "--queue", &queue, "--out", "q"],
+    ] {
+        let said = interrupted(&world, arguments, receive, false).await;
+        assert_eq!(said.code, Some(130), "{arguments:?}: {said:?}");
+        let expected = format!(
+            "{GENTLY}error: interrupted; the letters that were read are back in the queue\n"
+        );
+        assert_eq!(said.err, expected, "{arguments:?}");
+        assert_eq!(said.out, "");
+        assert!(!world.path("s").exists() && !world.path("q").exists());
+    }
+    // Otherwise they would be hidden for ten minutes.
+    assert_eq!(world.take(&queue).await.len(), 20);
+}
+
+#[tokio::test]
+async fn an_interrupted_move_is_cancelled() {
+    let world = planned("interrupted-move").await;
+    let (from, to) = (world.queues.letters.clone(), world.queues.queue.clone());
+    let arguments = [
+        "move", "--queue", &from, "--to", &to, "--rate", "5", "--yes", "--json",
+    ];
+    let said = interrupted(&world, &arguments, ("ListMessageMoveTasks", 1), false).await;
+    assert_eq!(said.code, Some(130), "{said:?}");
+    let line: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(line["status"], "cancelled");
+    let (letters, messages) = world.depths().await;
+    assert!(
+        letters > 0 && letters + messages == 20,
+        "{letters} {messages}"
+    );
+}
