@@ -1,13 +1,11 @@
 """The command `surehand dlq` on an SQS that moves messages as AWS does, on this machine alone.
 
-    cargo build && "$(cargo run -q -- tools --sqs | head -1)/bin/python" tests/dead_letters.py kills
-    cargo build --release && ... tests/dead_letters.py speed [MESSAGES]
+    cargo build --release
+    "$(cargo run -q -- tools --sqs | head -1)/bin/python" tests/dead_letters.py speed [MESSAGES]
 
-`kills` ends `apply` by SIGKILL before and after each of its writes to the journal, resumes it, and counts.
 `speed` redrives many messages by `apply`, by `move` and by the loop that people write, and compares.
 """
 
-import collections
 import json
 import os
 import pathlib
@@ -119,28 +117,14 @@ class Sqs:
         for first in range(0, count, BATCH):
             batch(first)
 
-    def events(self, url):
-        """How often each event is in a queue; it is empty after that."""
-        seen = collections.Counter()
-        empty = 0
-        while empty < 3:
-            messages = self.client.receive_message(QueueUrl=url, MaxNumberOfMessages=BATCH).get("Messages", [])
-            empty = 0 if messages else empty + 1
-            for message in messages:
-                seen[json.loads(message["Body"])["detail"]["metadata"]["id"]] += 1
-                self.client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return seen
 
-
-def surehand(sqs, profile, folder, *arguments, kill=None):
+def surehand(sqs, profile, folder, *arguments):
     """Runs the command; returns its exit code, its JSON, its seconds, and the most memory it had, in MB."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environment |= {
         "AWS_ENDPOINT_URL": sqs.endpoint, "AWS_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
     }
-    if kill:
-        environment["SUREHAND_TEST_KILL"] = kill
     started = time.monotonic()
     process = subprocess.Popen(
         [ROOT / "target" / profile / "surehand", "dlq", "--json", *arguments],
@@ -154,42 +138,10 @@ def surehand(sqs, profile, folder, *arguments, kill=None):
     process.returncode = os.waitstatus_to_exitcode(status)
     reader.join()
     seconds = time.monotonic() - started
-    if process.returncode not in (0, 3, 4) and not kill:
+    if process.returncode not in (0, 3, 4):
         sys.exit(f"surehand dlq {' '.join(arguments)}: {process.returncode}\n{output}{errors[0]}")
     result = json.loads(output.splitlines()[-1]) if output.strip() else None
     return process.returncode, result, seconds, usage.ru_maxrss / 1024
-
-
-def kills(count=25):
-    """Each death, and a resume after it: every event at least once in its queue, and none in the dead-letter queue."""
-    with Sqs() as sqs, tempfile.TemporaryDirectory() as folder:
-        number = 0
-        alive = 0
-        while alive < 2:
-            number += 1
-            alive = 0
-            for moment in ("before", "after"):
-                name = f"{moment}-{number}"
-                queue, letters, arn = sqs.queues(name)
-                sqs.fill(letters, arn, count)
-                surehand(sqs, "debug", folder, "plan", "--queue", letters, "--out", name)
-                apply = [name, "--yes", "--no-ramp", "--visibility", "10"]
-                code, *_ = surehand(sqs, "debug", folder, "apply", *apply, kill=f"{moment} {number}")
-                if code == 0:
-                    # There are not so many writes.
-                    alive += 1
-                else:
-                    assert code == -signal.SIGKILL, code
-                    code, report, *_ = surehand(sqs, "debug", folder, "resume", *apply)
-                    # 4: the letters are gone, and their deletion was not written down.
-                    assert code in (0, 3, 4), (code, report)
-                assert sqs.depth(letters) == 0, f"{name}: {sqs.depth(letters)} letters are left"
-                seen = sqs.events(queue)
-                missing = [n for n in range(count) if not seen[f"event-{n}"]]
-                assert not missing, f"{name}: lost {missing}"
-                twice = sum(1 for times in seen.values() if times > 1)
-                print(f"killed {moment} write {number}: 0 lost, {twice} sent twice", flush=True)
-        assert number > 3, f"only {number} writes"
 
 
 def naive(sqs, letters, queue):
@@ -250,8 +202,6 @@ def speed(count):
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["kills"]:
-            kills()
         case ["speed", *count]:
             speed(int(count[0]) if count else 100_000)
         case _:
