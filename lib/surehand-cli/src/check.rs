@@ -8,6 +8,8 @@ mod evaluate;
 #[cfg(test)]
 mod faults;
 mod finding;
+#[cfg(test)]
+mod foreign;
 mod pattern;
 mod policy;
 mod resource;

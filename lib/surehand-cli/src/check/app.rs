@@ -86,6 +86,19 @@ impl<'a> App<'a> {
         self.resources.iter().filter(move |it| it.kind == kind)
     }
 
+    /// Whether a nested stack whose template is not here gets this name, by itself or in a longer one.
+    pub(crate) fn is_told_elsewhere(&self, name: &str) -> bool {
+        let mut unseen = self.resources.iter().filter(|it| it.is_unseen);
+        unseen.any(|stack| {
+            let parameters = stack.property(&["Parameters"]);
+            let mut parameters = parameters.into_iter().flat_map(Node::entries);
+            parameters.any(|(_, value)| {
+                let texts = value.items().iter().filter_map(Node::text);
+                texts.into_iter().any(|text| text.contains(name))
+            })
+        })
+    }
+
     pub(crate) fn by_arn(&self, arn: &str) -> Option<&'a Resource> {
         let arn = arn.strip_suffix("/stream/0").unwrap_or(arn);
         self.resources.iter().find(|it| it.arn == arn)
@@ -125,7 +138,7 @@ impl<'a> App<'a> {
         self.of_kind("AWS::SQS::QueuePolicy")
             .filter(|policy| {
                 let queues = policy.property(&["Queues"]).map_or(&[][..], Node::items);
-                queues.iter().any(|it| it.text() == Some(&queue.url()))
+                queues.iter().any(|it| it.may_be(&queue.url()))
             })
             .filter_map(|policy| policy.property(&["PolicyDocument"]))
             .flat_map(Statement::of)
@@ -317,10 +330,7 @@ impl<'a> Function<'a> {
             .filter(|policy| {
                 let roles = policy.property(&["Roles"]).map_or(&[][..], Node::items);
                 let one = policy.property(&["RoleName"]);
-                roles
-                    .iter()
-                    .chain(one)
-                    .any(|it| it.text() == Some(&role.name))
+                roles.iter().chain(one).any(|it| it.may_be(&role.name))
             })
             .filter_map(|policy| policy.property(&["PolicyDocument"]));
         Some(own.chain(attached).flat_map(Statement::of).collect())

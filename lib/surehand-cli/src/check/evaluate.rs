@@ -2,7 +2,15 @@
 //! intrinsic function replaced by its value.
 //!
 //! Names and ARNs are made up where only the deployment gives them, each the same wherever it is used, so that what
-//! refers to a resource can be followed by comparing texts.
+//! refers to a resource can be followed by comparing texts. What cannot be told is unknown, and so is what is below it;
+//! templates that are elsewhere, and what macros make, are said to have not been seen.
+
+mod condition;
+mod functions;
+mod globals;
+mod parameter;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::RefCell,
@@ -11,8 +19,8 @@ use std::{
 };
 
 use super::{
-    finding::{Findings, rule},
-    resource::{self, ACCOUNT, Resource, Whereabouts},
+    finding::{Findings, Rule, rule},
+    resource::{self, Resource, Whereabouts},
     yaml::{Node, Place, Value},
 };
 
@@ -38,20 +46,18 @@ pub(crate) fn resources(
             (name.clone(), Some(Node { place, value }))
         })
         .collect();
-    let problems = RefCell::new(Vec::new());
-    let scope = Scope::new(
+    let remarks = RefCell::new(Vec::new());
+    let world = World {
         templates,
-        Rc::clone(root),
-        String::new(),
-        given,
         at,
-        &problems,
-    );
+        remarks: &remarks,
+    };
+    let scope = Scope::new(world, Rc::clone(root), Vec::new(), given);
     let mut resources = Vec::new();
     scope.collect(&mut resources);
     drop(scope);
-    for (place, message) in problems.into_inner() {
-        findings.add(&rule::UNRESOLVED, &place, "", message);
+    for (rule, place, message) in remarks.into_inner() {
+        findings.add(rule, &place, "", message);
     }
     resources
 }
@@ -59,108 +65,163 @@ pub(crate) fn resources(
 /// Nested deeper, it is a circle.
 const MAX_DEPTH: usize = 64;
 
+/// Transforms that make no resources but those that are known here.
+const TRANSFORMS: [&str; 2] = ["AWS::Serverless-2016-10-31", "AWS::LanguageExtensions"];
+
+/// Properties whose JSON some write as a text.
+const JSON: [&str; 4] = [
+    "EventPattern",
+    "PolicyDocument",
+    "RedriveAllowPolicy",
+    "RedrivePolicy",
+];
+
+/// What all templates of an application share.
+#[derive(Clone, Copy)]
+struct World<'a> {
+    templates: &'a Templates,
+    at: &'a Whereabouts,
+    remarks: &'a RefCell<Vec<(&'static Rule, Place, String)>>,
+}
+
 /// A template with its parameters.
 struct Scope<'a> {
-    templates: &'a Templates,
+    world: World<'a>,
     template: Rc<Node>,
-    /// Of its resources' ids.
-    prefix: String,
+    /// The logical ids of the stacks that it is nested in, each with the file of its parent.
+    path: Vec<(String, Rc<str>)>,
     /// None is `AWS::NoValue`.
     parameters: HashMap<String, Option<Node>>,
-    at: &'a Whereabouts,
     nested: RefCell<HashMap<String, Rc<Scope<'a>>>>,
     depth: RefCell<usize>,
-    problems: &'a RefCell<Vec<(Place, String)>>,
 }
 
 impl<'a> Scope<'a> {
     fn new(
-        templates: &'a Templates,
+        world: World<'a>,
         template: Rc<Node>,
-        prefix: String,
-        mut parameters: HashMap<String, Option<Node>>,
-        at: &'a Whereabouts,
-        problems: &'a RefCell<Vec<(Place, String)>>,
+        path: Vec<(String, Rc<str>)>,
+        mut given: HashMap<String, Option<Node>>,
     ) -> Self {
-        for (name, parameter) in template
-            .get("Parameters")
-            .into_iter()
-            .flat_map(Node::entries)
-        {
-            if !parameters.contains_key(name) {
-                // One without a default is given with the deployment.
-                let unknown = Node {
-                    place: parameter.place.clone(),
+        let declared = template.get("Parameters");
+        for (name, declared) in declared.into_iter().flat_map(Node::entries) {
+            // One without a value is given with the deployment.
+            let value = match given.remove(name) {
+                Some(given) => given,
+                None => Some(declared.get("Default").cloned().unwrap_or(Node {
+                    place: declared.place.clone(),
                     value: Value::Unknown,
-                };
-                let default = parameter.get("Default").cloned().unwrap_or(unknown);
-                parameters.insert(name.to_owned(), Some(default));
-            }
+                })),
+            };
+            let value = value.map(|value| parameter::typed(declared, value));
+            given.insert(name.to_owned(), value);
         }
         Self {
-            templates,
+            world,
             template,
-            prefix,
-            parameters,
-            at,
+            path,
+            parameters: given,
             nested: RefCell::default(),
             depth: RefCell::new(0),
-            problems,
         }
     }
 
     fn collect(&self, into: &mut Vec<Resource>) {
+        for transform in self.unseen_transforms() {
+            let name = transform.text().unwrap_or("a transform");
+            let message = format!(
+                "{name} may make resources and change others, and is only applied when it is deployed"
+            );
+            self.unseen(&transform.place, message);
+        }
         let resources = self.template.get("Resources").cloned();
         for (id, declared) in resources.iter().flat_map(Node::entries) {
-            if !self.is_deployed(declared) {
-                continue;
+            if id.starts_with("Fn::") {
+                let message = format!("what {id} makes was not looked at");
+                self.unseen(&declared.place, message);
+            } else if self.is_deployed(declared) {
+                self.collect_one(id, declared, into);
             }
-            if let Some(nested) = self.nested(id) {
-                nested.collect(into);
-            }
-            let kind = kind_of(declared).to_owned();
-            let (name, arn) = self.identity(id, declared);
-            let properties = self.merged_properties(&kind, declared);
-            let properties = self.evaluate(&properties).unwrap_or_else(|| Node {
-                place: declared.place.clone(),
-                value: Value::Map(Vec::new()),
-            });
-            let attributes = declared
-                .entries()
-                .filter(|(name, _)| !["Properties", "Condition"].contains(name))
-                .filter_map(|(name, node)| Some((name.to_owned(), self.evaluate(node)?)))
-                .collect();
-            into.push(Resource {
-                id: format!("{}{id}", self.prefix),
-                kind,
-                place: declared.place.clone(),
-                attributes: Node {
-                    place: declared.place.clone(),
-                    value: Value::Map(attributes),
-                },
-                properties,
-                name,
-                arn,
-            });
         }
+    }
+
+    fn collect_one(&self, id: &str, declared: &Node, into: &mut Vec<Resource>) {
+        if let Some(nested) = self.nested(id) {
+            nested.collect(into);
+        } else if let Some(location) = location(declared) {
+            let what = match location.text().filter(|text| !text.contains("://")) {
+                Some(file) => format!("{id}: there is no {file}, and what it makes"),
+                None => format!("{id}: its template is elsewhere, and what it makes"),
+            };
+            self.unseen(&location.place, format!("{what} was not looked at"));
+        }
+        let kind = kind_of(declared).to_owned();
+        let (name, arn) = self.identity(id, declared);
+        let properties = self.merged_properties(&kind, declared);
+        let mut properties = self.evaluate(&properties).unwrap_or_else(|| Node {
+            place: declared.place.clone(),
+            value: Value::Map(Vec::new()),
+        });
+        if let Value::Map(entries) = &mut properties.value {
+            for (_, node) in entries
+                .iter_mut()
+                .filter(|(name, _)| JSON.contains(&name.as_str()))
+            {
+                node.read_json();
+            }
+        }
+        let attributes = declared
+            .entries()
+            .filter(|(name, _)| !["Properties", "Condition"].contains(name))
+            .filter_map(|(name, node)| Some((name.to_owned(), self.evaluate(node)?)))
+            .collect();
+        into.push(Resource {
+            id: self.full_id(id, "/"),
+            kind,
+            place: declared.place.clone(),
+            attributes: Node {
+                place: declared.place.clone(),
+                value: Value::Map(attributes),
+            },
+            properties,
+            name,
+            arn,
+            is_unseen: location(declared).is_some() && self.nested(id).is_none(),
+        });
     }
 
     fn is_deployed(&self, declared: &Node) -> bool {
         let condition = declared.get("Condition").and_then(Node::text);
-        condition.is_none_or(|name| self.condition(name) != Some(false))
+        condition.is_none_or(|name| self.condition(name, &declared.place) != Some(false))
+    }
+
+    /// A logical id after those of the stacks that it is in.
+    fn full_id(&self, id: &str, separator: &str) -> String {
+        let stacks = self.path.iter().map(|(stack, _)| stack.as_str());
+        stacks.chain([id]).collect::<Vec<_>>().join(separator)
     }
 
     fn declared(&self, id: &str) -> Option<&Node> {
         self.template.at(&["Resources", id])
     }
 
-    /// SAM makes resources of a function, and calls them by its name: `GreetRole`.
-    fn is_made_by_sam(&self, id: &str) -> bool {
+    /// The transforms that nobody here knows.
+    fn unseen_transforms(&self) -> Vec<&Node> {
+        let transforms = self.template.get("Transform");
+        let transforms = transforms.map_or(&[][..], Node::items).iter();
+        let known = |it: &&Node| it.text().is_some_and(|name| TRANSFORMS.contains(&name));
+        transforms.filter(|it| !known(it)).collect()
+    }
+
+    /// SAM makes resources of a function, and calls them by its name (`GreetRole`); macros make any.
+    fn may_be_made(&self, id: &str) -> bool {
         let resources = self.template.get("Resources");
         let mut resources = resources.into_iter().flat_map(Node::entries);
         id.starts_with("Serverless")
+            || !self.unseen_transforms().is_empty()
             || resources.any(|(name, declared)| {
-                kind_of(declared).starts_with("AWS::Serverless::") && id.starts_with(name)
+                name.starts_with("Fn::")
+                    || (kind_of(declared).starts_with("AWS::Serverless::") && id.starts_with(name))
             })
     }
 
@@ -175,7 +236,7 @@ impl<'a> Scope<'a> {
             _ => None,
         };
         match globals {
-            Some(globals) => merge(globals, &own),
+            Some(globals) => globals::merge(globals, &own),
             None => own,
         }
     }
@@ -191,13 +252,13 @@ impl<'a> Scope<'a> {
             None => {
                 let is_fifo = property("FifoQueue").is_some_and(|fifo| fifo.is("true"));
                 let suffix = if is_fifo { ".fifo" } else { "" };
-                let path = format!("{}{id}", self.prefix).replace('/', "-");
-                format!("{}-{path}{suffix}", self.at.stack)
+                let id = self.full_id(id, "-");
+                format!("{}-{id}{suffix}", self.world.at.stack)
             }
         };
         let bus = property("EventBusName");
         let bus = bus.as_ref().and_then(Node::text);
-        let arn = resource::arn(kind, &name, bus, self.at);
+        let arn = resource::arn(kind, &name, bus, self.world.at);
         (name, arn)
     }
 
@@ -207,28 +268,27 @@ impl<'a> Scope<'a> {
             return Some(Rc::clone(scope));
         }
         let declared = self.declared(id)?;
-        let location = match kind_of(declared) {
-            "AWS::CloudFormation::Stack" => "TemplateURL",
-            "AWS::Serverless::Application" => "Location",
-            _ => return None,
-        };
-        let properties = declared.get("Properties")?;
-        let file = properties.get(location)?.text()?;
-        let template = self
-            .templates
-            .get(&located(&self.template.place.file, file))?;
-        let parameters = properties.get("Parameters");
+        let location = location(declared)?;
+        let own_file = &self.template.place.file;
+        let file = located(own_file, location.text()?);
+        let template = self.world.templates.get(&file)?;
+        let mut files = self.path.iter().map(|(_, file)| file).chain([own_file]);
+        if files.any(|above| **above == *file) {
+            self.problem(&location.place, format!("{file} nests itself"));
+            return None;
+        }
+        let parameters = declared.at(&["Properties", "Parameters"]);
         let parameters = parameters.into_iter().flat_map(Node::entries);
         let parameters = parameters
             .map(|(name, node)| (name.to_owned(), self.evaluate(node)))
             .collect();
+        let mut path = self.path.clone();
+        path.push((id.to_owned(), Rc::clone(own_file)));
         let scope = Rc::new(Scope::new(
-            self.templates,
+            self.world,
             Rc::clone(template),
-            format!("{}{id}/", self.prefix),
+            path,
             parameters,
-            self.at,
-            self.problems,
         ));
         (self.nested.borrow_mut()).insert(id.to_owned(), Rc::clone(&scope));
         Some(scope)
@@ -238,14 +298,17 @@ impl<'a> Scope<'a> {
     fn evaluate(&self, node: &Node) -> Option<Node> {
         if *self.depth.borrow() > MAX_DEPTH {
             self.problem(&node.place, "it refers to itself".to_owned());
-            return Some(self.unknown(node));
+            return Some(Node {
+                place: node.place.clone(),
+                value: Value::Unknown,
+            });
         }
         *self.depth.borrow_mut() += 1;
         let value = self.value(node);
         *self.depth.borrow_mut() -= 1;
         Some(Node {
             place: node.place.clone(),
-            value: value?,
+            value: value?.without_dynamic_references(),
         })
     }
 
@@ -269,393 +332,49 @@ impl<'a> Scope<'a> {
         })
     }
 
-    fn intrinsic(&self, name: &str, argument: &Node) -> Option<Value> {
-        let items = || argument.items();
-        Some(match name {
-            "Ref" => return self.reference(argument.text()?, &argument.place),
-            "Fn::GetAtt" => {
-                let (id, attribute) = match argument.text() {
-                    Some(path) => path.split_once('.')?,
-                    None => (items().first()?.text()?, items().get(1)?.text()?),
-                };
-                return self.attribute(id, attribute, &argument.place);
-            }
-            "Fn::Sub" => return self.substitute(argument),
-            "Fn::If" => {
-                let [condition, yes, no] = items() else {
-                    return Some(Value::Unknown);
-                };
-                let chosen = match self.condition(condition.text()?) {
-                    Some(true) => yes,
-                    Some(false) => no,
-                    None => return Some(Value::Unknown),
-                };
-                return self.evaluate(chosen).map(|node| node.value);
-            }
-            "Fn::Join" => {
-                let [separator, parts] = items() else {
-                    return Some(Value::Unknown);
-                };
-                let parts = self.evaluate(parts)?;
-                let texts: Option<Vec<&str>> = parts.items().iter().map(Node::text).collect();
-                match (texts, separator.value == Value::Null) {
-                    (Some(texts), true) => Value::Text(texts.concat()),
-                    (Some(texts), false) => Value::Text(texts.join(separator.text()?)),
-                    (None, _) => Value::Unknown,
-                }
-            }
-            "Fn::Split" => {
-                let [separator, text] = items() else {
-                    return Some(Value::Unknown);
-                };
-                let text = self.evaluate(text)?;
-                match (separator.text(), text.text()) {
-                    (Some(separator), Some(whole)) => {
-                        let parts = whole.split(separator).map(|part| Node {
-                            place: text.place.clone(),
-                            value: Value::Text(part.to_owned()),
-                        });
-                        Value::List(parts.collect())
-                    }
-                    _ => Value::Unknown,
-                }
-            }
-            "Fn::Select" => {
-                let [index, list] = items() else {
-                    return Some(Value::Unknown);
-                };
-                let index = self.evaluate(index)?.number();
-                let list = self.evaluate(list)?;
-                let index = index.and_then(|index| usize::try_from(index).ok());
-                let item = index.and_then(|index| list.items().get(index));
-                item.map_or(Value::Unknown, |item| item.value.clone())
-            }
-            "Fn::FindInMap" => self.find_in_map(argument),
-            _ => Value::Unknown,
-        })
-    }
-
-    fn reference(&self, name: &str, place: &Place) -> Option<Value> {
-        if let Some(pseudo) = name.strip_prefix("AWS::") {
-            return match pseudo {
-                "NoValue" => None,
-                _ => Some(self.pseudo(pseudo)),
-            };
-        }
-        if let Some(parameter) = self.parameters.get(name) {
-            return parameter.as_ref().map(|node| node.value.clone());
-        }
-        // SAM makes `Function.Alias` and `Function.Version`.
-        let (id, of_function) = match name.split_once('.') {
-            Some((id, "Alias" | "Version")) => (id, true),
-            _ => (name, false),
-        };
-        let Some(declared) = self.declared(id) else {
-            if !self.is_made_by_sam(id) {
-                self.problem(place, format!("there is no `{name}` to refer to"));
-            }
-            return Some(Value::Unknown);
-        };
-        let (name, arn) = self.identity(id, declared);
-        Some(Value::Text(match of_function {
-            true => arn,
-            false => resource::reference(kind_of(declared), &name, &arn),
-        }))
-    }
-
-    fn attribute(&self, id: &str, attribute: &str, place: &Place) -> Option<Value> {
-        let Some(declared) = self.declared(id) else {
-            if !self.is_made_by_sam(id) {
-                self.problem(place, format!("there is no resource `{id}`"));
-            }
-            return Some(Value::Unknown);
-        };
-        if let Some(output) = attribute.strip_prefix("Outputs.")
-            && let Some(nested) = self.nested(id)
-        {
-            let Some(value) = nested.template.at(&["Outputs", output, "Value"]) else {
-                let file = &nested.template.place.file;
-                self.problem(place, format!("`{output}` is no output of {file}"));
-                return Some(Value::Unknown);
-            };
-            return nested.evaluate(value).map(|node| node.value);
-        }
-        let (name, arn) = self.identity(id, declared);
-        Some(resource::attribute(
-            kind_of(declared),
-            &name,
-            &arn,
-            attribute,
-        ))
-    }
-
-    fn pseudo(&self, name: &str) -> Value {
-        Value::Text(match name {
-            "StackName" => self.at.stack.clone(),
-            "Region" => self.at.region.clone(),
-            "AccountId" => ACCOUNT.to_owned(),
-            "Partition" => "aws".to_owned(),
-            "URLSuffix" => "amazonaws.com".to_owned(),
-            "StackId" => format!("{}-id", self.at.stack),
-            _ => return Value::Unknown,
-        })
-    }
-
-    /// `${Name}`, `${Resource.Attribute}`, and `${!Literal}`, which stays.
-    fn substitute(&self, argument: &Node) -> Option<Value> {
-        let (text, variables) = match &argument.value {
-            Value::List(items) => (items.first()?.text()?, items.get(1)),
-            _ => (argument.text()?, None),
-        };
-        let mut result = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            result.push_str(before);
-            let (name, end) = after.split_once('}')?;
-            rest = end;
-            if let Some(literal) = name.strip_prefix('!') {
-                result.push_str(&format!("${{{literal}}}"));
-                continue;
-            }
-            let given = variables.and_then(|variables| variables.get(name));
-            let value = match (given, name.split_once('.')) {
-                (Some(node), _) => self.evaluate(node)?.value,
-                (None, Some((id, attribute))) => self.attribute(id, attribute, &argument.place)?,
-                (None, None) => self.reference(name, &argument.place)?,
-            };
-            match value {
-                Value::Text(text) => result.push_str(&text),
-                _ => return Some(Value::Unknown),
-            }
-        }
-        result.push_str(rest);
-        Some(Value::Text(result))
-    }
-
-    fn find_in_map(&self, argument: &Node) -> Value {
-        let keys: Option<Vec<Node>> = (argument.items().iter())
-            .take(3)
-            .map(|key| self.evaluate(key))
-            .collect();
-        let keys = keys.unwrap_or_default();
-        let texts: Option<Vec<&str>> = keys.iter().map(Node::text).collect();
-        let Some([map, first, second]) = texts.as_deref() else {
-            return Value::Unknown;
-        };
-        match self.template.at(&["Mappings", map, first, second]) {
-            Some(found) => found.value.clone(),
-            None => {
-                let message = format!("the mapping {map} has no {second} for `{first}`");
-                self.problem(&argument.place, message);
-                Value::Unknown
-            }
-        }
-    }
-
-    /// None where nobody can tell.
-    fn condition(&self, name: &str) -> Option<bool> {
-        self.truth(self.template.at(&["Conditions", name])?)
-    }
-
-    fn truth(&self, node: &Node) -> Option<bool> {
-        let (name, argument) = node.entries().next()?;
-        let each = || argument.items().iter().map(|item| self.truth(item));
-        match name {
-            "Condition" => self.condition(argument.text()?),
-            "Fn::Equals" => {
-                let [a, b] = argument.items() else {
-                    return None;
-                };
-                let (a, b) = (self.evaluate(a)?, self.evaluate(b)?);
-                let is_known = !a.is_unknown() && !b.is_unknown();
-                // An empty text and nothing are the same to a parameter.
-                let text = |node: &Node| node.text().unwrap_or_default().to_owned();
-                is_known.then(|| text(&a) == text(&b))
-            }
-            "Fn::Not" => each().next()?.map(|truth| !truth),
-            "Fn::And" => match each().collect::<Option<Vec<bool>>>() {
-                Some(all) => Some(all.into_iter().all(|truth| truth)),
-                None => each().any(|truth| truth == Some(false)).then_some(false),
-            },
-            "Fn::Or" => match each().collect::<Option<Vec<bool>>>() {
-                Some(all) => Some(all.into_iter().any(|truth| truth)),
-                None => each().any(|truth| truth == Some(true)).then_some(true),
-            },
-            _ => None,
-        }
-    }
-
-    fn unknown(&self, node: &Node) -> Node {
-        Node {
-            place: node.place.clone(),
-            value: Value::Unknown,
-        }
-    }
-
     fn problem(&self, place: &Place, message: String) {
-        let mut problems = self.problems.borrow_mut();
-        let problem = (place.clone(), message);
-        if !problems.contains(&problem) {
-            problems.push(problem);
+        self.remark(&rule::UNRESOLVED, place, message);
+    }
+
+    fn unseen(&self, place: &Place, message: String) {
+        self.remark(&rule::UNSEEN, place, message);
+    }
+
+    fn remark(&self, rule: &'static Rule, place: &Place, message: String) {
+        let mut remarks = self.world.remarks.borrow_mut();
+        let remark = (rule, place.clone(), message);
+        if !remarks.contains(&remark) {
+            remarks.push(remark);
         }
     }
 }
 
 /// Where a template finds the one that it nests.
 pub(crate) fn located(parent: &str, file: &str) -> String {
-    let file = file.strip_prefix("./").unwrap_or(file);
-    match parent.rsplit_once('/') {
-        Some((folder, _)) => format!("{folder}/{file}"),
-        None => file.to_owned(),
+    let mut parts: Vec<&str> = match parent.rsplit_once('/') {
+        Some((folder, _)) if !file.starts_with('/') => folder.split('/').collect(),
+        _ => Vec::new(),
+    };
+    for part in file.split('/') {
+        match part {
+            "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            other => parts.push(other),
+        }
     }
+    parts.join("/")
+}
+
+/// Where a nested stack has its template from.
+fn location(declared: &Node) -> Option<&Node> {
+    let property = match kind_of(declared) {
+        "AWS::CloudFormation::Stack" => "TemplateURL",
+        "AWS::Serverless::Application" => "Location",
+        _ => return None,
+    };
+    declared.at(&["Properties", property])
 }
 
 fn kind_of(declared: &Node) -> &str {
     declared.get("Type").and_then(Node::text).unwrap_or("")
-}
-
-/// As SAM merges: maps by key, lists one after the other, and else the function's own.
-fn merge(globals: &Node, own: &Node) -> Node {
-    let value = match (&globals.value, &own.value) {
-        (Value::Map(theirs), Value::Map(ours)) if !is_intrinsic(globals) && !is_intrinsic(own) => {
-            let mut entries = ours.clone();
-            for (name, value) in theirs {
-                match entries.iter_mut().find(|(own, _)| own == name) {
-                    Some((_, own)) => *own = merge(value, own),
-                    None => entries.push((name.clone(), value.clone())),
-                }
-            }
-            Value::Map(entries)
-        }
-        (Value::List(theirs), Value::List(ours)) => {
-            Value::List(theirs.iter().chain(ours).cloned().collect())
-        }
-        _ => own.value.clone(),
-    };
-    Node {
-        place: own.place.clone(),
-        value,
-    }
-}
-
-fn is_intrinsic(node: &Node) -> bool {
-    let mut names = node.entries().map(|(name, _)| name);
-    let first = names.next();
-    names.next().is_none() && first.is_some_and(|name| name == "Ref" || name.starts_with("Fn::"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MAIN: &str = "
-Parameters:
-  Stage: {Type: String, Default: dev}
-  Name: {Type: String}
-Conditions:
-  IsProd: !Equals [!Ref Stage, prod]
-  Neither: !Not [!Or [!Condition IsProd, !Equals [a, b]]]
-Mappings:
-  Limits:
-    dev: {Size: 1}
-Globals:
-  Function:
-    Environment: {Variables: {A: all, B: all}}
-Resources:
-  Bus: {Type: 'AWS::Events::EventBus', Properties: {Name: !Sub '${AWS::StackName}-bus'}}
-  Nested:
-    Type: AWS::CloudFormation::Stack
-    Properties:
-      TemplateURL: infra/q.yaml
-      Parameters: {Fifo: 'true', Source: !GetAtt Bus.Arn}
-  Function:
-    Type: AWS::Serverless::Function
-    Properties:
-      Environment:
-        Variables:
-          B: own
-          C: !If [IsProd, x, !Ref AWS::NoValue]
-          D: !GetAtt Nested.Outputs.Url
-          E: !FindInMap [Limits, !Ref Stage, Size]
-          F: !Select [1, !Split ['@', 'a@b']]
-          G: !Join ['-', [a, !Ref Stage]]
-          H: !If [Neither, yes, no]
-          I: !Ref Name
-          J: !Sub ['${X}/${!Y}', {X: !Ref Bus}]
-  OnlyProd: {Type: AWS::SNS::Topic, Condition: IsProd}
-";
-    const NESTED: &str = "
-Parameters:
-  Fifo: {Type: String, Default: 'false'}
-  Source: {Type: String}
-Conditions: {IsFifo: !Equals [!Ref Fifo, 'true']}
-Resources:
-  Queue:
-    Type: AWS::SQS::Queue
-    Properties:
-      FifoQueue: !If [IsFifo, true, !Ref AWS::NoValue]
-      Tags: !Ref Source
-Outputs:
-  Url: {Value: !Ref Queue}
-";
-
-    fn evaluated(main: &str, stage: Option<&str>) -> (Vec<Resource>, Vec<String>) {
-        let templates = [("template.yaml", main), ("infra/q.yaml", NESTED)];
-        let templates = templates
-            .map(|(file, text)| (file.to_owned(), Rc::new(Node::parse(file, text).unwrap())));
-        let parameters = stage.map(|stage| ("Stage".to_owned(), stage.to_owned()));
-        let at = Whereabouts {
-            stack: "shop".to_owned(),
-            region: "eu-west-1".to_owned(),
-        };
-        let mut findings = Findings::default();
-        let resources = resources(
-            &templates.into(),
-            "template.yaml",
-            &parameters.into_iter().collect(),
-            &at,
-            &mut findings,
-        );
-        let problems = (findings.into_sorted().into_iter()).map(|finding| finding.message);
-        (resources, problems.collect())
-    }
-
-    #[test]
-    fn values_are_those_of_a_deployment() {
-        let (resources, problems) = evaluated(MAIN, None);
-        assert_eq!(problems, [""; 0]);
-        let find = |id: &str| resources.iter().find(|it| it.id == id).unwrap();
-        let queue = find("Nested/Queue");
-        assert_eq!(queue.name, "shop-Nested-Queue.fifo");
-        assert_eq!(
-            queue.property(&["Tags"]).unwrap().text(),
-            Some(find("Bus").arn.as_str())
-        );
-        let variables = find("Function")
-            .property(&["Environment", "Variables"])
-            .unwrap();
-        let value = |name: &str| variables.get(name).map(|node| node.text().unwrap_or("?"));
-        assert_eq!(value("A"), Some("all"));
-        assert_eq!(value("B"), Some("own"));
-        assert_eq!(value("C"), None);
-        assert_eq!(value("D"), Some(queue.url().as_str()));
-        assert_eq!(value("E"), Some("1"));
-        assert_eq!(value("F"), Some("b"));
-        assert_eq!(value("G"), Some("a-dev"));
-        assert_eq!(value("H"), Some("yes"));
-        assert_eq!(value("I"), Some("?"));
-        assert_eq!(value("J"), Some("shop-bus/${Y}"));
-        assert!(resources.iter().all(|it| it.id != "OnlyProd"));
-    }
-
-    #[test]
-    fn what_cannot_be_resolved_is_said() {
-        let (resources, problems) = evaluated(MAIN, Some("prod"));
-        assert_eq!(problems, ["the mapping Limits has no Size for `prod`"]);
-        assert!(resources.iter().any(|it| it.id == "OnlyProd"));
-        let (_, problems) = evaluated(&MAIN.replace("Outputs.Url", "Outputs.Uri"), None);
-        assert_eq!(problems, ["`Uri` is no output of infra/q.yaml"]);
-        let (_, problems) = evaluated(&MAIN.replace("!Ref Name", "!Ref Names"), None);
-        assert_eq!(problems, ["there is no `Names` to refer to"]);
-    }
 }

@@ -144,6 +144,7 @@ macro_rules! rules {
 
 rules! {
     UNRESOLVED = "SH001" Error "correct the name, or declare what it refers to";
+    UNSEEN = "SH002" Hint "look at it by hand, or have a copy here";
 
     NO_BINARY = "SH101" Error "name a binary of the workspace in Metadata.BuildProperties.Binary";
     SAME_BINARY = "SH102" Error "rename one: both are built to the same file, and the later one wins";

@@ -2,24 +2,52 @@
 
 use super::yaml::{Node, Value};
 
-/// Whether a rule with this pattern could get such an event. What the pattern asks of the detail is unknown here,
-/// and so it is taken to hold.
-pub(crate) fn may_match(pattern: &Node, source: &str, detail_type: &str) -> bool {
-    pattern.entries().all(|(name, condition)| match name {
+/// Whether a rule with this pattern gets such an event. None where the event's detail decides, or nobody can tell.
+pub(crate) fn matches(pattern: &Node, source: &str, detail_type: &str) -> Option<bool> {
+    if pattern.is_unknown() {
+        return None;
+    }
+    let conditions = pattern.entries().map(|(name, condition)| match name {
         "source" => any_of(condition, source),
         "detail-type" => any_of(condition, detail_type),
-        "$or" => (condition.items().iter()).any(|each| may_match(each, source, detail_type)),
-        _ => true,
-    })
+        "$or" => any((condition.items().iter()).map(|each| matches(each, source, detail_type))),
+        // An application has its events in its own account and region.
+        "account" | "region" | "version" => Some(true),
+        _ => None,
+    });
+    any(conditions.map(not)).map(|fails| !fails)
+}
+
+/// Whether a rule with this pattern could get such an event.
+pub(crate) fn may_match(pattern: &Node, source: &str, detail_type: &str) -> bool {
+    matches(pattern, source, detail_type) != Some(false)
 }
 
 /// Whether the text satisfies one of the conditions.
-pub(crate) fn any_of(conditions: &Node, text: &str) -> bool {
-    conditions.is_unknown()
-        || conditions
-            .items()
-            .iter()
-            .any(|condition| holds(condition, text))
+pub(crate) fn any_of(conditions: &Node, text: &str) -> Option<bool> {
+    any(
+        (conditions.items().iter()).map(|condition| match condition.is_unknown() {
+            true => None,
+            false => Some(holds(condition, text)),
+        }),
+    )
+}
+
+/// True if one is, and false if all are.
+fn any(truths: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut any = Some(false);
+    for truth in truths {
+        match truth {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => any = None,
+        }
+    }
+    any
+}
+
+fn not(truth: Option<bool>) -> Option<bool> {
+    truth.map(|truth| !truth)
 }
 
 /// The texts that are spelled out at `name`.
@@ -124,6 +152,8 @@ mod tests {
             ("{detail-type: [{exists: true}], detail: {a: [1]}}", true),
             ("{$or: [{source: [x]}, {detail-type: [OrderPlaced]}]}", true),
             ("{$or: [{source: [x]}, {detail-type: [y]}]}", false),
+            ("{source: [shop.orders], detail: {a: [1]}}", true),
+            ("{source: [shop.stock], detail: {a: [1]}}", false),
         ] {
             let node = Node::parse("p", pattern).unwrap();
             assert_eq!(
@@ -132,6 +162,29 @@ mod tests {
                 "{pattern}"
             );
         }
+    }
+
+    #[test]
+    fn what_the_detail_decides_is_open() {
+        for (pattern, expected) in [
+            ("{source: [shop.orders], region: [eu-west-1]}", Some(true)),
+            ("{source: [shop.orders], detail: {a: [1]}}", None),
+            ("{source: [shop.stock], detail: {a: [1]}}", Some(false)),
+            (
+                "{$or: [{source: [shop.orders]}, {detail: {a: [1]}}]}",
+                Some(true),
+            ),
+            ("{$or: [{source: [x]}, {detail: {a: [1]}}]}", None),
+        ] {
+            let node = Node::parse("p", pattern).unwrap();
+            let found = matches(&node, "shop.orders", "OrderPlaced");
+            assert_eq!(found, expected, "{pattern}");
+        }
+        let unknown = Node {
+            value: Value::Unknown,
+            ..Node::parse("p", "{}").unwrap()
+        };
+        assert_eq!(matches(&unknown, "shop.orders", "OrderPlaced"), None);
     }
 
     #[test]

@@ -27,7 +27,8 @@ impl<'a> Statement<'a> {
     }
 
     pub(crate) fn is_allow(&self) -> bool {
-        self.get("Effect").is_some_and(|effect| effect.is("Allow"))
+        self.get("Effect")
+            .is_some_and(|effect| effect.may_be("Allow"))
     }
 
     pub(crate) fn actions(&self) -> &'a [Node] {
@@ -43,20 +44,50 @@ impl<'a> Statement<'a> {
         self.names_action(action) && self.names_resource(arn)
     }
 
-    pub(crate) fn names_action(&self, action: &str) -> bool {
+    fn names_action(&self, action: &str) -> bool {
         // Actions are not case-sensitive, ARNs are.
         let action = action.to_lowercase();
-        (self.actions().iter()).any(|own| match own.text() {
+        let matches = |own: &Node| match own.text() {
             Some(pattern) => glob(&pattern.to_lowercase(), &action),
             None => own.is_unknown(),
-        })
+        };
+        match self.get("NotAction").filter(|it| !it.is_unknown()) {
+            Some(others) => !others.items().iter().any(matches),
+            None => self.actions().iter().any(matches),
+        }
     }
 
-    pub(crate) fn names_resource(&self, arn: &str) -> bool {
-        (self.resources().iter()).any(|own| match own.text() {
+    fn names_resource(&self, arn: &str) -> bool {
+        let matches = |own: &Node| match own.text() {
             Some(pattern) => glob(pattern, arn),
             None => own.is_unknown(),
-        })
+        };
+        match self.get("NotResource").filter(|it| !it.is_unknown()) {
+            Some(others) => !others.items().iter().any(matches),
+            None => self.resources().iter().any(matches),
+        }
+    }
+
+    /// Whether it speaks of the resource, and of some action that its service has: a permission on everything
+    /// may be one for another service's actions alone.
+    pub(crate) fn concerns(&self, arn: &str) -> bool {
+        let service = arn.split(':').nth(2).unwrap_or_default();
+        let is_of_service = |own: &Node| match own.text() {
+            Some(action) => {
+                let of = action.split(':').next().unwrap_or_default();
+                glob(&of.to_lowercase(), service)
+            }
+            None => own.is_unknown(),
+        };
+        let has_action =
+            self.get("NotAction").is_some() || self.actions().iter().any(is_of_service);
+        has_action && self.names_resource(arn)
+    }
+
+    /// Whether it is about what this service does, or about what everybody does.
+    pub(crate) fn is_about(&self, service: &str) -> bool {
+        self.get("Principal").is_some_and(Node::is_unknown)
+            || (self.principals().iter()).any(|it| *it == "*" || *it == service)
     }
 
     /// The services that a queue's statement is about; `*` for everybody.
@@ -89,11 +120,11 @@ impl<'a> Statement<'a> {
 
     /// Whether it denies what comes without TLS.
     pub(crate) fn denies_insecure_transport(&self) -> bool {
-        let denies = self.get("Effect").is_some_and(|effect| effect.is("Deny"));
+        let denies = (self.get("Effect")).is_some_and(|effect| effect.may_be("Deny"));
         let secure = self
             .get("Condition")
             .and_then(|tests| tests.at(&["Bool", "aws:SecureTransport"]));
-        denies && secure.is_some_and(|value| value.is("false"))
+        denies && secure.is_some_and(|value| value.may_be("false"))
     }
 }
 
@@ -128,6 +159,10 @@ Statement:
         assert!(send.covers("SQS:sendmessagebatch", "arn:aws:sqs:r:1:b-2"));
         assert!(!send.covers("sqs:ReceiveMessage", "arn:aws:sqs:r:1:a"));
         assert!(!send.covers("sqs:SendMessage", "arn:aws:sqs:r:1:ab"));
+        assert!(send.concerns("arn:aws:sqs:r:1:a"));
+        assert!(!send.concerns("arn:aws:sqs:r:1:ab") && !send.concerns("arn:aws:dynamodb:r:1:a"));
+        assert!(deny.concerns("arn:aws:sqs:r:1:a") && !deny.concerns("arn:aws:dynamodb:r:1:a"));
+        assert!(rule.is_about("events.amazonaws.com") && !rule.is_about("s3.amazonaws.com"));
         assert!(send.is_allow() && !deny.is_allow());
         assert!(deny.denies_insecure_transport() && !send.denies_insecure_transport());
         assert_eq!(deny.principals(), ["*"]);

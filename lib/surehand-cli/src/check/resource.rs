@@ -17,6 +17,8 @@ pub(crate) struct Resource {
     /// What the service calls it.
     pub(crate) name: String,
     pub(crate) arn: String,
+    /// A nested stack whose template is not here.
+    pub(crate) is_unseen: bool,
 }
 
 impl Resource {
@@ -32,8 +34,7 @@ impl Resource {
 
     /// True if the property says `true`, or if nobody can tell yet.
     pub(crate) fn is_true(&self, path: &[&str]) -> bool {
-        self.property(path)
-            .is_some_and(|node| node.is_unknown() || node.is("true"))
+        self.property(path).is_some_and(|node| node.may_be("true"))
     }
 
     /// The URL of a queue.
@@ -47,8 +48,9 @@ impl Resource {
             .iter()
             .all(|policy| {
                 let policy = self.attributes.get(policy);
-                policy
-                    .is_some_and(|policy| policy.is("Retain") || policy.is("RetainExceptOnCreate"))
+                policy.is_some_and(|policy| {
+                    policy.may_be("Retain") || policy.is("RetainExceptOnCreate")
+                })
             })
     }
 }

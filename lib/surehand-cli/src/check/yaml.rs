@@ -49,8 +49,11 @@ impl Node {
         }
     }
 
-    /// The value of a key of a map.
+    /// The value of a key of a map. Below what is unknown everything is there, and unknown.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        if self.is_unknown() {
+            return Some(self);
+        }
         let mut entries = self.entries();
         entries.find(|(name, _)| *name == key).map(|(_, node)| node)
     }
@@ -96,6 +99,41 @@ impl Node {
 
     pub(crate) fn is_unknown(&self) -> bool {
         self.value == Value::Unknown
+    }
+
+    /// True if it is the text, or if nobody can tell yet.
+    pub(crate) fn may_be(&self, text: &str) -> bool {
+        self.is_unknown() || self.is(text)
+    }
+
+    /// Takes a text that is an object of JSON for that object.
+    pub(crate) fn read_json(&mut self) {
+        let text = self
+            .text()
+            .filter(|text| text.trim_start().starts_with('{'));
+        if let Some(mut json) = text.and_then(|text| Self::parse(&self.place.file, text).ok()) {
+            json.move_to(&self.place);
+            *self = json;
+        }
+    }
+
+    fn move_to(&mut self, place: &Place) {
+        self.place = place.clone();
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|it| it.move_to(place)),
+            Value::Map(entries) => entries.iter_mut().for_each(|(_, it)| it.move_to(place)),
+            _ => {}
+        }
+    }
+}
+
+impl Value {
+    /// What CloudFormation looks up when it deploys, nobody knows before.
+    pub(crate) fn without_dynamic_references(self) -> Self {
+        match self {
+            Self::Text(text) if text.contains("{{resolve:") => Self::Unknown,
+            other => other,
+        }
     }
 }
 

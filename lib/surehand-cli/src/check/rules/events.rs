@@ -5,7 +5,7 @@ use surehand::description::EventType;
 use crate::check::{
     app::{App, EventRule, Function, Target},
     finding::{Findings, rule},
-    pattern::{any_of, literals, may_match},
+    pattern::{any_of, literals, matches, may_match},
     policy::Statement,
     resource::Resource,
     yaml::{Node, Place},
@@ -40,7 +40,7 @@ fn bus_keeps_events(app: &App<'_>, bus: &Resource, findings: &mut Findings) {
     let mut archives = app.of_kind("AWS::Events::Archive");
     if !archives.any(|it| {
         let source = it.property(&["SourceArn"]);
-        source.is_some_and(|it| it.text() == Some(&bus.arn))
+        source.is_some_and(|it| it.may_be(&bus.arn))
     }) {
         findings.add(
             &rule::NO_ARCHIVE,
@@ -88,8 +88,7 @@ fn may_send(app: &App<'_>, queue: &Node, sender: &str, id: &str, findings: &mut 
         return;
     };
     let allows = |statement: &Statement<'_>| {
-        let is_events =
-            (statement.principals().iter()).any(|it| *it == "*" || *it == "events.amazonaws.com");
+        let is_events = statement.is_about("events.amazonaws.com");
         let from_it = statement.source_arns().is_none_or(|arns| {
             (arns.iter()).any(|arn| match arn.text() {
                 Some(pattern) => crate::check::pattern::glob(pattern, sender),
@@ -152,8 +151,7 @@ fn receiver(
         );
     }
     // A schedule's event says nothing that its next one does not.
-    let destination = ["EventInvokeConfig", "DestinationConfig", "OnFailure"];
-    if event_rule.pattern.is_some() && function.resource.property(&destination).is_none() {
+    if event_rule.pattern.is_some() && !keeps_failures(app, function) {
         findings.add(
             &rule::ASYNC_NO_DESTINATION,
             &function.resource.place_of(&["EventInvokeConfig"]),
@@ -164,6 +162,21 @@ fn receiver(
             ),
         );
     }
+}
+
+/// Whether what Lambda fails on asynchronously ends somewhere.
+fn keeps_failures(app: &App<'_>, function: &Function<'_>) -> bool {
+    let resource = function.resource;
+    let destination = ["DestinationConfig", "OnFailure"];
+    let own = [&["EventInvokeConfig"], &destination[..]].concat();
+    let mut configs = app.of_kind("AWS::Lambda::EventInvokeConfig");
+    resource.property(&own).is_some()
+        || resource.property(&["DeadLetterQueue"]).is_some()
+        || configs.any(|it| {
+            let of = it.property(&["FunctionName"]);
+            let is_own = |of: &Node| of.may_be(&resource.name) || of.may_be(&resource.arn);
+            of.is_some_and(is_own) && it.property(&destination).is_some()
+        })
 }
 
 /// The rules that deliver to a function, by a queue or directly.
@@ -238,7 +251,7 @@ fn delivered(
         let name = literal.text().unwrap_or_default();
         let from = |event: &EventType| {
             let sources = pattern.get("source");
-            sources.is_none_or(|sources| any_of(sources, &event.source))
+            sources.is_none_or(|sources| any_of(sources, &event.source) != Some(false))
         };
         if !(consumes.iter()).any(|event| event.detail_type == name && from(event)) {
             said.push(name);
@@ -251,7 +264,7 @@ fn delivered(
             .any(|own| own.source == event.source && own.detail_type == event.detail_type);
         if !is_consumed
             && !said.contains(&event.detail_type.as_str())
-            && may_match(pattern, &event.source, &event.detail_type)
+            && matches(pattern, &event.source, &event.detail_type) == Some(true)
         {
             parked(
                 format!("{} from {}", event.detail_type, event.source),

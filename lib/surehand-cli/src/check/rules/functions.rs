@@ -1,8 +1,9 @@
 //! What delivers to a function must be what it takes.
 
 use crate::check::{
-    app::{App, Function},
+    app::{App, Function, TriggerKind},
     finding::{Findings, rule},
+    yaml::Node,
 };
 
 pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
@@ -11,9 +12,12 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
             continue;
         };
         let triggers: Vec<&str> = function
-            .queues()
-            .map(|_| "sqs")
-            .chain(function.streams().map(|_| "dynamodb_stream"))
+            .triggers
+            .iter()
+            .map(|trigger| match trigger.kind {
+                TriggerKind::Queue => "sqs",
+                TriggerKind::Stream => "dynamodb_stream",
+            })
             .chain(by_rules(app, function).then_some("eventbridge"))
             .collect();
         let source = description.source.as_str();
@@ -35,7 +39,9 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
                 ),
             );
         }
-        if triggers.is_empty() && !["direct", "custom"].contains(&source) {
+        let may_have_more = function.resource.property(&["Events"]);
+        let may_have_more = may_have_more.is_some_and(Node::is_unknown);
+        if triggers.is_empty() && !may_have_more && !["direct", "custom"].contains(&source) {
             findings.add(
                 &rule::NO_TRIGGER,
                 &function.resource.place,

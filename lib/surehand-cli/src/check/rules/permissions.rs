@@ -155,7 +155,7 @@ fn needed(
         if let Some(named) = named
             && !statements
                 .iter()
-                .any(|it| it.is_allow() && it.names_resource(&named.arn))
+                .any(|it| it.is_allow() && it.concerns(&named.arn))
         {
             findings.add(
                 &rule::NOTHING_ALLOWED,

@@ -41,8 +41,12 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
     }
 }
 
-fn is_fifo(queue: &Resource) -> bool {
-    queue.is_true(&["FifoQueue"])
+/// None where nobody can tell.
+fn is_fifo(queue: &Resource) -> Option<bool> {
+    match queue.property(&["FifoQueue"]) {
+        Some(fifo) if fifo.is_unknown() => None,
+        fifo => Some(fifo.is_some_and(|it| it.is("true"))),
+    }
 }
 
 fn event_source(
@@ -59,7 +63,8 @@ fn event_source(
             "its SQS event source does not report batch item failures: Lambda ignores what the function returns, and deletes the whole batch",
         );
     }
-    if trigger.property(&["FilterCriteria"]).is_some() {
+    let filter = trigger.property(&["FilterCriteria"]);
+    if filter.is_some_and(|it| !it.is_unknown()) {
         findings.add(
             &rule::QUEUE_FILTER,
             trigger.place_of(&["FilterCriteria"]),
@@ -83,8 +88,8 @@ fn event_source(
     let size = batch_size.map_or(Some(10), Node::number);
     let place = trigger.place_of(&["BatchSize"]);
     let window = trigger.property(&["MaximumBatchingWindowInSeconds"]);
-    if is_fifo(queue) {
-        if let Some(window) = window.filter(|window| window.number() != Some(0)) {
+    if is_fifo(queue) == Some(true) {
+        if let Some(window) = window.filter(|it| !it.may_be("0")) {
             findings.add(
                 &rule::FIFO_BATCH,
                 &window.place,
@@ -191,7 +196,8 @@ fn redrive(app: &App<'_>, queue: &Resource, findings: &mut Findings) {
         Some(_) => {}
     }
     if let Some(dead_letters) = app.dead_letter_queue(queue)
-        && is_fifo(queue) != is_fifo(dead_letters)
+        && let (Some(ours), Some(theirs)) = (is_fifo(queue), is_fifo(dead_letters))
+        && ours != theirs
     {
         findings.add(
             &rule::FIFO_MISMATCH,

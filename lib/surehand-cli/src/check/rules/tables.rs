@@ -68,7 +68,8 @@ fn idempotency_table(table: &Resource, findings: &mut Findings) {
     let expires = expiry.is_some_and(|it| {
         let attribute = it.get("AttributeName");
         let enabled = it.get("Enabled");
-        attribute.is_some_and(|it| it.is("expiration")) && enabled.is_some_and(|it| it.is("true"))
+        attribute.is_some_and(|it| it.may_be("expiration"))
+            && enabled.is_some_and(|it| it.may_be("true"))
     });
     if !expires {
         findings.add(
@@ -78,8 +79,7 @@ fn idempotency_table(table: &Resource, findings: &mut Findings) {
             "no key is ever forgotten: its claims say when they expire in `expiration`",
         );
     }
-    let key = key_of(table.property(&["KeySchema"]));
-    if key != [("id", "HASH")] {
+    if !has_key(table.property(&["KeySchema"]), &[("id", "HASH")]) {
         findings.add(
             &rule::TABLE_KEY,
             &table.place_of(&["KeySchema"]),
@@ -89,26 +89,29 @@ fn idempotency_table(table: &Resource, findings: &mut Findings) {
     }
 }
 
-/// Attribute names with their roles.
-fn key_of(schema: Option<&Node>) -> Vec<(&str, &str)> {
-    let parts = schema.map_or(&[][..], Node::items).iter();
-    parts
-        .filter_map(|part| {
-            Some((
-                part.get("AttributeName")?.text()?,
-                part.get("KeyType")?.text()?,
-            ))
+/// Whether these are the key's attributes with their roles, as far as can be told.
+fn has_key(schema: Option<&Node>, expected: &[(&str, &str)]) -> bool {
+    if schema.is_some_and(Node::is_unknown) {
+        return true;
+    }
+    let parts = schema.map_or(&[][..], Node::items);
+    let says = |part: &Node, name: &str, text: &str| {
+        let value = part.get(name);
+        value.is_some_and(|it| it.is_unknown() || it.text() == Some(text))
+    };
+    parts.len() == expected.len()
+        && (parts.iter().zip(expected)).all(|(part, (name, role))| {
+            says(part, "AttributeName", name) && says(part, "KeyType", role)
         })
-        .collect()
 }
 
 fn outbox_index(table: &Resource, findings: &mut Findings) {
     let indexes = table.property(&["GlobalSecondaryIndexes"]);
     let indexes = indexes.map_or(&[][..], Node::items);
     let is_outbox = |index: &&Node| {
-        index.get("IndexName").is_some_and(|name| name.is("outbox"))
-            && key_of(index.get("KeySchema"))
-                == [("outbox_shard", "HASH"), ("outbox_since", "RANGE")]
+        let key = [("outbox_shard", "HASH"), ("outbox_since", "RANGE")];
+        (index.get("IndexName")).is_some_and(|name| name.may_be("outbox"))
+            && has_key(index.get("KeySchema"), &key)
     };
     if !indexes.iter().any(|index| is_outbox(&index)) {
         findings.add(

@@ -65,9 +65,9 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
         }
     }
     for alarm in app.of_kind("AWS::CloudWatch::Alarm") {
-        // An alarm for a composite or for a deployment may tell nobody by itself.
         let actions = alarm.property(&["AlarmActions"]);
-        if actions.is_none_or(|it| it.items().is_empty() && !it.is_unknown()) {
+        let is_silent = actions.is_none_or(|it| it.items().is_empty());
+        if is_silent && !is_read(app, alarm) {
             findings.add(
                 &rule::SILENT_ALARM,
                 &alarm.place_of(&["AlarmActions"]),
@@ -76,6 +76,15 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// Whether an alarm is a part of another, which tells somebody.
+fn is_read(app: &App<'_>, alarm: &Resource) -> bool {
+    let mut composites = app.of_kind("AWS::CloudWatch::CompositeAlarm");
+    composites.any(|it| {
+        let rule = it.property(&["AlarmRule"]);
+        rule.is_some_and(|it| it.text().is_none_or(|text| text.contains(&alarm.name)))
+    })
 }
 
 fn logs(app: &App<'_>, function: &Resource, findings: &mut Findings) {
@@ -90,7 +99,7 @@ fn logs(app: &App<'_>, function: &Resource, findings: &mut Findings) {
     let retention = groups
         .find(|it| it.name == name)
         .and_then(|it| it.property(&["RetentionInDays"]));
-    if retention.is_none() {
+    if retention.is_none() && !app.is_told_elsewhere(&function.name) {
         findings.add(
             &rule::LOG_RETENTION,
             &function.place_of(&["LoggingConfig"]),
@@ -100,18 +109,23 @@ fn logs(app: &App<'_>, function: &Resource, findings: &mut Findings) {
     }
 }
 
-/// Whether an alarm looks at a metric of this resource.
+/// Whether an alarm looks at a metric of this resource. One in a template that is not here may, if that template is
+/// told the resource's name.
 fn has_alarm(app: &App<'_>, metric: &str, dimension: &str, name: &str) -> bool {
-    app.of_kind("AWS::CloudWatch::Alarm").any(|alarm| {
-        let says = |path: &[&str], text: &str| {
-            let value = alarm.property(path);
-            value.is_some_and(|it| it.is(text))
-        };
-        let has = |node: &Node| {
-            node.get("Name").is_some_and(|it| it.is(dimension))
-                && node.get("Value").and_then(Node::text) == Some(name)
-        };
-        let dimensions = alarm.property(&["Dimensions"]).map_or(&[][..], Node::items);
-        says(&["MetricName"], metric) && dimensions.iter().any(has)
-    })
+    let looks_at_it = |node: &Node| {
+        let is_metric = (node.get("MetricName")).is_some_and(|it| it.may_be(metric));
+        let mut dimensions = (node.get("Dimensions")).map_or(&[][..], Node::items).iter();
+        is_metric
+            && dimensions.any(|it| {
+                it.get("Name").is_some_and(|it| it.may_be(dimension))
+                    && it.get("Value").is_some_and(|it| it.may_be(name))
+            })
+    };
+    let of_alarm = |alarm: &Resource| {
+        let metrics = alarm.property(&["Metrics"]);
+        let mut metrics = metrics.map_or(&[][..], Node::items).iter();
+        looks_at_it(&alarm.properties)
+            || metrics.any(|it| it.at(&["MetricStat", "Metric"]).is_some_and(looks_at_it))
+    };
+    app.of_kind("AWS::CloudWatch::Alarm").any(of_alarm) || app.is_told_elsewhere(name)
 }

@@ -1,0 +1,133 @@
+//! Templates as others write them: full of intrinsic functions, macros, and stacks that are elsewhere. What cannot be
+//! told is no error, and what was not looked at is said.
+
+use std::collections::BTreeMap;
+
+use surehand::description::Description;
+
+use super::{Binaries, Descriptions, Sources, check};
+
+const MANIFEST: &str = "[profile.release]\npanic = 'unwind'\n";
+
+/// What is found in these files, the first of which is the template, each in one line.
+fn found(files: &[(&str, &str)], worker: Option<&str>) -> Vec<String> {
+    let files: BTreeMap<&str, &str> = files.iter().copied().collect();
+    let read = |file: &str| {
+        let text = match file {
+            "Cargo.toml" => Some(MANIFEST),
+            file => files.get(file).copied(),
+        };
+        Ok(text.map(str::to_owned))
+    };
+    let sources = Sources::read_by("template.yaml", read).unwrap();
+    let mut descriptions = Descriptions::new();
+    if let Some(json) = worker {
+        let description: Description = serde_json::from_str(json).unwrap();
+        descriptions.insert("worker".to_owned(), Ok(description));
+    }
+    let binary = crate::project::Binary {
+        package: "handlers".to_owned(),
+        manifest: "handlers/Cargo.toml".to_owned(),
+    };
+    let binaries = Binaries::from([("worker".to_owned(), vec![binary])]);
+    let found = check(&sources, &binaries, &descriptions).unwrap();
+    let lines = found.iter().map(|it| {
+        let place = format!("{}:{}", it.place.file, it.place.line);
+        format!("{place} {} {}", it.rule.id, it.sentence())
+    });
+    lines.collect()
+}
+
+/// A function that takes messages, keeps its claims in a table, and parks.
+const WORKER: &str = r#"{
+    "surehand": "0.1.0", "source": "sqs",
+    "handlers": [{"name": "work", "consumes": {"source": "a", "detail-type": "B", "version": 1}, "claim": "lease"}],
+    "publishes": [],
+    "batch": {"concurrency": 10, "on_park": "proceed", "backoff_base_ms": 1, "backoff_cap_ms": 2, "margin_ms": null},
+    "idempotency": {"store": "dynamodb", "key": "event_id", "style": "sha256", "scope": null, "expires_after_s": 2678400},
+    "dead_letters": {"destination": "sqs", "max_receive_count": null}, "redelivery": "sqs",
+    "variables": [
+        {"name": "IDEMPOTENCY_TABLE", "required": true, "uses": ["idempotency_table"]},
+        {"name": "DEAD_LETTER_QUEUE_URL", "required": true, "uses": ["dead_letter_queue"]}
+    ]
+}"#;
+
+/// Everything that the function needs is somewhere else, and only its stack knows.
+#[test]
+fn what_is_elsewhere_is_no_error() {
+    let found = found(
+        &[("template.yaml", include_str!("foreign/elsewhere.yaml"))],
+        Some(WORKER),
+    );
+    assert_eq!(
+        found,
+        [
+            "template.yaml:28 SH002 Tables: its template is elsewhere, and what it makes was not looked at",
+            "template.yaml:34 SH002 Queues: its template is elsewhere, and what it makes was not looked at",
+            "template.yaml:39 SH002 Alarms: there is no ./build/alarms.yaml, and what it makes was not looked at",
+        ]
+    );
+}
+
+/// Every property that a rule looks at is known only when it is deployed.
+#[test]
+fn what_a_deployment_decides_is_no_error() {
+    let found = found(
+        &[("template.yaml", include_str!("foreign/undecided.yaml"))],
+        Some(WORKER),
+    );
+    assert_eq!(found, [""; 0]);
+}
+
+/// Macros and loops make resources that are nowhere written down.
+#[test]
+fn what_macros_make_is_no_error() {
+    let found = found(
+        &[("template.yaml", include_str!("foreign/macros.yaml"))],
+        None,
+    );
+    assert_eq!(
+        found,
+        [
+            "template.yaml:3 SH002 Company::Defaults may make resources and change others, and is only applied when it is deployed",
+            "template.yaml:16 SH002 what Fn::ForEach::Topics makes was not looked at",
+        ]
+    );
+}
+
+/// A function of a nested application is checked as any other, under its full name.
+#[test]
+fn an_application_in_an_application_is_checked() {
+    let main = include_str!("foreign/main.yaml");
+    let nested = include_str!("foreign/orders.yaml");
+    let files = [("template.yaml", main), ("apps/orders.yaml", nested)];
+    assert_eq!(found(&files, Some(WORKER)), [""; 0]);
+
+    let nested = nested.replace("[ReportBatchItemFailures]", "[]");
+    let files = [("template.yaml", main), ("apps/orders.yaml", &nested)];
+    let found = found(&files, Some(WORKER));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("apps/orders.yaml:"), "{found:?}");
+    assert!(
+        found[0].contains(" SH321 Orders/Worker: its SQS event source does not report"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_template_that_nests_itself_is_an_error_and_ends() {
+    let nest = |file: &str| {
+        format!(
+            "Resources:\n  Next:\n    Type: AWS::CloudFormation::Stack\n    Properties:\n      TemplateURL: {file}\n"
+        )
+    };
+    let (main, inner) = (nest("./infra/inner.yaml"), nest("../template.yaml"));
+    let files = [("template.yaml", &*main), ("infra/inner.yaml", &*inner)];
+    assert_eq!(
+        found(&files, None)
+            .into_iter()
+            .filter(|line| line.contains("SH001"))
+            .collect::<Vec<_>>(),
+        ["infra/inner.yaml:5 SH001 template.yaml nests itself"]
+    );
+}
