@@ -57,4 +57,10 @@ mutate "reuse a token with other bytes" idempotency/transaction.rs \
     's/uuid::Uuid::now_v7\(\)\.to_string\(\)/String::from("the owner")/'
 mutate "ack a failed park" batch.rs \
     's/(not_parked\(&refused\);\s+)Verdict::Retry \{ error, delay \}/$1Verdict::Parked { error }/'
+mutate "go on after a park" batch.rs \
+    's/Verdict::Parked \{ \.\. \} if self\.policy\.on_park == OnPark::Proceed => None/Verdict::Parked { .. } if self.policy.concurrency > 0 => None/'
+mutate "mark what was refused as published" outbox.rs \
+    's/self\.publisher\.send\(&waiting\.events\)\.await\?;/drop(self.publisher.send(&waiting.events).await);/'
+mutate "order changes by item" outbox/stream.rs \
+    's/and_then\(\|waiting\| waiting\.partition_key\(\)\)/and_then(|_| None)/'
 exit "$missed"

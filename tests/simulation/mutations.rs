@@ -10,17 +10,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Batch, Claim, ClaimRequest, Clock, Commit, Committed, DeadLetters, Deadline, FailureNote,
-    Function, IdempotencyKey, Lease, MemoryStore, Outcome, Record, Result, Source, Sqs, Store,
+    Batch, Claim, ClaimRequest, Clock, Commit, Committed, DeadLetters, Deadline, DynamoDbStream,
+    FailureNote, Function, IdempotencyKey, Lease, MemoryStore, OutboxStream, Outcome, Outgoing,
+    PublishError, Publisher, Record, Result, Source, Sqs, Store, Transport,
     testing::simulation::{
-        self, Process, Report, SimulatedDeadLetters, SimulatedStore, Simulation,
+        self, Process, Report, SimulatedDeadLetters, SimulatedStore, SimulatedTransport, Simulation,
     },
 };
 
 const SEEDS: u64 = super::runs::RUNS;
 
 /// Counts how often a mutation made a difference.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Exercised(Arc<AtomicUsize>);
 
 impl Exercised {
@@ -298,7 +299,7 @@ impl Source for Ungrouped {
 #[test]
 fn the_group_rule_is_skipped() {
     let exercised = Exercised::default();
-    let part = "which was sent before it to the same group";
+    let part = "of the same group";
     caught(
         "skip the group rule",
         part,
@@ -384,4 +385,108 @@ fn a_failed_park_is_acked() {
             })
         },
     );
+}
+
+/// Takes what was refused for accepted.
+#[derive(Clone, Debug)]
+struct Hopeful {
+    inner: SimulatedTransport,
+    exercised: Exercised,
+}
+
+impl Transport for Hopeful {
+    fn send<'a>(
+        &'a self,
+        events: &'a [Outgoing],
+    ) -> futures_util::future::BoxFuture<'a, Result<(), PublishError>> {
+        Box::pin(async move {
+            if self.inner.send(events).await.is_err() {
+                self.exercised.mark();
+            }
+            Ok(())
+        })
+    }
+}
+
+#[test]
+fn a_refused_event_is_taken_for_published() {
+    let exercised = Exercised::default();
+    let part = "which is not published";
+    caught(
+        "take refused events for published",
+        part,
+        &exercised,
+        |simulation, is_mutated| {
+            Scenario::new(simulation).with_relay(
+                || OutboxStream,
+                |process| {
+                    if !is_mutated {
+                        return process.outbox();
+                    }
+                    process.outbox_to(Publisher::new(Hopeful {
+                        inner: process.transport(),
+                        exercised: exercised.clone(),
+                    }))
+                },
+            )
+        },
+    );
+}
+
+/// A stream's source, but for one rule.
+struct Streamed {
+    is_in_order: bool,
+    names_the_last: bool,
+    exercised: Exercised,
+}
+
+impl Source for Streamed {
+    type Event = <OutboxStream as Source>::Event;
+    type Response = <OutboxStream as Source>::Response;
+
+    fn split(
+        &self,
+        event: Self::Event,
+        context: lambda_runtime::Context,
+        deadline: Deadline,
+    ) -> Result<Batch> {
+        if self.is_in_order {
+            return OutboxStream.split(event, context, deadline);
+        }
+        self.exercised.mark();
+        DynamoDbStream.split(event, context, deadline)
+    }
+
+    fn join(&self, mut outcomes: Vec<Outcome>) -> Result<Self::Response> {
+        let failures = outcomes.iter().filter(|outcome| outcome.result.is_err());
+        if self.names_the_last && failures.count() > 1 {
+            self.exercised.mark();
+            outcomes.reverse();
+        }
+        OutboxStream.join(outcomes)
+    }
+}
+
+fn stream_mutation(name: &str, part: &str, is_in_order: bool, names_the_last: bool) {
+    let exercised = Exercised::default();
+    caught(name, part, &exercised, |simulation, is_mutated| {
+        let source = || Streamed {
+            is_in_order: is_in_order || !is_mutated,
+            names_the_last: names_the_last && is_mutated,
+            exercised: exercised.clone(),
+        };
+        Scenario::new(simulation).with_relay(source, Process::outbox)
+    });
+}
+
+#[test]
+fn a_checkpoint_passes_what_failed() {
+    let part = "which is not published";
+    stream_mutation("name the last failure", part, true, true);
+}
+
+#[test]
+fn changes_of_one_partition_key_are_handled_side_by_side() {
+    let part = "which was committed before it";
+    stream_mutation("lanes by item", part, false, false);
 }

@@ -1,9 +1,21 @@
 //! What is promised holds in every run.
 
 use super::shop::Scenario;
-use surehand::testing::simulation::{self, Fault, Process, Simulation, Summary};
+use surehand::{
+    OutboxStream,
+    testing::simulation::{self, Fault, Process, Simulation, Summary},
+};
 
 pub(crate) const RUNS: u64 = 5_000;
+/// Each is two runs: that of the queue, and that of the stream.
+const RELAY_RUNS: u64 = 1_500;
+
+/// What only a relay meets.
+const PUBLISHING: [Fault; 3] = [
+    Fault::PublishRefused,
+    Fault::PublishAnswerLost,
+    Fault::PublishHangs,
+];
 
 /// A fault that is never met proves nothing.
 fn check_faults(what: &str, summary: &Summary, not_met: &[Fault]) {
@@ -20,7 +32,8 @@ fn leases_keep_their_promises() {
         Scenario::new(simulation).with_lease(Process::connect)
     });
     // Only commits meet conflicts.
-    check_faults("leases", &summary, &[Fault::StoreConflict]);
+    let not_met = [&PUBLISHING[..], &[Fault::StoreConflict]].concat();
+    check_faults("leases", &summary, &not_met);
 }
 
 #[test]
@@ -28,7 +41,15 @@ fn transactions_keep_their_promises() {
     let summary = simulation::check(0..RUNS, |simulation| {
         Scenario::new(simulation).with_transaction(Process::connect)
     });
-    check_faults("transactions", &summary, &[]);
+    check_faults("transactions", &summary, &PUBLISHING);
+}
+
+#[test]
+fn the_relay_keeps_its_promises() {
+    let summary = simulation::check(0..RELAY_RUNS, |simulation| {
+        Scenario::new(simulation).with_relay(|| OutboxStream, Process::outbox)
+    });
+    check_faults("relay", &summary, &[]);
 }
 
 /// A duplicate is none the less one because its handler would not do it again.

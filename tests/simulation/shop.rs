@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
 use surehand::{
-    Envelope, Error, Event, Function, IdempotencyKey, Metadata, Result, Source, Sqs, State,
-    Transaction,
+    Change, Envelope, Error, Event, Function, Handler, IdempotencyKey, Metadata, OnPark, Outbox,
+    OutboxStream, Result, Signature, Source, Sqs, State, StreamEvent, Transaction,
     testing::simulation::{Faults, Process, Queue, Report, Simulation},
 };
 
@@ -24,8 +24,13 @@ pub(crate) struct OrderPlaced {
 }
 
 #[derive(Serialize, Deserialize, Event)]
-#[event(source = "shop.ledger", detail_type = "Booked")]
+#[event(
+    source = "shop.ledger",
+    detail_type = "Booked",
+    partition_key = "{customer}"
+)]
 struct Booked {
+    customer: String,
     number: usize,
 }
 
@@ -33,6 +38,7 @@ struct Booked {
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     simulation: Simulation,
+    on_park: OnPark,
     orders: Vec<(String, OrderPlaced)>,
 }
 
@@ -73,7 +79,15 @@ impl Scenario {
                 }
             }
         }
-        Self { simulation, orders }
+        let on_park = match rng.u8(..3) {
+            0 => OnPark::Halt,
+            _ => OnPark::Proceed,
+        };
+        Self {
+            simulation,
+            on_park,
+            orders,
+        }
     }
 
     /// A handler with effects outside the store.
@@ -82,8 +96,7 @@ impl Scenario {
         connect: impl Fn(&Process, Function<Sqs>) -> Function<Sqs>,
     ) -> Report {
         let run = self.simulation.clone();
-        let report =
-            run.run(|process| connect(process, Function::new(Sqs, notify, process.clone())));
+        let report = run.run(|process| connect(process, self.function(Sqs, notify, process)));
         self.check_rejected(report)
     }
 
@@ -98,8 +111,7 @@ impl Scenario {
     /// A handler that sees its own effects, and refuses to have them again.
     pub(crate) fn with_refusals(&self) -> Report {
         let run = self.simulation.clone();
-        let report =
-            run.run(|process| process.connect(Function::new(Sqs, book_new, process.clone())));
+        let report = run.run(|process| process.connect(self.function(Sqs, book_new, process)));
         self.check_rejected(report)
     }
 
@@ -134,6 +146,20 @@ impl Scenario {
         self.run_transactions_from(|| Sqs, connect)
     }
 
+    /// Transactions, and the function that publishes what they left to publish.
+    pub(crate) fn with_relay<So>(
+        &self,
+        source: impl Fn() -> So,
+        outbox: impl Fn(&Process) -> Outbox,
+    ) -> Report
+    where
+        So: Source<Event = StreamEvent, Response = <OutboxStream as Source>::Response>,
+    {
+        self.run_transactions(Process::connect).relay(|process| {
+            Function::new(source(), publish, outbox(process)).clock(process.clock())
+        })
+    }
+
     fn run_transactions_from<So>(
         &self,
         source: impl Fn() -> So,
@@ -143,7 +169,16 @@ impl Scenario {
         So: Source<Event = <Sqs as Source>::Event, Response = <Sqs as Source>::Response>,
     {
         let run = self.simulation.clone();
-        run.run(|process| connect(process, Function::new(source(), book, process.clone())))
+        run.run(|process| connect(process, self.function(source(), book, process)))
+    }
+
+    fn function<So, H, Args>(&self, source: So, handler: H, process: &Process) -> Function<So>
+    where
+        So: Source,
+        H: Handler<Args, Process> + Signature<Args>,
+        Args: 'static,
+    {
+        Function::new(source, handler, process.clone()).on_park(self.on_park)
     }
 
     /// Rows and events of an order are all there, once, or none of them is.
@@ -248,7 +283,17 @@ async fn book(
     }
     try_to_work(&process, &order.data).await?;
     for number in 0..order.data.events {
-        tx.publish(&Booked { number });
+        tx.publish(&Booked {
+            customer: order.data.customer.clone(),
+            number,
+        });
+    }
+    Ok(())
+}
+
+async fn publish(change: Change, State(outbox): State<Outbox>) -> Result<()> {
+    if let Some(item) = &change.new_image {
+        outbox.publish_item(item).await?;
     }
     Ok(())
 }

@@ -187,6 +187,12 @@ impl<So: Source> Function<So> {
         self
     }
 
+    /// What happens to the rest of a message group when one of its records is parked.
+    #[cfg(feature = "testing")]
+    pub(crate) fn halts(&self) -> OnPark {
+        self.policy.on_park
+    }
+
     /// Sets how long before the invocation's end handlers are stopped; the larger of 500 ms and 5 %
     /// of the invocation's time unless set. Leases are released and failures reported in it.
     pub fn deadline_margin(mut self, margin: Duration) -> Self {

@@ -6,7 +6,7 @@ mod commit;
 mod dynamodb;
 mod in_flight;
 pub(crate) mod key;
-mod memory;
+pub(crate) mod memory;
 #[cfg(feature = "dynamodb")]
 mod request;
 mod store;

@@ -1,18 +1,19 @@
 //! Publishing what transactions left to publish.
 
 mod stream;
+mod table;
 
 pub use stream::OutboxStream;
+pub(crate) use table::Table;
 
 use crate::{
-    Clock, Error, ErrorKind, Outgoing, Publisher, Result, clock::epoch_ms, description::Use,
-    transaction::Item,
+    Clock, Error, Outgoing, Publisher, Result, clock::epoch_ms, description::Use, transaction::Item,
 };
-use aws_sdk_dynamodb::{
-    Client, error::SdkError, operation::update_item::UpdateItemError, types::AttributeValue,
-};
+use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use futures_util::StreamExt;
 use serde::Serialize;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use table::DynamoDbTable;
 
 /// The events that transactions committed and nobody has published yet.
 ///
@@ -30,8 +31,7 @@ use std::time::Duration;
 /// the same id each time.
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    client: Client,
-    table: String,
+    table: Arc<dyn Table>,
     publisher: Publisher,
     clock: Clock,
 }
@@ -39,7 +39,7 @@ pub struct Outbox {
 /// The name of the index in which items with waiting events are found.
 pub(crate) const INDEX: &str = "outbox";
 /// An index partition takes 1,000 writes a second; so many of them share the load.
-const SHARDS: u8 = 8;
+pub(crate) const SHARDS: u8 = 8;
 
 /// What a [sweep](Outbox::sweep) did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -54,9 +54,12 @@ pub struct Swept {
 impl Outbox {
     /// The events in `table`, to be published by `publisher`.
     pub fn new(client: Client, table: impl Into<String>, publisher: Publisher) -> Self {
+        Self::over(DynamoDbTable::new(client, table.into()), publisher)
+    }
+
+    pub(crate) fn over(table: impl Table, publisher: Publisher) -> Self {
         Self {
-            client,
-            table: table.into(),
+            table: Arc::new(table),
             publisher,
             clock: Clock::system(),
         }
@@ -83,8 +86,8 @@ impl Outbox {
     /// there were; an item without waiting events has none.
     ///
     /// # Errors
-    /// [`ErrorKind::Publish`] if not all events were accepted; some may have been. Then the item
-    /// stays as it is. [`ErrorKind::Store`] if they were, but could not be marked.
+    /// [`ErrorKind::Publish`](crate::ErrorKind::Publish) if not all events were accepted; some may have been. Then the item
+    /// stays as it is. [`ErrorKind::Store`](crate::ErrorKind::Store) if they were, but could not be marked.
     pub async fn publish_item(&self, item: &Item) -> Result<usize> {
         let Some(waiting) = Waiting::read(item)? else {
             return Ok(0);
@@ -100,28 +103,17 @@ impl Outbox {
     /// a deadline.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`] if the table does not answer.
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the table does not answer.
     pub async fn sweep(&self, age: Duration, until: impl Fn() -> bool) -> Result<Swept> {
         let before = epoch_ms(self.clock.now() - age);
         let mut swept = Swept::default();
         for shard in 0..SHARDS {
-            let mut pages = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name(INDEX)
-                .key_condition_expression("outbox_shard = :shard AND outbox_since < :before")
-                .expression_attribute_values(":shard", AttributeValue::S(shard.to_string()))
-                .expression_attribute_values(":before", AttributeValue::N(before.to_string()))
-                .into_paginator()
-                .items()
-                .send();
-            while let Some(found) = pages.next().await {
+            let mut waiting = self.table.waiting(shard, before);
+            while let Some(found) = waiting.next().await {
                 if until() {
                     return Ok(swept);
                 }
-                let found = found.map_err(|error| unavailable(&error))?;
-                match self.publish_found(&found).await {
+                match self.publish_found(&found?).await {
                     Ok(0) => {}
                     Ok(_) => swept.published += 1,
                     Err(error) => {
@@ -136,55 +128,18 @@ impl Outbox {
 
     /// The index has the keys alone, and may be behind: the item itself says what still waits.
     async fn publish_found(&self, keys: &Item) -> Result<usize> {
-        let Some(id) = keys.get("id") else {
+        let Some(AttributeValue::S(id)) = keys.get("id") else {
             return Ok(0);
         };
-        let output = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("id", id.clone())
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| unavailable(&error))?;
-        match &output.item {
-            Some(item) => self.publish_item(item).await,
+        match self.table.item(id).await? {
+            Some(item) => self.publish_item(&item).await,
             None => Ok(0),
         }
     }
 
     async fn mark(&self, waiting: &Waiting) -> Result<()> {
-        let marked = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("id", AttributeValue::S(waiting.id.clone()))
-            // The events go with the mark: an item that is read again is small, and costs less.
-            .update_expression(
-                "SET outbox_published = :now REMOVE outbox, outbox_since, outbox_shard",
-            )
-            // A key that expired and was claimed again may have other events by now.
-            .condition_expression("outbox_since = :since")
-            .expression_attribute_values(":since", AttributeValue::N(waiting.since.clone()))
-            .expression_attribute_values(
-                ":now",
-                AttributeValue::N(epoch_ms(self.clock.now()).to_string()),
-            )
-            .send()
-            .await;
-        match marked {
-            Ok(_) => Ok(()),
-            // The stream and a sweep met at the item, and the other one was first.
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(unavailable(&error)),
-        }
+        let now = epoch_ms(self.clock.now());
+        self.table.mark(&waiting.id, &waiting.since, now).await
     }
 }
 
@@ -246,11 +201,4 @@ fn event(value: &AttributeValue) -> Result<Outgoing> {
     let mut event = Outgoing::from_body(body)?;
     event.set_trace_header(field("trace_header").cloned());
     Ok(event)
-}
-
-fn unavailable<E: std::error::Error + Send + Sync + 'static>(error: &SdkError<E>) -> Error {
-    Error::new(
-        ErrorKind::Store,
-        format!("the outbox did not answer: {}", crate::aws::describe(error)),
-    )
 }

@@ -35,6 +35,19 @@ struct State {
     writes: Vec<TransactWriteItem>,
     #[cfg(feature = "dynamodb")]
     events: Vec<Outgoing>,
+    #[cfg(all(feature = "dynamodb", any(test, feature = "testing")))]
+    outbox: Vec<Waiting>,
+}
+
+/// The events that one commit left to publish.
+#[cfg(all(feature = "dynamodb", any(test, feature = "testing")))]
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) key: Key,
+    /// In milliseconds since the epoch.
+    pub(crate) since: u64,
+    pub(crate) events: Vec<Outgoing>,
+    pub(crate) is_published: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -120,6 +133,22 @@ impl MemoryStore {
     #[cfg(feature = "dynamodb")]
     pub fn events(&self) -> Vec<Outgoing> {
         self.state().events.clone()
+    }
+
+    /// What commits left to publish, in their order.
+    #[cfg(all(feature = "dynamodb", any(test, feature = "testing")))]
+    pub(crate) fn outbox(&self) -> Vec<Waiting> {
+        self.state().outbox.clone()
+    }
+
+    /// Marks the events of a key that have waited since then.
+    #[cfg(all(feature = "dynamodb", any(test, feature = "testing")))]
+    pub(crate) fn mark_published(&self, key: &str, since: u64) {
+        let mut state = self.state();
+        let is_meant = |it: &&mut Waiting| it.key.as_str() == key && it.since == since;
+        for waiting in state.outbox.iter_mut().filter(is_meant) {
+            waiting.is_published = true;
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -282,6 +311,15 @@ impl Store for MemoryStore {
         state.items.insert(commit.key.clone(), item);
         state.writes.extend_from_slice(commit.writes);
         state.events.extend_from_slice(commit.events);
+        #[cfg(any(test, feature = "testing"))]
+        if !commit.events.is_empty() {
+            state.outbox.push(Waiting {
+                key: commit.key.clone(),
+                since: epoch_ms(commit.now),
+                events: commit.events.to_vec(),
+                is_published: false,
+            });
+        }
         Ok(Committed::Done)
     }
 

@@ -46,25 +46,28 @@
 //! 1. A response names messages of its batch alone, each once, and is given before Lambda ends the
 //!    invocation. (Not if the process stood still, or its own clock says that there is time left.)
 //! 2. What a response leaves out is done, or the dead-letter queue has it, at that moment.
-//! 3. A key has one owner: it is not taken while it is completed or while another's lease lasts.
+//! 3. After a record that must come back nothing of its group (on a standard queue: of its partition
+//!    key) is handled in the batch; nor after one that was parked, with
+//!    [`OnPark::Halt`](crate::OnPark::Halt).
+//! 4. A key has one owner: it is not taken while it is completed or while another's lease lasts.
 //!    A fenced owner changes nothing.
-//! 4. Every attempt has an owner of its own, and what is sent again in its name is the same to the
+//! 5. Every attempt has an owner of its own, and what is sent again in its name is the same to the
 //!    byte.
-//! 5. The redrive policy moves a message, without a reason, only if its last invocation died, stood
+//! 6. The redrive policy moves a message, without a reason, only if its last invocation died, stood
 //!    still, or got no answer from the store or the dead-letter queue.
 //!
 //! When the queue is empty:
 //!
-//! 6. Nothing is lost: every message is done or dead.
-//! 7. Every dead letter that was parked says why. What was malformed or rejected had no effect.
-//! 8. In a FIFO queue's group, first effects come in the order of their messages. What died has left
-//!    its place.
+//! 7. Nothing is lost: every message is done or dead.
+//! 8. Every dead letter that was parked says why. What was malformed or rejected had no effect.
+//! 9. In a FIFO queue's group, first effects come in the order of their messages. What died has left
+//!    its place. In a batch, effects of one group or partition key come in its order.
 //!
-//! Then nothing fails any more, all leases have had their time, and all dead letters are put back but those that were malformed,
-//! rejected, or had a used key. In the end:
+//! Then nothing fails any more, all leases have had their time, and all dead letters are put back but
+//! those that were malformed, rejected, or had a used key. In the end:
 //!
-//! 9. All of these are done.
-//! 10. What a transaction commits happened once. An effect outside the store happened once for each
+//! 10. All of these are done.
+//! 11. What a transaction commits happened once. An effect outside the store happened once for each
 //!     completed key; twice only if its process died or stood still between the effect and its
 //!     completion, if the completion itself was lost, or if the second had stood still and outlived
 //!     its lease.
@@ -73,6 +76,16 @@
 //! knows how many there are to be: [`Report::events_caused_by`], and
 //! [`MemoryStore::writes`](crate::MemoryStore::writes).
 //!
+//! [`Report::relay`] goes on with the table's stream, which delivers what was committed to the
+//! function that publishes it, under the same faults, and with a sweep. It checks that
+//!
+//! 12. what Lambda's checkpoint passes is published at that moment, and responses name records of
+//!     their batch alone, and are given in time;
+//! 13. of one shard and partition key, events are first published in the order of their commits,
+//!     unless the sweep was first, or Lambda had given a record up;
+//! 14. in the end what was committed is published, each time as it was committed, and nothing else
+//!     is; nothing is left in the outbox.
+//!
 //! The function keeps the default idempotency key and scope: by them effects are counted.
 
 mod driver;
@@ -80,13 +93,19 @@ mod fault;
 mod invariants;
 mod process;
 mod queue;
+#[cfg(feature = "dynamodb")]
+mod relay;
 mod report;
 mod store;
+#[cfg(feature = "dynamodb")]
+mod stream;
 mod world;
 
 pub use fault::{Fault, Faults};
 pub use process::{Process, SimulatedDeadLetters, SimulatedRedelivery};
 pub use queue::Queue;
+#[cfg(feature = "dynamodb")]
+pub use relay::SimulatedTransport;
 pub use report::{MessageReport, Report};
 pub use store::SimulatedStore;
 
@@ -104,7 +123,7 @@ use std::{
     },
     time::Duration,
 };
-use world::{START_MS, State, World, key_of};
+use world::{FAULTS_LAST, START_MS, State, World, key_of};
 
 /// One run, before it begins.
 #[derive(Clone, Debug)]
@@ -123,6 +142,7 @@ struct Sent {
     event_id: Option<String>,
     body: String,
     group: String,
+    partition: Option<String>,
 }
 
 impl Simulation {
@@ -182,11 +202,12 @@ impl Simulation {
         let metadata = outgoing.metadata_mut();
         metadata.id = event_id.clone();
         metadata.time = Some(std::time::UNIX_EPOCH + Duration::from_millis(START_MS));
-        let group = metadata.partition_key.clone();
+        let partition = metadata.partition_key.clone();
         self.messages.push(Sent {
             event_id: Some(event_id),
             body: outgoing.body(),
-            group: group.unwrap_or_else(|| "all".into()),
+            group: partition.clone().unwrap_or_else(|| "all".into()),
+            partition,
         });
         self
     }
@@ -197,6 +218,7 @@ impl Simulation {
             event_id: None,
             body: body.into(),
             group: group.into(),
+            partition: None,
         });
         self
     }
@@ -230,7 +252,9 @@ impl Simulation {
         let now = world.now();
         let mut state = world.state();
         invariants::end(&mut state, now);
-        Report::new(self.seed, &state, memory, now)
+        let report = Report::new(self.seed, &state, memory, now);
+        drop(state);
+        report.in_world(world, self.timeout)
     }
 
     fn world(&self) -> World {
@@ -249,6 +273,7 @@ impl Simulation {
                 event_id: sent.event_id.clone(),
                 body: sent.body.clone(),
                 group: sent.group.clone(),
+                partition: sent.partition.clone(),
                 sent_at,
                 visible_at: Duration::ZERO,
                 receives: 0,
@@ -261,6 +286,7 @@ impl Simulation {
         let world = World::new(State {
             rng,
             is_calm: false,
+            faults_end: FAULTS_LAST,
             met: BTreeMap::new(),
             trace: Vec::new(),
             violations: Vec::new(),
@@ -269,6 +295,7 @@ impl Simulation {
                 queue: self.queue.clone(),
                 all,
             },
+            on_park: crate::OnPark::default(),
             dead: Vec::new(),
             invocations: Vec::new(),
             current: None,
@@ -277,6 +304,8 @@ impl Simulation {
             events,
             owners: BTreeMap::new(),
             effects: Vec::new(),
+            #[cfg(feature = "dynamodb")]
+            published: Vec::new(),
             rates,
         });
         let faults = world.state().rates.describe();

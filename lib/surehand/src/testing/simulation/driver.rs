@@ -229,10 +229,11 @@ where
             if running >= state.messages.queue.concurrency {
                 return;
             }
-            let (is_calm, rates, met) = (state.is_calm, &state.rates, &mut state.met);
+            let (is_calm, faults_end) = (state.is_calm, state.faults_end);
+            let (rates, met) = (&state.rates, &mut state.met);
             let received = state.messages.receive(now, &mut state.rng, |fault, rng| {
                 let rate = rates.of(fault);
-                let is_met = !is_calm && now < super::world::FAULTS_END && rng.f64() < rate;
+                let is_met = !is_calm && now < faults_end && rng.f64() < rate;
                 if is_met {
                     *met.entry(fault).or_default() += 1;
                 }
@@ -243,6 +244,7 @@ where
                 state.dead.push(Dead {
                     message,
                     note: None,
+                    invocation: None,
                 });
             }
             if received.messages.is_empty() {
@@ -298,6 +300,7 @@ where
             "process {id} starts, its clock {skew_ms:+} ms ahead"
         ));
         let function = Arc::new((self.build)(&process));
+        self.world.state().on_park = function.halts();
         self.processes.push(Simulated {
             process,
             function,

@@ -36,11 +36,17 @@ pub enum Fault {
     ParkHangs,
     /// The visibility of some messages of a call is not changed, and its caller gets an error.
     DelayRefused,
+    /// A published event is refused, with those behind it in the same call.
+    PublishRefused,
+    /// Published events are accepted, and their publisher gets an error.
+    PublishAnswerLost,
+    /// A call that publishes never gets an answer, and nothing is published.
+    PublishHangs,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Duplicate,
         Self::Kill,
         Self::Timeout,
@@ -56,6 +62,9 @@ impl Fault {
         Self::ParkAnswerLost,
         Self::ParkHangs,
         Self::DelayRefused,
+        Self::PublishRefused,
+        Self::PublishAnswerLost,
+        Self::PublishHangs,
     ];
 }
 

@@ -1,7 +1,7 @@
 //! What holds in every run.
 
-use super::world::{Effect, Invocation, InvocationState, State, key_of};
-use crate::ErrorKind;
+use super::world::{Dead, Effect, Invocation, InvocationState, State, key_of};
+use crate::{ErrorKind, OnPark};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -41,9 +41,43 @@ pub(super) fn answered(state: &mut State, id: usize, failed: &[String], now: Dur
             ));
         }
     }
+    problems.extend(not_held_back(state, id, &named));
     for problem in problems {
         state.violation(now, problem);
     }
+}
+
+/// After a record that must come back nothing of its lane is handled, nor after one that was parked
+/// if the function halts there.
+fn not_held_back(state: &State, id: usize, named: &BTreeSet<&str>) -> Vec<String> {
+    let mut halted: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (place, _) in &state.invocations[id].batch {
+        let message = &state.messages.all[*place];
+        let Some(lane) = message.lane(&state.messages.queue) else {
+            continue;
+        };
+        let is_failed = named.contains(message.id.as_str());
+        let of_message = |dead: &&Dead| dead.message == *place && dead.invocation == Some(id);
+        let parked = state.dead.iter().find(of_message);
+        match halted.get(lane) {
+            Some(by) => {
+                let notes = parked.and_then(|dead| dead.note.as_ref());
+                let is_skipped = notes.is_some_and(|n| n.kind == ErrorKind::Skipped.as_str());
+                if !is_failed && !is_skipped {
+                    problems.push(format!(
+                        "{} was handled, after {by} of the same group was not",
+                        message.id
+                    ));
+                }
+            }
+            None if is_failed || (parked.is_some() && state.on_park == OnPark::Halt) => {
+                halted.insert(lane, &message.id);
+            }
+            None => {}
+        }
+    }
+    problems
 }
 
 /// The redrive policy moves a message, without a reason, only if its last invocation could not park
@@ -79,6 +113,7 @@ pub(super) fn quiet(state: &mut State, now: Duration) {
     }
     problems.extend(dead_letters(state));
     problems.extend(order(state));
+    problems.extend(order_in_batches(state));
     for problem in problems {
         state.violation(now, problem);
     }
@@ -168,18 +203,50 @@ fn order(state: &State) -> Vec<String> {
     problems
 }
 
-fn first_effect(state: &State, event_id: &str) -> Option<usize> {
+/// In a batch the effects of a lane come in the lane's order. What died has left its place: its commit
+/// may still have been on its way.
+fn order_in_batches(state: &State) -> Vec<String> {
+    let dead: BTreeSet<usize> = state.dead.iter().map(|dead| dead.message).collect();
+    let mut problems = Vec::new();
+    for (id, invocation) in state.invocations.iter().enumerate() {
+        let mut latest: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for (place, _) in &invocation.batch {
+            let message = &state.messages.all[*place];
+            let lane = message.lane(&state.messages.queue);
+            let (Some(lane), Some(event_id)) = (lane, message.event_id.as_deref()) else {
+                continue;
+            };
+            if dead.contains(place) || !seen.insert(event_id) {
+                continue;
+            }
+            let of_invocation = |effect: &&Effect| effect.invocation == Some(id);
+            let own = all_effects(state, event_id).filter(of_invocation);
+            let Some(at) = own.map(|effect| effect.at).min() else {
+                continue;
+            };
+            match latest.get(lane) {
+                Some((before, other)) if *before > at => problems.push(format!(
+                    "{event_id} had its effect before {other}, which is before it in the batch"
+                )),
+                _ => drop(latest.insert(lane, (at, event_id))),
+            }
+        }
+    }
+    problems
+}
+
+fn all_effects<'a>(state: &'a State, event_id: &str) -> impl Iterator<Item = &'a Effect> {
     let key = key_of(event_id);
-    let commits = state
-        .keys
-        .get(&key)
-        .into_iter()
-        .flat_map(|log| &log.commits);
-    let effects = state.effects.iter().filter(|effect| effect.key == key);
+    let commits = state.keys.get(&key).into_iter();
+    let effects = state.effects.iter();
     commits
-        .copied()
-        .chain(effects.map(|effect| effect.at))
-        .min()
+        .flat_map(|log| &log.commits)
+        .chain(effects.filter(move |effect| effect.key == key))
+}
+
+fn first_effect(state: &State, event_id: &str) -> Option<usize> {
+    all_effects(state, event_id).map(|effect| effect.at).min()
 }
 
 /// Commits happen once. Effects outside the store happen once unless something came between an

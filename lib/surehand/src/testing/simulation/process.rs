@@ -63,6 +63,25 @@ impl Process {
         SimulatedRedelivery(self.clone())
     }
 
+    /// The outbox of what was committed, which publishes by [`transport`](Self::transport).
+    #[cfg(feature = "dynamodb")]
+    pub fn outbox(&self) -> crate::Outbox {
+        self.outbox_to(crate::Publisher::new(self.transport()))
+    }
+
+    /// The same with a publisher of your own.
+    #[cfg(feature = "dynamodb")]
+    pub fn outbox_to(&self, publisher: crate::Publisher) -> crate::Outbox {
+        let table = super::relay::SimulatedTable::new(self.clone());
+        crate::Outbox::over(table, publisher).with_clock(self.clock())
+    }
+
+    /// A bus, as it is over a network.
+    #[cfg(feature = "dynamodb")]
+    pub fn transport(&self) -> super::SimulatedTransport {
+        super::SimulatedTransport::new(self.clone(), false)
+    }
+
     /// Gives the function all of it: clock, store, dead letters, redelivery.
     pub fn connect<So: Source>(&self, function: Function<So>) -> Function<So> {
         self.connect_to(self.store(), function)
@@ -172,6 +191,7 @@ impl SimulatedDeadLetters {
                 Some(message) => state.dead.push(super::world::Dead {
                     message,
                     note: Some(note.clone()),
+                    invocation: attempt.invocation,
                 }),
                 None => state.violation(now, format!("{id} was parked, which no queue holds")),
             }

@@ -72,6 +72,8 @@ pub(super) struct Message {
     pub(super) event_id: Option<String>,
     pub(super) body: String,
     pub(super) group: String,
+    /// The event's partition key.
+    pub(super) partition: Option<String>,
     /// When it is in the queue, in virtual time.
     pub(super) sent_at: Duration,
     /// Until when it is hidden.
@@ -93,6 +95,15 @@ impl Message {
 
     fn is_visible(&self, now: Duration) -> bool {
         !self.is_gone && self.sent_at <= now && self.visible_at <= now
+    }
+
+    /// What is in order with it in a batch.
+    pub(super) fn lane(&self, queue: &Queue) -> Option<&str> {
+        if queue.is_fifo {
+            Some(&self.group)
+        } else {
+            self.partition.as_deref()
+        }
     }
 
     pub(super) fn receipt(&self) -> String {

@@ -2,11 +2,13 @@
 
 use super::{
     Fault,
-    world::{State, key_of},
+    world::{State, World, key_of},
 };
 use crate::MemoryStore;
 #[cfg(feature = "dynamodb")]
-use crate::Outgoing;
+use crate::{Function, Outgoing, Source, StreamEvent};
+#[cfg(feature = "dynamodb")]
+use aws_lambda_events::streams::DynamoDbEventResponse;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// What came of a run. Printed, it is the seed, what is wrong, and everything that happened.
@@ -20,6 +22,14 @@ pub struct Report {
     store: MemoryStore,
     time: Duration,
     invocations: usize,
+    /// Where it took place, and the function's timeout.
+    #[cfg_attr(
+        not(feature = "dynamodb"),
+        expect(dead_code, reason = "nothing goes on in it")
+    )]
+    scene: Option<(World, Duration)>,
+    #[cfg(feature = "dynamodb")]
+    published: Vec<Outgoing>,
 }
 
 /// What came of one message.
@@ -71,7 +81,50 @@ impl Report {
             store,
             time,
             invocations: state.invocations.len(),
+            scene: None,
+            #[cfg(feature = "dynamodb")]
+            published: Vec::new(),
         }
+    }
+
+    pub(super) fn in_world(mut self, world: World, timeout: Duration) -> Self {
+        self.scene = Some((world, timeout));
+        self
+    }
+
+    /// Has what the run committed published by the function that `build` makes, once for each
+    /// process: one on the table's stream, such as an [`OutboxStream`](crate::OutboxStream), whose
+    /// outbox is [`Process::outbox`](super::Process::outbox).
+    ///
+    /// # Panics
+    /// If no runtime can be built.
+    #[cfg(feature = "dynamodb")]
+    pub fn relay<So>(mut self, build: impl FnMut(&super::Process) -> Function<So>) -> Self
+    where
+        So: Source<Event = StreamEvent, Response = DynamoDbEventResponse>,
+    {
+        let Some((world, timeout)) = self.scene.clone() else {
+            return self;
+        };
+        let before = world.state().violations.len();
+        let invocations = world.state().invocations.len();
+        let relayed = super::stream::run(&world, &self.store, timeout, build);
+        let state = world.state();
+        self.violations
+            .extend_from_slice(&state.violations[before..]);
+        self.trace.clone_from(&state.trace);
+        self.met.clone_from(&state.met);
+        self.invocations = invocations + relayed;
+        self.time = world.now();
+        self.published = state.published.iter().map(|it| it.event.clone()).collect();
+        drop(state);
+        self
+    }
+
+    /// What was published, as often as it was, in order.
+    #[cfg(feature = "dynamodb")]
+    pub fn published(&self) -> &[Outgoing] {
+        &self.published
     }
 
     /// The run's seed.

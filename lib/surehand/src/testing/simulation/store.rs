@@ -1,5 +1,7 @@
 //! A store as it is over a network, and what it is seen to do.
 
+#[cfg(feature = "dynamodb")]
+use super::world::Effect;
 use super::{
     Fault,
     process::{Process, latency},
@@ -154,7 +156,7 @@ impl<St: Store> SimulatedStore<St> {
         let Some(call) = sent.call.take() else {
             return Err(unavailable("the call was made twice"));
         };
-        let answer = self.apply(call).await;
+        let answer = self.apply(call, sent.invocation).await;
         tokio::time::sleep(latency(&world)).await;
         if world.meets(Fault::StoreAnswerLost) {
             sent.note("gets no answer");
@@ -165,7 +167,7 @@ impl<St: Store> SimulatedStore<St> {
     }
 
     /// The call takes effect.
-    async fn apply(&self, call: Call) -> Result<Answer> {
+    async fn apply(&self, call: Call, invocation: Option<usize>) -> Result<Answer> {
         let key = call.key().clone();
         let name = call.name();
         let result = match &call {
@@ -258,7 +260,11 @@ impl<St: Store> SimulatedStore<St> {
                     log.owner = Some(commit.owner.clone());
                     log.until = None;
                     log.is_completed = true;
-                    log.commits.push(at);
+                    log.commits.push(Effect {
+                        key: commit.key.clone(),
+                        invocation,
+                        at,
+                    });
                 }
             }
             _ => {}
@@ -360,10 +366,10 @@ impl<St: Store> Sent<'_, St> {
         let Some(call) = self.call.take() else {
             return;
         };
-        let store = self.store.clone();
+        let (store, invocation) = (self.store.clone(), self.invocation);
         self.store.process.spawn(async move {
             tokio::time::sleep(late).await;
-            drop(store.apply(call).await);
+            drop(store.apply(call, invocation).await);
         });
     }
 }

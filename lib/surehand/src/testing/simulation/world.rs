@@ -5,7 +5,7 @@ use super::{
     fault::Rates,
     queue::{Message, Messages},
 };
-use crate::{FailureNote, IdempotencyKey, idempotency::key::KeyStyle};
+use crate::{FailureNote, IdempotencyKey, OnPark, idempotency::key::KeyStyle};
 use futures_util::future::BoxFuture;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,8 +22,8 @@ pub(super) const FUNCTION: &str = "test-function";
 /// When every run begins, in milliseconds since the epoch.
 pub(super) const START_MS: u64 = 1_795_255_200_000;
 
-/// Faults end after so long, so that everything else does as well.
-pub(super) const FAULTS_END: Duration = Duration::from_secs(3 * 60 * 60);
+/// Faults last so long, so that everything else ends as well.
+pub(super) const FAULTS_LAST: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// A run, as all its parts see it. Clones are the same run.
 #[derive(Clone, Debug)]
@@ -41,10 +41,14 @@ pub(super) struct State {
     pub(super) rates: Rates,
     /// True once nothing fails any more.
     pub(super) is_calm: bool,
+    /// When faults end.
+    pub(super) faults_end: Duration,
     pub(super) met: BTreeMap<Fault, usize>,
     pub(super) trace: Vec<String>,
     pub(super) violations: Vec<String>,
     pub(super) messages: Messages,
+    /// What the function does with a lane of which a record was parked.
+    pub(super) on_park: OnPark,
     pub(super) dead: Vec<Dead>,
     pub(super) invocations: Vec<Invocation>,
     /// The invocation that is being polled.
@@ -57,6 +61,18 @@ pub(super) struct State {
     /// What each owner was used for first, and its name in the trace.
     pub(super) owners: BTreeMap<String, (usize, String)>,
     pub(super) effects: Vec<Effect>,
+    /// What was accepted, each time.
+    #[cfg(feature = "dynamodb")]
+    pub(super) published: Vec<Published>,
+}
+
+/// An event that a transport accepted.
+#[cfg(feature = "dynamodb")]
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    pub(super) event: crate::Outgoing,
+    /// By a sweep, not from the stream.
+    pub(super) is_swept: bool,
 }
 
 impl std::fmt::Debug for State {
@@ -72,6 +88,8 @@ pub(super) struct Dead {
     pub(super) message: usize,
     /// None if the redrive policy moved it.
     pub(super) note: Option<FailureNote>,
+    /// Who parked it.
+    pub(super) invocation: Option<usize>,
 }
 
 /// What is known of a key, from what the store answered.
@@ -83,11 +101,10 @@ pub(super) struct KeyLog {
     pub(super) is_completed: bool,
     /// By a lease, not by a commit.
     pub(super) by_lease: bool,
-    /// When commits took place, as a place in the trace.
-    pub(super) commits: Vec<usize>,
+    pub(super) commits: Vec<Effect>,
 }
 
-/// An effect that a handler reported.
+/// A commit, or an effect that a handler reported.
 #[derive(Clone, Debug)]
 pub(super) struct Effect {
     pub(super) key: IdempotencyKey,
@@ -195,7 +212,7 @@ impl State {
     }
 
     pub(super) fn meets(&mut self, fault: Fault, now: Duration) -> bool {
-        if self.is_calm || now > FAULTS_END {
+        if self.is_calm || now > self.faults_end {
             return false;
         }
         let rate = self.rates.of(fault);

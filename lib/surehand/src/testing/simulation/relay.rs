@@ -1,0 +1,174 @@
+//! What a relay talks to: the table with waiting events, and the bus.
+
+use super::{
+    Fault,
+    process::{Process, latency},
+    world::Published,
+};
+use crate::{
+    Error, ErrorKind, Item, Outgoing, PublishError, Result, Transport, Unpublished,
+    idempotency::memory::Waiting,
+    outbox::{self, SHARDS, Table},
+};
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::{
+    future::BoxFuture,
+    stream::{self, BoxStream, StreamExt},
+};
+use std::time::Duration;
+
+/// The outbox of the store in memory, as far away as a table is.
+#[derive(Clone, Debug)]
+pub(super) struct SimulatedTable(Process);
+
+/// The item of what waits.
+pub(super) fn image(waiting: &Waiting) -> Item {
+    let id = waiting.key.as_str();
+    let events = waiting.events.iter().map(outbox::event_value).collect();
+    let mut item = outbox::attributes(id, events, waiting.since);
+    item.insert("id".into(), AttributeValue::S(id.to_owned()));
+    item
+}
+
+impl SimulatedTable {
+    pub(super) fn new(process: Process) -> Self {
+        Self(process)
+    }
+
+    async fn call<T>(&self, what: &str, apply: impl FnOnce() -> T) -> Result<T> {
+        let world = &self.0.world;
+        let note = |outcome: &str| {
+            let id = self.0.id;
+            world.note(format_args!("process {id}: {what} {outcome}"));
+        };
+        let unavailable = |problem: &str| Err(Error::new(ErrorKind::Store, problem));
+        tokio::time::sleep(latency(world)).await;
+        if world.meets(Fault::StoreSlow) {
+            let takes = Duration::from_millis(world.state().rng.u64(100..40_000));
+            note(&format!("takes {takes:?}"));
+            tokio::time::sleep(takes).await;
+        }
+        if world.meets(Fault::StoreRefuses) {
+            note("is refused");
+            return unavailable("the table refused");
+        }
+        if world.meets(Fault::StoreHangs) {
+            note("hangs");
+            return std::future::pending().await;
+        }
+        let answer = apply();
+        note("is done");
+        tokio::time::sleep(latency(world)).await;
+        if world.meets(Fault::StoreAnswerLost) {
+            note("gets no answer");
+            return unavailable("the table's answer was lost");
+        }
+        Ok(answer)
+    }
+
+    async fn keys(&self, shard: u8, before_ms: u64) -> Vec<Result<Item>> {
+        let found = self.call("the query of an index", || {
+            let all = self.0.memory.outbox().into_iter();
+            all.filter(|it| !it.is_published && it.since < before_ms)
+                .map(|it| image(&it))
+                .filter(|item| shard_of(item) == shard.to_string())
+                .collect::<Vec<Item>>()
+        });
+        match found.await {
+            Ok(items) => items.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        }
+    }
+}
+
+fn shard_of(item: &Item) -> &str {
+    let shard = item.get("outbox_shard").and_then(|it| it.as_s().ok());
+    shard.map_or("", String::as_str)
+}
+
+impl Table for SimulatedTable {
+    fn waiting(&self, shard: u8, before_ms: u64) -> BoxStream<'_, Result<Item>> {
+        debug_assert!(shard < SHARDS);
+        stream::once(self.keys(shard, before_ms))
+            .flat_map(stream::iter)
+            .boxed()
+    }
+
+    fn item<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Item>>> {
+        Box::pin(self.call("the read of an item", move || {
+            let all = self.0.memory.outbox();
+            let mut waiting = all.iter().filter(|it| !it.is_published);
+            waiting.find(|it| it.key.as_str() == id).map(image)
+        }))
+    }
+
+    fn mark<'a>(&'a self, id: &'a str, since: &'a str, _: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.call("the mark of published events", move || {
+            let since = since.parse().unwrap_or_default();
+            self.0.memory.mark_published(id, since);
+        }))
+    }
+}
+
+/// A bus, as it is over a network. What it accepts is in
+/// [`Report::published`](super::Report::published).
+#[derive(Clone, Debug)]
+pub struct SimulatedTransport {
+    process: Process,
+    is_sweeping: bool,
+}
+
+impl SimulatedTransport {
+    pub(super) fn new(process: Process, is_sweeping: bool) -> Self {
+        Self {
+            process,
+            is_sweeping,
+        }
+    }
+
+    async fn publish(&self, events: &[Outgoing]) -> Result<(), PublishError> {
+        let (world, process) = (&self.process.world, self.process.id);
+        tokio::time::sleep(latency(world)).await;
+        if world.meets(Fault::PublishHangs) {
+            world.note(format_args!("process {process}: publishing hangs"));
+            return std::future::pending().await;
+        }
+        let mut accepted = Vec::new();
+        for event in events {
+            if world.meets(Fault::PublishRefused) {
+                break;
+            }
+            let line = format!("process {process}: {} PUBLISHED", event.id());
+            world.note(line);
+            world.state().published.push(Published {
+                event: event.clone(),
+                is_swept: self.is_sweeping,
+            });
+            accepted.push(event.id().to_owned());
+        }
+        let refused = &events[accepted.len()..];
+        tokio::time::sleep(latency(world)).await;
+        if world.meets(Fault::PublishAnswerLost) {
+            world.note(format_args!("process {process}: and learns nothing of it"));
+            return Err(unpublished(Vec::new(), events, "NoAnswer"));
+        }
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let first = refused[0].id();
+        world.note(format_args!("process {process}: {first} is refused"));
+        Err(unpublished(accepted, refused, "Refused"))
+    }
+}
+
+fn unpublished(accepted: Vec<String>, events: &[Outgoing], code: &str) -> PublishError {
+    let all = events.iter();
+    let all = all.map(|event| Unpublished::new(event, code, "simulated"));
+    PublishError::new(accepted, all.collect())
+}
+
+impl Transport for SimulatedTransport {
+    fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
+        Box::pin(self.publish(events))
+    }
+}

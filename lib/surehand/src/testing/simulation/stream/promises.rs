@@ -1,0 +1,74 @@
+//! What holds of published events.
+
+use super::{Stream, shard_of};
+use crate::idempotency::memory::Waiting;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl<So> Stream<'_, So> {
+    pub(super) fn is_published(&self, waiting: &Waiting) -> bool {
+        let state = self.world.state();
+        let mut events = waiting.events.iter();
+        events.all(|event| {
+            let mut published = state.published.iter();
+            published.any(|it| it.event.id() == event.id())
+        })
+    }
+
+    /// What holds in the end.
+    pub(super) fn check(&self, committed: &[Waiting]) {
+        let mut problems = Vec::new();
+        {
+            let state = self.world.state();
+            let mut bodies = BTreeMap::new();
+            let mut first = BTreeMap::new();
+            for (at, published) in state.published.iter().enumerate() {
+                let id = published.event.id();
+                first.entry(id).or_insert((at, published.is_swept));
+                bodies
+                    .entry(id)
+                    .or_insert_with(BTreeSet::new)
+                    .insert(published.event.body());
+            }
+            let mut latest: BTreeMap<(usize, &str), (usize, &str)> = BTreeMap::new();
+            for (number, waiting) in committed.iter().enumerate() {
+                for event in &waiting.events {
+                    let id = event.id();
+                    let bodies = bodies.remove(id).unwrap_or_default();
+                    let Some((at, is_swept)) = first.get(id) else {
+                        problems.push(format!("{id} was committed, and is not published"));
+                        continue;
+                    };
+                    if bodies != BTreeSet::from([event.body()]) {
+                        problems.push(format!("{id} is published otherwise than it was committed"));
+                    }
+                    let Some(key) = event.metadata().partition_key.as_deref() else {
+                        continue;
+                    };
+                    if *is_swept || self.given_up.borrow().contains(&number) {
+                        continue;
+                    }
+                    let lane = (shard_of(waiting), key);
+                    match latest.get(&lane) {
+                        Some((before, other)) if before > at => problems.push(format!(
+                            "{id} is published before {other}, which was committed before it"
+                        )),
+                        _ => drop(latest.insert(lane, (*at, id))),
+                    }
+                }
+            }
+            for id in bodies.keys() {
+                problems.push(format!("{id} is published, and nobody committed it"));
+            }
+        }
+        let left = self.memory.outbox();
+        for waiting in left.iter().filter(|it| !it.is_published) {
+            problems.push(format!(
+                "the events of {} are left in the outbox",
+                waiting.key
+            ));
+        }
+        for problem in problems {
+            self.world.violation(problem);
+        }
+    }
+}
