@@ -7,7 +7,7 @@ use crate::{
 };
 use aws_sdk_dynamodb::types::{AttributeValue, Update, builders::UpdateBuilder};
 use serde::{Deserialize, Serialize};
-use surehand::{Item, Transaction};
+use surehand::{BoxError, Item, Transaction, environment};
 
 /// What became of an order's stock. It is decided once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,12 +47,53 @@ pub enum StockError {
 
 /// The stock in the shop's table.
 #[derive(Clone, Debug)]
-pub struct Stock(Table);
+pub struct Stock {
+    table: Table,
+    unknown: UnknownSku,
+}
+
+/// What becomes of an order for something that the shop has never sold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownSku {
+    /// It is an error.
+    #[default]
+    Fail,
+    /// It is rejected, as what is out of stock is.
+    SoldOut,
+}
 
 impl Stock {
     /// The stock in `table`.
     pub fn new(table: Table) -> Self {
-        Self(table)
+        Self {
+            table,
+            unknown: UnknownSku::default(),
+        }
+    }
+
+    /// The stock in `table`; `UNKNOWN_SKU=sold-out` in the environment rejects orders for what the
+    /// shop has never sold.
+    ///
+    /// # Errors
+    /// If the variable has another value.
+    pub fn from_env(table: Table) -> Result<Self, BoxError> {
+        let unknown = match environment::optional("UNKNOWN_SKU").as_deref() {
+            None | Some("fail") => UnknownSku::Fail,
+            Some("sold-out") => UnknownSku::SoldOut,
+            Some(other) => {
+                return Err(
+                    format!("UNKNOWN_SKU is `{other}`, and must be `fail` or `sold-out`").into(),
+                );
+            }
+        };
+        Ok(Self::new(table).unknown(unknown))
+    }
+
+    /// Sets what becomes of an order for something that the shop has never sold; it is an error
+    /// unless set.
+    pub fn unknown(mut self, unknown: UnknownSku) -> Self {
+        self.unknown = unknown;
+        self
     }
 
     /// Decides whether an order's lines can be taken from the stock, all or none, and stages what
@@ -69,13 +110,17 @@ impl Stock {
         let quantities = quantities(lines)?;
         let key = table::key(format!("ORDER#{order_id}"), "RESERVATION");
         let rows = quantities.keys().copied().map(stock_key);
-        let rows = self.0.read(rows.chain([key.clone()])).await?;
+        let rows = self.table.read(rows.chain([key.clone()])).await?;
         if rows.get(&key).is_some() {
             return Ok(None);
         }
         let mut missing = Vec::new();
         for (sku, quantity) in &quantities {
-            if available(&rows, sku)? < *quantity {
+            let available = match available(&rows, sku) {
+                Err(StockError::UnknownSku(_)) if self.unknown == UnknownSku::SoldOut => 0,
+                available => available?,
+            };
+            if available < *quantity {
                 missing.push(*sku);
             }
         }
@@ -89,14 +134,14 @@ impl Stock {
             let reason = format!("not enough in stock of {}", missing.join(", "));
             Reservation::Rejected { reason }
         };
-        tx.put(self.0.insert(key, &reservation)?)
+        tx.put(self.table.insert(key, &reservation)?)
             .or(StockError::Decided(order_id.to_owned()));
         Ok(Some(reservation))
     }
 
     fn take(&self, sku: &str, quantity: i64) -> UpdateBuilder {
         Update::builder()
-            .table_name(&self.0.name)
+            .table_name(&self.table.name)
             .set_key(Some(stock_key(sku)))
             .update_expression("SET available = available - :quantity")
             .condition_expression("available >= :quantity")

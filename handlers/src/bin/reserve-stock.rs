@@ -12,7 +12,7 @@ use surehand::{Backoff, BoxError, DynamoDbStore, Function, Sqs, SqsDeadLetters, 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
     let table = Table::from_env(surehand::aws::config().await)?;
-    Function::new(Sqs, reserve_stock, Stock::new(table))
+    Function::new(Sqs, reserve_stock, Stock::from_env(table)?)
         .publishes::<StockReserved>()
         .publishes::<OrderRejected>()
         .idempotent(DynamoDbStore::from_env().await?)

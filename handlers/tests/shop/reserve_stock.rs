@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use shop::{
     events::{Line, OrderPlaced, OrderRejected, StockReserved},
     reserve_stock::reserve_stock,
-    stock::{Reservation, Stock},
+    stock::{Reservation, Stock, UnknownSku},
     table::Table,
 };
 use surehand::{
@@ -17,6 +17,7 @@ use surehand::{
 struct Fixture {
     table: ShopTable,
     dead_letters: RecordedDeadLetters,
+    unknown: UnknownSku,
 }
 
 impl Fixture {
@@ -31,12 +32,14 @@ impl Fixture {
         Self {
             table,
             dead_letters: RecordedDeadLetters::new().max_receive_count(5),
+            unknown: UnknownSku::default(),
         }
     }
 
     /// The messages that come back, of an attempt in a new process.
     async fn attempt(&self, messages: impl IntoIterator<Item = Message>) -> Vec<String> {
-        let function = Function::new(Sqs, reserve_stock, Stock::new(self.table.table()))
+        let stock = Stock::new(self.table.table()).unknown(self.unknown);
+        let function = Function::new(Sqs, reserve_stock, stock)
             .idempotent(self.table.store())
             .dead_letters(self.dead_letters.clone());
         let event = testing::sqs_event("reserve-stock", messages);
@@ -292,4 +295,26 @@ async fn an_order_that_loses_the_race_for_a_row_is_tried_again_later() {
     let last = reserve(&[NO_CLAIM, ROWS, TAKEN], message.receive_count(5)).await;
     let reason = "the stock of sku `book` was taken by another order".to_owned();
     assert_eq!(last, (vec![], vec![reason], 3));
+}
+
+#[tokio::test]
+async fn what_the_shop_never_sold_can_be_rejected_instead() {
+    let shop = Fixture::with_stock(&[("book", 5)]).await;
+    let refused = message("o-1", &[("book", 1), ("unicorn", 1)]);
+    assert!(shop.attempt([refused.clone()]).await.is_empty());
+    assert_eq!(
+        shop.dead_letters.kinds(),
+        [("o-1".into(), "rejected".into())]
+    );
+
+    let shop = Fixture {
+        unknown: UnknownSku::SoldOut,
+        ..shop
+    };
+    assert!(shop.attempt([refused]).await.is_empty());
+    let Some(Reservation::Rejected { reason }) = shop.reservation("o-1").await else {
+        panic!("the order is rejected");
+    };
+    assert_eq!(reason, "not enough in stock of unicorn");
+    assert_eq!(shop.table.stock("book").await, 5);
 }

@@ -24,8 +24,9 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::{Args, FromArgMatches as _, Subcommand};
 
+pub(crate) use self::outcomes::Facts;
 use self::{
     apply::{ApplyArgs, PurgeArgs, UndoArgs},
     edit::EditArgs,
@@ -165,6 +166,14 @@ struct SourceArgs {
 }
 
 impl Dlq {
+    /// What these arguments, without the name of the command, ask for.
+    pub(crate) fn of(arguments: &[&str]) -> Result<Self> {
+        let command = Self::augment_args(clap::Command::new("dlq").no_binary_name(true));
+        Ok(Self::from_arg_matches(
+            &command.try_get_matches_from(arguments)?,
+        )?)
+    }
+
     /// Whether the first interrupt is only a wish: what is on the way is finished then, and letters that were read
     /// are given back.
     pub(crate) fn stops_by_itself(&self) -> bool {

@@ -141,6 +141,11 @@ impl Local {
         Ok(local)
     }
 
+    /// Where the run keeps its files.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(crate) fn project(&self) -> &Project {
         &self.project
     }

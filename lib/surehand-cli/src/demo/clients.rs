@@ -18,6 +18,8 @@ pub(crate) struct Clients {
     pub(crate) shop_table: String,
     /// The full name of place-order.
     pub(crate) place_order: String,
+    pub(crate) notify_customer: String,
+    pub(crate) reserve_stock: String,
     /// (name, URL) of the queues that functions read.
     pub(crate) queues: Vec<(String, String)>,
     /// (name, URL) of the queues that must be looked at by a person.
@@ -26,6 +28,12 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn new(config: &SdkConfig, stack: &Stack) -> Result<Self> {
+        let function = |name: &str| {
+            let function = stack.function(name).map(|function| function.name.clone());
+            function.with_context(|| {
+                format!("the demo needs the sample shop, whose function {name} is not here")
+            })
+        };
         let owned = |(name, url): (&str, &str)| (name.to_owned(), url.to_owned());
         let (dead_letters, queues) = stack
             .queues()
@@ -40,14 +48,19 @@ impl Clients {
             bus: stack.output("EventBusName")?.to_owned(),
             idempotency_table: stack.output("IdempotencyTableName")?.to_owned(),
             shop_table: stack.output("ShopTableName")?.to_owned(),
-            place_order: stack
-                .function("place-order")
-                .map(|function| function.name.clone())
-                .context(
-                    "the demo needs the sample shop, whose function place-order is not here",
-                )?,
+            place_order: function("place-order")?,
+            notify_customer: function("notify-customer")?,
+            reserve_stock: function("reserve-stock")?,
             queues,
             dead_letters,
+        })
+    }
+
+    /// The URL of one of the queues that functions read.
+    pub(crate) fn queue(&self, name: &str) -> Result<&str> {
+        let found = self.queues.iter().find(|(known, _)| known == name);
+        found.map(|(_, url)| url.as_str()).with_context(|| {
+            format!("the demo needs the sample shop, whose queue {name} is not here")
         })
     }
 }

@@ -1,49 +1,21 @@
 //! What can be seen after the run: rows, mails, dead letters, events and log lines.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod letters;
+mod rows;
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use aws_sdk_dynamodb::types::{AttributeValue, Select};
+use aws_sdk_dynamodb::types::Select;
+use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Map, Value};
-use surehand::FailureNote;
 
-use super::{
-    clients::Clients,
-    witness::{Sighting, order_id},
+pub(crate) use self::{
+    letters::{DeadLetter, MOVED, NO_NOTE, dead_letters},
+    rows::{Rows, rows},
 };
+use super::{clients::Clients, witness::Sighting};
 use crate::{emulator, logs};
-
-/// A dead letter without a note came there by SQS's own redrive policy.
-pub(crate) const NO_NOTE: &str = "moved by SQS (no note)";
-
-/// The rows of the shop's table.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Rows {
-    /// The ids of the stored orders.
-    pub(crate) orders: BTreeSet<String>,
-    /// What is left, by sku; rows that hold no number are left out.
-    pub(crate) stock: BTreeMap<String, u64>,
-    /// What became of an order's stock, by order id.
-    pub(crate) reservations: BTreeMap<String, String>,
-    /// In cents, by customer and order id.
-    pub(crate) entries: BTreeMap<(String, String), u64>,
-    /// Cents and number of entries, by customer.
-    pub(crate) balances: BTreeMap<String, (u64, u64)>,
-    /// The ids of the audited events.
-    pub(crate) audited: BTreeSet<String>,
-}
-
-/// A message in a dead-letter queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DeadLetter {
-    /// The name of its queue.
-    pub(crate) queue: String,
-    /// The note's kind, or [`NO_NOTE`].
-    pub(crate) reason: String,
-    /// What the note says.
-    pub(crate) message: String,
-    pub(crate) order_id: Option<String>,
-}
 
 /// How often a function came to an outcome: by function, outcome and, of errors, their kind.
 pub(crate) type Outcomes = BTreeMap<(String, String, String), usize>;
@@ -55,70 +27,25 @@ pub(crate) struct Observation {
     /// The addresses of all mails, once per mail.
     pub(crate) mails: Vec<String>,
     pub(crate) dead_letters: Vec<DeadLetter>,
+    /// The events in the archive of letters that were purged.
+    pub(crate) archived: Vec<Value>,
     pub(crate) events: Vec<Sighting>,
     pub(crate) outcomes: Outcomes,
 }
 
-/// Reads the whole table.
-pub(crate) async fn rows(clients: &Clients) -> Result<Rows> {
-    let mut rows = Rows::default();
-    let mut items = clients
-        .dynamodb
-        .scan()
-        .table_name(&clients.shop_table)
-        .consistent_read(true)
-        .into_paginator()
-        .items()
-        .send();
-    while let Some(item) = items.next().await {
-        rows.add(&item.context("cannot read the shop's table")?);
-    }
-    Ok(rows)
-}
-
-impl Rows {
-    fn add(&mut self, item: &HashMap<String, AttributeValue>) {
-        let text = |name: &str| {
-            let value = item.get(name).and_then(|value| value.as_s().ok());
-            value.map(String::as_str).unwrap_or_default()
-        };
-        let number = |name: &str| {
-            let value = item.get(name).and_then(|value| value.as_n().ok());
-            value.and_then(|value| value.parse::<u64>().ok())
-        };
-        let (Some((kind, id)), sort) = (text("pk").split_once('#'), text("sk")) else {
-            return;
-        };
-        let id = id.to_owned();
-        match (kind, sort) {
-            ("ORDER", "ORDER") => {
-                self.orders.insert(id);
-            }
-            ("ORDER", "RESERVATION") => {
-                self.reservations.insert(id, text("status").to_owned());
-            }
-            ("STOCK", "STOCK") => {
-                if let Some(available) = number("available") {
-                    self.stock.insert(id, available);
-                }
-            }
-            ("CUSTOMER", "BALANCE") => {
-                let balance = number("balance_cents").unwrap_or_default();
-                let entries = number("entries").unwrap_or_default();
-                self.balances.insert(id, (balance, entries));
-            }
-            ("CUSTOMER", entry) => {
-                if let Some(order) = entry.strip_prefix("ENTRY#") {
-                    let amount = number("amount_cents").unwrap_or_default();
-                    self.entries.insert((id, order.to_owned()), amount);
-                }
-            }
-            ("AUDIT", "EVENT") => {
-                self.audited.insert(id);
-            }
-            _ => {}
-        }
-    }
+/// How many messages of a queue some function has and has not answered for.
+pub(crate) async fn in_flight(clients: &Clients, url: &str) -> Result<usize> {
+    let name = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
+    let output = clients
+        .sqs
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(name.clone())
+        .send()
+        .await
+        .context("cannot count a queue's messages")?;
+    let count = output.attributes().and_then(|all| all.get(&name));
+    Ok(count.context("SQS does not count messages")?.parse()?)
 }
 
 /// How many messages a queue holds, whether they wait, are in flight or are delayed.
@@ -162,37 +89,6 @@ fn objects(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_object().into_iter().flat_map(Map::values)
 }
 
-/// Reads every dead letter and leaves it where it is.
-pub(crate) async fn dead_letters(clients: &Clients) -> Result<Vec<DeadLetter>> {
-    let mut letters = Vec::new();
-    for (queue, url) in &clients.dead_letters {
-        let messages = messages(clients, url).await?;
-        letters.extend(messages.iter().map(|message| dead_letter(queue, message)));
-    }
-    Ok(letters)
-}
-
-fn dead_letter(queue: &str, message: &Value) -> DeadLetter {
-    let note = message["MessageAttributes"][FailureNote::ATTRIBUTE]["StringValue"]
-        .as_str()
-        .and_then(|note| serde_json::from_str::<FailureNote>(note).ok());
-    let body = message["Body"].as_str().unwrap_or_default();
-    let event: Value = serde_json::from_str(body).unwrap_or_default();
-    // An event of a rule, or an envelope that was sent to a queue directly.
-    let order_id = order_id(&event["detail"]).or_else(|| order_id(&event));
-    DeadLetter {
-        queue: queue
-            .strip_suffix("DeadLetterQueue")
-            .unwrap_or(queue)
-            .to_owned(),
-        reason: note
-            .as_ref()
-            .map_or_else(|| NO_NOTE.to_owned(), |note| note.kind.clone()),
-        message: note.map(|note| note.message).unwrap_or_default(),
-        order_id: order_id.map(str::to_owned),
-    }
-}
-
 /// The addresses that mails went to.
 pub(crate) async fn mails(clients: &Clients) -> Result<Vec<String>> {
     let answer = emulator::get(&clients.endpoint, "/_ministack/ses/messages").await?;
@@ -222,87 +118,7 @@ pub(crate) fn outcomes(lines: &[logs::Line]) -> Outcomes {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn rows_are_told_apart_by_their_keys() {
-        let text = |value: &str| AttributeValue::S(value.to_owned());
-        let number = |value: &str| AttributeValue::N(value.to_owned());
-        let items = [
-            vec![("pk", text("ORDER#1")), ("sk", text("ORDER"))],
-            vec![
-                ("pk", text("ORDER#1")),
-                ("sk", text("RESERVATION")),
-                ("status", text("RESERVED")),
-            ],
-            vec![
-                ("pk", text("STOCK#book")),
-                ("sk", text("STOCK")),
-                ("available", number("7")),
-            ],
-            vec![
-                ("pk", text("STOCK#corrupt")),
-                ("sk", text("STOCK")),
-                ("available", text("plenty")),
-            ],
-            vec![
-                ("pk", text("CUSTOMER#c")),
-                ("sk", text("ENTRY#1")),
-                ("amount_cents", number("1200")),
-            ],
-            vec![
-                ("pk", text("CUSTOMER#c")),
-                ("sk", text("BALANCE")),
-                ("balance_cents", number("1200")),
-                ("entries", number("1")),
-            ],
-            vec![("pk", text("AUDIT#e")), ("sk", text("EVENT"))],
-        ];
-        let mut rows = Rows::default();
-        for item in items {
-            let item = item.into_iter();
-            rows.add(&item.map(|(name, value)| (name.to_owned(), value)).collect());
-        }
-        assert!(rows.orders.contains("1"));
-        assert_eq!(rows.reservations["1"], "RESERVED");
-        assert_eq!(rows.stock, BTreeMap::from([("book".to_owned(), 7)]));
-        assert_eq!(rows.entries[&("c".to_owned(), "1".to_owned())], 1200);
-        assert_eq!(rows.balances["c"], (1200, 1));
-        assert!(rows.audited.contains("e"));
-    }
-
-    #[test]
-    fn a_dead_letter_tells_its_reason() {
-        let body = json!({"detail": {"data": {"order_id": "7"}}}).to_string();
-        let note = json!({
-            "kind": "rejected",
-            "message": "no such sku",
-            "handler": "reserve_stock",
-            "function": "shop-reserve-stock",
-            "request_id": "r",
-            "attempts": 1,
-            "last_failure": "2026-11-21T10:00:00Z",
-        })
-        .to_string();
-        let parked = json!({
-            "Body": body,
-            "MessageAttributes": {"SurehandFailure": {"DataType": "String", "StringValue": note}},
-        });
-        assert_eq!(
-            dead_letter("ReserveStockDeadLetterQueue", &parked),
-            DeadLetter {
-                queue: "ReserveStock".to_owned(),
-                reason: "rejected".to_owned(),
-                message: "no such sku".to_owned(),
-                order_id: Some("7".to_owned()),
-            }
-        );
-        let moved = json!({"Body": "nonsense", "MessageAttributes": {}});
-        let letter = dead_letter("Q", &moved);
-        assert_eq!((letter.reason.as_str(), letter.order_id), (NO_NOTE, None));
-    }
 
     #[test]
     fn outcomes_are_counted_by_function_and_kind() {

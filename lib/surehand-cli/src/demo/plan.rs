@@ -21,6 +21,9 @@ const UNKNOWN: usize = 5;
 /// before each attempt, so that a few are enough.
 const POISONED: usize = 3;
 
+/// Orders at whose mail the process dies.
+const STRUCK: usize = 3;
+
 /// Events that are no orders.
 const MALFORMED: usize = 6;
 
@@ -36,6 +39,9 @@ const SCARCE_SKU: &str = "signed-vinyl";
 const UNKNOWN_SKU: &str = "perpetual-motion";
 const CORRUPT_SKU: &str = "corrupt";
 
+/// How much there is of it once its row is mended.
+const MENDED: u64 = 50;
+
 /// Everything that is sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -44,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) stock: BTreeMap<String, u64>,
     /// A sku whose stock row holds text where a number belongs.
     pub(crate) corrupt: String,
+    /// What there is of it, once somebody has mended the row.
+    pub(crate) mended: u64,
     /// Indexes of the orders that are placed twice, by the same request id.
     pub(crate) repeated: Vec<usize>,
     /// How many `OrderPlaced` events are published once more.
@@ -77,10 +85,12 @@ pub(crate) enum Fate {
     Reserved,
     /// Its stock is reserved or it is rejected: who comes first decides.
     Contested,
-    /// It is parked on the first receive.
+    /// It is parked on the first receive. Once what it asks for is known to be sold out, it is rejected.
     Refused,
-    /// It is parked on the last receive.
+    /// It is parked on the last receive. Once the row is mended, its stock is reserved.
     Poisoned,
+    /// Its stock is reserved, and the process that mails about it dies, until it is mended.
+    Struck,
 }
 
 impl Order {
@@ -117,7 +127,7 @@ impl Plan {
     /// `count` orders, at least [`FEWEST`].
     pub(crate) fn new(count: usize) -> Self {
         let count = count.max(FEWEST);
-        let ordinary = count - CONTESTED - UNKNOWN - POISONED;
+        let ordinary = count - CONTESTED - UNKNOWN - POISONED - STRUCK;
         let mut fates = vec![Fate::Reserved; ordinary];
         fates.extend([Fate::Contested; CONTESTED]);
         fates.extend([Fate::Refused; UNKNOWN]);
@@ -126,8 +136,11 @@ impl Plan {
         // take longest.
         let mut orders: Vec<(usize, Fate)> = fates.into_iter().enumerate().collect();
         orders.sort_by_key(|(index, fate)| (*fate != Fate::Poisoned, index * 7_919 % count));
+        // Those that are placed when all else is done have no neighbours in their batches.
+        let last = (count - STRUCK..count).map(|index| (index, Fate::Struck));
         let orders: Vec<Order> = orders
             .into_iter()
+            .chain(last)
             .map(|(index, fate)| order(index, fate))
             .collect();
 
@@ -145,10 +158,18 @@ impl Plan {
             orders,
             stock,
             corrupt: CORRUPT_SKU.to_owned(),
+            mended: MENDED,
             repeated,
             republished: REPUBLISHED,
             malformed: (0..MALFORMED).map(malformed).collect(),
         }
+    }
+
+    /// The orders that are placed last.
+    pub(crate) fn struck(&self) -> impl Iterator<Item = &Order> {
+        self.orders
+            .iter()
+            .filter(|order| order.fate == Fate::Struck)
     }
 
     /// How much there is of the sku that runs out.
@@ -167,7 +188,7 @@ fn order(index: usize, fate: Fate) -> Order {
     let second = ORDINARY[(index + 1) % ORDINARY.len()];
     let lines = match fate {
         Fate::Reserved if index.is_multiple_of(3) => vec![first, line(second, 1)],
-        Fate::Reserved => vec![first],
+        Fate::Reserved | Fate::Struck => vec![first],
         // Two lines: a rejected order must not have taken the one that there was.
         Fate::Contested => vec![first, line((SCARCE_SKU, 3_900), 1)],
         Fate::Refused => vec![line((UNKNOWN_SKU, 100), 1)],
@@ -210,10 +231,11 @@ mod tests {
     fn a_plan_has_every_kind_and_the_size_asked_for() {
         let plan = Plan::new(300);
         assert_eq!(plan.orders.len(), 300);
-        assert_eq!(count(&plan, Fate::Reserved), 262);
+        assert_eq!(count(&plan, Fate::Reserved), 259);
         assert_eq!(count(&plan, Fate::Contested), CONTESTED);
         assert_eq!(count(&plan, Fate::Refused), UNKNOWN);
         assert_eq!(count(&plan, Fate::Poisoned), POISONED);
+        assert_eq!(plan.struck().count(), STRUCK);
         assert_eq!(plan.repeated.len(), REPEATED);
         assert_eq!(Plan::new(1).orders.len(), FEWEST);
     }

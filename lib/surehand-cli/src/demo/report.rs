@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use console::style;
 
-use super::{accounts::Check, observation::Observation, traffic::Replies};
+use super::{
+    accounts::Check,
+    observation::{MOVED, Observation},
+    traffic::Replies,
+};
 
 /// How many offenders of a check are shown.
 const SHOWN: usize = 10;
@@ -45,9 +49,16 @@ pub(crate) fn summary(replies: &Replies, seen: &Observation) -> Table {
     let (count, remark) = outcomes(seen, "retry");
     row("retries", count, remark);
     let mut first = "dead letters";
-    for ((queue, reason), count) in letters(seen) {
-        row(first, count, format!("{queue}: {reason}"));
+    for (reason, count) in letters(seen) {
+        row(first, count, reason);
         first = "";
+    }
+    if seen.dead_letters.is_empty() {
+        row(first, 0, String::new());
+    }
+    if !seen.archived.is_empty() {
+        let remark = "no orders, purged".to_owned();
+        row("archived letters", seen.archived.len(), remark);
     }
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -77,13 +88,21 @@ fn outcomes(seen: &Observation, wanted: &str) -> (usize, String) {
     (sum, parts.join(", "))
 }
 
-fn letters(seen: &Observation) -> BTreeMap<(&str, &str), usize> {
-    let mut letters = BTreeMap::new();
+/// How many letters there are of each reason; of those that SQS moved, what is known of the first one's last attempt.
+fn letters(seen: &Observation) -> Vec<(String, usize)> {
+    let mut letters = BTreeMap::<(&str, &str), (&str, usize)>::new();
     for letter in &seen.dead_letters {
         let key = (letter.queue.as_str(), letter.reason.as_str());
-        *letters.entry(key).or_default() += 1;
+        letters.entry(key).or_insert((&letter.message, 0)).1 += 1;
     }
-    letters
+    let in_words = |((queue, reason), (message, count)): ((&str, &str), (&str, usize))| {
+        let attempt = message.split(';').next().unwrap_or_default();
+        match reason {
+            MOVED => (format!("{queue}: {reason}: {attempt}"), count),
+            _ => (format!("{queue}: {reason}"), count),
+        }
+    };
+    letters.into_iter().map(in_words).collect()
 }
 
 /// Each check with a mark, and what contradicts it.

@@ -1,6 +1,9 @@
 //! Sends what is planned: requests to place-order, and events to the bus behind its back.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -11,7 +14,8 @@ use serde_json::Value;
 
 use super::{
     clients::Clients,
-    plan::{Order, Plan},
+    observation,
+    plan::{Fate, Order, Plan},
     witness::Sighting,
 };
 use crate::{progress::Step, publish};
@@ -21,6 +25,9 @@ const CONCURRENCY: usize = 8;
 
 /// How often a request is sent whose reply was an error; the request id makes that safe.
 const ATTEMPTS: u64 = 3;
+
+/// How long it may take until a mail's function has its event.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// What place-order answers.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -64,17 +71,18 @@ pub(crate) async fn seed(clients: &Clients, plan: &Plan) -> Result<()> {
 /// Places every order, and then those once more that are to be repeated.
 pub(crate) async fn place(clients: &Clients, plan: &Plan, step: &Step) -> Replies {
     let mut replies = Replies::default();
-    let total = (plan.orders.len() + plan.repeated.len()) as u64;
+    let first = || {
+        plan.orders
+            .iter()
+            .filter(|order| order.fate != Fate::Struck)
+    };
+    let total = (first().count() + plan.repeated.len()) as u64;
     let mut done = 0;
     let repeated = plan
         .repeated
         .iter()
         .map(|index| (&plan.orders[*index], true));
-    let all = plan
-        .orders
-        .iter()
-        .map(|order| (order, false))
-        .chain(repeated);
+    let all = first().map(|order| (order, false)).chain(repeated);
     let mut outcomes = stream::iter(all)
         .map(|(order, again)| async move { (order, again, invoke(clients, order).await) })
         // In order: a request is repeated long after its first reply, and does not meet itself.
@@ -90,6 +98,29 @@ pub(crate) async fn place(clients: &Clients, plan: &Plan, step: &Step) -> Replie
         }
     }
     replies
+}
+
+/// Places the orders at whose mail the process dies, one after the other: each has its batch for itself, and none
+/// dies of its neighbour.
+pub(crate) async fn place_struck(
+    clients: &Clients,
+    plan: &Plan,
+    replies: &mut Replies,
+) -> Result<()> {
+    let queue_url = clients.queue("NotifyCustomerQueue")?;
+    for (taken, order) in plan.struck().enumerate() {
+        let reply = invoke(clients, order).await?;
+        replies.first.insert(order.request_id.clone(), reply);
+        let placed = Instant::now();
+        while observation::in_flight(clients, queue_url).await? <= taken {
+            if placed.elapsed() > TAKEN_WITHIN {
+                // It shares the fate of those before it then, which the accounts allow.
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    Ok(())
 }
 
 async fn invoke(clients: &Clients, order: &Order) -> Result<Placed> {

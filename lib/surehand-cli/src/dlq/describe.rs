@@ -95,11 +95,12 @@ pub(super) fn text(letter: &Letter, attempts: Option<&str>) -> String {
             ),
         );
     }
-    let function = cause.function.as_deref().unwrap_or("-");
-    line(
-        "handler",
-        &format!("{} of {function}", cause.handler.as_deref().unwrap_or("-")),
-    );
+    match (&cause.handler, &cause.function) {
+        (Some(handler), Some(function)) => line("handler", &format!("{handler} of {function}")),
+        (Some(handler), None) => line("handler", handler),
+        (None, Some(function)) => line("function", function),
+        (None, None) => {}
+    }
     let to = letter.destination();
     line(
         "goes to",

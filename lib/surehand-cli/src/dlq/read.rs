@@ -1,6 +1,7 @@
 //! Letters from a queue or from a snapshot, and the commands that only look at them.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Write as _},
     path::Path,
@@ -10,7 +11,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use surehand::dead_letter::{
-    Groups, Letter, Queue as _, ReadOptions, ReadReport, Reader, Selection, SqsDeadLetterQueue,
+    Group, Groups, Letter, Origin, Queue as _, ReadOptions, ReadReport, Reader, Selection,
+    SqsDeadLetterQueue,
 };
 
 use super::{
@@ -193,19 +195,43 @@ pub(super) async fn groups(
 ) -> Result<End> {
     let mut groups = Groups::default();
     let mut count = 0;
-    each(source, select, context, &mut |letter| {
+    // Without a reason on the letters, the attempts at one of them are the best that can be said of its group.
+    let mut unexplained = BTreeMap::new();
+    let target = each(source, select, context, &mut |letter| {
         count += 1;
         groups.add(&letter);
+        if matches!(letter.origin(), Origin::MovedBySqs { .. }) {
+            unexplained.entry(Group::of(&letter).id).or_insert(letter);
+        }
         Ok(())
     })
     .await?;
+    let facts = match target {
+        Some(target) if !unexplained.is_empty() => {
+            Facts::find(Cloud::find(context.run).await?, Some(&target)).await
+        }
+        _ => Facts::none(),
+    };
+    let mut attempts = BTreeMap::new();
+    for (group, letter) in unexplained {
+        if let Some(words) = facts.of(&letter).await {
+            attempts.insert(group, (letter.id, words));
+        }
+    }
     let groups = groups.largest_first();
     if context.json {
         for group in groups {
-            println!("{}", serde_json::to_string(group)?);
+            let mut value = serde_json::to_value(group)?;
+            if let Some((letter, words)) = attempts.get(&group.id) {
+                value["attempts"] = serde_json::json!({"letter": letter, "are": words});
+            }
+            println!("{value}");
         }
     } else if count > 0 {
         println!("{}", describe::groups(&groups));
+        for (group, (letter, words)) in &attempts {
+            println!("{group}, for example {letter}: {words}");
+        }
     } else {
         println!("no letters");
     }
