@@ -7,8 +7,11 @@
 
 mod redrive {
     mod crashes;
+    mod journal;
     mod letters;
+    mod live;
     mod mutations;
     mod order;
+    mod trouble;
     mod world;
 }

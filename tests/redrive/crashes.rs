@@ -1,6 +1,6 @@
 //! Processes that die, and calls that fail, anywhere.
 
-use super::world::{DEAD, DEAD_FIFO, Mutation, World};
+use super::world::{DEAD, DEAD_FIFO, Mutation, SOURCE, SOURCE_FIFO, World};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -32,11 +32,7 @@ impl Scenario {
             letters.push(letter);
         }
         let queue = if fifo { DEAD_FIFO } else { DEAD };
-        let source = if fifo {
-            "https://sqs.local/1/source.fifo"
-        } else {
-            "https://sqs.local/1/source"
-        };
+        let source = if fifo { SOURCE_FIFO } else { SOURCE };
         let mut plan = Plan::new(queue).to(Destination::Queue(source.into()));
         let (mut sent, mut left, mut halted) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for letter in &letters {

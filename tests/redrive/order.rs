@@ -1,28 +1,13 @@
 //! FIFO queues, limits and reading.
 
-use super::world::{DEAD, DEAD_FIFO, World};
+use super::world::{DEAD, DEAD_FIFO, World, letters, plan_of, source};
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use surehand::dead_letter::{
-    Accepted, Action, Apply, ApplyOptions, Destination, Entries, Ledger, Letter, Outcomes, Parcel,
-    Plan, Post, Ramp, ReadOptions, Reader, Redriven, Refusal, Stop, Unlisted, undo,
+    Accepted, Action, Apply, ApplyOptions, Destination, Entries, Ledger, Outcomes, Parcel, Plan,
+    Post, Ramp, ReadOptions, Reader, Redriven, Refusal, Stop, Unlisted, undo,
 };
 use tokio::time::Instant;
-
-fn letters(count: usize, group: Option<&str>) -> Vec<Letter> {
-    let letters = (0..count).map(|index| {
-        let mut letter = Letter::new(format!("m-{index}"), format!("{{\"n\":{index}}}"));
-        letter.group = group.map(str::to_owned);
-        letter.deduplication_id = Some(format!("own-{index}"));
-        letter
-    });
-    letters.collect()
-}
-
-fn source(fifo: bool) -> Destination {
-    let name = if fifo { "source.fifo" } else { "source" };
-    Destination::Queue(format!("https://sqs.local/1/{name}"))
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_long_group_goes_back_in_order_with_deduplication_ids_of_its_own() {
@@ -146,14 +131,6 @@ impl Post for Refuses {
         let refusal = Refusal::permanent("AccessDenied", "no");
         Box::pin(async move { Ok(vec![Err(refusal); parcels.len()]) })
     }
-}
-
-fn plan_of(letters: &[Letter]) -> Plan {
-    let mut plan = Plan::new(DEAD).to(source(false));
-    for letter in letters {
-        plan.add(letter, Action::Redrive);
-    }
-    plan
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,21 +2,49 @@
 
 use futures_util::future::BoxFuture;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 use surehand::{
     Error, Result,
     dead_letter::{
-        Accepted, Destination, Entries, Entry, Journal, Ledger, Letter, Parcel, Post, Queue,
-        QueueInfo, Received, Refusal,
+        Accepted, Action, Destination, Entries, Entry, Journal, Ledger, Letter, Parcel, Plan, Post,
+        Queue, QueueInfo, Received, Refusal,
     },
 };
 use tokio::time::{Instant, sleep};
 
 pub(crate) const DEAD: &str = "https://sqs.local/1/dead";
 pub(crate) const DEAD_FIFO: &str = "https://sqs.local/1/dead.fifo";
+pub(crate) const SOURCE: &str = "https://sqs.local/1/source";
+pub(crate) const SOURCE_FIFO: &str = "https://sqs.local/1/source.fifo";
+
+/// Letters `m-0`, `m-1`, … of one group, or of none.
+pub(crate) fn letters(count: usize, group: Option<&str>) -> Vec<Letter> {
+    let letters = (0..count).map(|index| {
+        let mut letter = Letter::new(format!("m-{index}"), format!("{{\"n\":{index}}}"));
+        letter.group = group.map(str::to_owned);
+        letter.deduplication_id = Some(format!("own-{index}"));
+        letter
+    });
+    letters.collect()
+}
+
+pub(crate) fn source(fifo: bool) -> Destination {
+    let url = if fifo { SOURCE_FIFO } else { SOURCE };
+    Destination::Queue(url.to_owned())
+}
+
+/// All of them go back.
+pub(crate) fn plan_of(letters: &[Letter]) -> Plan {
+    let fifo = letters.iter().any(|letter| letter.group.is_some());
+    let mut plan = Plan::new(if fifo { DEAD_FIFO } else { DEAD }).to(source(fifo));
+    for letter in letters {
+        plan.add(letter, Action::Redrive);
+    }
+    plan
+}
 
 /// What the test breaks on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +71,34 @@ pub(crate) struct State {
     held: Vec<Held>,
     /// What the destination has, in the order in which it came.
     pub(crate) delivered: Vec<Parcel>,
-    seen: HashMap<String, Instant>,
+    /// What a queue has seen, and when: by its name and the deduplication id.
+    seen: HashMap<(String, String), Instant>,
+    /// What the destination's consumer gets, of the redrive and of others.
+    pub(crate) source: Vec<Message>,
     receipts: u64,
     pub(crate) journal: Vec<String>,
+    /// What the journal has as dropped, and as sent.
+    archived: HashSet<String>,
+    confirmed: HashSet<String>,
     pub(crate) mutation: Option<Mutation>,
     pub(crate) redrive_policy: Option<String>,
     /// Parcels of the largest send, and most bytes.
     pub(crate) largest: (usize, usize),
     pub(crate) changes: u64,
+    /// No call of this kind has an answer.
+    pub(crate) deletes_fail: bool,
+    pub(crate) renewals_fail: bool,
+    /// What is sent is back at once.
+    pub(crate) bounces: bool,
+}
+
+/// A message of the source queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) group: Option<String>,
+    pub(crate) body: String,
+    /// The dead letter that it was.
+    pub(crate) letter_id: Option<String>,
 }
 
 struct Held {
@@ -61,11 +109,7 @@ struct Held {
 
 impl World {
     pub(crate) fn new(seed: u64, fifo: bool, letters: Vec<Letter>) -> Self {
-        let held = letters.into_iter().map(|letter| Held {
-            letter,
-            receipt: String::new(),
-            hidden_until: None,
-        });
+        let held = letters.into_iter().map(Held::new);
         Self(Arc::new(Mutex::new(State {
             rng: fastrand::Rng::with_seed(seed),
             faults: 0.0,
@@ -75,12 +119,18 @@ impl World {
             held: held.collect(),
             delivered: Vec::new(),
             seen: HashMap::new(),
+            source: Vec::new(),
             receipts: 0,
             journal: Vec::new(),
+            archived: HashSet::new(),
+            confirmed: HashSet::new(),
             mutation: None,
             redrive_policy: None,
             largest: (0, 0),
             changes: 0,
+            deletes_fail: false,
+            renewals_fail: false,
+            bounces: false,
         })))
     }
 
@@ -108,6 +158,36 @@ impl World {
         let mut state = self.state();
         state.faults = 0.0;
         state.one = None;
+    }
+
+    /// Another dead letter.
+    pub(crate) fn arrive(&self, letter: Letter) {
+        self.state().held.push(Held::new(letter));
+    }
+
+    /// Somebody else's message for the source queue. False if it was accepted and dropped.
+    pub(crate) fn publish(&self, message: Message, deduplication_id: &str) -> bool {
+        let mut state = self.state();
+        let is_new = !state.has_seen(SOURCE_FIFO, deduplication_id);
+        if is_new {
+            state.source.push(message);
+        }
+        is_new
+    }
+
+    /// Somebody else takes a letter that nobody holds.
+    pub(crate) fn steal(&self) -> Option<String> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let is_free = |held: &Held| held.hidden_until.is_none_or(|until| until <= now);
+        let index = state.held.iter().position(is_free)?;
+        Some(state.held.remove(index).letter.id)
+    }
+
+    /// The ids of the letters, in their order.
+    pub(crate) fn queued(&self) -> Vec<String> {
+        let state = self.state();
+        state.held.iter().map(|h| h.letter.id.clone()).collect()
     }
 
     pub(crate) fn left(&self) -> BTreeSet<String> {
@@ -185,7 +265,30 @@ enum Fault {
     Slow,
 }
 
+impl Held {
+    fn new(letter: Letter) -> Self {
+        Self {
+            letter,
+            receipt: String::new(),
+            hidden_until: None,
+        }
+    }
+}
+
 impl State {
+    /// Whether the queue has seen the id in the last five minutes; it has now.
+    fn has_seen(&mut self, queue: &str, deduplication_id: &str) -> bool {
+        let now = Instant::now();
+        let key = (queue.to_owned(), deduplication_id.to_owned());
+        let five_minutes = Duration::from_secs(300);
+        let seen = self.seen.get(&key);
+        if seen.is_some_and(|at| now.duration_since(*at) < five_minutes) {
+            return true;
+        }
+        self.seen.insert(key, now);
+        false
+    }
+
     fn fails_entry(&mut self, fault: Fault) -> bool {
         fault == Fault::Partial && self.rng.bool()
     }
@@ -252,6 +355,9 @@ impl Queue for World {
             if fault == Fault::Refused {
                 return Err(failed());
             }
+            if self.state().deletes_fail {
+                return Err(failed());
+            }
             let results = self.state().delete(receipts, fault);
             self.travel(Fault::None).await;
             match fault {
@@ -275,6 +381,9 @@ impl Queue for World {
             let until = Instant::now() + visibility;
             let mut state = self.state();
             state.changes += 1;
+            if state.renewals_fail && !visibility.is_zero() {
+                return Err(failed());
+            }
             let results = receipts.iter().map(|receipt| {
                 if state.fails_entry(fault) {
                     return Err(refused());
@@ -361,21 +470,10 @@ impl State {
     /// Nothing is deleted but what its destination has, and what the journal knows it to have; what
     /// is dropped is in the journal.
     fn check_confirmed(&self, id: &str) {
-        let entries = self.journal.iter();
-        let entries = entries.map(|line| serde_json::from_str::<Entry>(line).unwrap());
-        let mut is_safe = false;
-        for entry in entries {
-            match entry {
-                Entry::Intent {
-                    letter, to: None, ..
-                } if letter.id == id => is_safe = true,
-                Entry::Sent { id: sent, .. } if sent == id => {
-                    let delivered = self.delivered.iter();
-                    is_safe = delivered.filter(|p| p.letter_id == id).count() > 0;
-                    assert!(is_safe, "{id} is journalled as sent, and nobody has it");
-                }
-                _ => {}
-            }
+        let mut is_safe = self.archived.contains(id);
+        if self.confirmed.contains(id) {
+            is_safe = self.delivered.iter().any(|p| p.letter_id == id);
+            assert!(is_safe, "{id} is journalled as sent, and nobody has it");
         }
         assert!(is_safe, "{id} is deleted, and was neither sent nor dropped");
     }
@@ -408,7 +506,6 @@ impl State {
         let bytes = parcels.iter().map(Parcel::size).sum();
         assert!(parcels.len() <= 10 && bytes <= 1024 * 1024);
         self.largest = (self.largest.0.max(parcels.len()), self.largest.1.max(bytes));
-        let now = Instant::now();
         let mut results = Vec::new();
         for parcel in parcels {
             let accepted = Accepted {
@@ -431,16 +528,25 @@ impl State {
                 id = held.and_then(|h| h.letter.deduplication_id.clone());
             }
             if to.is_fifo() {
-                let id = id.unwrap();
-                let five_minutes = Duration::from_secs(300);
-                let seen = self.seen.get(&id);
-                let is_seen = seen.is_some_and(|at| now.duration_since(*at) < five_minutes);
-                if is_seen {
+                let Destination::Queue(url) = to else {
+                    panic!("{to} is no queue");
+                };
+                if self.has_seen(url, &id.unwrap()) {
                     // Accepted, and dropped.
                     results.push(Ok(accepted));
                     continue;
                 }
-                self.seen.insert(id, now);
+            }
+            self.source.push(Message {
+                group: parcel.group.clone(),
+                body: parcel.body.clone(),
+                letter_id: Some(parcel.letter_id.clone()),
+            });
+            if self.bounces {
+                let mut letter = Letter::new(&*accepted.message_id, &*parcel.body);
+                letter.attributes.clone_from(&parcel.attributes);
+                letter.group.clone_from(&parcel.group);
+                self.held.push(Held::new(letter));
             }
             self.delivered.push(parcel.clone());
             results.push(Ok(accepted));
@@ -450,8 +556,7 @@ impl State {
 
     /// The source queue has seen these a moment ago.
     pub(crate) fn remember(&mut self, deduplication_id: &str) {
-        self.seen
-            .insert(deduplication_id.to_owned(), Instant::now());
+        self.has_seen(SOURCE_FIFO, deduplication_id);
     }
 }
 
@@ -464,6 +569,13 @@ impl Journal for World {
                 let line = serde_json::to_string(entry).unwrap();
                 let mut state = self.state();
                 state.journal.push(line);
+                match entry {
+                    Entry::Intent {
+                        letter, to: None, ..
+                    } => _ = state.archived.insert(letter.id.clone()),
+                    Entry::Sent { id, .. } => _ = state.confirmed.insert(id.clone()),
+                    _ => {}
+                }
                 if state.mutation == Some(Mutation::DeleteBeforeConfirm)
                     && let Entry::Intent { letter, .. } = entry
                 {

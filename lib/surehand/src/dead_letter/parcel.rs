@@ -199,3 +199,61 @@ impl Parcel {
         hex(&digest.finalize())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parcel(attributes: Vec<(&str, &str, AttributeValue)>) -> Parcel {
+        let attributes = attributes.into_iter().map(|(name, data_type, value)| {
+            let data_type = data_type.to_owned();
+            (name.to_owned(), Attribute { data_type, value })
+        });
+        let mut letter = Letter::new("m", "{}");
+        letter.attributes = attributes.collect();
+        let to = Destination::Queue("https://sqs.local/1/q".into());
+        Parcel::restored(&letter, &to, "").unwrap()
+    }
+
+    /// The digests were made by the SQS emulators LocalStack 4.9 and MiniStack 1.5, each by its own
+    /// code, which agree.
+    #[test]
+    fn attributes_have_the_md5_that_others_compute() {
+        let text = |text: &str| AttributeValue::Text(text.into());
+        let bytes = |bytes: &[u8]| AttributeValue::Binary(bytes.to_vec());
+        let all: Vec<u8> = (0..=255).collect();
+        let ten: Vec<String> = (0..10).map(|index| format!("a{index}")).collect();
+        let ten = ten.iter().enumerate();
+        let ten = ten.map(|(n, name)| (&**name, "String", text(&"x".repeat(n + 1))));
+        for (attributes, md5) in [
+            (
+                vec![("name", "String", text("value"))],
+                "25ada41cad9d6e55ad5a2b3d2da508a2",
+            ),
+            (
+                vec![("a", "String.città", text("Grüße ☃ 😀"))],
+                "b005ebd33951d7ec6a0f72b55d2a4d56",
+            ),
+            (
+                vec![("n", "Number.float.64", text("-3.14159265358979"))],
+                "a6eaa9f844a3d88b4456ab2a393f4233",
+            ),
+            (
+                vec![("b", "Binary", bytes(&all))],
+                "699be28439eb2c3c3b70c717f5cbe2e7",
+            ),
+            (
+                vec![
+                    ("Zeta", "Number", text("150")),
+                    ("alpha.beta_1-x", "Binary.png", bytes(&[0, 255, 1])),
+                    ("Alpha", "String", text("ü")),
+                    ("SurehandRedriveCount", "Number", text("2")),
+                ],
+                "c0dd0d01b75b9411863b4ba8bebafaed",
+            ),
+            (ten.collect(), "1f954228a6f21c146d0f7c20ec6ec13f"),
+        ] {
+            assert_eq!(parcel(attributes).attributes_md5(), md5);
+        }
+    }
+}
