@@ -12,6 +12,14 @@ mod redrive {
     mod live;
     mod mutations;
     mod order;
+    mod sqs;
     mod trouble;
     mod world;
 }
+
+// What other test targets use as well.
+#[expect(dead_code, reason = "of the tools only SQS is wanted")]
+#[path = "support/cargo.rs"]
+mod cargo;
+#[path = "support/sqs.rs"]
+mod sqs;

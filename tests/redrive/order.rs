@@ -189,3 +189,35 @@ async fn a_ramp_goes_on_only_with_what_is_fixed() {
         }
     }
 }
+
+/// Every fourth letter fails, and that is thought to be well.
+struct Mostly;
+
+impl Outcomes for Mostly {
+    fn completed<'a>(
+        &'a self,
+        redriven: &'a [Redriven],
+    ) -> BoxFuture<'a, surehand::Result<Vec<bool>>> {
+        let is_fourth = |it: &Redriven| it.letter_id.ends_with(['3', '7']);
+        Box::pin(async move { Ok(redriven.iter().map(|it| !is_fourth(it)).collect()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_fails_in_several_steps_is_told_once() {
+    let letters = letters(60, None);
+    let plan = plan_of(&letters);
+    let world = World::new(3, false, letters);
+    let mut options = ApplyOptions::default();
+    options.threshold_percent = 50;
+    let mut journal = world.clone();
+    let report = Apply::new(&world, &world, &plan)
+        .ramp(Ramp::new(&Mostly).timeout(Duration::from_secs(10)))
+        .options(options)
+        .run(&mut journal, &mut Ledger::default(), &mut |_| {})
+        .await
+        .unwrap();
+    assert_eq!((report.redriven, report.not_fixed.len()), (60, 1));
+    let group = &report.not_fixed[0];
+    assert_eq!((group.unanswered, group.returned), (12, 0));
+}

@@ -273,7 +273,6 @@ async fn a_resume_does_what_the_plan_says_now() {
                 }
             }
             assert!(world.state().source.is_empty() && world.queued().len() == 3);
-            let mut plan = plan;
             for letter in &all {
                 plan.add(letter, after.clone());
             }

@@ -132,6 +132,21 @@ pub struct NotFixed {
     pub unanswered: u64,
 }
 
+impl Report {
+    /// A group may fail in several steps.
+    fn add_not_fixed(&mut self, fails: NotFixed) {
+        let mut groups = self.not_fixed.iter_mut();
+        match groups.find(|known| known.group.id == fails.group.id) {
+            Some(known) => {
+                known.group.count += fails.group.count;
+                known.returned += fails.returned;
+                known.unanswered += fails.unanswered;
+            }
+            None => self.not_fixed.push(fails),
+        }
+    }
+}
+
 /// Why applying a plan ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

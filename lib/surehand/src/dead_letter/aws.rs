@@ -270,8 +270,9 @@ fn in_order<'a, T>(
         let refusal = Refusal {
             code: entry.code().to_owned(),
             message: entry.message().unwrap_or_default().to_owned(),
-            // Throttling counts as the sender's fault too.
-            permanent: entry.sender_fault() && !entry.code().contains("Throttl"),
+            // Throttling counts as the sender's fault too, and a receipt does not get better with time.
+            permanent: entry.sender_fault() && !entry.code().contains("Throttl")
+                || entry.code().ends_with("ReceiptHandleIsInvalid"),
         };
         put(&mut results, entry.id(), Err(refusal));
     }

@@ -559,7 +559,9 @@ impl<'a, 'b> Engine<'a, 'b> {
         let surplus = std::mem::take(&mut self.surplus);
         self.reader.release(surplus).await;
         let (not_fixed, is_fixed) = self.step.end(self.apply.options.threshold_percent);
-        self.report.not_fixed.extend(not_fixed);
+        for fails in not_fixed {
+            self.report.add_not_fixed(fails);
+        }
         if !is_fixed {
             self.end = Some(End::Stopped(Stop::NotFixed));
         }
