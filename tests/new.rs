@@ -9,6 +9,7 @@
 
 mod new {
     pub(crate) mod application;
+    pub(crate) mod farewell;
     pub(crate) mod handled;
 }
 
@@ -18,7 +19,7 @@ mod cargo;
 #[path = "support/run.rs"]
 mod run;
 
-use new::{application::Application, handled::Handled};
+use new::{application::Application, farewell, handled::Handled};
 use run::Run;
 
 /// One test, since each step takes what the one before has made.
@@ -61,5 +62,7 @@ async fn a_new_application_works_as_it_is() {
     assert_eq!(group["kind"], "rejected", "{group}");
     assert_eq!(group["message"], "user # has no name", "{group}");
     assert_eq!(group["count"], 1, "{group}");
+
+    farewell::check(&application, &run).await;
     run.end();
 }

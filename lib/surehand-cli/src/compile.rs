@@ -71,6 +71,10 @@ impl Compiler {
         })
     }
 
+    pub(crate) fn binaries(&self) -> &BTreeSet<String> {
+        &self.binaries
+    }
+
     /// Builds and packs everything; the result is by binary.
     pub(crate) async fn build(&self, step: &Step) -> Result<BTreeMap<String, Package>> {
         let executables = self.executables(step).await?;

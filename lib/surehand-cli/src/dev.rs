@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use anyhow::Result;
 use comfy_table::{Table, presets::NOTHING};
 use console::style;
+use tokio::sync::mpsc;
 
 use crate::{
     local::{Local, Options},
@@ -23,28 +24,40 @@ pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
     progress.line("ready; sources are watched, Ctrl-C ends everything");
 
     let reader = Reader::new(&local.config, &local.stack.functions).await?;
-    let logs = reader.follow(|line| progress.line(line));
+    let (deployed, functions) = mpsc::unbounded_channel();
+    let logs = reader.follow(functions, |line| progress.line(line));
     tokio::pin!(logs);
-    let sources = local.project().clone();
-    let sources =
-        tokio::task::spawn_blocking(move || sources.workspace().map(|it| it.source_folders()))
-            .await??;
-    let mut watcher = Watcher::new(&sources, &templates(local.project()))?;
+    let project = local.project().clone();
+    let mut watcher = Watcher::new(&sources(&project).await?, &templates(&project))?;
     loop {
         let changed = tokio::select! {
             changed = watcher.changed() => changed,
             ended = local.emulator.ended() => return ended,
             failed = &mut logs => return failed,
         };
-        let updating = update(&mut local, &changed, progress);
+        let updating = async {
+            update(&mut local, &changed, progress).await?;
+            // What was deployed may have functions, packages and templates that were not there before.
+            watcher.add(&sources(&project).await?, &templates(&project))
+        };
         tokio::select! {
             // What does not compile or deploy is said, and the application goes on as it was.
-            outcome = updating => if let Err(error) = outcome {
-                progress.line(&format!("{} {error:#}", style("error:").red().for_stderr()));
+            outcome = updating => match outcome {
+                // The reader is gone when the command ends.
+                Ok(()) => drop(deployed.send(local.stack.functions.clone())),
+                Err(error) => {
+                    progress.line(&format!("{} {error:#}", style("error:").red().for_stderr()));
+                }
             },
             failed = &mut logs => return failed,
         }
     }
+}
+
+/// The folders of the workspace's packages, as it is now.
+async fn sources(project: &Project) -> Result<BTreeSet<PathBuf>> {
+    let project = project.clone();
+    tokio::task::spawn_blocking(move || project.workspace().map(|it| it.source_folders())).await?
 }
 
 async fn update(local: &mut Local, changed: &BTreeSet<PathBuf>, progress: &Progress) -> Result<()> {
@@ -60,7 +73,8 @@ async fn update(local: &mut Local, changed: &BTreeSet<PathBuf>, progress: &Progr
             progress.line(&format!("updated {}", updated.join(", ")));
         }
     }
-    if !changed.is_disjoint(&templates(local.project())) {
+    // A deployment that failed for want of a binary may succeed now.
+    if !local.is_current() || !changed.is_disjoint(&templates(local.project())) {
         local.deploy(progress).await?;
     }
     Ok(())
@@ -72,7 +86,7 @@ fn templates(project: &Project) -> BTreeSet<PathBuf> {
     let mut templates = BTreeSet::from([template.to_owned()]);
     // What does not parse is said when it is deployed.
     if let Ok(parsed) = Template::read(template) {
-        templates.extend(parsed.nested(project.root()));
+        templates.extend(parsed.nested());
     }
     templates
 }

@@ -3,7 +3,7 @@
 //! `dev` and `demo` differ only in what they do with it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::{self, File, TryLockError},
     net::IpAddr,
     path::{Path, PathBuf},
@@ -53,8 +53,11 @@ pub(crate) struct Local {
     compiler: Compiler,
     packages: BTreeMap<String, Package>,
     settings: Settings,
+    profile: Profile,
     /// Counts the deployments.
     revision: u32,
+    /// Whether the template was deployed as it was read last.
+    is_current: bool,
     folder: PathBuf,
     /// One run at a time in a folder; released with the process, however it ends.
     _lock: File,
@@ -64,21 +67,6 @@ impl Local {
     pub(crate) async fn start(options: Options, progress: &Progress) -> Result<Self> {
         let project = Project::here()?;
         let template = Template::read(project.template())?;
-        let binaries: BTreeSet<String> = template
-            .functions()
-            .into_iter()
-            .map(|function| function.binary)
-            .collect();
-        if binaries.is_empty() {
-            bail!(
-                "{} has no function with Metadata.BuildProperties.Binary",
-                project.template().display()
-            );
-        }
-        let workspace = {
-            let project = project.clone();
-            tokio::task::spawn_blocking(move || project.workspace()).await??
-        };
         let mut settings = Settings::read(project.root())?;
         if let Some(unknown) = options
             .parameters
@@ -100,13 +88,7 @@ impl Local {
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
         let lock = lock(&folder, &options.run)?;
-        let compiler = Compiler::new(
-            &project,
-            &workspace,
-            binaries,
-            options.profile,
-            folder.join("packages"),
-        )?;
+        let compiler = compiler(&project, &template, options.profile, &folder).await?;
 
         // The first time both take minutes, and one is busy with the network while the other is with the processor.
         let (tools, packages) = tokio::try_join!(
@@ -133,7 +115,9 @@ impl Local {
             compiler,
             packages,
             settings,
+            profile: options.profile,
             revision: 0,
+            is_current: false,
             folder,
             _lock: lock,
         };
@@ -150,10 +134,21 @@ impl Local {
         &self.project
     }
 
-    /// Deploys the template as it is now, with the packages of the last build.
+    /// Whether the last deployment succeeded.
+    pub(crate) fn is_current(&self) -> bool {
+        self.is_current
+    }
+
+    /// Deploys the template as it is now, with the packages of the last build, and of functions that are new.
     pub(crate) async fn deploy(&mut self, progress: &Progress) -> Result<()> {
-        let step = progress.step("deploying the template");
+        self.is_current = false;
         let template = Template::read(self.project.template())?;
+        if template.binaries() != *self.compiler.binaries() {
+            let compiler = compiler(&self.project, &template, self.profile, &self.folder).await?;
+            self.packages = build(&compiler, progress).await?;
+            self.compiler = compiler;
+        }
+        let step = progress.step("deploying the template");
         let zips = self
             .packages
             .iter()
@@ -161,9 +156,7 @@ impl Local {
             .collect();
         let packaged = self.folder.join("template.json");
         let parameters = self.parameters(&template);
-        let document = template.packaged(self.project.root(), &zips, &parameters)?;
-        fs::write(&packaged, serde_json::to_vec_pretty(&document)?)
-            .with_context(|| format!("cannot write {}", packaged.display()))?;
+        template.package(&packaged, &zips, &parameters)?;
 
         self.revision += 1;
         self.sam_deploy(&parameters, &packaged, &step).await?;
@@ -177,6 +170,7 @@ impl Local {
         .await?;
         self.write_variables().await?;
         self.stack.announce(&self.folder)?;
+        self.is_current = true;
         step.done(format!(
             "stack {}, {} functions",
             self.stack.name,
@@ -307,6 +301,33 @@ impl Drop for Local {
     fn drop(&mut self) {
         Stack::withdraw(&self.folder);
     }
+}
+
+/// For the functions of the template as it is now.
+async fn compiler(
+    project: &Project,
+    template: &Template,
+    profile: Profile,
+    folder: &Path,
+) -> Result<Compiler> {
+    let binaries = template.binaries();
+    if binaries.is_empty() {
+        bail!(
+            "{} has no function with Metadata.BuildProperties.Binary",
+            project.template().display()
+        );
+    }
+    let workspace = {
+        let project = project.clone();
+        tokio::task::spawn_blocking(move || project.workspace()).await??
+    };
+    Compiler::new(
+        project,
+        &workspace,
+        binaries,
+        profile,
+        folder.join("packages"),
+    )
 }
 
 async fn build(compiler: &Compiler, progress: &Progress) -> Result<BTreeMap<String, Package>> {

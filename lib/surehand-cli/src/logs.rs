@@ -10,6 +10,7 @@ use aws_config::SdkConfig;
 use aws_sdk_cloudwatchlogs::Client;
 use console::{Color, Style};
 use serde_json::{Map, Value};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::stack::Function;
 
@@ -56,10 +57,13 @@ pub(crate) struct Line {
 /// Reads what was logged since the last time.
 pub(crate) struct Reader {
     client: Client,
+    lambda: aws_sdk_lambda::Client,
     groups: Vec<Group>,
 }
 
 struct Group {
+    /// The function's full name.
+    of: String,
     function: String,
     name: String,
     /// The latest time of any line so far, in milliseconds.
@@ -76,10 +80,22 @@ type Position = (i64, String, usize);
 impl Reader {
     /// Begins with the first line of each function.
     pub(crate) async fn new(config: &SdkConfig, functions: &[Function]) -> Result<Self> {
-        let lambda = aws_sdk_lambda::Client::new(config);
-        let mut groups = Vec::new();
+        let mut reader = Self {
+            client: Client::new(config),
+            lambda: aws_sdk_lambda::Client::new(config),
+            groups: Vec::new(),
+        };
+        reader.add(functions).await?;
+        Ok(reader)
+    }
+
+    /// Reads the logs of these functions, too.
+    async fn add(&mut self, functions: &[Function]) -> Result<()> {
         for function in functions {
-            let configuration = lambda
+            if self.groups.iter().any(|group| group.of == function.name) {
+                continue;
+            }
+            let configuration = (self.lambda)
                 .get_function_configuration()
                 .function_name(&function.name)
                 .send()
@@ -89,17 +105,15 @@ impl Reader {
                 .logging_config()
                 .and_then(|logging| logging.log_group())
                 .map_or_else(|| format!("/aws/lambda/{}", function.name), str::to_owned);
-            groups.push(Group {
+            self.groups.push(Group {
+                of: function.name.clone(),
                 function: function.binary.clone(),
                 name,
                 latest: 0,
                 seen: BTreeSet::new(),
             });
         }
-        Ok(Self {
-            client: Client::new(config),
-            groups,
-        })
+        Ok(())
     }
 
     /// The new lines of all functions, in the order of their times.
@@ -112,10 +126,17 @@ impl Reader {
         Ok(lines)
     }
 
-    /// Shows new lines until the future is dropped.
-    pub(crate) async fn follow(mut self, mut show: impl FnMut(&str)) -> Result<()> {
-        let painter = Painter::new(self.groups.iter().map(|group| group.function.as_str()));
+    /// Shows new lines until the future is dropped, also of the functions that are `deployed` meanwhile.
+    pub(crate) async fn follow(
+        mut self,
+        mut deployed: UnboundedReceiver<Vec<Function>>,
+        mut show: impl FnMut(&str),
+    ) -> Result<()> {
         loop {
+            while let Ok(functions) = deployed.try_recv() {
+                self.add(&functions).await?;
+            }
+            let painter = Painter::new(self.groups.iter().map(|group| group.function.as_str()));
             for line in self.read().await? {
                 if let Some(text) = painter.paint(&line) {
                     show(&text);

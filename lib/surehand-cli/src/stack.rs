@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use aws_config::SdkConfig;
+use aws_sdk_cloudformation::Client;
 use serde::{Deserialize, Serialize};
 
 use crate::{emulator, project::Project, template};
@@ -39,7 +40,7 @@ impl Stack {
         endpoint: &str,
         functions: &[template::Function],
     ) -> Result<Self> {
-        let cloudformation = aws_sdk_cloudformation::Client::new(config);
+        let cloudformation = Client::new(config);
         let stacks = cloudformation
             .describe_stacks()
             .stack_name(name)
@@ -57,43 +58,20 @@ impl Stack {
                 ))
             })
             .collect();
-        let mut physical = BTreeMap::new();
-        let mut pages = cloudformation
-            .list_stack_resources()
-            .stack_name(name)
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            for resource in page
-                .context("cannot list the stack's resources")?
-                .stack_resource_summaries()
-            {
-                if let (Some(logical), Some(id)) = (
-                    resource.logical_resource_id(),
-                    resource.physical_resource_id(),
-                ) {
-                    physical.insert(logical.to_owned(), id.to_owned());
-                }
-            }
+        let mut resources = Resources::of(name, cloudformation);
+        let mut deployed = Vec::new();
+        for function in functions {
+            deployed.push(Function {
+                logical_id: function.logical_id.clone(),
+                name: resources.physical_id(&function.logical_id).await?,
+                binary: function.binary.clone(),
+            });
         }
-        let functions = functions
-            .iter()
-            .map(|function| {
-                let name = physical.get(&function.logical_id).with_context(|| {
-                    format!("the stack has no function {}", function.logical_id)
-                })?;
-                Ok(Function {
-                    logical_id: function.logical_id.clone(),
-                    name: name.clone(),
-                    binary: function.binary.clone(),
-                })
-            })
-            .collect::<Result<_>>()?;
         Ok(Self {
             name: name.to_owned(),
             endpoint: endpoint.to_owned(),
             outputs,
-            functions,
+            functions: deployed,
         })
     }
 
@@ -148,6 +126,60 @@ impl Stack {
             .filter_map(|(key, url)| Some((key.strip_suffix("Url")?, url.as_str())))
             .filter(|(name, _)| name.ends_with("Queue"))
     }
+}
+
+/// What the resources of a stack, and of those that it nests, are called once they are deployed.
+struct Resources<'a> {
+    stack: &'a str,
+    cloudformation: Client,
+    /// Of each stack so far, by logical id.
+    known: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl<'a> Resources<'a> {
+    fn of(stack: &'a str, cloudformation: Client) -> Self {
+        Self {
+            stack,
+            cloudformation,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Follows the stacks before the resource's own name, as in `Orders/Worker`.
+    async fn physical_id(&mut self, path: &str) -> Result<String> {
+        let mut id = self.stack.to_owned();
+        for part in path.split('/') {
+            if !self.known.contains_key(&id) {
+                let listed = list(&self.cloudformation, &id).await?;
+                self.known.insert(id.clone(), listed);
+            }
+            let found = self.known.get(&id).and_then(|all| all.get(part));
+            id = (found.cloned())
+                .with_context(|| format!("the stack {} has no {path}", self.stack))?;
+        }
+        Ok(id)
+    }
+}
+
+async fn list(cloudformation: &Client, stack: &str) -> Result<BTreeMap<String, String>> {
+    let mut physical = BTreeMap::new();
+    let mut pages = cloudformation
+        .list_stack_resources()
+        .stack_name(stack)
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        let page = page.with_context(|| format!("cannot list the resources of {stack}"))?;
+        for resource in page.stack_resource_summaries() {
+            if let (Some(logical), Some(id)) = (
+                resource.logical_resource_id(),
+                resource.physical_resource_id(),
+            ) {
+                physical.insert(logical.to_owned(), id.to_owned());
+            }
+        }
+    }
+    Ok(physical)
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ const QUIET: Duration = Duration::from_millis(200);
 
 /// Watches source folders until it is dropped.
 pub(crate) struct Watcher {
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
+    watched: BTreeSet<PathBuf>,
     changes: UnboundedReceiver<PathBuf>,
 }
 
@@ -23,7 +24,7 @@ impl Watcher {
     /// Watches `folders` with everything below them, and the `files` by themselves.
     pub(crate) fn new(folders: &BTreeSet<PathBuf>, files: &BTreeSet<PathBuf>) -> Result<Self> {
         let (sender, changes) = mpsc::unbounded_channel();
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let Ok(event) = event else { return };
             if matches!(event.kind, EventKind::Access(_)) {
                 return;
@@ -34,20 +35,37 @@ impl Watcher {
             }
         })
         .context("cannot watch for changes")?;
+        let mut watcher = Self {
+            watcher,
+            watched: BTreeSet::new(),
+            changes,
+        };
+        watcher.add(folders, files)?;
+        Ok(watcher)
+    }
+
+    /// Watches these, too.
+    pub(crate) fn add(
+        &mut self,
+        folders: &BTreeSet<PathBuf>,
+        files: &BTreeSet<PathBuf>,
+    ) -> Result<()> {
         for folder in folders {
-            watch(&mut watcher, folder, RecursiveMode::Recursive)?;
+            self.watch(folder, RecursiveMode::Recursive)?;
         }
         // Editors replace a file by another of its name: only its folder sees that.
-        let parents: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
-        for parent in parents {
-            if !folders.contains(parent) {
-                watch(&mut watcher, parent, RecursiveMode::NonRecursive)?;
-            }
+        for parent in files.iter().filter_map(|file| file.parent()) {
+            self.watch(parent, RecursiveMode::NonRecursive)?;
         }
-        Ok(Self {
-            _watcher: watcher,
-            changes,
-        })
+        Ok(())
+    }
+
+    fn watch(&mut self, path: &Path, mode: RecursiveMode) -> Result<()> {
+        if self.watched.insert(path.to_owned()) {
+            (self.watcher.watch(path, mode))
+                .with_context(|| format!("cannot watch {}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Waits for a change, and then until nothing has changed for a moment; returns all changed paths.
@@ -63,12 +81,6 @@ impl Watcher {
         }
         paths
     }
-}
-
-fn watch(watcher: &mut RecommendedWatcher, path: &Path, mode: RecursiveMode) -> Result<()> {
-    watcher
-        .watch(path, mode)
-        .with_context(|| format!("cannot watch {}", path.display()))
 }
 
 #[cfg(test)]

@@ -183,7 +183,8 @@ fn binary(cloud: &Cloud, project: &Project, function: &str) -> Result<String> {
         it.binary == function
             || it.logical_id == function
             || function.ends_with(&it.binary)
-            || function.contains(&format!("-{}-", it.logical_id))
+            || (it.logical_id.rsplit('/').next())
+                .is_some_and(|id| function.contains(&format!("-{id}-")))
     });
     match known {
         Some(function) => Ok(function.binary.clone()),
