@@ -1,0 +1,35 @@
+//! The check that runs every function in Lambda's container needs Docker. Where it cannot have that it
+//! says so and counts as skipped, which is neither passed nor failed.
+
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
+// What other test targets use as well.
+#[path = "support/cargo.rs"]
+mod cargo;
+
+use std::{fs, path::Path, process::Command};
+
+#[test]
+fn without_docker_the_check_is_skipped() {
+    // With nothing on the PATH there is no Docker, and nothing to install it with.
+    let nothing = Path::new(env!("CARGO_TARGET_TMPDIR")).join("empty");
+    fs::create_dir_all(&nothing).unwrap();
+    let output = Command::new(cargo::tools().join("bin/python"))
+        .arg("infra/local/check.py")
+        .current_dir(cargo::workspace())
+        .env("PATH", nothing)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        said,
+        "skipped: there is no Docker, and it takes root on a Debian to install it\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(output.status.code(), Some(77));
+}
