@@ -7,11 +7,13 @@
 
 mod redrive {
     mod crashes;
+    mod destinations;
     mod journal;
     mod letters;
     mod live;
     mod mutations;
     mod order;
+    mod services;
     mod sqs;
     mod trouble;
     mod world;

@@ -213,6 +213,19 @@ fn letters_of_every_origin_know_where_they_belong() {
     assert_eq!(cause.message, "Rejected: out of stock: RetriesExhausted");
     assert_eq!(cause.function.as_deref(), Some("reserve-stock"));
 
+    let empty = Letter::new("m", format!(r#"{{{context}, "requestPayload": null}}"#));
+    assert_eq!(empty.payload().as_deref(), Some("null"));
+    // As Lambda writes it when the payload would make the record too large.
+    let without = format!(
+        r#"{{"version": "1.0", "timestamp": "2026-11-21T10:00:00.000Z", {context},
+        "responseContext": {{"statusCode": 200, "functionError": "Unhandled"}}}}"#
+    );
+    let without = Letter::new("m", without);
+    assert!(matches!(without.origin(), Origin::Invocation(_)));
+    let mut plan = Plan::new(DEAD);
+    let note = plan.add(&without, Action::Redrive).note.clone();
+    assert!(note.unwrap().contains("left the payload out"));
+
     let body = format!(
         r#"{{{context}, "DDBStreamBatchInfo": {{"shardId": "s-1", "startSequenceNumber": "1",
         "endSequenceNumber": "2", "batchSize": 1, "streamArn": "arn:aws:dynamodb:eu-west-1:1:table/t/stream/1"}}}}"#

@@ -11,7 +11,6 @@ mod move_task;
 mod new_file;
 mod outcomes;
 mod plan;
-mod post;
 mod read;
 mod rehearse;
 mod select;

@@ -4,12 +4,15 @@
 mod apply;
 #[cfg(feature = "sqs")]
 mod aws;
+mod bus_event;
 mod edit;
 mod group;
 mod journal;
 mod letter;
 mod parcel;
 mod plan;
+#[cfg(feature = "sqs")]
+mod post;
 mod queue;
 mod ramp;
 mod reader;
@@ -19,13 +22,15 @@ mod undo;
 
 pub use apply::{Apply, ApplyOptions, DryRun, NotFixed, Report, Status, Stop};
 #[cfg(feature = "sqs")]
-pub use aws::{SqsDeadLetterQueue, SqsPost};
+pub use aws::SqsDeadLetterQueue;
 pub use edit::edited;
 pub use group::{Group, Groups, Selection};
 pub use journal::{Entry, FileJournal, Journal, Ledger, Progress};
 pub use letter::{Cause, EventSummary, InvocationFailure, Letter, Origin};
 pub use parcel::Parcel;
 pub use plan::{Action, Header, Plan, Step, Unlisted};
+#[cfg(feature = "sqs")]
+pub use post::AwsPost;
 #[cfg(feature = "sqs")]
 pub(crate) use queue::queue_url;
 pub use queue::{Accepted, Destination, Entries, Post, Queue, QueueInfo, Received, Refusal};

@@ -1,18 +1,14 @@
 //! SQS.
 
-use super::{
-    Accepted, Destination, Entries, Letter, Parcel, Post, Queue, QueueInfo, Received, Refusal,
-};
+use super::{Entries, Letter, Queue, QueueInfo, Received, Refusal};
 use crate::{Attribute, AttributeValue, Error, Result, aws};
 use aws_sdk_sqs::{
     Client,
-    error::{BuildError, ProvideErrorMetadata},
-    primitives::Blob,
+    error::ProvideErrorMetadata,
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
         DeleteMessageBatchRequestEntry, Message, MessageAttributeValue,
-        MessageSystemAttributeName as System, MessageSystemAttributeNameForSends,
-        MessageSystemAttributeValue, QueueAttributeName, SendMessageBatchRequestEntry,
+        MessageSystemAttributeName as System, QueueAttributeName,
     },
 };
 use futures_util::future::BoxFuture;
@@ -26,15 +22,6 @@ use std::time::Duration;
 pub struct SqsDeadLetterQueue {
     client: Client,
     url: String,
-}
-
-/// Puts letters back by the AWS services: queues by SendMessageBatch.
-///
-/// Its user needs `sqs:SendMessage` on the queues that letters go to. Functions and buses are for a
-/// [`Post`] of your own, which hands queues on to this one.
-#[derive(Clone, Debug)]
-pub struct SqsPost {
-    client: Client,
 }
 
 impl SqsDeadLetterQueue {
@@ -142,75 +129,6 @@ impl Queue for SqsDeadLetterQueue {
     }
 }
 
-impl SqsPost {
-    /// Sends by `client`.
-    pub fn new(client: Client) -> Self {
-        Self { client }
-    }
-
-    async fn to_queue(&self, url: &str, parcels: &[Parcel]) -> Result<Entries<Accepted>> {
-        let entries = parcels.iter().enumerate();
-        let entries: Result<Vec<_>, _> = entries.map(|(i, parcel)| entry(i, parcel)).collect();
-        let request = self.client.send_message_batch().queue_url(url);
-        let output = request.set_entries(Some(entries?)).send().await;
-        let output = output.map_err(|error| failed(&error))?;
-        let done = output.successful.iter().map(|entry| {
-            let accepted = Accepted {
-                message_id: entry.message_id.clone(),
-                body_md5: Some(entry.md5_of_message_body.clone()),
-                attributes_md5: entry.md5_of_message_attributes.clone(),
-            };
-            (entry.id(), accepted)
-        });
-        Ok(in_order(parcels.len(), done, &output.failed))
-    }
-}
-
-impl Post for SqsPost {
-    fn send<'a>(
-        &'a self,
-        to: &'a Destination,
-        parcels: &'a [Parcel],
-    ) -> BoxFuture<'a, Result<Entries<Accepted>>> {
-        Box::pin(async move {
-            match to {
-                Destination::Queue(url) => self.to_queue(url, parcels).await,
-                other => {
-                    let text = format!("{other} is no queue");
-                    let refusal = Refusal::permanent("UnsupportedDestination", text);
-                    Ok(vec![Err(refusal); parcels.len()])
-                }
-            }
-        })
-    }
-}
-
-fn entry(index: usize, parcel: &Parcel) -> Result<SendMessageBatchRequestEntry, BuildError> {
-    let mut entry = SendMessageBatchRequestEntry::builder()
-        .id(index.to_string())
-        .message_body(&parcel.body)
-        .set_message_group_id(parcel.group.clone())
-        .set_message_deduplication_id(parcel.deduplication_id.clone());
-    for (name, attribute) in &parcel.attributes {
-        let value = MessageAttributeValue::builder().data_type(&attribute.data_type);
-        let value = match &attribute.value {
-            AttributeValue::Text(text) => value.string_value(text),
-            AttributeValue::Binary(bytes) => value.binary_value(Blob::new(bytes.clone())),
-        };
-        entry = entry.message_attributes(name, value.build()?);
-    }
-    if let Some(header) = &parcel.trace_header {
-        entry = entry.message_system_attributes(
-            MessageSystemAttributeNameForSends::AwsTraceHeader,
-            MessageSystemAttributeValue::builder()
-                .data_type("String")
-                .string_value(header)
-                .build()?,
-        );
-    }
-    entry.build()
-}
-
 /// A message without an id or a receipt could never be settled, and is left to come back.
 fn received(messages: Vec<Message>) -> Vec<Received> {
     let received = messages.into_iter().filter_map(|message| {
@@ -253,7 +171,7 @@ fn attribute(value: MessageAttributeValue) -> Option<Attribute> {
 }
 
 /// The result of each entry; what the answer does not name was not done, as far as anybody knows.
-fn in_order<'a, T>(
+pub(super) fn in_order<'a, T>(
     entries: usize,
     done: impl Iterator<Item = (&'a str, T)>,
     failed: &[BatchResultErrorEntry],
@@ -293,7 +211,7 @@ fn seconds(duration: Duration) -> i32 {
 }
 
 /// What the service says, or why it could not be asked.
-fn failed<E>(error: &E) -> Error
+pub(super) fn failed<E>(error: &E) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {

@@ -98,9 +98,22 @@ impl Letter {
     }
 
     /// What its consumer gets when it is put back: the body, without what parking or Lambda wrapped
-    /// around it. None for a batch of stream records, of which a dead letter names only the position.
+    /// around it. None for a batch of stream records, of which a dead letter names only the position,
+    /// and for an invocation whose payload Lambda left out of its record, as it does with large ones.
     pub fn payload(&self) -> Option<Cow<'_, str>> {
         origin::payload(self)
+    }
+
+    /// Why there is no [`payload`](Self::payload), where there is none.
+    pub(super) fn why_without_payload(&self) -> &'static str {
+        match self.origin() {
+            Origin::Invocation(_) => {
+                "it cannot be put back: Lambda left the payload out of its record, which would have been too large"
+            }
+            _ => {
+                "a batch of stream records cannot be put back: the letter holds only its position in the stream"
+            }
+        }
     }
 
     /// Its event, if it decodes.

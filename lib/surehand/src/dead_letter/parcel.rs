@@ -1,6 +1,6 @@
 //! A dead letter made ready to be put back.
 
-use super::{Accepted, Destination, FailureNote, Letter, Refusal};
+use super::{Accepted, Destination, FailureNote, Letter, Refusal, bus_event::BusEvent};
 use crate::{Attribute, AttributeValue, idempotency::key::hex};
 use md5::Md5;
 use sha2::{Digest, Sha256};
@@ -46,10 +46,7 @@ impl Parcel {
         body: Option<&str>,
     ) -> Result<Self, String> {
         let Some(payload) = body.map(Cow::Borrowed).or_else(|| letter.payload()) else {
-            return Err(
-                "a batch of stream records cannot be put back: the letter holds only its position in the stream"
-                    .into(),
-            );
+            return Err(letter.why_without_payload().into());
         };
         let mut parcel = Self {
             letter_id: letter.id.clone(),
@@ -102,10 +99,14 @@ impl Parcel {
     fn addressed(mut self, to: &Destination, attempt: &str) -> Result<Self, String> {
         match to {
             Destination::Queue(_) => {}
-            Destination::Function(_) | Destination::Bus(_) => {
-                // They know neither groups nor attributes, and take nothing but JSON.
+            // They know neither groups nor attributes.
+            Destination::Function(_) => {
                 serde_json::from_str::<serde::de::IgnoredAny>(&self.body)
                     .map_err(|error| format!("{to} takes only JSON: {error}"))?;
+                return Ok(self);
+            }
+            Destination::Bus(_) => {
+                BusEvent::of(&self.body)?;
                 return Ok(self);
             }
         }

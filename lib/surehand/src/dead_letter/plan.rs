@@ -195,7 +195,7 @@ impl Plan {
         }
         let to = self.destination(letter).ok_or_else(|| {
             if letter.payload().is_none() {
-                "a batch of stream records cannot be put back: the letter holds only its position in the stream"
+                letter.why_without_payload()
             } else {
                 "the letter does not tell where it came from; the plan needs `to`"
             }

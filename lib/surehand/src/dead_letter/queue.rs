@@ -130,7 +130,7 @@ impl fmt::Display for Refusal {
 pub enum Destination {
     /// An SQS queue, by its URL.
     Queue(String),
-    /// A Lambda function, invoked asynchronously, by its ARN.
+    /// A Lambda function, invoked asynchronously, by its ARN or that of an alias.
     Function(String),
     /// An EventBridge bus, by its name or ARN. Every rule that matches gets the event, also those
     /// that had it before.
@@ -142,12 +142,9 @@ impl Destination {
     pub fn of_arn(arn: &str) -> Option<Self> {
         match arn.split(':').nth(2)? {
             "sqs" => queue_url(arn).map(Self::Queue),
-            // The version that failed is the last that should get it again.
-            "lambda" => {
-                let unqualified: Vec<&str> = arn.split(':').take(7).collect();
-                (unqualified.len() == 7).then(|| Self::Function(unqualified.join(":")))
-            }
-            "events" => Some(Self::Bus(arn.to_owned())),
+            "lambda" => function(arn).map(Self::Function),
+            // Rules and API destinations are EventBridge's as well.
+            "events" if arn.contains(":event-bus/") => Some(Self::Bus(arn.to_owned())),
             _ => None,
         }
     }
@@ -163,7 +160,8 @@ impl fmt::Display for Destination {
         match self {
             Self::Queue(url) => write!(f, "queue {}", url.rsplit('/').next().unwrap_or(url)),
             Self::Function(arn) => {
-                write!(f, "function {}", arn.split(':').nth(6).unwrap_or(arn))
+                let name = arn.splitn(7, ':').nth(6);
+                write!(f, "function {}", name.unwrap_or(arn))
             }
             Self::Bus(name) => write!(f, "bus {}", name.rsplit('/').next().unwrap_or(name)),
         }
@@ -183,6 +181,18 @@ impl FromStr for Destination {
                 "`{text}` is no destination: give a queue's URL, or the ARN of a queue, a function or a bus"
             ))
         })
+    }
+}
+
+/// The function that is to get again what it failed on: by its alias if there is one, since deployments
+/// move that on, and a failure destination is configured for it. A version that failed would fail again.
+fn function(arn: &str) -> Option<String> {
+    let parts: Vec<&str> = arn.split(':').collect();
+    let function = parts.get(..7)?.join(":");
+    let is_version = |name: &str| name == "$LATEST" || name.bytes().all(|b| b.is_ascii_digit());
+    match parts.get(7).filter(|name| !is_version(name)) {
+        Some(alias) => Some(format!("{function}:{alias}")),
+        None => Some(function),
     }
 }
 
@@ -223,11 +233,19 @@ mod tests {
             Destination::Queue("http://localhost:1/1/q".into())
         );
         let function = "arn:aws:lambda:r:1:function:reserve-stock";
-        for qualified in [function.to_owned(), format!("{function}:$LATEST")] {
-            assert_eq!(read(&qualified), Destination::Function(function.into()));
+        for version in ["", ":$LATEST", ":7"] {
+            let read = read(&format!("{function}{version}"));
+            assert_eq!(read, Destination::Function(function.into()));
         }
         assert_eq!(read(function).to_string(), "function reserve-stock");
+        let alias = format!("{function}:live");
+        assert_eq!(read(&alias), Destination::Function(alias.clone()));
+        assert_eq!(read(&alias).to_string(), "function reserve-stock:live");
         assert!("reserve-stock".parse::<Destination>().is_err());
         assert!("arn:aws:s3:::bucket".parse::<Destination>().is_err());
+        let bus = "arn:aws:events:r:1:event-bus/shop";
+        assert_eq!(read(bus), Destination::Bus(bus.into()));
+        let rule = "arn:aws:events:r:1:rule/shop/placed";
+        assert!(rule.parse::<Destination>().is_err());
     }
 }

@@ -28,7 +28,7 @@ pub struct EventBus {
 
 /// The [documented](https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html)
 /// limit of a request.
-const MAX_REQUEST_SIZE: usize = 256 * 1024;
+pub(crate) const MAX_REQUEST_SIZE: usize = 256 * 1024;
 /// What an entry's time counts for.
 const TIME_SIZE: usize = 14;
 
@@ -121,7 +121,7 @@ fn result(entry: &PutEventsResultEntry) -> Result<(), Refusal> {
 }
 
 /// Throttling and failures inside EventBridge pass, and so may what is not known here.
-fn is_permanent(code: &str) -> bool {
+pub(crate) fn is_permanent(code: &str) -> bool {
     matches!(
         code,
         "AccessDeniedException"

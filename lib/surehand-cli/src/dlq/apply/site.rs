@@ -4,14 +4,14 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use surehand::dead_letter::{
-    Apply, ApplyOptions, FileJournal, Ledger, Plan, Queue as _, Ramp, Report, SqsDeadLetterQueue,
-    Stop,
+    Apply, ApplyOptions, AwsPost, FileJournal, Ledger, Plan, Queue as _, Ramp, Report,
+    SqsDeadLetterQueue, Stop,
 };
 
 use super::{PaceArgs, report};
 use crate::{
     cloud::Cloud,
-    dlq::{Context, End, outcomes::Facts, post::CloudPost, read, said, target::Target},
+    dlq::{Context, End, outcomes::Facts, read, said, target::Target},
 };
 
 /// The queue that a plan is for, and the ways from it.
@@ -19,7 +19,7 @@ pub(super) struct Site {
     cloud: Cloud,
     pub(super) target: Target,
     queue: SqsDeadLetterQueue,
-    pub(super) post: CloudPost,
+    pub(super) post: AwsPost,
 }
 
 /// What is said around it.
@@ -51,8 +51,10 @@ impl Site {
     pub(super) fn new(cloud: Cloud, target: Target) -> Self {
         let sqs = aws_sdk_sqs::Client::new(&cloud.config);
         Self {
-            queue: SqsDeadLetterQueue::new(sqs, &target.url),
-            post: CloudPost::new(&cloud),
+            queue: SqsDeadLetterQueue::new(sqs.clone(), &target.url),
+            post: AwsPost::new(sqs)
+                .event_bridge(aws_sdk_eventbridge::Client::new(&cloud.config))
+                .lambda(aws_sdk_lambda::Client::new(&cloud.config)),
             cloud,
             target,
         }

@@ -2,7 +2,7 @@
 
 use super::{super::Destination, FailureNote, Letter};
 use crate::{Attribute, AttributeValue};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -247,8 +247,15 @@ fn text<'a>(letter: &'a Letter, name: &str) -> Option<&'a str> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OnFailure<'a> {
+    version: Option<String>,
+    timestamp: Option<String>,
     request_context: RequestContext,
-    #[serde(borrow, default, rename = "requestPayload")]
+    #[serde(
+        borrow,
+        default,
+        rename = "requestPayload",
+        deserialize_with = "present"
+    )]
     payload: Option<&'a RawValue>,
     #[serde(default)]
     response_context: Option<ResponseContext>,
@@ -297,9 +304,11 @@ impl<'a> OnFailure<'a> {
         let record: Self = body
             .contains("\"requestContext\"")
             .then(|| serde_json::from_str(body).ok())??;
-        let is_one =
+        let has_content =
             record.payload.is_some() || record.dynamodb.is_some() || record.kinesis.is_some();
-        is_one.then_some(record)
+        // Lambda leaves out a payload that would make the record too large.
+        let is_whole = record.version.is_some() && record.timestamp.is_some();
+        (has_content || is_whole).then_some(record)
     }
 
     fn origin(self) -> Origin {
@@ -332,4 +341,9 @@ impl<'a> OnFailure<'a> {
             },
         }
     }
+}
+
+/// A payload that is `null` is one, too.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
