@@ -18,6 +18,7 @@ mod emulator {
     pub(crate) mod kills;
     pub(crate) mod order;
     pub(crate) mod processes;
+    pub(crate) mod redrive;
     pub(crate) mod shop;
     pub(crate) mod stores;
     pub(crate) mod traces;
@@ -35,8 +36,8 @@ mod fencing;
 mod run;
 
 use emulator::{
-    batches, collector::Collector, dev::Dev, figures, flow, kills, shop::Shop, stores, traces,
-    update,
+    batches, collector::Collector, dev::Dev, figures, flow, kills, redrive, shop::Shop, stores,
+    traces, update,
 };
 use futures_util::FutureExt;
 use std::{
@@ -77,6 +78,18 @@ async fn the_shop_on_the_emulator() {
         .await;
     parts
         .run("the store keeps its contract", stores::check(&shop))
+        .await;
+    parts
+        .run(
+            "dead letters are put back",
+            redrive::check(&dev, &shop, &collector),
+        )
+        .await;
+    parts
+        .run(
+            "letters of rules and functions find their way",
+            redrive::check_origins(&shop),
+        )
         .await;
     parts
         .run("an update loses nothing", update::check(&dev, &shop))

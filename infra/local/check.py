@@ -249,6 +249,8 @@ def invoke_all(shop, functions, invoke):
         assert not (isinstance(reply, dict) and "errorType" in reply), f"{name} failed"
         if name == "outbox-sweep":
             assert reply["failed"] == 0 and not shop.waiting(), shop.waiting()
+        if name == "redrive":
+            assert reply == {"seen": 0, "selected": 0, "held": {}, "complete": True}, reply
         if isinstance(reply, dict) and "batchItemFailures" in reply:
             assert reply["batchItemFailures"] == [], f"{name} returned its record"
     batches = [name for name, reply in replies.items() if reply == {"batchItemFailures": []}]

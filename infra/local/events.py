@@ -128,6 +128,8 @@ def main():
             SequenceNumber="18849496460467696129",
         ),
         "audit": order_placed("audited"),
+        # What it would do. It changes nothing, however often it is asked.
+        "redrive": {"queue": "audit"},
         "outbox-relay": change(order_placed("relayed"), order_charged("relayed-charge")),
         "outbox-sweep": generate(
             "cloudwatch", "scheduled-event", region=REGION, account_id=ACCOUNT

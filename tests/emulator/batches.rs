@@ -81,7 +81,10 @@ pub(crate) async fn check_parts(dev: &Dev, shop: &Shop) {
         event("unknown", "unicorn"),
         event("9", "pen"),
     ];
-    let messages = bodies.map(|body| Message { body, group: None });
+    let messages = bodies.map(|body| Message {
+        body,
+        ..Message::default()
+    });
     let function = shop.output("ReserveStockFunctionName");
     shop.set_readers(function, None).await;
     let ids = shop.send("ReserveStockQueueUrl", &messages).await;
@@ -158,6 +161,7 @@ pub(crate) async fn check_groups(dev: &Dev, shop: &Shop) {
         Message {
             body: body(&id, "shop.ledger", "OrderCharged", &data),
             group: Some(customer.to_owned()),
+            ..Message::default()
         }
     };
     let messages: Vec<Message> = (0..9).map(charge).collect();

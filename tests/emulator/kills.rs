@@ -215,6 +215,7 @@ async fn put_back(shop: &Shop) -> BTreeMap<(String, Option<String>), usize> {
             let message = Message {
                 body: letter.body,
                 group: letter.group,
+                ..Message::default()
             };
             let queue = format!("{}QueueUrl", letter.queue);
             shop.send(&queue, &[message]).await;

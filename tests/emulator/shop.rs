@@ -9,7 +9,8 @@ use aws_sdk_lambda::{
     types::ScalingConfig,
 };
 use aws_sdk_sqs::types::{
-    MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
+    MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
+    SendMessageBatchRequestEntry,
 };
 use serde_json::Value;
 use std::{
@@ -50,9 +51,12 @@ pub(crate) struct DeadLetter {
 }
 
 /// A message to send, with its group where the queue has groups.
+#[derive(Default)]
 pub(crate) struct Message {
     pub(crate) body: String,
     pub(crate) group: Option<String>,
+    /// Of type `String`.
+    pub(crate) attributes: BTreeMap<String, String>,
 }
 
 /// A function as it is configured.
@@ -223,7 +227,12 @@ impl Shop {
         let mut random = std::iter::repeat_with(|| format!("test-{:x}", fastrand::u128(..)));
         let entries = messages.iter().enumerate().map(|(index, message)| {
             let group = message.group.clone();
+            let attributes = message.attributes.iter().map(|(name, value)| {
+                let value = MessageAttributeValue::builder().string_value(value);
+                (name.clone(), value.data_type("String").build().unwrap())
+            });
             SendMessageBatchRequestEntry::builder()
+                .set_message_attributes(Some(attributes.collect()))
                 .id(index.to_string())
                 .message_body(&message.body)
                 .set_message_deduplication_id(group.as_ref().map(|_| random.next().unwrap()))
@@ -351,6 +360,19 @@ impl Shop {
         }
     }
 
+    /// How many messages the queue has that this output names.
+    pub(crate) async fn depth_of(&self, output: &str) -> usize {
+        self.depth(self.output(output)).await
+    }
+
+    pub(crate) async fn arn_of(&self, output: &str) -> String {
+        let request = self.sqs.get_queue_attributes();
+        let request = request.queue_url(self.output(output));
+        let request = request.attribute_names(QueueAttributeName::QueueArn);
+        let answer = request.send().await.unwrap();
+        answer.attributes().unwrap()[&QueueAttributeName::QueueArn].clone()
+    }
+
     /// The emulator's own page is exact, where SQS's attributes are approximate by contract.
     async fn depth(&self, url: &str) -> usize {
         let path = format!("/_ministack/sqs/messages?QueueUrl={url}");
@@ -376,6 +398,18 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     while !condition() {
         assert!(
             started.elapsed() < Duration::from_secs(60),
+            "{what}: not so"
+        );
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Waits until the condition holds, whose answer is somebody else's.
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let started = Instant::now();
+    while !condition().await {
+        assert!(
+            started.elapsed() < Duration::from_secs(120),
             "{what}: not so"
         );
         tokio::time::sleep(INTERVAL).await;

@@ -13,8 +13,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use surehand::{
     FailureNote,
     dead_letter::{
-        Action, Apply, ApplyOptions, Destination, Letter, Plan, Queue, ReadOptions, Reader, Report,
-        SqsDeadLetterQueue, SqsPost, Unlisted,
+        Action, Apply, ApplyOptions, AwsPost, Destination, Letter, Plan, Queue, ReadOptions,
+        Reader, Report, SqsDeadLetterQueue, Unlisted,
     },
 };
 
@@ -87,7 +87,7 @@ async fn read(queue: &SqsDeadLetterQueue) -> Vec<Letter> {
 }
 
 async fn apply(queue: &SqsDeadLetterQueue, client: &Client, plan: &Plan) -> Report {
-    let post = SqsPost::new(client.clone());
+    let post = AwsPost::new(client.clone());
     let world = super::world::World::new(0, false, Vec::new());
     let (mut journal, mut ledger) = (world.clone(), world.ledger());
     let apply = Apply::new(queue, &post, plan).options(options());

@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// AWS authorises a batch as the single action, and emulators ask for the batch's own name.
-const WITH_BATCHES: [&str; 2] = ["sqs:SendMessage*", "sqs:ChangeMessageVisibility*"];
+const WITH_BATCHES: [&str; 3] = [
+    "sqs:SendMessage*",
+    "sqs:ChangeMessageVisibility*",
+    "sqs:DeleteMessage*",
+];
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
 
 /// Everything that is wrong.

@@ -126,6 +126,17 @@ fn every_function_describes_itself_without_an_environment() {
             "*",
             &["EVENT_BUS_NAME", "IDEMPOTENCY_TABLE", "LEDGER_QUEUE_URL"],
         ),
+        (
+            env!("CARGO_BIN_EXE_redrive"),
+            "custom",
+            "*",
+            &[
+                "DEAD_LETTER_QUEUES",
+                "DEAD_LETTER_QUEUE_URL",
+                "IDEMPOTENCY_TABLE",
+                "REDRIVE_QUEUE_URL",
+            ],
+        ),
     ] {
         let function = describe(program);
         assert_eq!(function.source, source, "{program}");

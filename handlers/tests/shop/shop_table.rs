@@ -64,6 +64,11 @@ impl ShopTable {
         DynamoDbStore::new(self.0.clone(), IDEMPOTENCY)
     }
 
+    /// For what has its own items in the table of claims.
+    pub(crate) fn client(&self) -> Client {
+        self.0.clone()
+    }
+
     /// The events that wait.
     pub(crate) fn outbox(&self, events: &RecordedEvents) -> Outbox {
         Outbox::new(self.0.clone(), IDEMPOTENCY, Publisher::new(events.clone()))
@@ -79,9 +84,12 @@ impl ShopTable {
         events
     }
 
-    /// Expires all claims.
-    pub(crate) async fn forget(&self) {
+    /// Expires the claims whose id begins so.
+    pub(crate) async fn forget(&self, prefix: &str) {
         for item in self.claims().await {
+            if !item["id"].as_s().unwrap().starts_with(prefix) {
+                continue;
+            }
             let request = self.0.delete_item().table_name(IDEMPOTENCY);
             let request = request.key("id", item["id"].clone());
             request.send().await.unwrap();

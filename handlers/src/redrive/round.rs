@@ -1,0 +1,239 @@
+//! A part of a run: some letters, a plan for them, and what comes after it.
+
+use super::{Redrive, services::Pace};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use surehand::{
+    Deadline, Error,
+    dead_letter::{
+        Action, ApplyOptions, Destination, Groups, Ledger, Plan, Progress, Queue, Reader, Report,
+        Selection, Stop,
+    },
+};
+
+/// Letters of one plan: its journal is read whenever somebody goes on with it.
+const ROUND: usize = 5_000;
+/// How often a round is gone through again for letters that were not there, or not deleted. They may
+/// be hidden by an invocation that died.
+const TRIES: u32 = 3;
+
+/// What there is to do, as a message of the function's queue.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Work {
+    pub(super) run: String,
+    pub(super) round: u32,
+    /// The queue with the dead letters.
+    pub(super) queue: String,
+    /// How often this round was gone through to its end.
+    #[serde(default)]
+    pub(super) tries: u32,
+    /// None if the run has a plan that somebody made.
+    #[serde(default)]
+    pub(super) select: Option<Selecting>,
+    #[serde(default)]
+    pub(super) settings: Settings,
+}
+
+/// Which letters each round is for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Selecting {
+    pub(super) select: super::Select,
+    pub(super) to: Option<Destination>,
+    pub(super) force: bool,
+    /// When the run began, in ms since the epoch. What comes into the queue later may be what the run
+    /// itself has put back, so it is left.
+    pub(super) began_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Settings {
+    pub(super) rate: Option<f64>,
+    pub(super) threshold_percent: Option<u32>,
+}
+
+/// A plan as it is kept.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Planned {
+    /// Whether no letter was left to plan for.
+    pub(super) complete: bool,
+    /// The plan's file.
+    pub(super) plan: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Ended {
+    /// Whether it has seen all that it was for.
+    pub(super) complete: bool,
+    /// The letters that could not be put back in the end, with the reason.
+    pub(super) failed: BTreeMap<String, String>,
+    /// The letters of a plan that were not there.
+    pub(super) missing: Vec<String>,
+}
+
+/// What was found in a queue.
+pub(super) struct Letters {
+    pub(super) plan: Plan,
+    pub(super) groups: Groups,
+    pub(super) seen: u64,
+    pub(super) complete: bool,
+}
+
+impl Work {
+    pub(super) fn may_try_again(&self) -> bool {
+        self.tries < TRIES
+    }
+}
+
+impl Ended {
+    pub(super) fn after(planned: &Planned) -> Self {
+        Self {
+            complete: planned.complete,
+            ..Self::default()
+        }
+    }
+}
+
+impl Settings {
+    pub(super) fn options(self, pace: &Pace) -> ApplyOptions {
+        let mut options = ApplyOptions::default();
+        options.rate = self.rate;
+        options.read = pace.read_options();
+        if let Some(percent) = self.threshold_percent {
+            options.threshold_percent = percent;
+        }
+        options
+    }
+}
+
+impl Planned {
+    pub(super) fn new(plan: &Plan, complete: bool) -> surehand::Result<Self> {
+        let mut file = Vec::new();
+        plan.write(&mut file)?;
+        let plan = String::from_utf8(file)?;
+        Ok(Self { complete, plan })
+    }
+}
+
+impl Selecting {
+    fn selection(&self) -> Selection {
+        let mut selection = self.select.selection();
+        let until = selection.until_ms.unwrap_or(u64::MAX);
+        selection.until_ms = Some(until.min(self.began_ms));
+        selection
+    }
+
+    fn plan(&self, queue: &str) -> Plan {
+        let plan = Plan::new(queue);
+        let plan = if self.force { plan.force() } else { plan };
+        match &self.to {
+            Some(to) => plan.to(to.clone()),
+            None => plan,
+        }
+    }
+}
+
+/// How many letters a plan does something to.
+pub(super) fn acting(plan: &Plan) -> usize {
+    let steps = plan.steps().iter();
+    steps.filter(|step| step.action != Action::Hold).count()
+}
+
+pub(super) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Reads the queue for half of the time there is, and plans for what is selected of it.
+pub(super) async fn plan_letters(
+    (queue, url): (&dyn Queue, &str),
+    selecting: &Selecting,
+    deadline: &Deadline,
+) -> surehand::Result<Letters> {
+    let selection = selecting.selection();
+    let mut plan = selecting.plan(url);
+    let (mut groups, mut acts) = (Groups::default(), 0);
+    let half = deadline.remaining() / 2;
+    let mut reader = Reader::open(queue, Pace::of(deadline).read_options()).await?;
+    let read = loop {
+        if acts >= ROUND || deadline.remaining() < half {
+            break Ok(());
+        }
+        let received = match reader.next().await {
+            Ok(received) if received.is_empty() => break Ok(()),
+            Ok(received) => received,
+            Err(error) => break Err(error),
+        };
+        for letter in received.iter().map(|received| &received.letter) {
+            if selection.matches(letter) {
+                groups.add(letter);
+                acts += usize::from(plan.add(letter, Action::Redrive).action != Action::Hold);
+            }
+        }
+    };
+    let report = reader.close().await;
+    read?;
+    Ok(Letters {
+        plan,
+        groups,
+        seen: report.read,
+        complete: report.complete,
+    })
+}
+
+impl Redrive {
+    /// Says how the run goes on after this invocation.
+    pub(super) async fn next(
+        &self,
+        work: &Work,
+        pace: &Pace,
+        planned: &Planned,
+        report: &Report,
+        ledger: &Ledger,
+    ) -> surehand::Result<()> {
+        if report.stopped == Some(Stop::Asked) {
+            return self.queues.go_on(work, Duration::ZERO).await;
+        }
+        if report.stopped.is_some() {
+            self.logs.end_turn(&work.queue, &work.run).await;
+            // It is parked with this. Putting that dead letter back goes on with the run.
+            return Err(Error::rejected(format!(
+                "{} letters cannot be put back, so that the run stopped: {}",
+                report.failed.len(),
+                report.failed.values().next().map_or("", String::as_str)
+            )));
+        }
+        let is_left = !report.missing.is_empty() || report.not_deleted > 0;
+        if is_left && work.may_try_again() {
+            return self.try_again(work, pace).await;
+        }
+        // A round that changed nothing would be the same again.
+        let has_moved = ledger.count(Progress::Done) > 0;
+        if !planned.complete && has_moved && work.select.is_some() {
+            let work = Work {
+                round: work.round + 1,
+                tries: 0,
+                ..work.clone()
+            };
+            return self.queues.go_on(&work, Duration::ZERO).await;
+        }
+        let ended = Ended {
+            failed: report.failed.clone(),
+            missing: report.missing.clone(),
+            ..Ended::after(planned)
+        };
+        self.end(work, ended).await
+    }
+
+    /// Goes through the round once more, when what an invocation that died had received is there again.
+    pub(super) async fn try_again(&self, work: &Work, pace: &Pace) -> surehand::Result<()> {
+        let work = Work {
+            tries: work.tries + 1,
+            ..work.clone()
+        };
+        self.queues.go_on(&work, pace.visibility).await
+    }
+}
