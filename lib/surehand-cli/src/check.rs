@@ -150,6 +150,10 @@ fn check(
     emulated.insert("Architecture".to_owned(), architecture.to_owned());
     evaluate(&emulated, first, How::Emulated(architecture));
     for (name, value) in sources.allowed_values() {
+        let own = first.parameters.get(&name).cloned();
+        if own.or_else(|| sources.default_of(&name)).as_ref() == Some(&value) {
+            continue;
+        }
         let mut parameters = first.parameters.clone();
         parameters.insert(name.clone(), value.clone());
         evaluate(&parameters, first, How::Trial(&name, &value));

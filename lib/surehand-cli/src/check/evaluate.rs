@@ -92,6 +92,8 @@ struct Scope<'a> {
     path: Vec<(String, Rc<str>)>,
     /// None is `AWS::NoValue`.
     parameters: HashMap<String, Option<Node>>,
+    /// What is referred to often.
+    identities: RefCell<HashMap<String, (String, String)>>,
     nested: RefCell<HashMap<String, Rc<Scope<'a>>>>,
     depth: RefCell<usize>,
 }
@@ -121,6 +123,7 @@ impl<'a> Scope<'a> {
             template,
             path,
             parameters: given,
+            identities: RefCell::default(),
             nested: RefCell::default(),
             depth: RefCell::new(0),
         }
@@ -134,8 +137,8 @@ impl<'a> Scope<'a> {
             );
             self.unseen(&transform.place, message);
         }
-        let resources = self.template.get("Resources").cloned();
-        for (id, declared) in resources.iter().flat_map(Node::entries) {
+        let resources = self.template.get("Resources");
+        for (id, declared) in resources.into_iter().flat_map(Node::entries) {
             if id.starts_with("Fn::") {
                 let message = format!("what {id} makes was not looked at");
                 self.unseen(&declared.place, message);
@@ -243,6 +246,9 @@ impl<'a> Scope<'a> {
 
     /// A resource's name and ARN.
     fn identity(&self, id: &str, declared: &Node) -> (String, String) {
+        if let Some(known) = self.identities.borrow().get(id) {
+            return known.clone();
+        }
         let kind = kind_of(declared);
         let properties = self.merged_properties(kind, declared);
         let property = |name: &str| self.evaluate(properties.get(name)?);
@@ -259,7 +265,9 @@ impl<'a> Scope<'a> {
         let bus = property("EventBusName");
         let bus = bus.as_ref().and_then(Node::text);
         let arn = resource::arn(kind, &name, bus, self.world.at);
-        (name, arn)
+        let identity = (name, arn);
+        (self.identities.borrow_mut()).insert(id.to_owned(), identity.clone());
+        identity
     }
 
     /// The scope of a nested stack whose template is here.
