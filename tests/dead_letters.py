@@ -6,15 +6,19 @@
 `speed` redrives many messages by `apply`, by `move` and by the loop that people write, and compares.
 """
 
+import collections
 import json
 import os
 import pathlib
+import pty
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -77,6 +81,11 @@ class Sqs:
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def cpu(self):
+        """The seconds of the processor that it has used."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def queues(self, name):
         """A queue and its dead-letter queue: their URLs, and the first one's ARN."""
         letters = self.client.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
@@ -118,30 +127,50 @@ class Sqs:
             batch(first)
 
 
-def surehand(sqs, profile, folder, *arguments):
-    """Runs the command; returns its exit code, its JSON, its seconds, and the most memory it had, in MB."""
+Run = collections.namedtuple("Run", "report seconds cpu memory screen")
+
+
+def surehand(sqs, folder, *arguments):
+    """Runs the command as at a terminal: its JSON, its seconds and those of the processor, the most memory it had in
+    MB, and what was on the screen at last."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environment |= {
-        "AWS_ENDPOINT_URL": sqs.endpoint, "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": sqs.endpoint, "AWS_REGION": "us-east-1", "TERM": "xterm-256color",
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
     }
+    screen, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 120))
     started = time.monotonic()
     process = subprocess.Popen(
-        [ROOT / "target" / profile / "surehand", "dlq", "--json", *arguments],
-        env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [ROOT / "target/release/surehand", "dlq", "--json", *arguments],
+        env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=terminal, text=True,
     )
-    errors = []
-    reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))
+    os.close(terminal)
+    shown = collections.deque(maxlen=50)
+
+    def watch():
+        try:
+            while words := os.read(screen, 65536):
+                shown.append(words.decode(errors="replace"))
+        except OSError:
+            pass  # The other end is closed.
+
+    reader = threading.Thread(target=watch)
     reader.start()
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    reader.join()
     seconds = time.monotonic() - started
-    if process.returncode not in (0, 3, 4):
-        sys.exit(f"surehand dlq {' '.join(arguments)}: {process.returncode}\n{output}{errors[0]}")
-    result = json.loads(output.splitlines()[-1]) if output.strip() else None
-    return process.returncode, result, seconds, usage.ru_maxrss / 1024
+    reader.join()
+    os.close(screen)
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", "".join(shown)))
+    if process.returncode != 0:
+        sys.exit(f"surehand dlq {' '.join(arguments)}: {process.returncode}\n{output}{lines}")
+    bars = [line.strip() for line in lines if " left" in line and "/s" in line]
+    return Run(
+        json.loads(output.splitlines()[-1]), seconds, usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss / 1024, bars[-1] if bars else "",
+    )
 
 
 def naive(sqs, letters, queue):
@@ -160,9 +189,9 @@ def naive(sqs, letters, queue):
 
 
 def speed(count):
-    """Messages a second, each way on queues of its own, as ratios; the memory, and whether the rate is kept."""
+    """Letters a second, each way on queues of its own, as ratios; the memory, and whether the rate is kept."""
     with Sqs() as sqs, tempfile.TemporaryDirectory() as folder:
-        results = {}
+        rates = {}
 
         def prepared(name, count):
             queue, letters, arn = sqs.queues(name)
@@ -170,34 +199,42 @@ def speed(count):
             print(f"{name}: {count} letters", flush=True)
             return queue, letters
 
-        queue, letters = prepared("loop", count // 10)
+        some = max(count // 20, 200)
+        queue, letters = prepared("loop", some)
         started = time.monotonic()
         naive(sqs, letters, queue)
-        results["loop"] = (count // 10) / (time.monotonic() - started)
+        rates["loop"] = some / (time.monotonic() - started)
 
-        queue, letters = prepared("move", count // 10)
-        _, report, seconds, _ = surehand(sqs, "release", folder, "move", "--queue", letters, "--to", queue, "--yes")
-        assert report["moved"] == count // 10, report
-        results["move"] = (count // 10) / seconds
+        queue, letters = prepared("move", count)
+        run = surehand(sqs, folder, "move", "--queue", letters, "--to", queue, "--yes")
+        assert run.report["moved"] == count, run
+        rates["move"] = count / run.seconds
 
-        queue, letters = prepared("rated", 200)
-        surehand(sqs, "release", folder, "plan", "--queue", letters, "--out", "rated")
-        _, report, seconds, _ = surehand(
-            sqs, "release", folder, "apply", "rated", "--yes", "--no-ramp", "--rate", "20"
-        )
-        assert report["redriven"] == 200, report
-        print(f"--rate 20: {200 / seconds:.1f} letters a second, process and reading included")
+        for rate, some in (20, 200), (200, 2000):
+            name = f"rate-{rate}"
+            queue, letters = prepared(name, some)
+            surehand(sqs, folder, "plan", "--queue", letters, "--out", name)
+            run = surehand(sqs, folder, "apply", name, "--yes", "--no-ramp", "--rate", str(rate))
+            assert run.report["redriven"] == some, run
+            print(f"--rate {rate}: {some / run.seconds:.1f} letters a second, start and end included")
 
         queue, letters = prepared("apply", count)
-        _, _, planned, memory = surehand(sqs, "release", folder, "plan", "--queue", letters, "--out", "all")
-        print(f"plan: {count / planned:.0f} letters a second, {memory:.0f} MB", flush=True)
-        _, report, seconds, memory = surehand(sqs, "release", folder, "apply", "all", "--yes", "--no-ramp")
-        assert report["redriven"] == count, report
+        run = surehand(sqs, folder, "plan", "--queue", letters, "--out", "all")
+        print(f"plan: {count / run.seconds:.0f} letters a second, {run.memory:.0f} MB", flush=True)
+        before = sqs.cpu()
+        run = surehand(sqs, folder, "apply", "all", "--yes", "--no-ramp")
+        theirs = sqs.cpu() - before
+        assert run.report["redriven"] == count, run
         assert sqs.depth(queue) == count and sqs.depth(letters) == 0
-        results["apply"] = count / seconds
-        for name, rate in results.items():
-            print(f"{name}: {rate:.0f} letters a second, {rate / results['loop']:.2f} of the loop's")
-        print(f"apply of {count} letters: {seconds:.0f} s, {memory:.0f} MB at most")
+        rates["apply"] = count / run.seconds
+        assert run.screen, "nobody was told how far it is"
+        print(
+            f"apply: {run.seconds:.1f} s; of the processor {run.cpu:.1f} s its own and {theirs:.1f} s SQS's; "
+            f"{run.memory:.0f} MB at most"
+        )
+        print(f"at last on the screen: {run.screen}")
+        for name, rate in rates.items():
+            print(f"{name}: {rate:.0f} letters a second, {rate / rates['loop']:.2f} of the loop's")
 
 
 if __name__ == "__main__":

@@ -1,36 +1,52 @@
 #!/usr/bin/env bash
-# Breaks one rule of the library at a time, in a copy of it, and expects the simulations to fail.
-# The tests in simulation/mutations.rs break the same rules at the seams; this breaks the code.
+# Breaks one rule of the library at a time, in a copy of it, and expects a test to fail: the simulations
+# for the rules of claims and batches, and the runs over services in memory for those of redrives. The
+# tests in simulation/mutations.rs and redrive/mutations.rs break some of the same rules at the seams;
+# this breaks the code.
 #
-# usage: tests/mutations.sh      (builds in target/mutations, or in $MUTATIONS_TARGET)
+# usage: tests/mutations.sh [claims | redrive [WORDS]]    only those whose name has these words
+#        (builds in target/mutations, or in $MUTATIONS_TARGET)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# Failures are expected, and nobody reads where they came from.
+export RUST_BACKTRACE=0
 export CARGO_TARGET_DIR="${MUTATIONS_TARGET:-$PWD/target/mutations}"
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 git ls-files -z | xargs -0 tar cf - | tar xf - -C "$copy"
 cd "$copy"
 
-simulate() {
-    # The file's time says that it changed; a copy's would not.
+# The file's time says that it changed; a copy's would not.
+changed() {
     touch lib/surehand/src/lib.rs
-    cargo test --quiet -p surehand-tests --test simulation -- promises --skip dynamodb >out 2>&1
 }
 
+simulate() {
+    changed
+    cargo test --quiet --workspace --test simulation -- promises --skip dynamodb >out 2>&1
+}
+
+redrive() {
+    changed
+    timeout --kill-after=10s 600s cargo test --quiet --workspace --test redrive -- --skip redrive::sqs >out 2>&1
+}
+
+only=${2:-}
 missed=0
-# mutate NAME FILE PERL-SUBSTITUTION
+# mutate NAME FILE PERL-SUBSTITUTION: $suite must fail, and say so by a line like $says.
 mutate() {
+    [[ $1 == *"$only"* ]] || return 0
     local file="lib/surehand/src/$2"
     cp "$file" before
     perl -0pi -e "$3" "$file"
     if cmp -s "$file" before; then
         echo "$1: there is nothing to mutate in $2"
         missed=1
-    elif simulate; then
+    elif "$suite"; then
         echo "$1: NOT CAUGHT"
         missed=1
-    elif grep -q '^simulation with seed' out; then
-        echo "$1: caught, $(grep -a -A1 -m1 '^simulation with seed' out | tr '\n' ' ')"
+    elif grep -qa "$says" out; then
+        echo "$1: caught, $(grep -a -A1 -m1 "$says" out | tr '\n' ' ')"
     else
         echo "$1: does not compile, or fails otherwise"
         tail -20 out
@@ -39,28 +55,70 @@ mutate() {
     cp before "$file"
 }
 
-simulate || { tail -20 out; echo "the simulations fail without a mutation"; exit 1; }
-echo "without a mutation: nothing is wrong"
-mutate "drop the fence" idempotency/memory.rs \
-    's/Some\(item\) if item\.owner == lease\.owner => change/Some(item) => change/'
-mutate "ack before commit" idempotency/transaction.rs \
-    's/self\.commit\(&subject, reply, staged, &deadline\)\.await/{ drop(self.commit(&subject, reply, staged, &deadline).await); Ok(Reply::none()) }/'
-mutate "emit outside the transaction" idempotency/memory.rs \
-    's/(async fn commit.*?let state = &mut \*self\.state\(\);)(.*?)        state\.events\.extend_from_slice\(commit\.events\);\n/$1\n        state.events.extend_from_slice(commit.events);$2/s'
-mutate "skip the group rule" batch.rs \
-    's/if halted\.is_none\(\) \{/if false {/'
-mutate "ignore the deadline" batch.rs \
-    's/timeout_at\(deadline\.last_call\(\), all\)/timeout_at(deadline.last_call() + Duration::from_secs(3600), all)/'
-mutate "lease without expiry" idempotency.rs \
-    's/deadline\.ends_at\(\) \+ self\.settings\.skew/deadline.ends_at() + EXPIRES_AFTER/'
-mutate "reuse a token with other bytes" idempotency/transaction.rs \
-    's/uuid::Uuid::now_v7\(\)\.to_string\(\)/String::from("the owner")/'
-mutate "ack a failed park" batch.rs \
-    's/(not_parked\(&refused\);\s+)Verdict::Retry \{ error, delay \}/$1Verdict::Parked { error }/'
-mutate "go on after a park" batch.rs \
-    's/Verdict::Parked \{ \.\. \} if self\.policy\.on_park == OnPark::Proceed => None/Verdict::Parked { .. } if self.policy.concurrency > 0 => None/'
-mutate "mark what was refused as published" outbox.rs \
-    's/self\.publisher\.send\(&waiting\.events\)\.await\?;/drop(self.publisher.send(&waiting.events).await);/'
-mutate "order changes by item" outbox/stream.rs \
-    's/and_then\(\|waiting\| waiting\.partition_key\(\)\)/and_then(|_| None)/'
+sound() {
+    "$suite" || { tail -20 out; echo "it fails without a mutation"; exit 1; }
+    echo "$suite without a mutation: nothing is wrong"
+}
+
+if [[ ${1:-claims} == claims ]]; then
+    suite=simulate says='^simulation with seed'
+    sound
+    mutate "drop the fence" idempotency/memory.rs \
+        's/Some\(item\) if item\.owner == lease\.owner => change/Some(item) => change/'
+    mutate "ack before commit" idempotency/transaction.rs \
+        's/self\.commit\(&subject, reply, staged, &deadline\)\.await/{ drop(self.commit(&subject, reply, staged, &deadline).await); Ok(Reply::none()) }/'
+    mutate "emit outside the transaction" idempotency/memory.rs \
+        's/(async fn commit.*?let state = &mut \*self\.state\(\);)(.*?)        state\.events\.extend_from_slice\(commit\.events\);\n/$1\n        state.events.extend_from_slice(commit.events);$2/s'
+    mutate "skip the group rule" batch.rs \
+        's/if halted\.is_none\(\) \{/if false {/'
+    mutate "ignore the deadline" batch.rs \
+        's/timeout_at\(deadline\.last_call\(\), all\)/timeout_at(deadline.last_call() + Duration::from_secs(3600), all)/'
+    mutate "lease without expiry" idempotency.rs \
+        's/deadline\.ends_at\(\) \+ self\.settings\.skew/deadline.ends_at() + EXPIRES_AFTER/'
+    mutate "reuse a token with other bytes" idempotency/transaction.rs \
+        's/uuid::Uuid::now_v7\(\)\.to_string\(\)/String::from("the owner")/'
+    mutate "ack a failed park" batch.rs \
+        's/(not_parked\(&refused\);\s+)Verdict::Retry \{ error, delay \}/$1Verdict::Parked { error }/'
+    mutate "go on after a park" batch.rs \
+        's/Verdict::Parked \{ \.\. \} if self\.policy\.on_park == OnPark::Proceed => None/Verdict::Parked { .. } if self.policy.concurrency > 0 => None/'
+    mutate "mark what was refused as published" outbox.rs \
+        's/self\.publisher\.send\(&waiting\.events\)\.await\?;/drop(self.publisher.send(&waiting.events).await);/'
+    mutate "order changes by item" outbox/stream.rs \
+        's/and_then\(\|waiting\| waiting\.partition_key\(\)\)/and_then(|_| None)/'
+fi
+
+if [[ ${1:-redrive} == redrive ]]; then
+    suite=redrive says='^test redrive::.*FAILED\|panicked at'
+    sound
+    mutate "delete before the send is confirmed" dead_letter/apply/engine.rs \
+        's/Entry::Intent \{\s*to: None,/Entry::Intent {/'
+    mutate "take a failed entry for sent" dead_letter/apply/transfer.rs \
+        's/is_over = refusal\.permanent;\s*Err\(refusal\)/Ok(refusal.code)/'
+    mutate "take any confirmation" dead_letter/apply/transfer.rs \
+        's/parcel\s*\.check\(to, &accepted\)\s*\.map\(\|\(\)\| accepted\.message_id\)/{ let _ = (parcel, to); Ok(accepted.message_id) }/'
+    mutate "reuse the deduplication id" dead_letter/parcel.rs \
+        's/(let Some\(payload\) = body.*?)parcel\.addressed\(to, attempt\)/$1parcel.addressed(to, attempt).map(|mut it| { it.deduplication_id.clone_from(&letter.deduplication_id); it })/s'
+    mutate "end on one empty receive" dead_letter/reader.rs \
+        's/if self\.search\.empty < EMPTY_RECEIVES \{/if true { self.ended = Some(End { complete: true, is_certain: true, left: 0 }); return Ok(None); }\n        if self.search.empty < EMPTY_RECEIVES {/'
+    mutate "delete what the journal does not have as sent" dead_letter/apply/engine.rs \
+        's/self\.news\.push\(Entry::Sent \{.*?\}\);/self.outgoing.push(job.parcel.letter_id.clone());/s'
+    mutate "drop without an archive" dead_letter/apply/engine.rs \
+        's/let is_announced = progress == Some\(Progress::Dropping\);/let is_announced = true; let _ = progress;/'
+    mutate "send again what the journal has as sent" dead_letter/apply/engine.rs \
+        's/Some\(Progress::Sent \| Progress::Done\) => \{/Some(Progress::Done) => {/; s/Some\(Progress::Intended \| Progress::Dropping\) \| None/Some(Progress::Intended | Progress::Dropping | Progress::Sent) | None/'
+    mutate "two of a group at once" dead_letter/apply/engine.rs \
+        's/if !groups\.insert\(group\.clone\(\)\) \{/if !groups.insert(group.clone()) \&\& size == 0 {/'
+    mutate "go on behind a letter that was not sent" dead_letter/apply/engine.rs \
+        's/self\.fail\(id, group, problem\);\s*self\.halted\.extend\(group\.map\(str::to_owned\)\);/self.fail(id, group, problem);/'
+    mutate "go on behind a letter that is held" dead_letter/apply/engine.rs \
+        's/self\.closed\.insert\(group\.to_owned\(\)\);/let _ = group;/'
+    mutate "send what somebody else may have" dead_letter/apply/engine.rs \
+        's/self\.forget_lapsed\(now\);//'
+    mutate "let go of what is worked on" dead_letter/reader.rs \
+        's/self\.change\(due, visibility\)\.await/{ let _ = due; Vec::<String>::new() }/'
+    mutate "keep what is left to others" dead_letter/reader.rs \
+        's/let released = self\.change\(all, Duration::ZERO\)\.await\.len\(\);/let released = all.len();/'
+    mutate "put back what was changed since" dead_letter/apply.rs \
+        's/Some\(step\) if step\.sha256 != letter\.digest\(\) => \{/Some(step) if step.sha256.is_empty() => {/'
+fi
 exit "$missed"

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
-use surehand::dead_letter::{Action, Entry, FileJournal, Journal, Letter, Progress};
+use surehand::dead_letter::{Action, Entry, FileJournal, Journal, Ledger, Letter, Progress};
 
 /// A folder of its own, which ends with the test.
 struct Folder(PathBuf);
@@ -41,6 +41,20 @@ fn sent(id: &str) -> Entry {
     serde_json::from_value(line).unwrap()
 }
 
+/// The journal, also while another test begins a process: until that runs its program it has what this
+/// one had open, the lock included.
+fn reopened(file: &Path) -> (FileJournal, Ledger) {
+    for _ in 0..500 {
+        match FileJournal::open(file) {
+            Err(error) if error.to_string().contains("is in use") => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{} is in use", file.display());
+}
+
 #[tokio::test]
 async fn a_journal_is_read_up_to_where_it_is_whole() {
     let folder = Folder::new("torn");
@@ -55,7 +69,7 @@ async fn a_journal_is_read_up_to_where_it_is_whole() {
     let bytes = fs::read(&file).unwrap();
     for end in whole..=bytes.len() {
         fs::write(&file, &bytes[..end]).unwrap();
-        let (mut journal, ledger) = FileJournal::open(&file).unwrap();
+        let (mut journal, ledger) = reopened(&file);
         let progress = match end == bytes.len() {
             true => Progress::Sent,
             false => Progress::Intended,
@@ -76,7 +90,8 @@ async fn a_journal_is_read_up_to_where_it_is_whole() {
         [&bytes[..whole - 3], b"\n", &bytes[whole..]].concat(),
     )
     .unwrap();
-    let error = FileJournal::open(&file).unwrap_err();
+    let error = FileJournal::entries(&file).unwrap().find_map(Result::err);
+    let error = error.unwrap();
     assert!(error.to_string().contains("line 2"), "{error}");
     let error = FileJournal::create(&file).unwrap_err();
     assert!(error.to_string().contains("exists"), "{error}");
@@ -151,7 +166,7 @@ fn one_process_at_a_time_has_a_journal() {
     other.stdin.take().unwrap().write_all(b"\n").unwrap();
     let _ = std::io::copy(&mut stdout, &mut std::io::sink());
     assert!(other.wait().unwrap().success());
-    assert!(FileJournal::open(&file).is_ok());
+    reopened(&file);
 }
 
 /// Nothing is announced that is not on the disk, and what is there is whole.
@@ -172,7 +187,7 @@ async fn a_full_disk_is_an_error_and_spoils_nothing() {
         // A shorter line has room: it takes the place of what was left half done.
         while journal.append(&[sent("s")]).await.is_ok() {}
         drop(journal);
-        let (_, ledger) = FileJournal::open(&file).unwrap();
+        let (_, ledger) = reopened(&file);
         assert!(written > 5, "{written}");
         assert_eq!(ledger.count(Progress::Intended), written);
         return;

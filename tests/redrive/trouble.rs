@@ -369,3 +369,73 @@ async fn an_undo_keeps_the_order_of_groups() {
     let letter = restored.iter().find(|p| p.letter_id == "m-6").unwrap();
     assert_eq!(letter.body.len(), 1 << 20);
 }
+
+/// Confirms what nobody sent: another body, or other attributes.
+struct Garbling {
+    body: bool,
+}
+
+impl Post for Garbling {
+    fn send<'a>(
+        &'a self,
+        _: &'a Destination,
+        parcels: &'a [Parcel],
+    ) -> BoxFuture<'a, surehand::Result<Entries<Accepted>>> {
+        let results = parcels.iter().map(|parcel| {
+            let (mut body, mut attributes) = (parcel.body_md5(), parcel.attributes_md5());
+            let garbled = if self.body {
+                &mut body
+            } else {
+                &mut attributes
+            };
+            *garbled = "0".repeat(32);
+            Ok(Accepted {
+                message_id: "new".into(),
+                body_md5: Some(body),
+                attributes_md5: Some(attributes),
+            })
+        });
+        let results = results.collect();
+        Box::pin(async move { Ok(results) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_confirmed_must_be_what_was_sent() {
+    for body in [true, false] {
+        let all = letters(3, None);
+        let plan = plan_of(&all);
+        let world = World::new(0, false, all);
+        let post = Garbling { body };
+        let report = run(&world, &Apply::new(&world, &post, &plan)).await;
+        assert_eq!((report.redriven, report.failed.len()), (0, 3), "{report:?}");
+        assert!(report.failed["m-0"].contains("another message"));
+        assert_eq!((world.queued().len(), report.not_deleted), (3, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_letter_that_is_refused_its_group_waits() {
+    let mut all = letters(12, None);
+    for (index, letter) in all.iter_mut().enumerate() {
+        letter.group = Some(format!("g-{}", index % 2));
+    }
+    let plan = plan_of(&all);
+    let world = World::new(0, true, all);
+    let refusing = Refusing(&world, "m-2");
+    let mut options = ApplyOptions::default();
+    options.threshold_percent = 100;
+    let apply = Apply::new(&world, &refusing, &plan).options(options);
+    let report = run(&world, &apply).await;
+    let failed: Vec<_> = report.failed.keys().map(String::as_str).collect();
+    assert_eq!((report.redriven, failed), (7, vec!["m-2"]));
+    let waiting: Vec<_> = [2, 4, 6, 8, 10].map(|n| format!("m-{n}")).into();
+    assert_eq!(world.queued(), waiting);
+    assert_eq!((report.left, world.hidden()), (5, 0));
+    let rest = run(&world, &Apply::new(&world, &world, &plan)).await;
+    assert_eq!((rest.redriven, rest.left), (5, 0));
+    let source = world.state().source.clone();
+    let of_group = source.iter().filter(|m| m.group.as_deref() == Some("g-0"));
+    let ids: Vec<_> = of_group.filter_map(|m| m.letter_id.clone()).collect();
+    assert_eq!(ids, [&["m-0".to_owned()], &waiting[..]].concat());
+}

@@ -506,6 +506,9 @@ impl State {
         let bytes = parcels.iter().map(Parcel::size).sum();
         assert!(parcels.len() <= 10 && bytes <= 1024 * 1024);
         self.largest = (self.largest.0.max(parcels.len()), self.largest.1.max(bytes));
+        let Destination::Queue(url) = to else {
+            panic!("{to} is no queue");
+        };
         let mut results = Vec::new();
         for parcel in parcels {
             let accepted = Accepted {
@@ -522,20 +525,22 @@ impl State {
                 });
                 continue;
             }
+            let is_back = [SOURCE, SOURCE_FIFO].contains(&url.as_str());
+            let is_known = self.confirmed.contains(&parcel.letter_id);
+            let id = &parcel.letter_id;
+            assert!(
+                !(is_back && is_known),
+                "{id} is sent though the journal has it as sent"
+            );
             let mut id = parcel.deduplication_id.clone();
             if self.mutation == Some(Mutation::ReuseDeduplicationId) {
                 let held = self.held.iter().find(|h| h.letter.id == parcel.letter_id);
                 id = held.and_then(|h| h.letter.deduplication_id.clone());
             }
-            if to.is_fifo() {
-                let Destination::Queue(url) = to else {
-                    panic!("{to} is no queue");
-                };
-                if self.has_seen(url, &id.unwrap()) {
-                    // Accepted, and dropped.
-                    results.push(Ok(accepted));
-                    continue;
-                }
+            if to.is_fifo() && self.has_seen(url, &id.unwrap()) {
+                // Accepted, and dropped.
+                results.push(Ok(accepted));
+                continue;
             }
             self.source.push(Message {
                 group: parcel.group.clone(),

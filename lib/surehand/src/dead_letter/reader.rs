@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep_until};
 /// gives all of it back: nothing is read twice, and whoever waits for the queue gets it at once. If
 /// the process dies, the letters come back after [`ReadOptions::visibility`].
 ///
-/// The reader keeps ids and receipts of what it has read, and no bodies.
+/// The reader keeps ids and receipts of what it has read, and no bodies. SQS lets nobody hold more
+/// than 120,000 messages of a queue: the rest is counted in [`ReadReport::left`].
 ///
 /// A queue has been read when several receives in a row found nothing *and* the queue's own counts
 /// say that nothing is left but what is held here. SQS answers single receives with nothing though
