@@ -252,13 +252,16 @@ async fn results_are_each_entrys_own() {
     assert!(error.contains("NonExistentQueue"), "{error}");
     // Other destinations are somebody else's.
     let letter = &received[1].letter;
-    let plan = Plan::new(&queues.letters).to(Destination::Bus("orders".into()));
+    let plan = Plan::new(&queues.letters).to(Destination::Function(
+        "arn:aws:lambda:r:1:function:orders".into(),
+    ));
     let mut plan = plan.unlisted(Unlisted::Redrive);
     let json = client.send_message().queue_url(&queues.letters);
     json.message_body("{}").send().await.unwrap();
     assert_eq!(plan.add(letter, Action::Redrive).action, Action::Hold);
     let report = apply(&queue, &client, &plan).await;
     let reasons: Vec<_> = report.failed.into_values().collect();
-    assert_eq!(reasons, ["UnsupportedDestination: bus orders is no queue"]);
+    let expected = "UnsupportedDestination: nothing here sends to function orders";
+    assert_eq!(reasons, [expected]);
     assert_eq!(drain(&client, &queues.letters).await.len(), 1);
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, future::poll_fn, pin::pin, task::Poll, time::Du
 use surehand::{
     Attribute, AttributeValue, FailureNote, Function, Sqs,
     dead_letter::{Action, Letter, Plan},
-    testing::{self, Message},
+    testing::{self, Message, RecordedDeadLetters},
 };
 
 const DEAD: &str = "https://sqs.local/1/dead";
@@ -19,6 +19,7 @@ const ORDERS: &str = "https://sqs.local/1/orders";
 struct World {
     table: ShopTable,
     queues: FakeQueues,
+    parked: RecordedDeadLetters,
     function: Function<Invocation>,
 }
 
@@ -37,11 +38,13 @@ impl World {
     async fn new(letters: Vec<Letter>) -> Self {
         let (table, queues) = (ShopTable::create().await, FakeQueues::new(DEAD, letters));
         let redrive = Redrive::new(table.client(), "idempotency", queues.clone());
-        let worker = Function::new(Sqs, work, redrive.clone());
+        let parked = RecordedDeadLetters::new();
+        let worker = Function::new(Sqs, work, redrive.clone()).dead_letters(parked.clone());
         let function = Function::new(Invocation, invoked, Invocations::new(redrive, worker));
         Self {
             table,
             queues,
+            parked,
             function,
         }
     }
@@ -314,17 +317,41 @@ async fn a_plan_is_applied_as_it_is_and_once() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_stops_the_run_with_the_reason() {
+async fn a_run_that_stops_is_a_dead_letter_itself_and_goes_on_when_that_is_put_back() {
     let world = World::new(letters(3)).await;
-    world.queues.refuse();
+    world.queues.refuse(true);
     let request = json!({ "queue": DEAD, "to": ORDERS, "apply": true });
-    world.start(&request).await;
-    let message = world.queues.message().unwrap();
-    // Without a dead-letter queue in this test, what would be parked comes back.
-    let reply = world.bring(&message, 3).await.unwrap();
-    assert_eq!(reply["batchItemFailures"][0]["itemIdentifier"], "message");
+    let run = world.start(&request).await;
+    world.work(3).await;
     assert_eq!((world.queues.left(), world.queues.hidden()), (3, 0));
-    assert_eq!(world.queues.message(), None);
+    let parked = world.parked.parked();
+    let [(message, note)] = &parked[..] else {
+        panic!("one message is parked: {parked:?}");
+    };
+    assert!(
+        note.message.contains("3 letters cannot be put back")
+            && note.message.contains("AccessDenied"),
+        "{note:?}"
+    );
+    let status = world.ask(&json!({ "run": run })).await.unwrap();
+    assert_eq!(
+        (&status["ended"], &status["done"]),
+        (&json!(false), &json!(0))
+    );
+
+    world.queues.refuse(false);
+    world.queues.give_back(message.body().to_owned());
+    world.work(3).await;
+    assert_eq!(
+        (world.queues.left(), world.queues.delivered().len()),
+        (0, 3)
+    );
+    let status = world.ask(&json!({ "run": run })).await.unwrap();
+    assert_eq!(
+        (&status["ended"], &status["done"]),
+        (&json!(true), &json!(3))
+    );
+    assert_eq!(world.parked.parked().len(), 1);
 }
 
 #[tokio::test]

@@ -125,9 +125,9 @@ impl FakeQueues {
         }
     }
 
-    /// Nothing can be sent any more.
-    pub(crate) fn refuse(&self) {
-        self.state().refuses = true;
+    /// Whether nothing can be sent any more.
+    pub(crate) fn refuse(&self, refuses: bool) {
+        self.state().refuses = refuses;
     }
 
     /// The dead-letter queue moves messages itself.
