@@ -12,13 +12,16 @@ mod emulator {
     pub(crate) mod batches;
     pub(crate) mod books;
     pub(crate) mod collector;
+    pub(crate) mod command;
     pub(crate) mod dev;
     pub(crate) mod figures;
     pub(crate) mod flow;
     pub(crate) mod kills;
     pub(crate) mod order;
+    pub(crate) mod page;
     pub(crate) mod processes;
     pub(crate) mod redrive;
+    pub(crate) mod shell;
     pub(crate) mod shop;
     pub(crate) mod stores;
     pub(crate) mod traces;
@@ -32,12 +35,14 @@ mod cargo;
 mod emf;
 #[path = "support/fencing.rs"]
 mod fencing;
+#[path = "support/proxy.rs"]
+mod proxy;
 #[path = "support/run.rs"]
 mod run;
 
 use emulator::{
-    batches, collector::Collector, dev::Dev, figures, flow, kills, redrive, shop::Shop, stores,
-    traces, update,
+    batches, collector::Collector, command, dev::Dev, figures, flow, kills, page, redrive,
+    shop::Shop, stores, traces, update,
 };
 use futures_util::FutureExt;
 use std::{
@@ -90,6 +95,21 @@ async fn the_shop_on_the_emulator() {
             "letters of rules and functions find their way",
             redrive::check_origins(&shop),
         )
+        .await;
+    parts
+        .run("letters are rehearsed", command::rehearse(&dev, &shop))
+        .await;
+    parts
+        .run(
+            "a ramp stops at what is not fixed",
+            command::ramp(&dev, &shop),
+        )
+        .await;
+    parts
+        .run("redrives are killed", command::kill(&dev, &shop))
+        .await;
+    parts
+        .run("the page about failures is true", page::check(&dev, &shop))
         .await;
     parts
         .run("an update loses nothing", update::check(&dev, &shop))

@@ -13,10 +13,11 @@ mod dlq {
     pub(crate) mod looks;
     pub(crate) mod misuse;
     pub(crate) mod moves;
-    pub(crate) mod proxy;
     pub(crate) mod world;
 }
 
 // What other packages' tests use as well.
+#[path = "../../../tests/support/proxy.rs"]
+mod proxy;
 #[path = "../../../tests/support/sqs.rs"]
 mod sqs;

@@ -11,7 +11,8 @@ use surehand::dead_letter::{Group, Letter, Origin};
 /// How much of a message a table shows.
 const WIDTH: usize = 120;
 
-/// A table with the right-aligned columns of these indexes.
+/// A table with the right-aligned columns of these indexes. It is as wide as a terminal; where there is none its rows
+/// are lines, for whoever searches them.
 pub(super) fn table<const N: usize>(header: [&str; N], numbers: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
@@ -63,7 +64,8 @@ pub(super) fn age(ms: u64) -> String {
 /// RFC 3339.
 fn time(ms: u64) -> String {
     let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "?".to_owned(), |time| time.to_string())
+    jiff::Timestamp::from_millisecond(ms)
+        .map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
 }
 
 /// A letter on several lines.
@@ -86,13 +88,14 @@ pub(super) fn text(letter: &Letter, attempts: Option<&str>) -> String {
         for cause in &note.chain {
             line("because", cause);
         }
-        let (attempt, when) = (note.attempts, &note.last_failure);
+        let when = match note.last_failure.parse::<jiff::Timestamp>() {
+            Ok(time) => format!("{time:.3}"),
+            Err(_) => note.last_failure.clone(),
+        };
+        let (attempt, request) = (note.attempts, &note.request_id);
         line(
             "failed",
-            &format!(
-                "in attempt {attempt} at {when}, request {}",
-                note.request_id
-            ),
+            &format!("in attempt {attempt} at {when}, request {request}"),
         );
     }
     match (&cause.handler, &cause.function) {

@@ -2,9 +2,9 @@
 
 use super::{
     kills::pid,
-    proxy::{self, Call, Fate, Moment},
     world::{Said, World, said},
 };
+use crate::proxy::{self, Call, Fate, Moment};
 use rustix::process::{Signal, kill_process};
 use std::{
     sync::{Arc, OnceLock},

@@ -1,9 +1,7 @@
 //! Redrives that are killed, and what a resume makes of them.
 
-use super::{
-    proxy::{self, Call, Fate, Moment},
-    world::{World, body, said},
-};
+use super::world::{World, body, said};
+use crate::proxy::{self, Call, Fate, Moment};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::OpenOptions,

@@ -1,9 +1,7 @@
 //! Wrong usage, of every command: one line that says what, where and what to do, and an exit code.
 
-use super::{
-    proxy::{self, Call, Fate, Moment},
-    world::{World, said},
-};
+use super::world::{World, said};
+use crate::proxy::{self, Call, Fate, Moment};
 use serde_json::Value;
 use std::fs;
 

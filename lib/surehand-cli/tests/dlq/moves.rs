@@ -73,3 +73,23 @@ async fn a_queue_moves_to_one_of_its_kind() {
     );
     assert_eq!(fifo.depths().await, (0, 3));
 }
+
+/// All other commands of that page run beside the shop, whose emulator has no move tasks.
+#[tokio::test]
+async fn the_page_about_failures_moves_a_queue() {
+    let world = World::new("shop-orders").await;
+    world.park("no such sku", &["a"]).await;
+    let page = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/when-events-fail.md"
+    );
+    let page = std::fs::read_to_string(page).unwrap();
+    let command = page
+        .lines()
+        .find_map(|line| line.strip_prefix("surehand dlq move "));
+    let arguments = format!("move {}", command.unwrap());
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let said = world.ends(0, &arguments).await;
+    assert_eq!(said, "1 letters were moved to shop-orders\n");
+    assert_eq!(world.depths().await, (0, 1));
+}

@@ -48,7 +48,7 @@ pub(super) fn dry(dry: &DryRun, json: bool) {
 
 /// All of it in one line.
 fn line(report: &Report) -> String {
-    let counts = [
+    let done = [
         (report.redriven, "put back"),
         (report.edited, "edited"),
         (report.dropped, "deleted"),
@@ -56,17 +56,19 @@ fn line(report: &Report) -> String {
         (report.failed.len() as u64, "failed"),
         (report.missing.len() as u64, "missing"),
         (report.not_deleted, "not deleted yet"),
-        (report.left, "left"),
     ];
-    let counts: Vec<String> = counts
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-    match counts.is_empty() {
-        true => "nothing to do".to_owned(),
-        false => counts.join(", "),
+    let known = |counts: &[(u64, &str)]| -> Vec<String> {
+        let known = counts.iter().filter(|(count, _)| *count > 0);
+        known
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect()
+    };
+    let mut words = known(&done);
+    if words.is_empty() {
+        words.push("nothing to do".to_owned());
     }
+    words.extend(known(&[(report.left, "left")]));
+    words.join(", ")
 }
 
 pub(super) fn applied(report: &Report, words: &Words<'_>, json: bool) {

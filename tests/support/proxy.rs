@@ -1,6 +1,12 @@
 //! What stands between a command and the service, and knows each call: the one place where a process
 //! can be killed at an exact step without a word about it in the process.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+#![allow(dead_code, reason = "each test target uses a part of it")]
+
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
