@@ -223,7 +223,8 @@ pub(super) async fn groups(
         for group in groups {
             let mut value = serde_json::to_value(group)?;
             if let Some((letter, words)) = attempts.get(&group.id) {
-                value["attempts"] = serde_json::json!({"letter": letter, "are": words});
+                value["attempts"] = words.as_str().into();
+                value["attempts_of"] = letter.as_str().into();
             }
             println!("{value}");
         }
