@@ -14,6 +14,11 @@ use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
+use surehand::FailureNote;
+
+/// The outputs that name the queues of reserve-stock's and notify-customer's dead letters.
+pub(crate) const LETTERS: &str = "ReserveStockDeadLetterQueueUrl";
+const MAIL_LETTERS: &str = "NotifyCustomerDeadLetterQueueUrl";
 
 const FUNCTION: [&str; 2] = ["--function", "reserve-stock"];
 
@@ -23,16 +28,28 @@ pub(crate) fn order_for(id: &str, sku: &str) -> String {
     body(id, "shop.orders", "OrderPlaced", &data)
 }
 
+/// A message with a failure note, unless that is null.
+fn message(body: &str, note: &Value) -> Message {
+    let note = (!note.is_null()).then(|| (FailureNote::ATTRIBUTE.to_owned(), note.to_string()));
+    Message {
+        body: body.to_owned(),
+        group: None,
+        attributes: note.into_iter().collect(),
+    }
+}
+
 /// Sends messages to reserve-stock, and waits until they are dead letters.
 pub(crate) async fn fail(shop: &Shop, bodies: &[String]) {
-    let before = shop.letters("ReserveStock").await;
+    let before = shop.depth_of(LETTERS).await;
     for chunk in bodies.chunks(10) {
-        let messages = chunk.iter().cloned();
-        let messages: Vec<Message> = messages.map(|body| Message { body, group: None }).collect();
+        let messages: Vec<Message> = chunk
+            .iter()
+            .map(|body| message(body, &Value::Null))
+            .collect();
         shop.send("ReserveStockQueueUrl", &messages).await;
     }
     let started = Instant::now();
-    while shop.letters("ReserveStock").await < before + bodies.len() {
+    while shop.depth_of(LETTERS).await < before + bodies.len() {
         assert!(started.elapsed() < Duration::from_secs(60), "not parked");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -69,8 +86,11 @@ pub(crate) async fn rehearse(dev: &Dev, shop: &Shop) {
         "attempts": 5, "last_failure": "2026-11-21T10:00:00Z", "redrive_count": 0,
         "source_queue": "arn:aws:sqs:us-east-1:000000000000:shop-reserve-stock",
     });
-    shop.park("ReserveStock", &order_for("rehearsed-3", "gone"), &note)
-        .await;
+    shop.send(
+        LETTERS,
+        &[message(&order_for("rehearsed-3", "gone"), &note)],
+    )
+    .await;
     shop.stock("unicorn", 10).await;
     let books = shop.books().await;
     let after = shell.json(4, &rehearse).await;
@@ -91,7 +111,7 @@ pub(crate) async fn rehearse(dev: &Dev, shop: &Shop) {
     let now = shop.books().await;
     assert_eq!(now.stock, books.stock);
     assert_eq!(now.reservations, books.reservations);
-    assert_eq!(shop.letters("ReserveStock").await, 4);
+    assert_eq!(shop.depth_of(LETTERS).await, 4);
     shell
         .ends(0, &[&["purge", "--yes"], &FUNCTION[..]].concat())
         .await;
@@ -100,7 +120,8 @@ pub(crate) async fn rehearse(dev: &Dev, shop: &Shop) {
         "order_id": "rehearsed", "customer_id": "nobody", "email": "rehearsed@example.com",
     });
     let mail = body("rehearsed-mail", "shop.stock", "StockReserved", &event);
-    shop.park("NotifyCustomer", &mail, &Value::Null).await;
+    shop.send(MAIL_LETTERS, &[message(&mail, &Value::Null)])
+        .await;
     let mails = async || {
         let mails = shop.mails().await;
         mails
@@ -220,7 +241,7 @@ pub(crate) async fn kill(dev: &Dev, shop: &Shop) {
     }
     let report = shell.json(0, &[&["resume"], &options[..]].concat()).await;
     assert_eq!(report[0]["left"], 0, "{report:?}");
-    assert_eq!(shop.letters("ReserveStock").await, 0);
+    assert_eq!(shop.depth_of(LETTERS).await, 0);
 
     let books = shop
         .settled("killed redrives", |books| {
@@ -233,7 +254,7 @@ pub(crate) async fn kill(dev: &Dev, shop: &Shop) {
         assert_eq!(books.reservations[id], "RESERVED");
         assert_eq!(books.events_of(id), ["StockReserved"]);
     }
-    assert_eq!(shop.letters("ReserveStock").await, 0);
+    assert_eq!(shop.depth_of(LETTERS).await, 0);
 }
 
 /// Runs it until it is killed at this call.
@@ -272,15 +293,12 @@ async fn killed(
 pub(crate) async fn die(shop: &Shop, event: &str) {
     let function = shop.output("NotifyCustomerFunctionName").to_owned();
     shop.set_readers(&function, None).await;
-    let message = Message {
-        body: event.to_owned(),
-        group: None,
-    };
-    let before = shop.letters("NotifyCustomer").await;
+    let message = message(event, &Value::Null);
+    let before = shop.depth_of(MAIL_LETTERS).await;
     shop.send("NotifyCustomerQueueUrl", &[message]).await;
     for _ in 0..=shop.max_receive_count("NotifyCustomerQueueUrl").await {
         shop.peek("NotifyCustomerQueueUrl").await;
     }
     shop.set_readers(&function, Some(2)).await;
-    assert_eq!(shop.letters("NotifyCustomer").await, before + 1);
+    assert_eq!(shop.depth_of(MAIL_LETTERS).await, before + 1);
 }

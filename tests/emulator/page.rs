@@ -1,7 +1,7 @@
 //! docs/when-events-fail.md, run: its commands in their order, and what it shows of their output.
 
 use super::{
-    command::{die, fail, order_for},
+    command::{LETTERS, die, fail, order_for},
     dev::Dev,
     order::body,
     shell::Shell,
@@ -85,7 +85,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     let books = shop.books().await;
     assert_eq!((books.stock["unicorn"], books.stock["lamp"]), (92, 99));
     assert_eq!(books.reservations["page-typo"], "RESERVED");
-    assert_eq!(shop.letters("ReserveStock").await, 9);
+    assert_eq!(shop.depth_of(LETTERS).await, 9);
     let run = async |text: &str| {
         let arguments: Vec<&str> = text.split_whitespace().collect();
         shell.ends(0, &arguments).await
@@ -97,7 +97,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     assert_eq!(said, "9 put back\n");
     let books = shop.settled("events that were known", |_| true).await;
     assert_eq!((books.stock["unicorn"], books.stock["lamp"]), (92, 99));
-    assert_eq!(shop.letters("ReserveStock").await, 0);
+    assert_eq!(shop.depth_of(LETTERS).await, 0);
     run("purge --function notify-customer --yes").await;
 }
 

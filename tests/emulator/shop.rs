@@ -257,25 +257,6 @@ impl Shop {
         by_index.into_values().collect()
     }
 
-    /// How many letters a function's dead-letter queue has.
-    pub(crate) async fn letters(&self, function: &str) -> usize {
-        self.depth(self.output(&format!("{function}DeadLetterQueueUrl")))
-            .await
-    }
-
-    /// Sends a letter to a function's dead-letter queue, with its failure note unless that is null.
-    pub(crate) async fn park(&self, function: &str, body: &str, note: &Value) {
-        let url = self.output(&format!("{function}DeadLetterQueueUrl"));
-        let note = (!note.is_null()).then(|| {
-            let value = MessageAttributeValue::builder().data_type("String");
-            let value = value.string_value(note.to_string()).build().unwrap();
-            [(FailureNote::ATTRIBUTE.to_owned(), value)].into()
-        });
-        let request = self.sqs.send_message().queue_url(url).message_body(body);
-        let request = request.set_message_attributes(note);
-        request.send().await.unwrap();
-    }
-
     /// Receives a queue's message, and lets it be received again at once.
     pub(crate) async fn peek(&self, queue: &str) {
         let request = self.sqs.receive_message().queue_url(self.output(queue));
