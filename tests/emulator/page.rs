@@ -8,7 +8,7 @@ use super::{
     shop::Shop,
 };
 use crate::cargo;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -52,7 +52,18 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
             }
             continue;
         }
-        assert_eq!(block.language, "sh");
+        if block.language == "json" {
+            // Of a reply, what it tells; how much, is another run's.
+            let shown: Value = serde_json::from_str(&block.lines.join("\n")).unwrap();
+            let reply: Value = serde_json::from_str(&printed).unwrap();
+            for name in shown.as_object().unwrap().keys() {
+                assert!(reply.get(name).is_some(), "{name} is not in {reply}");
+            }
+            continue;
+        }
+        if block.language != "sh" {
+            continue;
+        }
         printed.clear();
         for line in &block.lines {
             if line.starts_with(ELSEWHERE) {
@@ -62,6 +73,14 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
                 // The fix, which is to be tried.
                 shop.stock("unicorn", 100).await;
                 shop.stock("lamp", 100).await;
+            }
+            count += 1;
+            if let Some((line, input)) = line.split_once(" <<< ") {
+                let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+                let output = dev.surehand(&words, input.trim_matches('\''));
+                assert!(output.status.success(), "{line}: {output:?}");
+                printed.push_str(&String::from_utf8(output.stdout).unwrap());
+                continue;
             }
             let line = line.replace("EVENT_ID", "page-typo");
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -76,10 +95,9 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
             assert_eq!(said.code, Some(code), "{line}: {said:?}");
             assert_eq!(said.err, "", "{line}: {said:?}");
             printed.push_str(&said.out);
-            count += 1;
         }
     }
-    assert_eq!(count, 11, "the page's commands");
+    assert_eq!(count, 12, "the page's commands");
 
     // They were put back once, and restored; what their consumers did stays done.
     let books = shop.books().await;
