@@ -83,7 +83,7 @@ impl Sqs {
         let folder =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sqs-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let log = folder.with_extension("log");
+        let log = folder.with_file_name(concat!("sqs-", env!("CARGO_CRATE_NAME"), ".log"));
         let output = File::create(&log).unwrap();
         let kept = ["PATH", "HOME", "LANG"].into_iter();
         let mut child = Command::new(python)

@@ -91,8 +91,12 @@ impl From<End> for ExitCode {
     }
 }
 
-/// Exit codes: 0 done, 1 error, 2 wrong usage, 3 nothing to do, 4 not all of it was done or fixed, 130 interrupted.
+/// The arguments of `surehand dlq`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 an error, 2 wrong usage, 3 nothing to do, 4 not all of it was done or is fixed, \
+                  130 interrupted"
+)]
 pub(crate) struct Dlq {
     #[command(subcommand)]
     command: Command,
