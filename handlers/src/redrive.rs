@@ -5,7 +5,7 @@
 //! the next one. An invocation that dies leaves its message, and with it the run, to the next.
 //!
 //! A run goes in rounds: a plan of so many letters, and a journal of what became of them. Both are in
-//! the idempotency table ([`Log`](log::Log)), so that whoever goes on sends nothing that is known to be
+//! the idempotency table (`log.rs`), so that whoever goes on sends nothing that is known to be
 //! sent.
 
 mod log;
