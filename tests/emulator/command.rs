@@ -210,7 +210,7 @@ pub(crate) async fn ramp(dev: &Dev, shop: &Shop) {
 /// A redrive is killed again and again, and each order has its effect once.
 pub(crate) async fn kill(dev: &Dev, shop: &Shop) {
     let shell = Shell::new(dev, shop, "killed").await;
-    let ids: Vec<String> = (0..24).map(|n| format!("redriven-{n}")).collect();
+    let ids: Vec<String> = (0..24).map(|n| format!("killed-redrive-{n}")).collect();
     let orders: Vec<String> = ids.iter().map(|id| order_for(id, "dragon")).collect();
     fail(shop, &orders).await;
     shop.stock("dragon", 100).await;

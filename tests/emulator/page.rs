@@ -75,9 +75,10 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
                 shop.stock("lamp", 100).await;
             }
             count += 1;
-            if let Some((line, input)) = line.split_once(" <<< ") {
+            if let Some((input, line)) = line.split_once(" | ") {
+                let input = input.trim_start_matches("echo ").trim_matches('\'');
                 let words: Vec<&str> = line.split_whitespace().skip(1).collect();
-                let output = dev.surehand(&words, input.trim_matches('\''));
+                let output = dev.surehand(&words, input);
                 assert!(output.status.success(), "{line}: {output:?}");
                 printed.push_str(&String::from_utf8(output.stdout).unwrap());
                 continue;
