@@ -1,4 +1,5 @@
-//! docs/when-events-fail.md, run: its commands in their order, and what it shows of their output.
+//! docs/when-events-fail.md and the page that it ends with, run: their commands in their order, and
+//! what they show of the output.
 
 use super::{
     command::{LETTERS, die, fail, order_for},
@@ -15,6 +16,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{Claim, ClaimRequest, DynamoDbStore, IdempotencyKey, Store};
+
+const PAGES: [&str; 2] = ["docs/when-events-fail.md", "docs/redrive-function.md"];
 
 /// What its commands end with; all others with 0.
 const CODES: [(&str, i32); 2] = [("rehearse", 4), ("resume", 3)];
@@ -41,10 +44,9 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     fs::write(&editor, "#!/bin/sh\nsed -i s/lmap/lamp/ \"$1\"\n").unwrap();
     fs::set_permissions(&editor, PermissionsExt::from_mode(0o700)).unwrap();
 
-    let page = cargo::workspace().join("docs/when-events-fail.md");
-    let page = fs::read_to_string(page).unwrap();
+    let page = PAGES.map(|page| fs::read_to_string(cargo::workspace().join(page)).unwrap());
     let (mut printed, mut count) = (String::new(), 0);
-    for block in blocks(&page) {
+    for block in page.iter().flat_map(|page| blocks(page)) {
         if block.language == "text" {
             for line in &block.lines {
                 let is_there = printed.lines().any(|it| shape(it) == shape(line));
@@ -98,7 +100,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
             printed.push_str(&said.out);
         }
     }
-    assert_eq!(count, 12, "the page's commands");
+    assert_eq!(count, 12, "the pages' commands");
 
     // They were put back once, and restored; what their consumers did stays done.
     let books = shop.books().await;

@@ -4,13 +4,14 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     io::IsTerminal,
     sync::Mutex,
     time::{Duration, Instant},
 };
 
 use console::style;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 /// Without a terminal a step that is still busy says so this often, so that a log shows life.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -175,9 +176,16 @@ fn spinner() -> ProgressStyle {
 
 fn rated() -> ProgressStyle {
     ProgressStyle::with_template(
-        "{spinner} {prefix} [{bar:30}] {pos}/{len} {per_sec}, {eta} left {wide_msg:.dim}",
+        "{spinner} {prefix} [{bar:30}] {pos}/{len} {rate}, {eta} left {wide_msg:.dim}",
     )
     .unwrap_or_else(|_| ProgressStyle::default_bar())
+    .with_key(
+        "rate",
+        |state: &ProgressState, line: &mut dyn fmt::Write| {
+            // A line that cannot be written is a line that nobody sees.
+            let _ = write!(line, "{:.1}/s", state.per_sec());
+        },
+    )
 }
 
 fn counted() -> ProgressStyle {
