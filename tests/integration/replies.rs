@@ -20,7 +20,9 @@ async fn a_reply_is_kept_up_to_350_kb_and_beyond_that_its_duplicate_says_so() {
     let once = Idempotency::new(MemoryStore::new().with_clock(clock.clone()))
         .clock(clock.clone())
         .key(|request: Json<Value>| request.0["bytes"].to_string());
-    let function = Function::new(Direct, echo, ()).idempotent(once);
+    let function = Function::new(Direct, echo, ())
+        .idempotent(once)
+        .clock(clock.clone());
     for (bytes, is_kept) in [(TOO_LARGE, true), (TOO_LARGE + 1, false)] {
         let request = json!({ "bytes": bytes }).to_string();
         let call = || {
