@@ -203,6 +203,8 @@ async fn publish(dev: &Dev, shop: &Shop, books: &Books, order: &Placed) {
         .iter()
         .filter(is_duplicate)
         .map(|line| &line["outcome"])
+        // A machine that is too busy for an invocation's time has the event come back.
+        .filter(|outcome| *outcome != "retry")
         .collect();
     assert_eq!(outcomes, ["ok", "duplicate"]);
 
