@@ -118,7 +118,7 @@ async fn a_reason_is_shortened_where_little_room_is_left() {
     static STEPS: LazyLock<[Step; 1]> = LazyLock::new(|| [Step::Reject(&REASON)]);
     static SCRIPT: LazyLock<[(&str, &[Step]); 1]> = LazyLock::new(|| [("e-1", &*STEPS)]);
     let script: Steps = &*SCRIPT;
-    for (left, chars) in [(4_000, 900), (1_000, 200), (600, 0)] {
+    for (left, chars) in [(4_000, 900), (1_000, 200), (500, 0)] {
         body["detail"]["data"]["filler"] = "".into();
         let filler = 1024 * 1024 - body.to_string().len() - left;
         body["detail"]["data"]["filler"] = "y".repeat(filler).into();
