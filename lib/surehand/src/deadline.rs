@@ -1,4 +1,4 @@
-//! The time an invocation has left, and the layer that stops a handler before it runs out.
+//! The time an invocation has left, and the service that stops a handler before it runs out.
 
 use crate::{Clock, Error, ErrorKind, Record, Reply, Result, extract::FromRecord};
 use futures_util::future::BoxFuture;
@@ -8,7 +8,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, Service};
+use tower::Service;
 
 /// When Lambda ends the invocation, and when handlers are stopped so that it never has to.
 ///
@@ -109,20 +109,8 @@ impl<S> FromRecord<S> for Deadline {
 }
 
 /// Stops the handler when its record's [`Deadline`] says so.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct DeadlineLayer;
-
-impl<S> Layer<S> for DeadlineLayer {
-    type Service = StopInTime<S>;
-    fn layer(&self, inner: S) -> Self::Service {
-        StopInTime { inner }
-    }
-}
-
 #[derive(Clone, Debug)]
-pub(crate) struct StopInTime<S> {
-    inner: S,
-}
+pub(crate) struct StopInTime<S>(pub(crate) S);
 
 impl<S> Service<Record> for StopInTime<S>
 where
@@ -134,7 +122,7 @@ where
     type Future = BoxFuture<'static, Result<Reply>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.inner.poll_ready(cx)
+        self.0.poll_ready(cx)
     }
 
     fn call(&mut self, record: Record) -> Self::Future {
@@ -143,7 +131,7 @@ where
         if deadline.is_over() {
             return Box::pin(async { Err(Deadline::error()) });
         }
-        let handled = self.inner.call(record);
+        let handled = self.0.call(record);
         Box::pin(async move {
             match tokio::time::timeout_at(deadline.cutoff(), handled).await {
                 Ok(result) => result,

@@ -11,16 +11,16 @@ use crate::{
     Idempotency, OnMalformed, OnPark, Record, Redelivery, Reply, Result, Signature, Source, Store,
     batch::{self, Policy, RecordService},
     clock::epoch_ms,
-    deadline::DeadlineLayer,
+    deadline::StopInTime,
     description::{
         BatchSettings, DeadLetterSettings, Description, EventType, HandlerDescription,
         IdempotencySettings,
     },
     environment,
-    panic::PanicLayer,
+    panic::CatchPanic,
     telemetry::{
         self,
-        metrics::{Emf, Metrics, Start, TimedLayer},
+        metrics::{Emf, Metrics, Start, Timed},
     },
     trace,
 };
@@ -104,7 +104,7 @@ impl<So: Source> Function<So> {
         let service = HandlerService::new(handler, state);
         Self {
             source: Arc::new(source),
-            handler: boxed(TimedLayer.layer(DeadlineLayer.layer(PanicLayer.layer(service)))),
+            handler: boxed(Timed(StopInTime(CatchPanic(service)))),
             idempotency: None,
             policy: Policy {
                 traits: Arc::new(traits),
@@ -130,7 +130,7 @@ impl<So: Source> Function<So> {
         self.once = Some(layer.describe());
         // Reading the key runs the user's code too, and a store may be the user's own.
         self.idempotency = Some(Arc::new(move |service| {
-            boxed(PanicLayer.layer(layer.layer(service)))
+            boxed(CatchPanic(layer.layer(service)))
         }));
         self
     }
@@ -145,7 +145,7 @@ impl<So: Source> Function<So> {
         <L::Service as Service<Record>>::Future: Send + 'static,
     {
         // Inside idempotency, so that a layer's panic gives the lease back like a handler's.
-        self.handler = boxed(PanicLayer.layer(layer.layer(self.handler)));
+        self.handler = boxed(CatchPanic(layer.layer(self.handler)));
         self
     }
 

@@ -1,4 +1,4 @@
-//! The layer that makes a handler's panic the failure of its record alone.
+//! The service that makes a handler's panic the failure of its record alone.
 
 use crate::{Error, ErrorKind, Record, Reply, Result, ready::take_ready};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -7,22 +7,11 @@ use std::{
     panic::AssertUnwindSafe,
     task::{Context, Poll},
 };
-use tower::{Layer, Service};
+use tower::Service;
 
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PanicLayer;
-
-impl<S> Layer<S> for PanicLayer {
-    type Service = CatchPanic<S>;
-    fn layer(&self, inner: S) -> Self::Service {
-        CatchPanic { inner }
-    }
-}
-
+/// Around the handler, and around each layer of the user's.
 #[derive(Clone, Debug)]
-pub(crate) struct CatchPanic<S> {
-    inner: S,
-}
+pub(crate) struct CatchPanic<S>(pub(crate) S);
 
 impl<S> Service<Record> for CatchPanic<S>
 where
@@ -34,12 +23,12 @@ where
     type Future = BoxFuture<'static, Result<Reply>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.inner.poll_ready(cx)
+        self.0.poll_ready(cx)
     }
 
     fn call(&mut self, record: Record) -> Self::Future {
         // What a panic leaves behind is dropped with the instance, so nothing broken is seen again.
-        let mut inner = take_ready(&mut self.inner);
+        let mut inner = take_ready(&mut self.0);
         // The call itself is inside the future as well: a handler may panic before its first await.
         let handled = AssertUnwindSafe(async move { inner.call(record).await }).catch_unwind();
         Box::pin(async move {

@@ -9,7 +9,7 @@ pub(crate) mod names;
 mod timed;
 
 pub(crate) use collector::{Collector, Outcome};
-pub(crate) use timed::TimedLayer;
+pub(crate) use timed::Timed;
 
 use crate::{BoxError, Record, Result, extract::FromRecord};
 use std::{fmt, io::Write, sync::Arc};

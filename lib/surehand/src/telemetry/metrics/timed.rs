@@ -1,4 +1,4 @@
-//! The layer that measures how long handlers run.
+//! The service that measures how long handlers run.
 
 use super::{Collector, Metrics};
 use crate::{Error, Record, Reply, Result};
@@ -8,24 +8,12 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::time::Instant;
-use tower::{Layer, Service};
+use tower::Service;
 
 /// Around the handler and its deadline, and inside of all else: claims and the like are not the
 /// handler's time.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TimedLayer;
-
-impl<S> Layer<S> for TimedLayer {
-    type Service = Timed<S>;
-    fn layer(&self, inner: S) -> Self::Service {
-        Timed { inner }
-    }
-}
-
 #[derive(Clone, Debug)]
-pub(crate) struct Timed<S> {
-    inner: S,
-}
+pub(crate) struct Timed<S>(pub(crate) S);
 
 impl<S> Service<Record> for Timed<S>
 where
@@ -36,7 +24,7 @@ where
     type Future = BoxFuture<'static, Result<Reply>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.inner.poll_ready(cx)
+        self.0.poll_ready(cx)
     }
 
     fn call(&mut self, record: Record) -> Self::Future {
@@ -45,13 +33,13 @@ where
             .get::<Metrics>()
             .and_then(Metrics::collector);
         let Some(collector) = collector.cloned() else {
-            return self.inner.call(record);
+            return self.0.call(record);
         };
         let timer = Timer {
             collector,
             start: Instant::now(),
         };
-        let handled = self.inner.call(record);
+        let handled = self.0.call(record);
         Box::pin(async move {
             let _timer = timer;
             handled.await
