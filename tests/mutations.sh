@@ -106,14 +106,14 @@ if [[ ${1:-redrive} == redrive ]]; then
         's/let is_announced = progress == Some\(Progress::Dropping\);/let is_announced = true; let _ = progress;/'
     mutate "send again what the journal has as sent" dead_letter/apply/engine.rs \
         's/Some\(Progress::Sent \| Progress::Done\) => \{/Some(Progress::Done) => {/; s/Some\(Progress::Intended \| Progress::Dropping\) \| None/Some(Progress::Intended | Progress::Dropping | Progress::Sent) | None/'
-    mutate "two of a group at once" dead_letter/apply/engine.rs \
+    mutate "two of a group at once" dead_letter/apply/stock.rs \
         's/if !groups\.insert\(group\.clone\(\)\) \{/if !groups.insert(group.clone()) \&\& size == 0 {/'
     mutate "go on behind a letter that was not sent" dead_letter/apply/engine.rs \
         's/self\.fail\(id, group, problem\);\s*self\.halted\.extend\(group\.map\(str::to_owned\)\);/self.fail(id, group, problem);/'
     mutate "go on behind a letter that is held" dead_letter/apply/engine.rs \
         's/self\.closed\.insert\(group\.to_owned\(\)\);/let _ = group;/'
     mutate "send what somebody else may have" dead_letter/apply/engine.rs \
-        's/self\.forget_lapsed\(now\);//'
+        's/self\.stock\.forget_lapsed\(&mut self\.reader, now\);//'
     mutate "let go of what is worked on" dead_letter/reader.rs \
         's/self\.change\(due, visibility\)\.await/{ let _ = due; Vec::<String>::new() }/'
     mutate "keep what is left to others" dead_letter/reader.rs \

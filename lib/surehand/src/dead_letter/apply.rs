@@ -3,6 +3,7 @@
 mod engine;
 mod returns;
 mod step;
+mod stock;
 mod transfer;
 
 use super::{
@@ -20,9 +21,9 @@ pub(super) use transfer::send_parcels;
 /// For every letter: the journal has the intent, with the letter; it is sent; the queue's answer is
 /// checked, per entry and by MD5; the journal has it as sent; it is deleted; the journal has it as
 /// done. While one wave of letters is sent, the one before it is deleted and the next one is read; the
-/// journal is written once for all three. Whatever dies in between, applying the same plan with the same journal goes on: what the
-/// journal has as sent is only deleted then. What may have been sent is sent again: a consumer that
-/// is idempotent by event id sees it once.
+/// journal is written once for all three. Whatever dies in between, applying the same plan with the
+/// same journal goes on: what the journal has as sent is only deleted then. What may have been sent is
+/// sent again: a consumer that is idempotent by event id sees it once.
 ///
 /// On a FIFO queue a group has one letter on the way at a time, and stops at its first letter that
 /// fails, is held, or is not in the plan.

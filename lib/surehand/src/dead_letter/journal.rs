@@ -123,6 +123,16 @@ impl Ledger {
         self.letters.get(id).copied()
     }
 
+    /// How many letters something was begun with.
+    pub fn len(&self) -> usize {
+        self.letters.len()
+    }
+
+    /// Whether nothing was begun.
+    pub fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+
     /// How many letters have come as far as `progress` and no further.
     pub fn count(&self, progress: Progress) -> usize {
         self.at(progress).count()

@@ -3,17 +3,18 @@
 use super::{
     super::{
         Action, Entry, Letter, Progress, Ramp, ReadReport, Reader, Received, Unlisted,
-        journal::Book, reader::MAX_ENTRIES,
+        journal::Book,
     },
     Apply, Report, Status, Stop,
     returns::Returns,
     step::Step,
+    stock::{Stock, Wave},
     transfer::{self, Deletion, Job},
 };
 use crate::{Error, Result};
 use futures_util::future::join3;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -26,9 +27,7 @@ pub(super) struct Engine<'a, 'b> {
     apply: &'b Apply<'a>,
     reader: Reader<'a>,
     book: Book<'b>,
-    /// What is to be sent or dropped, in the order of its receipt.
-    ready: VecDeque<Received>,
-    ready_bytes: usize,
+    stock: Stock,
     /// What was read while a step of a ramp is waited for, and is more than should be in memory.
     surplus: Vec<String>,
     /// What the journal does not have yet.
@@ -50,7 +49,6 @@ pub(super) struct Engine<'a, 'b> {
     next_wave: Instant,
     step: Step,
     returns: Returns,
-    mean: Mean,
     /// Why nothing more is begun.
     end: Option<End>,
 }
@@ -67,16 +65,6 @@ struct Tally {
     failed: u64,
 }
 
-/// How large letters are.
-#[derive(Default)]
-struct Mean {
-    letters: usize,
-    bytes: usize,
-}
-
-/// Bodies that wait in memory, about; and bodies that are on the way.
-const READY_BYTES: usize = 8 * 1024 * 1024;
-const WAVE_BYTES: usize = 4 * 1024 * 1024;
 /// How often a deletion without an answer is begun again, each time its letter comes back.
 const DELETIONS: u32 = 3;
 /// How long nobody looks whether to stop, while there is nothing to do.
@@ -98,8 +86,7 @@ impl<'a, 'b> Engine<'a, 'b> {
             reader,
             inherited: inherited.into_iter().flatten().cloned().collect(),
             book,
-            ready: VecDeque::new(),
-            ready_bytes: 0,
+            stock: Stock::default(),
             surplus: Vec::new(),
             news: Vec::new(),
             outgoing: Vec::new(),
@@ -117,7 +104,6 @@ impl<'a, 'b> Engine<'a, 'b> {
             next_wave: Instant::now(),
             step: Step::default(),
             returns: Returns::since(now),
-            mean: Mean::default(),
             end: None,
         }
     }
@@ -220,59 +206,19 @@ impl<'a, 'b> Engine<'a, 'b> {
         if self.end.is_some() || now < self.next_wave || size == 0 {
             return jobs;
         }
-        self.forget_lapsed(now);
+        self.stock.forget_lapsed(&mut self.reader, now);
         let is_fifo = self.reader.info().fifo;
-        let (mut groups, mut later) = (HashSet::new(), VecDeque::new());
-        let (mut count, mut bytes) = (0, 0);
-        while count < size && bytes < WAVE_BYTES {
-            let Some(received) = self.ready.pop_front() else {
-                break;
-            };
-            let letter = &received.letter;
-            if let Some(group) = letter.group.as_ref().filter(|_| is_fifo) {
-                if self.halted.contains(group) {
-                    self.ready_bytes -= letter.body.len();
-                    self.settled(&received.letter.id);
-                    continue;
-                }
-                if !groups.insert(group.clone()) {
-                    later.push_back(received);
-                    continue;
-                }
-            }
-            self.ready_bytes -= letter.body.len();
-            bytes += letter.body.len();
-            count += usize::from(self.begin(received.letter, &mut jobs));
+        let Wave { letters, behind } = self.stock.take(size, is_fifo.then_some(&self.halted));
+        behind.iter().for_each(|letter| self.settled(&letter.id));
+        let mut count = 0;
+        for letter in letters {
+            count += u32::from(self.begin(letter, &mut jobs));
         }
-        later.append(&mut self.ready);
-        self.ready = later;
         if let Some(rate) = self.apply.options.rate {
-            let spaced = Duration::from_secs_f64(count as f64 / rate.max(1e-6));
+            let spaced = Duration::from_secs_f64(f64::from(count) / rate.max(1e-6));
             self.next_wave = now.max(self.next_wave) + spaced;
         }
         jobs
-    }
-
-    /// Parts with letters whose visibility timeout could not be renewed. Somebody else may have them
-    /// by now; if not, they come back. So does what is behind them in their groups.
-    fn forget_lapsed(&mut self, now: Instant) {
-        let (reader, bytes) = (&mut self.reader, &mut self.ready_bytes);
-        if self.ready.iter().all(|it| reader.holds(&it.letter.id, now)) {
-            return;
-        }
-        let is_fifo = reader.info().fifo;
-        let mut lapsed = HashSet::new();
-        self.ready.retain(|Received { letter, .. }| {
-            let group = letter.group.as_ref().filter(|_| is_fifo);
-            let is_behind = group.is_some_and(|group| lapsed.contains(group));
-            if !is_behind && reader.holds(&letter.id, now) {
-                return true;
-            }
-            lapsed.extend(group.cloned());
-            *bytes -= letter.body.len();
-            reader.forget(&letter.id);
-            false
-        });
     }
 
     /// False if the letter cannot be what the plan wants it to be.
@@ -389,25 +335,26 @@ impl<'a, 'b> Engine<'a, 'b> {
         }
     }
 
-    /// How many receives the next wave needs, beside what is ready.
+    /// How many receives the next wave needs, beside what is there.
     fn receives(&self) -> usize {
-        let wanted = self.wave_size().saturating_sub(self.ready.len());
-        let room = READY_BYTES.saturating_sub(self.ready_bytes);
-        if wanted == 0 || room == 0 || self.end.is_some() || self.knows_all() {
+        if self.end.is_some() || self.knows_all() {
             return 0;
         }
-        let mean = self.mean.bytes / self.mean.letters.max(1);
-        let that_fit = room / (mean.max(1) * MAX_ENTRIES);
-        wanted.div_ceil(MAX_ENTRIES).min(that_fit.max(1))
+        self.stock.receives(self.wave_size())
     }
 
     /// Nothing that the plan names is still to be found.
     fn knows_all(&self) -> bool {
-        let listed = self.ready.iter();
-        let listed = listed.filter(|r| self.apply.plan.step(&r.letter.id).is_some());
+        let listed = self.stock.letters();
+        let listed = listed.filter(|letter| self.apply.plan.step(&letter.id).is_some());
         let pending = (listed.count() + self.outgoing.len()) as u64;
         self.apply.plan.header.unlisted != Unlisted::Redrive
             && self.status.settled + pending >= self.status.planned
+    }
+
+    /// Nothing that is to be sent or dropped waits here or is still to be found.
+    fn has_all(&self) -> bool {
+        self.stock.is_empty() && self.knows_all()
     }
 
     /// Nothing is on the way: waits, reads, or sees what became of a step. False at the end.
@@ -416,7 +363,7 @@ impl<'a, 'b> Engine<'a, 'b> {
             return Ok(false);
         }
         if self.quota() != Some(0) {
-            if !self.ready.is_empty() {
+            if !self.stock.is_empty() {
                 let wait = self.next_wave.saturating_duration_since(Instant::now());
                 self.reader.wait(wait.min(TICK)).await;
                 return Ok(true);
@@ -433,13 +380,12 @@ impl<'a, 'b> Engine<'a, 'b> {
             return Ok(false);
         };
         self.settle(ramp, progress).await?;
-        Ok(self.end.is_none() && !(self.ready.is_empty() && self.knows_all()))
+        Ok(self.end.is_none() && !self.has_all())
     }
 
     fn sort(&mut self, received: Received) {
         let letter = &received.letter;
-        self.mean.letters += 1;
-        self.mean.bytes += letter.body.len();
+        self.stock.see(letter);
         match self.book.ledger.progress(&letter.id) {
             // Its send was confirmed.
             Some(Progress::Sent | Progress::Done) => {
@@ -467,10 +413,7 @@ impl<'a, 'b> Engine<'a, 'b> {
             Err(problem) => self.fail(&letter.id, letter.group.as_deref(), problem),
             Ok(Action::Hold) => self.hold(letter.group.as_deref()),
             Ok(_) if self.has_surplus() => self.surplus.push(received.letter.id),
-            Ok(_) => {
-                self.ready_bytes += letter.body.len();
-                self.ready.push_back(received);
-            }
+            Ok(_) => self.stock.push(received),
         }
     }
 
@@ -523,7 +466,7 @@ impl<'a, 'b> Engine<'a, 'b> {
     /// Letters are read while a step is waited for, since those that failed again are among them. The
     /// others are more than anybody needs now.
     fn has_surplus(&self) -> bool {
-        !self.surplus.is_empty() || (self.step.is_awaited && self.ready_bytes >= READY_BYTES)
+        !self.surplus.is_empty() || (self.step.is_awaited && self.stock.is_full())
     }
 
     /// Waits for what the step put back, and sees whether another step is to follow.
@@ -562,7 +505,8 @@ impl<'a, 'b> Engine<'a, 'b> {
         for fails in not_fixed {
             self.report.add_not_fixed(fails);
         }
-        if !is_fixed {
+        // After the last step there is nothing left to stop.
+        if !is_fixed && !self.has_all() {
             self.end = Some(End::Stopped(Stop::NotFixed));
         }
         Ok(())
