@@ -180,7 +180,7 @@ impl Dlq {
     /// Whether the first interrupt is only a wish: what is on the way is finished then, and letters that were read
     /// are given back.
     pub(crate) fn stops_by_itself(&self) -> bool {
-        !matches!(self.command, Command::List { .. } | Command::Undo(_))
+        !matches!(self.command, Command::List { .. })
     }
 }
 

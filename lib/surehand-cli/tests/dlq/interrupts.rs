@@ -98,6 +98,38 @@ async fn a_second_interrupt_ends_it_at_once() {
 }
 
 #[tokio::test]
+async fn an_interrupted_undo_goes_on_with_the_rest() {
+    let world = World::new("interrupted-undo").await;
+    let ids: Vec<String> = (0..120).map(|n| format!("event-{n}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    world.park("no such sku", &ids).await;
+    let queue = &world.queues.letters;
+    world
+        .ends(0, &["plan", "--queue", queue, "--out", "p"])
+        .await;
+    world.ends(0, &["apply", "p", "--yes", "--no-ramp"]).await;
+    assert_eq!(world.depths().await, (0, 120));
+
+    // Within the first wave, which is finished, and so is the letter that came too late for it.
+    let undo = ["undo", "p", "--yes"];
+    let said = interrupted(&world, &undo, ("SendMessageBatch", 1), false).await;
+    assert_eq!(said.code, Some(130), "{said:?}");
+    assert_eq!(said.err, GENTLY);
+    let last = said.out.lines().last().unwrap();
+    assert_eq!(
+        last,
+        "stopped as asked; `surehand dlq undo p --yes` goes on"
+    );
+    assert_eq!(world.depths().await, (101, 120));
+
+    let rest = world.json(0, &undo).await;
+    assert_eq!(rest[0]["restored"], 19, "{rest:?}");
+    assert_eq!(rest[0]["untouched"], 101, "{rest:?}");
+    assert_eq!(rest[0]["stopped"], serde_json::Value::Null);
+    assert_eq!(world.depths().await, (120, 120));
+}
+
+#[tokio::test]
 async fn an_interrupted_reader_gives_back_what_it_has_read() {
     let world = planned("interrupted-reader").await;
     let queue = world.queues.letters.clone();

@@ -131,10 +131,12 @@ pub(super) fn applied(report: &Report, words: &Words<'_>, json: bool) {
     }
 }
 
-pub(super) fn undone(undone: &Undone, json: bool) {
+/// `hint` is how to go on, if it was stopped.
+pub(super) fn undone(undone: &Undone, hint: Option<&str>, json: bool) {
     if json {
         let line = json!({
             "restored": undone.restored, "untouched": undone.untouched, "failed": undone.failed,
+            "stopped": hint.map(|_| "asked"),
         });
         println!("{line}");
         return;
@@ -146,6 +148,9 @@ pub(super) fn undone(undone: &Undone, json: bool) {
         ),
     }
     named(undone.failed.iter());
+    if let Some(hint) = hint {
+        println!("stopped as asked; {hint}");
+    }
 }
 
 fn named<'a>(letters: impl ExactSizeIterator<Item = (&'a String, &'a String)>) {

@@ -48,10 +48,22 @@ pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) ->
         return Ok(read::end_of(count));
     }
     let (mut journal, mut ledger) = FileJournal::open(&path).map_err(said)?;
-    let mut letters = FileJournal::letters(&path).map_err(said)?;
     let step = context
         .progress
         .task(format!("restoring {}", site.target.name()));
+    let all = ledger.len() as u64;
+    let (mut read, mut is_stopped) = (0, false);
+    // What was read by then is restored, and the rest by the next undo.
+    let mut letters = FileJournal::letters(&path)
+        .map_err(said)?
+        .take_while(|_| {
+            is_stopped = context.is_stopped();
+            !is_stopped
+        })
+        .inspect(|_| {
+            read += 1;
+            step.count(read, all.max(read), "");
+        });
     let undone = surehand::dead_letter::undo(
         &site.target.url,
         &site.post,
@@ -61,9 +73,17 @@ pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) ->
     )
     .await
     .map_err(said)?;
+    drop(letters);
     step.done("");
-    report::undone(&undone, context.json);
+    let hint = is_stopped.then(|| {
+        format!(
+            "`surehand dlq undo {} --yes` goes on",
+            arguments.plan.display()
+        )
+    });
+    report::undone(&undone, hint.as_deref(), context.json);
     Ok(match (undone.failed.len(), undone.restored) {
+        _ if is_stopped => End::Stopped,
         (0, 0) => End::Nothing,
         (0, _) => End::Done,
         _ => End::Partly,
