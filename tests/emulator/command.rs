@@ -155,7 +155,8 @@ pub(crate) async fn ramp(dev: &Dev, shop: &Shop) {
     shell
         .ends(0, &[&["plan", "--out", "all"], &FUNCTION[..]].concat())
         .await;
-    let apply = ["apply", "all", "--yes", "--ramp", "2,8", "--wait", "60"];
+    // By the second step there is a ghost too many, and then two letters are left.
+    let apply = ["apply", "all", "--yes", "--ramp", "2,6", "--wait", "60"];
     let report = &shell.json(4, &apply).await[0];
     assert_eq!(report["stopped"], "not_fixed", "{report}");
     let not_fixed = report["not_fixed"].as_array().unwrap();
@@ -179,7 +180,7 @@ pub(crate) async fn ramp(dev: &Dev, shop: &Shop) {
         "100",
     ];
     let said = shell.run(shell.command(&resumed)).await;
-    assert!(matches!(said.code, Some(3 | 4)), "{said:?}");
+    assert!(matches!(said.code, Some(0 | 4)), "{said:?}");
     let books = shop.books().await;
     for id in &fixed {
         assert_eq!(books.reservations[id], "RESERVED", "{id}");
