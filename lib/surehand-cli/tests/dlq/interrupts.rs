@@ -39,18 +39,6 @@ async fn interrupted(
     said(child).await
 }
 
-async fn planned(name: &str) -> World {
-    let world = World::new(name).await;
-    let ids: Vec<String> = (0..20).map(|n| format!("event-{n}")).collect();
-    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    world.park("no such sku", &ids).await;
-    let queue = &world.queues.letters;
-    world
-        .ends(0, &["plan", "--queue", queue, "--out", "p"])
-        .await;
-    world
-}
-
 const APPLY: [&str; 7] = [
     "apply",
     "p",
@@ -63,7 +51,7 @@ const APPLY: [&str; 7] = [
 
 #[tokio::test]
 async fn an_interrupted_apply_ends_after_what_is_on_the_way() {
-    let world = planned("interrupted").await;
+    let world = World::planned("interrupted", 20).await;
     let said = interrupted(&world, &APPLY, ("SendMessageBatch", 1), false).await;
     assert_eq!(said.code, Some(130), "{said:?}");
     assert_eq!(said.err, GENTLY);
@@ -85,7 +73,7 @@ async fn an_interrupted_apply_ends_after_what_is_on_the_way() {
 
 #[tokio::test]
 async fn a_second_interrupt_ends_it_at_once() {
-    let world = planned("interrupted-twice").await;
+    let world = World::planned("interrupted-twice", 20).await;
     let said = interrupted(&world, &APPLY, ("SendMessageBatch", 1), true).await;
     assert_eq!(said.code, Some(130), "{said:?}");
     assert_eq!(said.err, GENTLY);
@@ -99,14 +87,7 @@ async fn a_second_interrupt_ends_it_at_once() {
 
 #[tokio::test]
 async fn an_interrupted_undo_goes_on_with_the_rest() {
-    let world = World::new("interrupted-undo").await;
-    let ids: Vec<String> = (0..120).map(|n| format!("event-{n}")).collect();
-    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    world.park("no such sku", &ids).await;
-    let queue = &world.queues.letters;
-    world
-        .ends(0, &["plan", "--queue", queue, "--out", "p"])
-        .await;
+    let world = World::planned("interrupted-undo", 120).await;
     world.ends(0, &["apply", "p", "--yes", "--no-ramp"]).await;
     assert_eq!(world.depths().await, (0, 120));
 
@@ -131,7 +112,7 @@ async fn an_interrupted_undo_goes_on_with_the_rest() {
 
 #[tokio::test]
 async fn an_interrupted_reader_gives_back_what_it_has_read() {
-    let world = planned("interrupted-reader").await;
+    let world = World::planned("interrupted-reader", 20).await;
     let queue = world.queues.letters.clone();
     let receive = ("ReceiveMessage", 1);
     for arguments in [
@@ -154,7 +135,7 @@ async fn an_interrupted_reader_gives_back_what_it_has_read() {
 
 #[tokio::test]
 async fn an_interrupted_move_is_cancelled() {
-    let world = planned("interrupted-move").await;
+    let world = World::planned("interrupted-move", 20).await;
     let (from, to) = (world.queues.letters.clone(), world.queues.queue.clone());
     let arguments = [
         "move", "--queue", &from, "--to", &to, "--rate", "5", "--yes", "--json",

@@ -48,6 +48,19 @@ impl World {
         }
     }
 
+    /// With so many letters, of the events `event-0` and so on, and a plan `p` that puts them back.
+    pub(crate) async fn planned(name: &str, count: usize) -> Self {
+        let world = Self::new(name).await;
+        let ids: Vec<String> = (0..count).map(|n| format!("event-{n}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        world.park("no such sku", &ids).await;
+        let queue = &world.queues.letters;
+        world
+            .ends(0, &["plan", "--queue", queue, "--out", "p"])
+            .await;
+        world
+    }
+
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.folder.path().join(file)
     }
