@@ -24,10 +24,8 @@ use log::{Log, Logs};
 use round::{Ended, Planned, Selecting, Settings, plan_letters};
 use services::Pace;
 use std::{sync::Arc, time::Duration};
-use surehand::{
-    Deadline, Error, ErrorKind, Function, Json, Record, Source, Sqs, State,
-    dead_letter::{Apply, DryRun as PlanDryRun, Ledger, Plan, Progress, Reader},
-};
+use surehand::{Deadline, Error, ErrorKind, Function, Json, Record, Source, Sqs, State};
+use surehand_redrive::{Apply, DryRun as PlanDryRun, Ledger, Plan, Progress, Reader};
 
 /// What the function works with.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use super::world::{DEAD, DEAD_FIFO, World, letters, plan_of, source};
 use futures_util::future::BoxFuture;
 use std::time::Duration;
-use surehand::dead_letter::{
+use surehand_redrive::{
     Accepted, Action, Apply, ApplyOptions, Destination, Entries, Ledger, Outcomes, Parcel, Plan,
     Post, Ramp, ReadOptions, Reader, Redriven, Refusal, Stop, Unlisted, undo,
 };

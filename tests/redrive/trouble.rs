@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
-use surehand::dead_letter::{
+use surehand_redrive::{
     Accepted, Action, Apply, ApplyOptions, Destination, Entries, Ledger, Letter, Outcomes, Parcel,
     Post, Progress, Ramp, Redriven, Refusal, Report, Stop, undo,
 };

@@ -13,10 +13,8 @@ use std::{
     collections::HashMap,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use surehand::{
-    Error, ErrorKind,
-    dead_letter::{Entry, Journal},
-};
+use surehand::{Error, ErrorKind};
+use surehand_redrive::{Entry, Journal};
 
 /// The logs in a table.
 #[derive(Clone, Debug)]

@@ -7,10 +7,8 @@ use super::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use surehand::{
-    Deadline, Error,
-    dead_letter::{Destination, Group, Plan, Progress, Selection},
-};
+use surehand::{Deadline, Error};
+use surehand_redrive::{Destination, Group, Plan, Progress, Selection};
 
 /// What somebody wants: letters of a queue, a plan, or to know how a run is.
 ///

@@ -6,12 +6,10 @@ use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use surehand::{
-    Deadline, Error,
-    dead_letter::{
-        Action, ApplyOptions, Destination, Groups, Ledger, Plan, Progress, Queue, Reader, Report,
-        Selection, Stop,
-    },
+use surehand::{Deadline, Error};
+use surehand_redrive::{
+    Action, ApplyOptions, Destination, Groups, Ledger, Plan, Progress, Queue, Reader, Report,
+    Selection, Stop,
 };
 
 /// Letters of one plan: its journal is read whenever somebody goes on with it.

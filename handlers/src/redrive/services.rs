@@ -5,11 +5,8 @@ use aws_config::SdkConfig;
 use aws_sdk_sqs::error::DisplayErrorContext;
 use futures_util::future::BoxFuture;
 use std::{collections::BTreeMap, time::Duration};
-use surehand::{
-    BoxError, Deadline, Error,
-    dead_letter::{AwsPost, Post, Queue, ReadOptions, SqsDeadLetterQueue},
-    environment,
-};
+use surehand::{BoxError, Deadline, Error, environment};
+use surehand_redrive::{AwsPost, Post, Queue, ReadOptions, SqsDeadLetterQueue};
 
 /// The queues that the function reads and writes.
 pub trait Queues: Send + Sync + 'static {

@@ -8,9 +8,9 @@ use shop::redrive::{Invocation, Invocations, Redrive, invoked, work};
 use std::{collections::BTreeSet, future::poll_fn, pin::pin, task::Poll, time::Duration};
 use surehand::{
     Attribute, AttributeValue, FailureNote, Function, Sqs,
-    dead_letter::{Action, Letter, Plan},
     testing::{self, Message, RecordedDeadLetters},
 };
+use surehand_redrive::{Action, Letter, Plan};
 
 const DEAD: &str = "https://sqs.local/1/dead";
 const ORDERS: &str = "https://sqs.local/1/orders";

@@ -7,11 +7,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
-use surehand::{
-    Result,
-    dead_letter::{
-        Accepted, Destination, Entries, Letter, Parcel, Post, Queue, QueueInfo, Received, Refusal,
-    },
+use surehand::Result;
+use surehand_redrive::{
+    Accepted, Destination, Entries, Letter, Parcel, Post, Queue, QueueInfo, Received, Refusal,
 };
 use tokio::sync::Notify;
 

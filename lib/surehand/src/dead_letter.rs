@@ -1,44 +1,11 @@
-//! Where records go that cannot be handled, and the reason they carry; and how they are put back.
-#![doc = include_str!("dead_letter/redrive.md")]
+//! Where records go that cannot be handled, and the reason they carry. Putting them back is the crate
+//! `surehand-redrive`'s.
 
-mod apply;
-#[cfg(feature = "sqs")]
-mod aws;
-mod bus_event;
-mod edit;
-mod group;
-mod journal;
-mod letter;
-mod parcel;
-mod plan;
-#[cfg(feature = "sqs")]
-mod post;
-mod queue;
-mod ramp;
-mod reader;
 #[cfg(feature = "sqs")]
 mod sqs;
-mod undo;
 
-pub use apply::{Apply, ApplyOptions, DryRun, NotFixed, Report, Status, Stop};
-#[cfg(feature = "sqs")]
-pub use aws::SqsDeadLetterQueue;
-pub use edit::edited;
-pub use group::{Group, Groups, Selection};
-pub use journal::{Entry, FileJournal, Journal, Ledger, Progress};
-pub use letter::{Cause, EventSummary, InvocationFailure, Letter, Origin};
-pub use parcel::Parcel;
-pub use plan::{Action, Header, Plan, Step, Unlisted};
-#[cfg(feature = "sqs")]
-pub use post::AwsPost;
-#[cfg(feature = "sqs")]
-pub(crate) use queue::queue_url;
-pub use queue::{Accepted, Destination, Entries, Post, Queue, QueueInfo, Received, Refusal};
-pub use ramp::{Outcomes, Ramp, Redriven};
-pub use reader::{ReadOptions, ReadReport, Reader};
 #[cfg(feature = "sqs")]
 pub use sqs::SqsDeadLetters;
-pub use undo::{Undone, undo};
 
 use crate::{Attribute, AttributeValue, Error, Record, Result};
 use futures_util::future::BoxFuture;

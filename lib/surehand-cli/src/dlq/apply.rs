@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use surehand::dead_letter::{Entry, FileJournal, Ledger, Plan};
+use surehand_redrive::{Entry, FileJournal, Ledger, Plan};
 
 use self::site::{Site, Words};
 pub(super) use self::{

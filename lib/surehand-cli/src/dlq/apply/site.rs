@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
-use surehand::dead_letter::{
+use surehand_redrive::{
     Apply, ApplyOptions, AwsPost, FileJournal, Ledger, Plan, Queue as _, Ramp, Report,
     SqsDeadLetterQueue, Stop,
 };
