@@ -6,6 +6,7 @@ mod apply;
 mod bus_event;
 mod destination;
 mod edit;
+pub mod function;
 mod group;
 mod journal;
 mod letter;

@@ -1,5 +1,6 @@
 //! Lines in a table that somebody else goes on with.
 
+use crate::journal::{Entry, Journal};
 use aws_sdk_dynamodb::{
     Client,
     error::DisplayErrorContext,
@@ -14,7 +15,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use surehand::{Error, ErrorKind};
-use surehand_redrive::{Entry, Journal};
 
 /// The logs in a table.
 #[derive(Clone, Debug)]

@@ -1,16 +1,18 @@
 //! A part of a run: some letters, a plan for them, and what comes after it.
 
-use super::{Redrive, services::Pace};
+use super::pace::Pace;
+use crate::{
+    apply::ApplyOptions,
+    destination::Destination,
+    group::{Groups, Selection},
+    plan::{Action, Plan},
+    queue::Queue,
+    reader::Reader,
+    time::epoch_ms,
+};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
-use surehand::{Deadline, Error};
-use surehand_redrive::{
-    Action, ApplyOptions, Destination, Groups, Ledger, Plan, Progress, Queue, Reader, Report,
-    Selection, Stop,
-};
+use std::{collections::BTreeMap, time::SystemTime};
+use surehand::Deadline;
 
 /// Letters of one plan: its journal is read whenever somebody goes on with it.
 const ROUND: usize = 5_000;
@@ -35,10 +37,23 @@ pub struct Work {
     pub(super) settings: Settings,
 }
 
+/// Which letters of a queue; all of them, unless something is named. See [`Selection`](crate::Selection).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Select {
+    groups: Vec<String>,
+    event_types: Vec<String>,
+    handlers: Vec<String>,
+    kinds: Vec<String>,
+    ids: Vec<String>,
+    since_ms: Option<u64>,
+    until_ms: Option<u64>,
+}
+
 /// Which letters each round is for.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Selecting {
-    pub(super) select: super::Select,
+    pub(super) select: Select,
     pub(super) to: Option<Destination>,
     pub(super) force: bool,
     /// When the run began, in ms since the epoch. What comes into the queue later may be what the run
@@ -116,6 +131,21 @@ impl Planned {
     }
 }
 
+impl Select {
+    fn selection(&self) -> Selection {
+        let this = self.clone();
+        Selection {
+            groups: this.groups,
+            event_types: this.event_types,
+            handlers: this.handlers,
+            kinds: this.kinds,
+            ids: this.ids,
+            since_ms: this.since_ms,
+            until_ms: this.until_ms,
+        }
+    }
+}
+
 impl Selecting {
     fn selection(&self) -> Selection {
         let mut selection = self.select.selection();
@@ -138,11 +168,6 @@ impl Selecting {
 pub(super) fn acting(plan: &Plan) -> usize {
     let steps = plan.steps().iter();
     steps.filter(|step| step.action != Action::Hold).count()
-}
-
-pub(super) fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Reads the queue for half of the time there is, and plans for what is selected of it.
@@ -180,58 +205,4 @@ pub(super) async fn plan_letters(
         seen: report.read,
         complete: report.complete,
     })
-}
-
-impl Redrive {
-    /// Says how the run goes on after this invocation.
-    pub(super) async fn next(
-        &self,
-        work: &Work,
-        pace: &Pace,
-        planned: &Planned,
-        report: &Report,
-        ledger: &Ledger,
-    ) -> surehand::Result<()> {
-        if report.stopped == Some(Stop::Asked) {
-            return self.queues.go_on(work, Duration::ZERO).await;
-        }
-        if report.stopped.is_some() {
-            self.logs.end_turn(&work.queue, &work.run).await;
-            // It is parked with this. Putting that dead letter back goes on with the run.
-            return Err(Error::rejected(format!(
-                "{} letters cannot be put back, so that the run stopped: {}",
-                report.failed.len(),
-                report.failed.values().next().map_or("", String::as_str)
-            )));
-        }
-        let is_left = !report.missing.is_empty() || report.not_deleted > 0;
-        if is_left && work.may_try_again() {
-            return self.try_again(work, pace).await;
-        }
-        // A round that changed nothing would be the same again.
-        let has_moved = ledger.count(Progress::Done) > 0;
-        if !planned.complete && has_moved && work.select.is_some() {
-            let work = Work {
-                round: work.round + 1,
-                tries: 0,
-                ..work.clone()
-            };
-            return self.queues.go_on(&work, Duration::ZERO).await;
-        }
-        let ended = Ended {
-            failed: report.failed.clone(),
-            missing: report.missing.clone(),
-            ..Ended::after(planned)
-        };
-        self.end(work, ended).await
-    }
-
-    /// Goes through the round once more, when what an invocation that died had received is there again.
-    pub(super) async fn try_again(&self, work: &Work, pace: &Pace) -> surehand::Result<()> {
-        let work = Work {
-            tries: work.tries + 1,
-            ..work.clone()
-        };
-        self.queues.go_on(&work, pace.visibility).await
-    }
 }
