@@ -8,10 +8,9 @@ use crate::{
     plan::{Action, Plan},
     queue::Queue,
     reader::Reader,
-    time::epoch_ms,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
 use surehand::Deadline;
 
 /// Letters of one plan: its journal is read whenever somebody goes on with it.
