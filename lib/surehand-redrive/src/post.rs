@@ -34,7 +34,7 @@ use surehand::Result;
 /// X-Ray header does.
 ///
 /// ```no_run
-/// #/// # async fn post() {
+/// # async fn post() {
 /// use surehand_redrive::AwsPost;
 ///
 /// let aws = surehand::aws::config().await;

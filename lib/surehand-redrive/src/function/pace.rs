@@ -30,11 +30,12 @@ impl Pace {
     }
 
     pub(super) fn read_options(&self) -> ReadOptions {
-        let mut options = ReadOptions::default();
-        options.wait = self.wait;
-        options.patience = self.patience;
-        options.visibility = self.visibility;
-        options
+        ReadOptions {
+            wait: self.wait,
+            patience: self.patience,
+            visibility: self.visibility,
+            ..ReadOptions::default()
+        }
     }
 }
 

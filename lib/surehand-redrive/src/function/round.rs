@@ -111,13 +111,13 @@ impl Ended {
 
 impl Settings {
     pub(super) fn options(self, pace: &Pace) -> ApplyOptions {
-        let mut options = ApplyOptions::default();
-        options.rate = self.rate;
-        options.read = pace.read_options();
-        if let Some(percent) = self.threshold_percent {
-            options.threshold_percent = percent;
+        let usual = ApplyOptions::default();
+        ApplyOptions {
+            rate: self.rate,
+            threshold_percent: self.threshold_percent.unwrap_or(usual.threshold_percent),
+            read: pace.read_options(),
+            ..usual
         }
-        options
     }
 }
 
