@@ -19,6 +19,7 @@ mod reader;
 mod refusal;
 mod sqs;
 mod time;
+mod transfer;
 mod undo;
 
 pub use apply::{Apply, ApplyOptions, DryRun, NotFixed, Report, Status, Stop};

@@ -1,12 +1,12 @@
 //! Puts letters back into the dead-letter queue.
 
 use crate::{
-    apply::send_parcels,
     destination::Destination,
     journal::{Book, Entry, Journal, Ledger, Progress},
     letter::{Letter, Origin},
     parcel::{MAX_ATTRIBUTES, Parcel},
     queue::Post,
+    transfer,
 };
 use std::{
     collections::{BTreeMap, HashSet},
@@ -139,7 +139,7 @@ impl Undoing<'_> {
         let restoring: Vec<_> = restoring.collect();
         self.book.write(&restoring).await?;
         let sends: Vec<_> = wave.iter().map(|parcel| (&self.to, parcel)).collect();
-        let results = send_parcels(self.post, &sends).await;
+        let results = transfer::send(self.post, &sends).await;
         let mut restored = Vec::new();
         for (parcel, result) in wave.into_iter().zip(results) {
             match result {

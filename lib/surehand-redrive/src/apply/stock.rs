@@ -19,6 +19,8 @@ pub(super) struct Stock {
     /// Of their bodies.
     bytes: usize,
     seen: Seen,
+    /// The ids of what came while there was enough here.
+    surplus: Vec<String>,
 }
 
 /// How large letters are.
@@ -47,6 +49,19 @@ impl Stock {
     pub(super) fn push(&mut self, received: Received) {
         self.bytes += received.letter.body.len();
         self.letters.push_back(received);
+    }
+
+    /// Takes a letter in, unless there is enough here: then it is surplus, and so is what comes after it.
+    pub(super) fn push_or_spare(&mut self, received: Received) {
+        match self.surplus.is_empty() && !self.is_full() {
+            true => self.push(received),
+            false => self.surplus.push(received.letter.id),
+        }
+    }
+
+    /// The ids of the surplus, which is none any more.
+    pub(super) fn take_surplus(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.surplus)
     }
 
     pub(super) fn letters(&self) -> impl Iterator<Item = &Letter> {
