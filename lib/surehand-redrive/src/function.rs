@@ -9,7 +9,7 @@
 //! }
 //! ```
 //!
-//! Whoever invokes it sends a [`Request`], and gets the name of a run. The run's work is a message in the
+//! It is invoked with a [`Request`], and answers with the name of a run. The run's work is a message in the
 //! function's own queue. An invocation that gets that message works until its time is nearly out, and
 //! sends the next one. An invocation that dies leaves its message, and with it the run, to the next.
 //!
@@ -78,7 +78,7 @@ pub async fn run() -> Result<(), BoxError> {
 /// What the worker answers needs no more than to be handed on; it keeps its own margin.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// The function: a request that somebody makes, or messages of its own queue, which `worker` handles.
+/// The function: it answers requests, and has the messages of its own queue handled by `worker`.
 #[derive(Clone)]
 pub struct Invocations {
     redrive: Redrive,
@@ -118,8 +118,7 @@ pub async fn invoked(
 /// Goes on with a run.
 ///
 /// # Errors
-/// If a queue or the table does not answer; and if so many letters cannot be sent that somebody has to
-/// look.
+/// If a queue or the table does not answer; and if too many letters cannot be sent: the message is parked then.
 pub async fn work(
     Json(work): Json<Work>,
     deadline: Deadline,
