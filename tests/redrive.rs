@@ -8,7 +8,6 @@
 mod redrive {
     mod crashes;
     mod destinations;
-    mod function;
     mod journal;
     mod letters;
     mod live;
@@ -24,7 +23,5 @@ mod redrive {
 #[expect(dead_code, reason = "of the tools only SQS is wanted")]
 #[path = "support/cargo.rs"]
 mod cargo;
-#[path = "support/dynamodb.rs"]
-mod dynamodb;
 #[path = "support/sqs.rs"]
 mod sqs;

@@ -210,7 +210,7 @@ impl Library {
             Self::Git(url) => ("git", url.clone()),
         };
         // A string of JSON is one of TOML.
-        let place = serde_json::to_string(place)?;
+        let place = serde_json::to_string(&place)?;
         Ok(format!("{{ {kind} = {place} }}"))
     }
 }

@@ -1,11 +1,23 @@
-//! The function: a run goes on from one invocation to the next, whatever they die of.
+//! The redrive function: a run goes on from one invocation to the next, whatever they die of.
+//!
+//! Invocations take their time by the clock, so that these tests are not among those that keep the processor busy.
 
-mod queues;
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
 
-use crate::dynamodb;
+mod redrive_function {
+    pub(crate) mod queues;
+}
+
+// What other test targets use as well.
+#[path = "support/dynamodb.rs"]
+mod dynamodb;
+
 use aws_sdk_dynamodb::{Client, types::AttributeValue as TableValue};
 use futures_util::{StreamExt, future::ready, stream};
-use queues::{FakeQueues, OWN};
+use redrive_function::queues::{FakeQueues, OWN};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, future::poll_fn, pin::pin, task::Poll, time::Duration};
 use surehand::{
