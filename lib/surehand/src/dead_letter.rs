@@ -31,15 +31,14 @@ pub use parcel::Parcel;
 pub use plan::{Action, Header, Plan, Step, Unlisted};
 #[cfg(feature = "sqs")]
 pub use post::AwsPost;
-#[cfg(feature = "sqs")]
-pub(crate) use queue::queue_url;
-pub use queue::{Accepted, Destination, Entries, Post, Queue, QueueInfo, Received, Refusal};
+pub use queue::{Accepted, Destination, Post, Queue, QueueInfo, Received};
 pub use ramp::{Outcomes, Ramp, Redriven};
 pub use reader::{ReadOptions, ReadReport, Reader};
 #[cfg(feature = "sqs")]
 pub use sqs::SqsDeadLetters;
 pub use undo::{Undone, undo};
 
+pub use crate::aws::{Entries, Refusal};
 use crate::{Attribute, AttributeValue, Error, Record, Result};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};

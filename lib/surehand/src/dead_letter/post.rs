@@ -8,8 +8,6 @@ mod queue;
 
 use super::{Accepted, Destination, Entries, Parcel, Post, Refusal};
 use crate::Result;
-#[cfg(any(feature = "eventbridge", feature = "lambda"))]
-use aws_sdk_sqs::error::ProvideErrorMetadata;
 use futures_util::future::BoxFuture;
 
 /// Puts letters back by the AWS services, as far as it is given their clients.
@@ -106,20 +104,5 @@ impl Post for AwsPost {
             let refusal = Refusal::permanent("UnsupportedDestination", text);
             Ok(vec![Err(refusal); parcels.len()])
         })
-    }
-}
-
-/// A call that failed as a whole, for each of its entries.
-#[cfg(any(feature = "eventbridge", feature = "lambda"))]
-fn refused<E>(error: &E, is_permanent: fn(&str) -> bool) -> Refusal
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    let code = error.code().unwrap_or("CallFailed");
-    let message = error.message().map(str::to_owned);
-    Refusal {
-        code: code.to_owned(),
-        message: message.unwrap_or_else(|| crate::aws::describe(error)),
-        permanent: is_permanent(code),
     }
 }

@@ -1,7 +1,10 @@
 //! What reading and redriving ask of the services, so that it can be tested without them.
 
 use super::{Letter, Parcel};
-use crate::Result;
+use crate::{
+    Result,
+    aws::{Entries, limits, queue_url},
+};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, time::Duration};
@@ -36,16 +39,15 @@ pub trait Queue: Send + Sync {
 
 /// Where dead letters are put back.
 pub trait Post: Send + Sync {
-    /// Sends up to ten parcels, 1 MiB together. `Err` means that nobody knows what was sent.
+    /// Sends up to ten parcels, which have no more than
+    /// [`Destination::max_call_size`] bytes together unless there is only one. `Err` means that nobody
+    /// knows what was sent.
     fn send<'a>(
         &'a self,
         to: &'a Destination,
         parcels: &'a [Parcel],
     ) -> BoxFuture<'a, Result<Entries<Accepted>>>;
 }
-
-/// The results of a call's entries, in the request's order.
-pub type Entries<T> = Vec<Result<T, Refusal>>;
 
 /// A letter and the right to delete it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,42 +89,6 @@ pub struct Accepted {
     pub attributes_md5: Option<String>,
 }
 
-/// Why an entry of a call was not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The service's code, for example `ReceiptHandleIsInvalid`.
-    pub code: String,
-    /// The service's text.
-    pub message: String,
-    /// Whether another attempt would meet the same refusal.
-    pub permanent: bool,
-}
-
-impl Refusal {
-    /// A refusal that another attempt may not meet.
-    pub fn transient(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            permanent: false,
-        }
-    }
-
-    /// A refusal that another attempt would meet as well.
-    pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            permanent: true,
-            ..Self::transient(code, message)
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)
-    }
-}
-
 /// Where a dead letter is put back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -146,6 +112,14 @@ impl Destination {
             // Rules and API destinations are EventBridge's as well.
             "events" if arn.contains(":event-bus/") => Some(Self::Bus(arn.to_owned())),
             _ => None,
+        }
+    }
+
+    /// How many bytes the parcels of one call may have together.
+    pub fn max_call_size(&self) -> usize {
+        match self {
+            Self::Queue(_) | Self::Function(_) => limits::MESSAGE_BYTES,
+            Self::Bus(_) => limits::EVENT_BYTES,
         }
     }
 
@@ -196,34 +170,9 @@ fn function(arn: &str) -> Option<String> {
     }
 }
 
-/// `arn:aws:sqs:eu-west-1:123456789012:orders` as the queue's URL. The client sends it in the body
-/// and connects to its own endpoint, so that an emulator's host need not be in it.
-pub(crate) fn queue_url(arn: &str) -> Option<String> {
-    let mut parts = arn.splitn(6, ':');
-    let (_arn, partition, service) = (parts.next()?, parts.next()?, parts.next()?);
-    let (region, account, name) = (parts.next()?, parts.next()?, parts.next()?);
-    let suffix = if partition == "aws-cn" { ".cn" } else { "" };
-    (service == "sqs")
-        .then(|| format!("https://sqs.{region}.amazonaws.com{suffix}/{account}/{name}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn queue_urls_come_from_arns() {
-        assert_eq!(
-            queue_url("arn:aws:sqs:eu-west-1:1:orders.fifo").as_deref(),
-            Some("https://sqs.eu-west-1.amazonaws.com/1/orders.fifo")
-        );
-        assert_eq!(
-            queue_url("arn:aws-cn:sqs:cn-north-1:1:q").as_deref(),
-            Some("https://sqs.cn-north-1.amazonaws.com.cn/1/q")
-        );
-        assert_eq!(queue_url("arn:aws:dynamodb:eu-west-1:1:table/t"), None);
-        assert_eq!(queue_url("orders"), None);
-    }
 
     #[test]
     fn destinations_are_read_from_urls_and_arns() {

@@ -2,9 +2,9 @@
 
 use super::{
     Destination, Entry, FailureNote, Journal, Ledger, Letter, Origin, Parcel, Post, Progress,
-    apply::send_parcels, journal::Book, parcel::MAX_ATTRIBUTES,
+    apply::send_parcels, journal::Book,
 };
-use crate::Result;
+use crate::{Result, aws::limits::ATTRIBUTES};
 use std::collections::{BTreeMap, HashSet};
 
 /// What came of an undo. What consumers did with the letters stays done, and a letter that is not
@@ -184,7 +184,7 @@ fn with_origin(letter: &Letter) -> Option<Letter> {
     };
     let mut letter = letter.clone();
     let name = FailureNote::ATTRIBUTE;
-    if letter.attributes.len() < MAX_ATTRIBUTES || letter.attributes.contains_key(name) {
+    if letter.attributes.len() < ATTRIBUTES || letter.attributes.contains_key(name) {
         letter.attributes.insert(name.into(), note.to_attribute());
     } else {
         letter.body = note.around(&letter.body);

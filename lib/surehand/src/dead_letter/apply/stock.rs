@@ -1,6 +1,7 @@
 //! Letters that were received and wait for their wave.
 
-use super::super::{Letter, Reader, Received, reader::MAX_ENTRIES};
+use super::super::{Letter, Reader, Received};
+use crate::aws::limits::ENTRIES;
 use std::collections::{HashSet, VecDeque};
 use tokio::time::Instant;
 
@@ -64,8 +65,8 @@ impl Stock {
             return 0;
         }
         let mean = self.seen.bytes / self.seen.letters.max(1);
-        let that_fit = (STOCK_BYTES - self.bytes) / (mean.max(1) * MAX_ENTRIES);
-        wanted.div_ceil(MAX_ENTRIES).min(that_fit.max(1))
+        let that_fit = (STOCK_BYTES - self.bytes) / (mean.max(1) * ENTRIES);
+        wanted.div_ceil(ENTRIES).min(that_fit.max(1))
     }
 
     /// Takes so many letters at most. On a FIFO queue, which has groups that are `halted`, one of a

@@ -1,10 +1,9 @@
 //! Sends and deletes: the calls, their entries' results, and what is tried again.
 
 use super::super::{
-    Action, Cause, Destination, Group, Letter, Parcel, Post, Queue, Refusal,
-    parcel::MAX_SIZE,
-    reader::{MAX_ENTRIES, pause},
+    Action, Cause, Destination, Group, Letter, Parcel, Post, Queue, Refusal, reader::pause,
 };
+use crate::aws::limits::ENTRIES;
 use futures_util::future::join_all;
 
 /// A letter to be sent.
@@ -94,12 +93,7 @@ pub(crate) async fn send_parcels(
             };
             answers.resize(chunk.len(), None);
             for (index, answer) in chunk.into_iter().zip(answers) {
-                let answer = answer.unwrap_or_else(|| {
-                    Err(Refusal::transient(
-                        "NoResult",
-                        "the answer does not name it",
-                    ))
-                });
+                let answer = answer.unwrap_or_else(|| Err(Refusal::unanswered()));
                 let mut is_over = true;
                 results[index] = match answer {
                     Ok(accepted) => {
@@ -127,14 +121,14 @@ pub(crate) async fn send_parcels(
     results
 }
 
-/// Calls of one destination, ten entries and 1 MiB each.
+/// Calls of one destination, ten entries and as many bytes each as it takes.
 fn chunks(parcels: &[(&Destination, &Parcel)], waiting: &[usize]) -> Vec<Vec<usize>> {
     let mut chunks: Vec<(Vec<usize>, usize)> = Vec::new();
     for &index in waiting {
         let (to, parcel) = parcels[index];
         let size = parcel.size();
         let open = chunks.iter_mut().rev().find(|(chunk, used)| {
-            parcels[chunk[0]].0 == to && chunk.len() < MAX_ENTRIES && used + size <= MAX_SIZE
+            parcels[chunk[0]].0 == to && chunk.len() < ENTRIES && used + size <= to.max_call_size()
         });
         match open {
             Some((chunk, used)) => {
@@ -165,14 +159,14 @@ pub(super) async fn delete(
     let mut waiting = letters;
     let mut results = Vec::with_capacity(waiting.len());
     for attempt in 0..ATTEMPTS {
-        let calls = waiting.chunks(MAX_ENTRIES).map(|chunk| {
+        let calls = waiting.chunks(ENTRIES).map(|chunk| {
             let receipts = chunk.iter().map(|(_, receipt)| receipt.clone());
             let receipts: Vec<_> = receipts.collect();
             async move { queue.delete(&receipts).await.unwrap_or_default() }
         });
         let answers = join_all(calls).await;
         let round = std::mem::take(&mut waiting);
-        for (chunk, answers) in round.chunks(MAX_ENTRIES).zip(answers) {
+        for (chunk, answers) in round.chunks(ENTRIES).zip(answers) {
             for (index, (id, receipt)) in chunk.iter().cloned().enumerate() {
                 match answers.get(index) {
                     Some(Ok(())) => results.push((id, receipt, Deletion::Done)),
