@@ -5,7 +5,8 @@ use crate::{
     queue::{Queue, QueueInfo, Received},
 };
 use aws_sdk_sqs::{
-    Client,
+    Client, Config,
+    config::{self, timeout::TimeoutConfig},
     error::ProvideErrorMetadata,
     types::{Message, MessageSystemAttributeName as System, QueueAttributeName},
 };
@@ -31,6 +32,18 @@ impl SqsDeadLetterQueue {
     pub fn new(client: Client, url: impl Into<String>) -> Self {
         let url = url.into();
         Self { client, url }
+    }
+
+    /// A receive is answered after its wait at the latest, which the client's time limit for an
+    /// attempt, if it has one, does not know.
+    fn patient(&self, wait: Duration) -> config::Builder {
+        let mut patient = Config::builder();
+        let limits = self.client.config().timeout_config();
+        if let Some(limit) = limits.and_then(TimeoutConfig::operation_attempt_timeout) {
+            let limits = TimeoutConfig::builder().operation_attempt_timeout(limit + wait);
+            patient.set_timeout_config(Some(limits.build()));
+        }
+        patient
     }
 }
 
@@ -73,6 +86,8 @@ impl Queue for SqsDeadLetterQueue {
                 .wait_time_seconds(seconds(wait).min(20))
                 .message_attribute_names("All")
                 .message_system_attribute_names(System::All)
+                .customize()
+                .config_override(self.patient(wait))
                 .send()
                 .await;
             match output {
