@@ -3,9 +3,6 @@
 //! Clients of your own are made from it too, so that a cold start reads it once and all clients
 //! share their connections: `aws_sdk_sesv2::Client::new(surehand::aws::config().await)`.
 
-#[cfg(feature = "eventbridge")]
-pub use crate::publish::{MAX_PUT_EVENTS, is_refused_for_good};
-
 use crate::environment;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use tokio::sync::OnceCell;
@@ -53,6 +50,27 @@ pub fn queue_url(arn: &str) -> Option<String> {
     let suffix = if partition == "aws-cn" { ".cn" } else { "" };
     (service == "sqs")
         .then(|| format!("https://sqs.{region}.amazonaws.com{suffix}/{account}/{name}"))
+}
+
+/// The [documented](https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html)
+/// limit of a PutEvents request, in bytes.
+#[cfg(feature = "eventbridge")]
+pub const MAX_PUT_EVENTS: usize = 256 * 1024;
+
+/// Whether another attempt would meet the same refusal of an event. Throttling and failures inside
+/// EventBridge pass, and so may what is not known here.
+#[cfg(feature = "eventbridge")]
+pub fn is_refused_for_good(code: &str) -> bool {
+    matches!(
+        code,
+        "AccessDeniedException"
+            | "InvalidArgument"
+            | "InvalidAccountIdException"
+            | "MalformedDetail"
+            | "NotAuthorizedForDetailTypeException"
+            | "NotAuthorizedForSourceException"
+            | "RedactionFailure"
+    )
 }
 
 #[cfg(test)]

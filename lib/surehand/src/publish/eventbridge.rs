@@ -26,9 +26,6 @@ pub struct EventBus {
     max_request_size: usize,
 }
 
-/// The [documented](https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html)
-/// limit of a request.
-pub(crate) const MAX_REQUEST_SIZE: usize = 256 * 1024;
 /// What an entry's time counts for.
 const TIME_SIZE: usize = 14;
 
@@ -38,7 +35,7 @@ impl EventBus {
         Self {
             client,
             bus: bus.into(),
-            max_request_size: MAX_REQUEST_SIZE,
+            max_request_size: aws::MAX_PUT_EVENTS,
         }
     }
 
@@ -116,22 +113,8 @@ fn result(entry: &PutEventsResultEntry) -> Result<(), Refusal> {
     Err(Refusal {
         code: code.to_owned(),
         message: entry.error_message().unwrap_or_default().to_owned(),
-        permanent: is_permanent(code),
+        permanent: aws::is_refused_for_good(code),
     })
-}
-
-/// Throttling and failures inside EventBridge pass, and so may what is not known here.
-pub(crate) fn is_permanent(code: &str) -> bool {
-    matches!(
-        code,
-        "AccessDeniedException"
-            | "InvalidArgument"
-            | "InvalidAccountIdException"
-            | "MalformedDetail"
-            | "NotAuthorizedForDetailTypeException"
-            | "NotAuthorizedForSourceException"
-            | "RedactionFailure"
-    )
 }
 
 #[cfg(test)]
