@@ -6,7 +6,7 @@ use surehand::{DynamoDbStore, testing::store_contract};
 
 pub(crate) async fn check(shop: &Shop) {
     let table = shop.output("IdempotencyTableName");
-    store_contract::check(|clock| {
+    store_contract::check_commits(|clock| {
         DynamoDbStore::new(shop.dynamodb.clone(), table).with_clock(clock)
     })
     .await;

@@ -131,9 +131,9 @@ async fn it_is_tried_again_unless_asked_otherwise() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_the_queue_moved_itself_has_its_last_attempt_on_record() {
     let world = World::new(OnUnknown::default());
-    assert_eq!(world.store.facts(&world.key()).await.unwrap(), None);
+    assert_eq!(world.store.history(&world.key()).await.unwrap(), None);
     assert!(!world.deliver(1, true).await);
-    let facts = world.store.facts(&world.key()).await.unwrap().unwrap();
+    let facts = world.store.history(&world.key()).await.unwrap().unwrap();
     assert_eq!((facts.attempts, facts.end), (1, AttemptEnd::Unknown));
     let lasted = facts
         .deadline
@@ -162,10 +162,10 @@ async fn so_has_one_whose_handler_takes_a_transaction() {
         .idempotent(once);
     // One call commits everything, and before it there is nothing.
     world.deliver(1, true).await;
-    assert_eq!(world.store.facts(&world.key()).await.unwrap(), None);
+    assert_eq!(world.store.history(&world.key()).await.unwrap(), None);
     for receive in [2, 3] {
         world.deliver(receive, true).await;
-        let facts = world.store.facts(&world.key()).await.unwrap().unwrap();
+        let facts = world.store.history(&world.key()).await.unwrap().unwrap();
         assert_eq!((facts.attempts, facts.end), (receive, AttemptEnd::Unknown));
         let lasted = facts
             .deadline

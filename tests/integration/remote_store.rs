@@ -5,8 +5,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Claim, ClaimRequest, Commit, Committed, Error, ErrorKind, IdempotencyKey, Lease, MemoryStore,
-    Result, Store,
+    Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, Error, ErrorKind, IdempotencyKey,
+    Lease, MemoryStore, Result, Store,
 };
 
 /// What a store is asked for.
@@ -89,6 +89,8 @@ impl RemoteStore {
 }
 
 impl Store for RemoteStore {
+    const COMMITS: Commits<Self> = Commits::with_claims();
+
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         self.call(Call::Claim, self.inner.claim(request)).await
     }
@@ -120,7 +122,9 @@ impl Store for RemoteStore {
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
         self.call(Call::Find, self.inner.find(key)).await
     }
+}
 
+impl CommitStore for RemoteStore {
     async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
         self.call(Call::Commit, self.inner.commit(commit)).await
     }

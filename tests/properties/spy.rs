@@ -6,8 +6,8 @@ use std::{
     time::SystemTime,
 };
 use surehand::{
-    Claim, ClaimRequest, Commit, Committed, Direct, Error, ErrorKind, Function, Idempotency,
-    IdempotencyKey, Json, KeyStyle, Lease, Result, Store, testing,
+    Claim, ClaimRequest, Direct, Error, ErrorKind, Function, Idempotency, IdempotencyKey, Json,
+    KeyStyle, Lease, Result, Store, testing,
 };
 
 /// What a record is claimed by.
@@ -71,10 +71,6 @@ impl Store for Spy {
     }
 
     async fn find(&self, _: &IdempotencyKey) -> Result<Option<Claim>> {
-        Err(nothing())
-    }
-
-    async fn commit(&self, _: &Commit<'_>) -> Result<Committed> {
         Err(nothing())
     }
 }

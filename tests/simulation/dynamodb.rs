@@ -13,8 +13,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Claim, ClaimRequest, Commit, Committed, DynamoDbStore, IdempotencyKey, Item, Lease, Result,
-    Store,
+    Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, DynamoDbStore, IdempotencyKey,
+    Item, Lease, Result, Store,
     testing::simulation::{self, Simulation},
 };
 use tokio::runtime::Handle;
@@ -52,6 +52,8 @@ struct Blocking {
 }
 
 impl Store for Blocking {
+    const COMMITS: Commits<Self> = Commits::with_claims();
+
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let (store, request) = (self.store.clone(), request.clone());
         wait(&self.handle, async move { store.claim(&request).await })
@@ -81,7 +83,9 @@ impl Store for Blocking {
         let (store, key) = (self.store.clone(), key.clone());
         wait(&self.handle, async move { store.find(&key).await })
     }
+}
 
+impl CommitStore for Blocking {
     async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
         let store = self.store.clone();
         let (key, fingerprint) = (commit.key.clone(), commit.fingerprint.to_owned());

@@ -10,9 +10,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Batch, Claim, ClaimRequest, Clock, Commit, Committed, DeadLetters, Deadline, DynamoDbStream,
-    FailureNote, Function, IdempotencyKey, Lease, MemoryStore, OutboxStream, Outcome, Outgoing,
-    PublishError, Publisher, Record, Result, Source, Sqs, Store, Transport,
+    Batch, Claim, ClaimRequest, Clock, Commit, CommitStore, Commits, Committed, DeadLetters,
+    Deadline, DynamoDbStream, FailureNote, Function, IdempotencyKey, Lease, MemoryStore,
+    OutboxStream, Outcome, Outgoing, PublishError, Publisher, Record, Result, Source, Sqs, Store,
+    Transport,
     testing::simulation::{
         self, Process, Report, SimulatedDeadLetters, SimulatedStore, SimulatedTransport, Simulation,
     },
@@ -75,7 +76,7 @@ enum Mutation {
     ReuseAToken,
 }
 
-impl<St: Store> Mutant<St> {
+impl<St: CommitStore> Mutant<St> {
     fn is(&self, mutation: Mutation) -> bool {
         let is = self.mutation == mutation;
         if is {
@@ -100,7 +101,9 @@ impl<St: Store> Mutant<St> {
     }
 }
 
-impl<St: Store> Store for Mutant<St> {
+impl<St: CommitStore> Store for Mutant<St> {
+    const COMMITS: Commits<Self> = Commits::with_claims();
+
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let mut request = request.clone();
         if self.is(Mutation::LeaseWithoutExpiry) {
@@ -141,7 +144,9 @@ impl<St: Store> Store for Mutant<St> {
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
         self.inner.find(key).await
     }
+}
 
+impl<St: CommitStore> CommitStore for Mutant<St> {
     async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
         let mut commit = commit.clone();
         if self.is(Mutation::AckBeforeCommit) {

@@ -1,14 +1,12 @@
 //! Concurrency and order inside a batch, and what becomes of each record.
 
-#[cfg(feature = "dynamodb")]
-use crate::idempotency::Commits;
 use crate::{
-    Batch, DeadLetters, Deadline, Delivery, Disposition, Error, ErrorKind, FailureNote,
-    OnMalformed, OnPark, Outcome, Record, Reply,
+    Batch, DeadLetters, Deadline, Delivery, Disposition, Error, ErrorKind, FailureNote, Metrics,
+    OnMalformed, OnPark, Outcome, Record, Reply, Result,
+    companion::Companion,
     handler::HandlerTraits,
-    publish::Published,
     redelivery::{Backoff, Redelivery},
-    telemetry::{self, Attempt, metrics::Metrics},
+    telemetry::{self, Attempt},
     trace,
 };
 use futures_util::{StreamExt, stream};
@@ -22,6 +20,18 @@ use tracing::Instrument;
 
 /// What handles one record: the handler with all its layers.
 pub(crate) type RecordService = BoxCloneSyncService<Record, Reply, Error>;
+
+/// Has a record handled: in a batch, and in a rehearsal.
+pub(crate) async fn attempt_at(
+    record: &Record,
+    service: &RecordService,
+    handler: HandlerTraits,
+    metrics: &Metrics,
+) -> Result<Reply> {
+    let companion = Companion::new(metrics.clone(), handler.commits);
+    let record = record.with_companion(companion);
+    service.clone().oneshot(record).await
+}
 
 /// How a function treats its batches.
 #[derive(Clone)]
@@ -175,18 +185,7 @@ impl Run<'_> {
         let result = match halted {
             Some(halt) => Err(halt.error()),
             None if self.deadline.is_over() => Err(never_started()),
-            None => {
-                let mut record = record.clone();
-                record.extensions.insert(Published::default());
-                if self.metrics.collector().is_some() {
-                    record.extensions.insert(self.metrics.clone());
-                }
-                #[cfg(feature = "dynamodb")]
-                if handler.commits {
-                    record.extensions.insert(Commits);
-                }
-                self.service.clone().oneshot(record).await
-            }
+            None => attempt_at(record, self.service, handler, self.metrics).await,
         };
         let verdict = match result {
             Ok(reply) => Verdict::Done(reply),
@@ -313,4 +312,154 @@ async fn delay_failures(
         Err(_) => "no answer before the response was due".into(),
     };
     tracing::warn!(error = %problem, records = failed.len(), "redelivery not delayed, the records come back by the queue's own timeout");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Clock, layers::Around};
+    use futures_util::future::BoxFuture;
+
+    fn record(id: &str, lane: Option<&str>, deadline: &Deadline) -> Record {
+        let delivery = Delivery {
+            message_id: id.into(),
+            receive_count: 1,
+            ..Delivery::default()
+        };
+        let context = lambda_runtime::Context::default();
+        Record::new(delivery, "{}", context, deadline.clone()).with_lane(lane.map(str::to_owned))
+    }
+
+    fn clock() -> Clock {
+        Clock::virtual_from(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000))
+    }
+
+    fn deadline(clock: &Clock) -> Deadline {
+        Deadline::new(clock.now() + Duration::from_secs(30), clock)
+    }
+
+    fn policy(clock: &Clock) -> Policy {
+        Policy {
+            traits: Arc::new(|_| HandlerTraits::of::<Policy>(false)),
+            concurrency: 10,
+            on_park: OnPark::default(),
+            on_malformed: OnMalformed::default(),
+            backoff: Backoff::default(),
+            dead_letters: None,
+            redelivery: None,
+            clock: clock.clone(),
+        }
+    }
+
+    /// A record is handled as its id says.
+    fn handler() -> RecordService {
+        let ready = tower::service_fn(|_: Record| async { Ok::<_, Error>(Reply::none()) });
+        RecordService::new(Around::new(ready, |_, record: Record| async move {
+            match record.id().split('-').next() {
+                Some("fails") => Err(Error::transient("busy")),
+                Some("never") => Err(Error::rejected("no such order")),
+                Some("hangs") => std::future::pending().await,
+                _ => Ok(Reply::none()),
+            }
+        }))
+    }
+
+    async fn outcomes(
+        ids: &[(&str, Option<&str>)],
+        change: impl FnOnce(&mut Policy),
+    ) -> Vec<String> {
+        let clock = clock();
+        let (deadline, mut policy) = (deadline(&clock), policy(&clock));
+        change(&mut policy);
+        let records = ids.iter().map(|(id, lane)| record(id, *lane, &deadline));
+        let batch = Batch {
+            records: records.collect(),
+        };
+        let metrics = Metrics::default();
+        let outcomes = run(&handler(), batch, &deadline, &policy, &metrics).await;
+        let kind = |outcome: &Outcome| match &outcome.result {
+            Ok(_) => format!("{} ok", outcome.id),
+            Err(error) => format!("{} {}", outcome.id, error.kind()),
+        };
+        outcomes.iter().map(kind).collect()
+    }
+
+    #[test]
+    fn a_record_without_a_lane_is_one_of_its_own() {
+        let deadline = deadline(&Clock::system());
+        let records = [("a", Some("x")), ("b", None), ("c", Some("x")), ("d", None)];
+        let records = records.map(|(id, lane)| record(id, lane, &deadline));
+        let lanes = lanes(&records);
+        let ids = |lane: &Vec<Place<'_>>| lane.iter().map(|(_, it)| it.id().to_owned()).collect();
+        let ids: Vec<Vec<String>> = lanes.iter().map(ids).collect();
+        assert_eq!(ids, [vec!["a", "c"], vec!["b"], vec!["d"]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_of_a_lane_follows_a_record_that_must_come_back() {
+        let batch = [
+            ("fails-1", Some("x")),
+            ("good-2", Some("x")),
+            ("good-3", Some("y")),
+            ("good-4", None),
+        ];
+        assert_eq!(
+            outcomes(&batch, |_| {}).await,
+            [
+                "fails-1 transient",
+                "good-2 skipped",
+                "good-3 ok",
+                "good-4 ok"
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_record_has_an_outcome_in_time() {
+        let batch = [
+            ("hangs-1", Some("x")),
+            ("good-2", Some("x")),
+            ("good-3", None),
+        ];
+        assert_eq!(
+            outcomes(&batch, |_| {}).await,
+            ["hangs-1 deadline", "good-2 deadline", "good-3 ok"]
+        );
+    }
+
+    struct Destination {
+        refuses: bool,
+    }
+
+    impl DeadLetters for Destination {
+        fn park<'a>(&'a self, _: &'a Record, _: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
+            let refuses = self.refuses;
+            Box::pin(async move {
+                match refuses {
+                    true => Err(Error::transient("the queue refused")),
+                    false => Ok(()),
+                }
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_parked_is_done_only_once_its_destination_has_it() {
+        let batch = [("never-1", Some("x")), ("good-2", Some("x"))];
+        for (refuses, on_park, expected) in [
+            (false, OnPark::Proceed, ["never-1 ok", "good-2 ok"]),
+            (false, OnPark::Halt, ["never-1 ok", "good-2 skipped"]),
+            (
+                true,
+                OnPark::Proceed,
+                ["never-1 rejected", "good-2 skipped"],
+            ),
+        ] {
+            let outcomes = outcomes(&batch, |policy| {
+                policy.on_park = on_park;
+                policy.dead_letters = Some(Arc::new(Destination { refuses }));
+            });
+            assert_eq!(outcomes.await, expected, "{refuses} {on_park:?}");
+        }
+    }
 }

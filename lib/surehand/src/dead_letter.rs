@@ -7,7 +7,6 @@ mod sqs;
 #[cfg(feature = "sqs")]
 pub use sqs::SqsDeadLetters;
 
-pub use crate::aws::{Entries, Refusal};
 use crate::{Attribute, AttributeValue, Error, Record, Result};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};

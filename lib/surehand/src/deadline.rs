@@ -1,14 +1,9 @@
-//! The time an invocation has left, and the service that stops a handler before it runs out.
+//! The time an invocation has left.
 
-use crate::{Clock, Error, ErrorKind, Record, Reply, Result, extract::FromRecord};
-use futures_util::future::BoxFuture;
-use std::{
-    task::{Context, Poll},
-    time::{Duration, SystemTime},
-};
+use crate::{Clock, Error, ErrorKind};
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
 /// When Lambda ends the invocation, and when handlers are stopped so that it never has to.
 ///
@@ -99,48 +94,6 @@ impl Deadline {
 
     pub(crate) fn error() -> Error {
         Error::new(ErrorKind::Deadline, "the invocation is nearly out of time")
-    }
-}
-
-impl<S> FromRecord<S> for Deadline {
-    fn from_record(record: &Record, _state: &S) -> Result<Self> {
-        Ok(record.deadline().clone())
-    }
-}
-
-/// Stops the handler when its record's [`Deadline`] says so.
-#[derive(Clone, Debug)]
-pub(crate) struct StopInTime<S>(pub(crate) S);
-
-impl<S> Service<Record> for StopInTime<S>
-where
-    S: Service<Record, Response = Reply, Error = Error>,
-    S::Future: Send + 'static,
-{
-    type Response = Reply;
-    type Error = Error;
-    type Future = BoxFuture<'static, Result<Reply>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, record: Record) -> Self::Future {
-        let deadline = record.deadline().clone();
-        // A claim may have used the time up; then the handler must not even begin.
-        if deadline.is_over() {
-            return Box::pin(async { Err(Deadline::error()) });
-        }
-        let handled = self.0.call(record);
-        Box::pin(async move {
-            match tokio::time::timeout_at(deadline.cutoff(), handled).await {
-                Ok(result) => result,
-                Err(_) => {
-                    deadline.cancel();
-                    Err(Deadline::error())
-                }
-            }
-        })
     }
 }
 

@@ -18,10 +18,13 @@
 //! # }
 //! ```
 
+mod mode;
+
+pub(crate) use mode::Mode;
+
 use crate::{
     Error, ErrorKind, Result,
     description::{Use, Variable},
-    function::Mode,
 };
 use std::{
     collections::BTreeMap,
@@ -98,6 +101,12 @@ fn read_optional(name: &str, used_for: Option<Use>) -> Option<String> {
         return None;
     }
     set(name)
+}
+
+/// The name that the function's metrics, log and traces share.
+pub(crate) fn service(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+    variable("SUREHAND_SERVICE_NAME").or_else(|| variable("OTEL_SERVICE_NAME"))
 }
 
 fn set(name: &str) -> Option<String> {

@@ -1,11 +1,16 @@
 //! What a handler can take as an argument.
 
-use crate::{Delivery, Error, Metadata, Record, Result, event::EventName, redact::described};
+use crate::{
+    Deadline, Delivery, Envelope, Error, ErrorKind, IdempotencyKey, Metadata, Metrics, Record,
+    Result,
+    event::{EventName, Payload},
+    redact::described,
+};
 use serde::de::DeserializeOwned;
 
 /// Something that a handler takes from a record or from the function's state.
 ///
-/// It is synchronous: the body is here already, and what needs IO belongs into the handler.
+/// It is synchronous: the body is here already, and what needs IO belongs in the handler.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "not something that can be taken from a record",
@@ -76,6 +81,29 @@ impl<S, T: DeserializeOwned> FromRecord<S> for Json<T> {
     }
 }
 
+impl<S, T: Payload> FromRecord<S> for Envelope<T> {
+    const CONSUMES: Option<EventName> = T::NAME;
+
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        let raw = record.event()?;
+        Ok(Self {
+            data: T::decode(&raw.metadata, &raw.data)?,
+            metadata: raw.metadata.clone(),
+        })
+    }
+}
+
+impl<S> FromRecord<S> for IdempotencyKey {
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        record.companion().key.clone().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invocation,
+                "the handler takes an IdempotencyKey, but the function is not idempotent: add `.idempotent(…)` to it",
+            )
+        })
+    }
+}
+
 impl<S> FromRecord<S> for Metadata {
     fn from_record(record: &Record, _state: &S) -> Result<Self> {
         Ok(record.event()?.metadata.clone())
@@ -85,6 +113,18 @@ impl<S> FromRecord<S> for Metadata {
 impl<S> FromRecord<S> for Delivery {
     fn from_record(record: &Record, _state: &S) -> Result<Self> {
         Ok(record.delivery().clone())
+    }
+}
+
+impl<S> FromRecord<S> for Deadline {
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        Ok(record.deadline().clone())
+    }
+}
+
+impl<S> FromRecord<S> for Metrics {
+    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+        Ok(record.companion().metrics.clone())
     }
 }
 

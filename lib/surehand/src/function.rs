@@ -1,28 +1,21 @@
 //! A source, a handler and everything between them.
 
-mod mode;
 mod rehearse;
 
-pub(crate) use mode::Mode;
-pub(crate) use rehearse::Rehearsal;
-
 use crate::{
-    Backoff, BoxError, Clock, DeadLetters, Deadline, Error, Event, Handler, HandlerService,
-    Idempotency, OnMalformed, OnPark, Record, Redelivery, Reply, Result, Signature, Source, Store,
+    Backoff, Batch, BoxError, Clock, DeadLetters, Deadline, Emf, Error, Event, Handler,
+    HandlerService, Idempotency, MemoryStore, Metrics, OnMalformed, OnPark, Record, Redelivery,
+    Reply, Result, Signature, Source, Store,
     batch::{self, Policy, RecordService},
     clock::epoch_ms,
-    deadline::StopInTime,
     description::{
-        BatchSettings, DeadLetterSettings, Description, EventType, HandlerDescription,
+        BatchSettings, ClaimKind, DeadLetterSettings, Description, EventType, HandlerDescription,
         IdempotencySettings,
     },
-    environment,
-    panic::CatchPanic,
-    telemetry::{
-        self,
-        metrics::{Emf, Metrics, Start, Timed},
-    },
-    trace,
+    environment::{self, Mode},
+    layers::{Around, caught, guarded},
+    metrics::Start,
+    telemetry, trace,
 };
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
@@ -70,7 +63,7 @@ use tracing::Instrument;
 pub struct Function<So> {
     source: Arc<So>,
     handler: RecordService,
-    idempotency: Option<Arc<dyn Fn(RecordService) -> RecordService + Send + Sync>>,
+    claims: Option<Arc<dyn Claims>>,
     policy: Policy,
     margin: Option<Duration>,
     handlers: Vec<HandlerDescription>,
@@ -104,8 +97,8 @@ impl<So: Source> Function<So> {
         let service = HandlerService::new(handler, state);
         Self {
             source: Arc::new(source),
-            handler: boxed(Timed(StopInTime(CatchPanic(service)))),
-            idempotency: None,
+            handler: boxed(Around::new(service, guarded)),
+            claims: None,
             policy: Policy {
                 traits: Arc::new(traits),
                 concurrency: CONCURRENCY,
@@ -125,13 +118,22 @@ impl<So: Source> Function<So> {
     }
 
     /// Handles each record once: by its event id with a [`Store`], or as an [`Idempotency`] says.
+    ///
+    /// # Panics
+    /// If a handler takes a [`Transaction`](crate::Transaction) and the store cannot commit one
+    /// ([`Store::COMMITS`]): no record of that handler could ever be handled.
     pub fn idempotent<St: Store>(mut self, idempotency: impl Into<Idempotency<St>>) -> Self {
-        let layer = idempotency.into();
-        self.once = Some(layer.describe());
-        // Reading the key runs the user's code too, and a store may be the user's own.
-        self.idempotency = Some(Arc::new(move |service| {
-            boxed(CatchPanic(layer.layer(service)))
-        }));
+        let commits = |handler: &&HandlerDescription| handler.claim == ClaimKind::Transaction;
+        let committing = self.handlers.iter().find(commits);
+        assert!(
+            St::COMMITS.are_possible() || committing.is_none(),
+            "the handler {} takes a Transaction, and the store {} only leases keys: give the function a store that is a `CommitStore` and says so in `Store::COMMITS`",
+            committing.map_or("", |handler| &handler.name),
+            std::any::type_name::<St>(),
+        );
+        let idempotency = idempotency.into();
+        self.once = Some(idempotency.describe());
+        self.claims = Some(Arc::new(idempotency));
         self
     }
 
@@ -145,7 +147,7 @@ impl<So: Source> Function<So> {
         <L::Service as Service<Record>>::Future: Send + 'static,
     {
         // Inside idempotency, so that a layer's panic gives the lease back like a handler's.
-        self.handler = boxed(CatchPanic(layer.layer(self.handler)));
+        self.handler = boxed(Around::new(layer.layer(self.handler), caught));
         self
     }
 
@@ -229,11 +231,11 @@ impl<So: Source> Function<So> {
     /// What makes the invocation fail: an event that cannot be answered, and for sources without
     /// partial failures the handler's own error.
     pub async fn invoke(&self, event: So::Event, context: Context) -> Result<So::Response> {
-        self.measured(event, context, false).await
+        self.handle(event, context, false).await
     }
 
     /// One invocation with its metrics, which are written when this is done, however it ends.
-    async fn measured(
+    async fn handle(
         &self,
         event: So::Event,
         context: Context,
@@ -246,23 +248,35 @@ impl<So: Source> Function<So> {
             now_ms: epoch_ms(self.policy.clock.now()),
         };
         let (metrics, _flush) = Metrics::start(self.emf.as_ref(), start);
-        let service = match &self.idempotency {
-            Some(idempotency) => idempotency(self.handler.clone()),
-            None => self.handler.clone(),
-        };
-        let mut deadline = Deadline::new(context.deadline(), &self.policy.clock);
-        if let Some(margin) = self.margin {
-            deadline = deadline.with_margin(margin);
-        }
-        let batch = self.source.split(event, context, deadline.clone())?;
+        let (batch, deadline) = self.split(event, context)?;
+        let service = self.service(None);
         let span = trace::batch(&batch.records);
         let outcomes = batch::run(&service, batch, &deadline, &self.policy, &metrics);
         let outcomes = outcomes.instrument(span).await;
         self.source.join(outcomes)
     }
 
+    /// What is to be handled, and until when.
+    fn split(&self, event: So::Event, context: Context) -> Result<(Batch, Deadline)> {
+        let mut deadline = Deadline::new(context.deadline(), &self.policy.clock);
+        if let Some(margin) = self.margin {
+            deadline = deadline.with_margin(margin);
+        }
+        let batch = self.source.split(event, context, deadline.clone())?;
+        Ok((batch, deadline))
+    }
+
+    /// What handles a record. In a rehearsal the claims are made in a store of its own.
+    fn service(&self, rehearsal: Option<&MemoryStore>) -> RecordService {
+        let handler = self.handler.clone();
+        match &self.claims {
+            Some(claims) => claims.around(handler, rehearsal),
+            None => handler,
+        }
+    }
+
     /// One invocation with its span, which has ended when this is done.
-    pub(crate) async fn invocation(
+    pub(crate) async fn handle_in_span(
         &self,
         event: So::Event,
         context: Context,
@@ -270,7 +284,7 @@ impl<So: Source> Function<So> {
     ) -> Result<So::Response> {
         let span = telemetry::invocation_span(&context, is_cold);
         let invoked = async {
-            let result = self.measured(event, context, is_cold).await;
+            let result = self.handle(event, context, is_cold).await;
             if let Err(error) = &result {
                 trace::failed(error.kind());
                 tracing::error!(kind = %error.kind(), error = %format!("{error:#}"), "invocation failed");
@@ -346,6 +360,24 @@ impl<So: Source> Function<So> {
     }
 }
 
+/// An [`Idempotency`] over any store.
+trait Claims: Send + Sync {
+    fn around(&self, handler: RecordService, rehearsal: Option<&MemoryStore>) -> RecordService;
+}
+
+impl<St: Store> Claims for Idempotency<St> {
+    fn around(&self, handler: RecordService, rehearsal: Option<&MemoryStore>) -> RecordService {
+        // Reading the key runs the user's code too, and a store may be the user's own.
+        match rehearsal {
+            None => boxed(Around::new(self.layer(handler), caught)),
+            Some(store) => {
+                let rehearsed = self.with_store(store.clone());
+                boxed(Around::new(rehearsed.layer(handler), caught))
+            }
+        }
+    }
+}
+
 fn boxed<Svc>(service: Svc) -> RecordService
 where
     Svc: Service<Record, Response = Reply, Error = Error> + Clone + Send + Sync + 'static,
@@ -358,7 +390,7 @@ impl<So> fmt::Debug for Function<So> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Function")
             .field("source", &std::any::type_name::<So>())
-            .field("idempotent", &self.idempotency.is_some())
+            .field("idempotent", &self.claims.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -393,7 +425,7 @@ impl<So: Source> Service<LambdaEvent<So::Event>> for Invocations<So> {
         Box::pin(async move {
             let ends_at = event.context.deadline();
             let result = function
-                .invocation(event.payload, event.context, cold)
+                .handle_in_span(event.payload, event.context, cold)
                 .await;
             let now = function.policy.clock.now();
             let left = ends_at.duration_since(now).unwrap_or_default();

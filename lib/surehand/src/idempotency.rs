@@ -1,37 +1,38 @@
 //! Each key is handled once: the layer between the source and the handler.
 
+mod claim;
 #[cfg(feature = "dynamodb")]
 mod commit;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
 mod in_flight;
-pub(crate) mod key;
 pub(crate) mod memory;
 #[cfg(feature = "dynamodb")]
 mod request;
 mod store;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "dynamodb")]
 mod transaction;
 
+pub use claim::{AttemptEnd, AttemptHistory, AttemptStart, Claim, ClaimRequest, Completion, Lease};
 #[cfg(feature = "dynamodb")]
 pub use commit::{Commit, Committed};
 #[cfg(feature = "dynamodb")]
 pub use dynamodb::DynamoDbStore;
-pub use key::{Key as IdempotencyKey, KeyStyle};
 pub use memory::MemoryStore;
 #[cfg(feature = "dynamodb")]
 pub use request::Handled;
-pub use store::{AttemptEnd, Beginning, Claim, ClaimRequest, Completion, Facts, Lease, Store};
 #[cfg(feature = "dynamodb")]
-pub(crate) use transaction::Commits;
+pub use store::CommitStore;
+pub use store::{Commits, Store};
 
 use crate::{
-    Clock, Error, ErrorKind, Record, Reply, Result, description::IdempotencySettings,
-    extract::FromRecord, function::Rehearsal, ready::take_ready,
+    Clock, Error, ErrorKind, IdempotencyKey, KeyStyle, Record, Reply, Result,
+    description::IdempotencySettings, extract::FromRecord, layers::take_ready,
 };
 use futures_util::future::BoxFuture;
 use in_flight::InFlight;
-use key::{Key, hex};
 use lru::LruCache;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -71,7 +72,7 @@ use tower::{Layer, Service};
 pub struct Idempotency<St> {
     store: St,
     settings: Arc<Settings>,
-    completed: Option<Arc<Mutex<LruCache<Key, Completion>>>>,
+    completed: Option<Arc<Mutex<LruCache<IdempotencyKey, Completion>>>>,
     in_flight: InFlight,
 }
 
@@ -218,7 +219,7 @@ impl<St: Store> Idempotency<St> {
     }
 
     /// The same settings with claims elsewhere, and nothing remembered.
-    fn with_store<Other>(&self, store: Other) -> Idempotency<Other> {
+    pub(crate) fn with_store<Other>(&self, store: Other) -> Idempotency<Other> {
         Idempotency {
             store,
             settings: Arc::clone(&self.settings),
@@ -232,7 +233,7 @@ impl<St: Store> Idempotency<St> {
     }
 }
 
-fn new_cache(keys: usize) -> Option<Arc<Mutex<LruCache<Key, Completion>>>> {
+fn new_cache(keys: usize) -> Option<Arc<Mutex<LruCache<IdempotencyKey, Completion>>>> {
     Some(Arc::new(Mutex::new(LruCache::new(NonZeroUsize::new(
         keys,
     )?))))
@@ -255,9 +256,9 @@ impl<St> fmt::Debug for Idempotency<St> {
 }
 
 impl<St: Clone, S> Layer<S> for Idempotency<St> {
-    type Service = Once<S, St>;
+    type Service = IdempotencyService<S, St>;
     fn layer(&self, inner: S) -> Self::Service {
-        Once {
+        IdempotencyService {
             inner,
             idempotency: self.clone(),
         }
@@ -266,12 +267,12 @@ impl<St: Clone, S> Layer<S> for Idempotency<St> {
 
 /// The service that [`Idempotency`] makes as a layer.
 #[derive(Clone, Debug)]
-pub struct Once<S, St> {
+pub struct IdempotencyService<S, St> {
     inner: S,
     idempotency: Idempotency<St>,
 }
 
-impl<S, St> Service<Record> for Once<S, St>
+impl<S, St> Service<Record> for IdempotencyService<S, St>
 where
     St: Store,
     S: Service<Record, Response = Reply, Error = Error> + Clone + Send + 'static,
@@ -288,21 +289,13 @@ where
     fn call(&mut self, record: Record) -> Self::Future {
         let inner = take_ready(&mut self.inner);
         let idempotency = self.idempotency.clone();
-        Box::pin(async move {
-            match record.extensions.get::<Rehearsal>() {
-                None => idempotency.handle(record, inner).await,
-                Some(rehearsal) => {
-                    let rehearsed = idempotency.with_store(rehearsal.store.clone());
-                    rehearsed.handle(record, inner).await
-                }
-            }
-        })
+        Box::pin(async move { idempotency.handle(record, inner).await })
     }
 }
 
 /// What a claim is about.
 struct Subject {
-    key: Key,
+    key: IdempotencyKey,
     fingerprint: String,
     wants_reply: bool,
 }
@@ -324,9 +317,9 @@ impl<St: Store> Idempotency<St> {
         if let Some(completion) = self.cached(&subject.key) {
             return subject.duplicate(completion);
         }
-        record.extensions.insert(subject.key.clone());
+        record.companion_mut().key = Some(subject.key.clone());
         #[cfg(feature = "dynamodb")]
-        if record.extensions.get::<transaction::Commits>().is_some() {
+        if record.companion().commits {
             return self.in_transaction(record, inner, subject).await;
         }
         self.under_lease(record, inner, subject).await
@@ -475,7 +468,7 @@ impl<St: Store> Idempotency<St> {
         }
     }
 
-    fn cached(&self, key: &Key) -> Option<Completion> {
+    fn cached(&self, key: &IdempotencyKey) -> Option<Completion> {
         let cache = self.completed.as_ref()?;
         let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
         let completion = cache.get(key)?;
@@ -486,7 +479,7 @@ impl<St: Store> Idempotency<St> {
         Some(completion.clone())
     }
 
-    fn remember(&self, key: &Key, completion: &Completion) {
+    fn remember(&self, key: &IdempotencyKey, completion: &Completion) {
         let size = completion.data.as_ref().map_or(0, String::len);
         if let Some(cache) = &self.completed
             && size <= MAX_CACHED_BYTES
@@ -534,7 +527,7 @@ fn time_to(until: SystemTime, now: SystemTime) -> Duration {
     until.duration_since(now).unwrap_or_default() + Duration::from_millis(1)
 }
 
-fn held(key: &Key, until: Option<SystemTime>, now: SystemTime) -> Error {
+fn held(key: &IdempotencyKey, until: Option<SystemTime>, now: SystemTime) -> Error {
     let error = Error::new(
         ErrorKind::InProgress,
         match until {
@@ -555,11 +548,11 @@ fn stored_reply(reply: &str) -> String {
     if reply.len() <= MAX_REPLY_BYTES {
         return reply.to_owned();
     }
-    json!({ DIGEST: format!("sha256:{}", hex(&Sha256::digest(reply))), "bytes": reply.len() })
+    json!({ DIGEST: format!("sha256:{}", hex::encode(Sha256::digest(reply))), "bytes": reply.len() })
         .to_string()
 }
 
-fn restored_reply(key: &Key, data: String) -> Result<Reply> {
+fn restored_reply(key: &IdempotencyKey, data: String) -> Result<Reply> {
     let digest = data
         .contains(DIGEST)
         .then(|| serde_json::from_str::<Value>(&data).ok())

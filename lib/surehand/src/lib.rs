@@ -9,6 +9,7 @@ mod attribute;
 pub mod aws;
 mod batch;
 mod clock;
+mod companion;
 pub mod dead_letter;
 mod deadline;
 pub mod description;
@@ -20,21 +21,27 @@ mod extract;
 mod function;
 mod handler;
 mod idempotency;
+mod key;
+mod layers;
+mod lineage;
+mod metadata;
+mod metrics;
 #[cfg(feature = "dynamodb")]
 mod outbox;
-mod panic;
 mod publish;
-mod ready;
 mod record;
 mod redact;
 mod redelivery;
 pub mod rehearsal;
 mod router;
 mod source;
+#[cfg(feature = "dynamodb")]
+mod stage;
 pub mod telemetry;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
 pub mod testing;
 mod trace;
+mod trace_header;
 #[cfg(feature = "dynamodb")]
 mod transaction;
 
@@ -44,18 +51,21 @@ pub use clock::Clock;
 pub use dead_letter::SqsDeadLetters;
 pub use dead_letter::{DeadLetters, FailureNote, OnMalformed, OnPark};
 pub use deadline::Deadline;
-pub use envelope::{Envelope, Metadata, Outgoing, RawEvent};
+pub use envelope::{Envelope, Outgoing, RawEvent};
 pub use error::{BoxError, Disposition, Error, ErrorKind, Result};
 pub use event::{Event, Payload};
 pub use extract::{FromRecord, FromRef, Json, State};
 pub use function::Function;
 pub use handler::{Consumes, Enveloped, Handler, HandlerService, IntoReply, Signature};
 pub use idempotency::{
-    AttemptEnd, Beginning, Claim, ClaimRequest, Completion, Facts, Idempotency, IdempotencyKey,
-    KeyStyle, Lease, MemoryStore, OnUnknown, Once, Store,
+    AttemptEnd, AttemptHistory, AttemptStart, Claim, ClaimRequest, Commits, Completion,
+    Idempotency, IdempotencyService, Lease, MemoryStore, OnUnknown, Store,
 };
 #[cfg(feature = "dynamodb")]
-pub use idempotency::{Commit, Committed, DynamoDbStore, Handled};
+pub use idempotency::{Commit, CommitStore, Committed, DynamoDbStore, Handled};
+pub use key::{IdempotencyKey, KeyStyle};
+pub use metadata::Metadata;
+pub use metrics::{Emf, Metrics, Unit};
 #[cfg(feature = "dynamodb")]
 pub use outbox::{Outbox, OutboxStream, Swept};
 #[cfg(feature = "eventbridge")]
@@ -71,10 +81,11 @@ pub use router::{Routed, Router};
 #[cfg(feature = "dynamodb")]
 pub use source::{Change, ChangeKind};
 pub use source::{Direct, DynamoDbStream, EventBridge, Source, Sqs, StreamEvent};
-pub use surehand_macros::Event;
-pub use telemetry::metrics::{Emf, Metrics, Unit};
 #[cfg(feature = "dynamodb")]
-pub use transaction::{Item, StagedCondition, Transaction};
+pub use stage::Item;
+pub use surehand_macros::Event;
+#[cfg(feature = "dynamodb")]
+pub use transaction::{StagedCondition, Transaction};
 
 /// The guides' examples are run like those of the documentation.
 #[cfg(all(doctest, feature = "dynamodb", feature = "testing"))]

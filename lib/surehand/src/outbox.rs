@@ -7,7 +7,7 @@ pub use stream::OutboxStream;
 pub(crate) use table::Table;
 
 use crate::{
-    Clock, Error, Outgoing, Publisher, Result, clock::epoch_ms, description::Use, transaction::Item,
+    Clock, Error, Outgoing, Publisher, Result, clock::epoch_ms, description::Use, stage::Item,
 };
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use futures_util::StreamExt;
@@ -36,8 +36,6 @@ pub struct Outbox {
     clock: Clock,
 }
 
-/// The name of the index in which items with waiting events are found.
-pub(crate) const INDEX: &str = "outbox";
 /// An index partition takes 1,000 writes a second; so many of them share the load.
 pub(crate) const SHARDS: u8 = 8;
 

@@ -17,16 +17,13 @@ pub use eventbridge::EventBus;
 pub use sqs::SqsQueue;
 
 use crate::{
-    Event, IdempotencyKey, Outgoing, Record, Result,
+    Event, Outgoing, Record, Result,
     extract::{FromRecord, FromRef},
+    lineage::Lineage,
     trace,
 };
 use futures_util::future::BoxFuture;
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, sync::Arc};
 
 /// Sends events off.
 pub trait Transport: Send + Sync + 'static {
@@ -85,7 +82,7 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 pub struct Publisher {
     transport: Arc<dyn Transport>,
     producer: Option<Arc<str>>,
-    cause: Option<Arc<Cause>>,
+    lineage: Option<Arc<Lineage>>,
 }
 
 impl Publisher {
@@ -94,7 +91,7 @@ impl Publisher {
         Self {
             transport: Arc::new(transport),
             producer: None,
-            cause: None,
+            lineage: None,
         }
     }
 
@@ -150,8 +147,8 @@ impl Publisher {
     pub fn prepare<E: Event>(&self, event: &E) -> Result<Outgoing> {
         let mut outgoing = Outgoing::new(event)?;
         outgoing.metadata_mut().producer = self.producer.as_deref().map(str::to_owned);
-        if let Some(cause) = &self.cause {
-            cause.mark(&mut outgoing);
+        if let Some(lineage) = &self.lineage {
+            lineage.mark(&mut outgoing);
         }
         trace::created(&mut outgoing);
         Ok(outgoing)
@@ -168,7 +165,9 @@ impl Publisher {
         let sending = trace::sending(events);
         let sent = self.transport.send(events).await;
         sent.map_err(|error| {
-            sending.failed(&error);
+            for event in error.unpublished() {
+                sending.failed(event.id(), event.code());
+            }
             error.into_error()
         })
     }
@@ -176,7 +175,7 @@ impl Publisher {
     /// The same publisher, for what the handling of `record` causes.
     pub fn bound_to(&self, record: &Record) -> Self {
         Self {
-            cause: Some(Arc::new(Cause::new(record))),
+            lineage: Some(Arc::new(Lineage::new(record))),
             ..self.clone()
         }
     }
@@ -195,109 +194,21 @@ impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher")
             .field("producer", &self.producer)
-            .field("cause", &self.cause)
+            .field("lineage", &self.lineage)
             .finish_non_exhaustive()
-    }
-}
-
-/// How many events of each source and type an attempt at a record has published. All publishers of
-/// the attempt share it, so that no two of its events get one id.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Published(Arc<Mutex<HashMap<EventType, u32>>>);
-
-/// Source and detail-type.
-type EventType = (String, String);
-
-impl Published {
-    /// The ordinal, from 0, of the next event of a type.
-    fn next(&self, source: &str, detail_type: &str) -> u32 {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts
-            .entry((source.to_owned(), detail_type.to_owned()))
-            .or_default();
-        let ordinal = *count;
-        *count += 1;
-        ordinal
-    }
-}
-
-/// What events are published for: a record, or a request that is none.
-pub(crate) struct Cause {
-    key: IdempotencyKey,
-    /// None for a request: what caused it was no event.
-    event_id: Option<String>,
-    correlation_id: String,
-    traceparent: Option<String>,
-    trace_header: Option<String>,
-    published: Published,
-}
-
-impl fmt::Debug for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.event_id {
-            Some(event_id) => write!(f, "Cause({event_id})"),
-            None => write!(f, "Cause({})", self.key),
-        }
-    }
-}
-
-impl Cause {
-    pub(crate) fn new(record: &Record) -> Self {
-        let metadata = record.event().ok().map(|event| &event.metadata);
-        let event_id = metadata.map_or(record.id(), |m| &m.id).to_owned();
-        let context = record.context();
-        let key = record.extensions.get::<IdempotencyKey>().cloned();
-        Self {
-            // Two functions that handle one event publish events of their own.
-            key: key.unwrap_or_else(|| {
-                IdempotencyKey::new(format!("{}#{event_id}", context.env_config.function_name))
-            }),
-            correlation_id: metadata
-                .map_or(&*event_id, |m| m.correlation_id())
-                .to_owned(),
-            traceparent: metadata.and_then(|m| m.traceparent.clone()),
-            trace_header: context.xray_trace_id.clone(),
-            published: record.extensions.get().cloned().unwrap_or_default(),
-            event_id: Some(event_id),
-        }
-    }
-
-    /// A request of this key. Its events tell one story, which begins with it.
-    #[cfg(feature = "dynamodb")]
-    pub(crate) fn of_request(key: IdempotencyKey) -> Self {
-        Self {
-            correlation_id: key.uuid("request").to_string(),
-            key,
-            event_id: None,
-            traceparent: None,
-            trace_header: None,
-            published: Published::default(),
-        }
-    }
-
-    pub(crate) fn mark(&self, outgoing: &mut Outgoing) {
-        let (source, detail_type) = (outgoing.source(), outgoing.detail_type());
-        let ordinal = self.published.next(source, detail_type);
-        let id = self
-            .key
-            .uuid(&format!("{source}\n{detail_type}\n{ordinal}"));
-        let metadata = outgoing.metadata_mut();
-        metadata.id = id.to_string();
-        metadata.correlation_id = Some(self.correlation_id.clone());
-        metadata.causation_id.clone_from(&self.event_id);
-        metadata.traceparent = self.traceparent.clone();
-        outgoing.set_trace_header(self.trace_header.clone());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clock, Deadline, Delivery, ErrorKind};
+    use crate::{
+        Clock, Deadline, Delivery, ErrorKind, IdempotencyKey, Metrics, companion::Companion,
+    };
     use futures_util::FutureExt;
     use serde::{Deserialize, Serialize};
     use serde_json::json;
-    use std::time::SystemTime;
+    use std::{sync::Mutex, time::SystemTime};
 
     #[derive(Serialize, Deserialize, Event)]
     #[event(
@@ -355,9 +266,8 @@ mod tests {
             message_id: "m-1".into(),
             ..Delivery::default()
         };
-        let mut record = Record::new(delivery, body.to_string(), context, deadline);
-        record.extensions.insert(Published::default());
-        record
+        Record::new(delivery, body.to_string(), context, deadline)
+            .with_companion(Companion::new(Metrics::default(), false))
     }
 
     async fn ids_of(record: &Record) -> Vec<String> {
@@ -379,7 +289,7 @@ mod tests {
         assert_eq!(first, ids_of(&record("e-1")).await);
         let mut all = ids_of(&record("e-2")).await;
         let mut keyed = record("e-1");
-        keyed.extensions.insert(IdempotencyKey::new("stock#e-1"));
+        keyed.companion_mut().key = Some(IdempotencyKey::new("stock#e-1"));
         all.extend(ids_of(&keyed).await);
         all.extend(first);
         assert_eq!(all.len(), 12);

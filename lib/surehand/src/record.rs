@@ -2,7 +2,9 @@
 
 use crate::{
     Attribute, AttributeValue, Deadline, Error, Result,
+    companion::Companion,
     envelope::{Fallback, RawEvent, read},
+    trace_header::w3c_from_xray,
 };
 use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 
@@ -14,7 +16,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 pub struct Record {
     inner: Arc<Inner>,
     deadline: Deadline,
-    /// What layers leave for the handler and for one another.
+    companion: Companion,
+    /// What your own layers leave for the handler and for one another. The library puts nothing here.
     pub extensions: http::Extensions,
 }
 
@@ -105,6 +108,7 @@ impl Record {
                 context,
             }),
             deadline,
+            companion: Companion::default(),
             extensions: http::Extensions::new(),
         }
     }
@@ -178,6 +182,22 @@ impl Record {
     pub fn deadline(&self) -> &Deadline {
         &self.deadline
     }
+
+    /// What the library knows of the attempt.
+    pub(crate) fn companion(&self) -> &Companion {
+        &self.companion
+    }
+
+    pub(crate) fn companion_mut(&mut self) -> &mut Companion {
+        &mut self.companion
+    }
+
+    /// The same record with another companion.
+    pub(crate) fn with_companion(&self, companion: Companion) -> Self {
+        let mut record = self.clone();
+        record.companion = companion;
+        record
+    }
 }
 
 /// Trace context is taken from the event, else from the message attribute `traceparent`, else from
@@ -191,29 +211,6 @@ fn with_trace(mut event: RawEvent, delivery: &Delivery) -> RawEvent {
         };
     }
     event
-}
-
-/// `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1` as a W3C
-/// `traceparent`; none if the header has no parent.
-pub(crate) fn w3c_from_xray(header: &str) -> Option<String> {
-    let field = |name: &str| {
-        header
-            .split(';')
-            .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
-    };
-    let is_hex = |text: &str, digits: usize| {
-        text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    let mut root = field("Root")?.splitn(3, '-');
-    let (_version, time, unique) = (root.next()?, root.next()?, root.next()?);
-    let parent = field("Parent")?;
-    let flags = if field("Sampled") == Some("1") {
-        "01"
-    } else {
-        "00"
-    };
-    (is_hex(time, 8) && is_hex(unique, 24) && is_hex(parent, 16))
-        .then(|| format!("00-{time}{unique}-{parent}-{flags}"))
 }
 
 /// The handler's reply, as JSON.
@@ -278,26 +275,4 @@ pub struct Outcome {
     /// The handler's reply, or why the record must come back. A record that was parked counts as
     /// handled: the dead-letter queue has it.
     pub result: Result<Reply>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn xray_headers_become_w3c_trace_context() {
-        let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
-        assert_eq!(
-            w3c_from_xray(header).as_deref(),
-            Some("00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01")
-        );
-        for useless in [
-            "",
-            "Root=1-5759e988-bd862e3fe1be46a994272793",
-            "Root=1-2-3;Parent=4",
-            ";;=",
-        ] {
-            assert_eq!(w3c_from_xray(useless), None, "{useless}");
-        }
-    }
 }

@@ -30,7 +30,7 @@ pub struct Finding {
     /// The source's id of the record. None if the event could not be split into records.
     pub record: Option<String>,
     /// What came of it.
-    pub verdict: Verdict,
+    pub verdict: Ending,
     /// The handler; none if the event could not be split.
     pub handler: Option<String>,
     /// What would have been committed, one line for each write and each event.
@@ -43,7 +43,7 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum Ending {
     /// The handler succeeded.
     Handled,
     /// A record with the same key was handled before in this rehearsal.

@@ -6,7 +6,8 @@
 mod attempt;
 mod detail;
 mod json_lines;
-pub(crate) mod metrics;
+mod names;
+mod sample;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use crate::{Record, trace};
 use detail::Detail;
 use json_lines::JsonLines;
 use lambda_runtime::Context;
+use names::{RECORD, TARGET, VERDICT};
 use settings::{Format, Settings};
 use tracing::{Span, Subscriber, error_span, field::Empty};
 use tracing_subscriber::{
@@ -44,13 +46,6 @@ pub(crate) fn init_on_stderr() {
     let _ = subscriber(settings, std::io::stderr).try_init();
 }
 
-/// What Surehand's own lines and spans are known by.
-const TARGET: &str = "surehand::telemetry";
-/// What the lines with payloads are known by.
-const PAYLOAD_TARGET: &str = "surehand::payload";
-/// The name of a record's span.
-const RECORD: &str = "record";
-
 fn subscriber<W>(settings: Settings, writer: W) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
@@ -61,7 +56,7 @@ where
         return Box::new(log.with(filter()).with(trace::layer()));
     };
     let more = EnvFilter::builder().parse_lossy(&detail.directives);
-    let is_needed = filter_fn(|metadata| metadata.is_span() || metadata.name() == attempt::VERDICT);
+    let is_needed = filter_fn(|metadata| metadata.is_span() || metadata.name() == VERDICT);
     let detail = Detail {
         lines: JsonLines::new(&settings),
         writer: writer.clone(),

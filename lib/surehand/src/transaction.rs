@@ -7,24 +7,19 @@ pub(crate) use size::{
 };
 
 use crate::{
-    Error, ErrorKind, Event, Outgoing, Record, Result, extract::FromRecord, publish::Cause,
+    Error, ErrorKind, Event, Outgoing, Record, Result,
+    extract::FromRecord,
+    lineage::Lineage,
+    stage::{Item, Refused, Stage, StagedWrite},
 };
 use aws_sdk_dynamodb::{
     error::BuildError,
     types::{
-        AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+        Put, TransactWriteItem,
         builders::{ConditionCheckBuilder, DeleteBuilder, PutBuilder, UpdateBuilder},
     },
 };
 use serde::Serialize;
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
-
-/// An item, as DynamoDB has it.
-pub type Item = HashMap<String, AttributeValue>;
 
 /// What a handler wants to happen: writes to DynamoDB and events to publish.
 ///
@@ -64,38 +59,9 @@ pub type Item = HashMap<String, AttributeValue>;
 #[derive(Debug)]
 pub struct Transaction {
     staged: Stage,
-    cause: Cause,
+    lineage: Lineage,
     /// The function or service, which events name as their producer.
     producer: String,
-}
-
-/// What was staged, shared between the handler and the layer that commits.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Stage(Arc<Mutex<Staged>>);
-
-/// Everything that a handler staged.
-#[derive(Debug, Default)]
-pub(crate) struct Staged {
-    pub(crate) writes: Vec<StagedWrite>,
-    pub(crate) events: Vec<Outgoing>,
-    /// What could not be staged. Staging does not fail by itself, so that a handler reads as a list
-    /// of effects; the commit does.
-    problem: Option<Error>,
-}
-
-#[derive(Debug)]
-pub(crate) struct StagedWrite {
-    pub(crate) write: TransactWriteItem,
-    pub(crate) refused: Option<Refused>,
-}
-
-/// Makes the error of a write whose condition did not hold, from the item as it was.
-pub(crate) struct Refused(Box<dyn FnOnce(Option<Item>) -> Error + Send>);
-
-impl fmt::Debug for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Refused")
-    }
 }
 
 /// A write that was staged, to say what its failed condition means.
@@ -111,7 +77,7 @@ impl StagedCondition<'_> {
     /// Without it the record is tried again, and parked in the end.
     pub fn or(self, error: impl Into<Error>) {
         let error = error.into();
-        self.set(Refused(Box::new(move |_| error)));
+        self.set(Refused::new(move |_| error));
     }
 
     /// The record fails with the error that `make` makes of the item as it was: `None` if there was
@@ -121,7 +87,7 @@ impl StagedCondition<'_> {
             let mut staged = self.stage.lock();
             staged.writes[index].return_old_item();
         }
-        self.set(Refused(Box::new(make)));
+        self.set(Refused::new(make));
     }
 
     fn set(self, refused: Refused) {
@@ -132,10 +98,10 @@ impl StagedCondition<'_> {
 }
 
 impl Transaction {
-    pub(crate) fn new(staged: Stage, cause: Cause, producer: impl Into<String>) -> Self {
+    pub(crate) fn new(staged: Stage, lineage: Lineage, producer: impl Into<String>) -> Self {
         Self {
             staged,
-            cause,
+            lineage,
             producer: producer.into(),
         }
     }
@@ -185,7 +151,7 @@ impl Transaction {
     pub fn publish<E: Event>(&self, event: &E) {
         match Outgoing::new(event) {
             Ok(mut outgoing) => {
-                self.cause.mark(&mut outgoing);
+                self.lineage.mark(&mut outgoing);
                 outgoing.metadata_mut().producer = Some(self.producer.clone());
                 crate::trace::created(&mut outgoing);
                 let bytes = outgoing.body().len();
@@ -234,73 +200,13 @@ impl<S> FromRecord<S> for Transaction {
     const COMMITS: bool = true;
 
     fn from_record(record: &Record, _state: &S) -> Result<Self> {
-        let stage = record.extensions.get::<Stage>().cloned().ok_or_else(|| {
+        let stage = record.companion().stage.clone().ok_or_else(|| {
             Error::new(
                 ErrorKind::Invocation,
                 "the handler takes a Transaction, but nothing commits it: add `.idempotent(…)` to the function",
             )
         })?;
         let function = &record.context().env_config.function_name;
-        Ok(Self::new(stage, Cause::new(record), function))
-    }
-}
-
-impl Stage {
-    /// Takes what was staged, and leaves nothing behind.
-    ///
-    /// # Errors
-    /// If something could not be staged.
-    pub(crate) fn take(&self) -> Result<Staged> {
-        let mut staged = std::mem::take(&mut *self.lock());
-        match staged.problem.take() {
-            Some(problem) => Err(problem),
-            None => Ok(staged),
-        }
-    }
-
-    fn fail(&self, problem: String) {
-        self.lock()
-            .problem
-            .get_or_insert_with(|| Error::rejected(problem));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Staged> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl StagedWrite {
-    /// What to tell of a write whose condition did not hold.
-    pub(crate) fn refuse(self, item: Option<Item>) -> Error {
-        match self.refused {
-            Some(Refused(make)) => make(item),
-            None => Error::transient(format!(
-                "the condition of a staged write to {} did not hold",
-                self.table()
-            )),
-        }
-    }
-
-    pub(crate) fn table(&self) -> &str {
-        let write = &self.write;
-        None.or_else(|| write.put().map(|w| w.table_name()))
-            .or_else(|| write.update().map(|w| w.table_name()))
-            .or_else(|| write.delete().map(|w| w.table_name()))
-            .or_else(|| write.condition_check().map(|w| w.table_name()))
-            .unwrap_or("a table")
-    }
-
-    fn return_old_item(&mut self) {
-        let all_old = Some(ReturnValuesOnConditionCheckFailure::AllOld);
-        let write = &mut self.write;
-        if let Some(put) = &mut write.put {
-            put.return_values_on_condition_check_failure = all_old;
-        } else if let Some(update) = &mut write.update {
-            update.return_values_on_condition_check_failure = all_old;
-        } else if let Some(delete) = &mut write.delete {
-            delete.return_values_on_condition_check_failure = all_old;
-        } else if let Some(check) = &mut write.condition_check {
-            check.return_values_on_condition_check_failure = all_old;
-        }
+        Ok(Self::new(stage, Lineage::new(record), function))
     }
 }

@@ -68,7 +68,7 @@ impl Facts {
     pub(crate) async fn of_event(&self, function: &str, event_id: &str) -> Option<String> {
         let key = IdempotencyKey::of_event(function, event_id);
         // Facts are a help; without them the letter is shown all the same.
-        let facts = self.store(function).await?.facts(&key).await.ok()??;
+        let facts = self.store(function).await?.history(&key).await.ok()??;
         Some(in_words(&facts, SystemTime::now()))
     }
 
@@ -139,7 +139,7 @@ async fn reader(cloud: &Cloud, target: &Target) -> Option<String> {
 }
 
 /// What is known of the attempts at an event, in a few words.
-fn in_words(facts: &surehand::Facts, now: SystemTime) -> String {
+fn in_words(facts: &surehand::AttemptHistory, now: SystemTime) -> String {
     let at = |time: Option<SystemTime>| {
         let time = time.and_then(|time| jiff::Timestamp::try_from(time).ok());
         time.map_or_else(|| "an unknown time".to_owned(), |time| format!("{time:.3}"))
@@ -182,7 +182,7 @@ mod tests {
         let Claim::Acquired(lease) = store.claim(&request).await.unwrap() else {
             panic!("the key is free");
         };
-        let facts = store.facts(&key).await.unwrap().unwrap();
+        let facts = store.history(&key).await.unwrap().unwrap();
         let begins = |words: &str, with: &str| words.starts_with(&format!("attempt 1 {with}"));
         assert!(begins(&in_words(&facts, now), "started at "));
         assert!(in_words(&facts, now).contains("and may go on until"));
@@ -190,7 +190,7 @@ mod tests {
         assert!(late.contains("never ended; its time was out at"), "{late}");
 
         store.release(&lease, "no stock").await.unwrap();
-        let facts = store.facts(&key).await.unwrap().unwrap();
+        let facts = store.history(&key).await.unwrap().unwrap();
         let words = in_words(&facts, now);
         assert!(
             words.ends_with("and failed; the last error that was written down: no stock"),

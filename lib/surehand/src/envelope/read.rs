@@ -1,10 +1,34 @@
 //! Reads the forms in which events arrive.
 
-use super::{Metadata, RawEvent};
-use crate::{Error, Result};
+use crate::{Error, Metadata, Result};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::time::SystemTime;
+
+/// An event whose metadata is read and whose data is still JSON text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawEvent {
+    /// What the event is.
+    pub metadata: Metadata,
+    /// Its data, as it came.
+    pub data: String,
+}
+
+impl RawEvent {
+    /// Reads the event in a message's body, in any of the forms in which events arrive.
+    ///
+    /// `message_id` and `sent` are the transport's, for an event that has no id or no time of its own.
+    ///
+    /// # Errors
+    /// [Malformed](crate::ErrorKind::Malformed) if the body is not JSON, or its metadata is not of the form that it claims.
+    pub fn read(body: &str, message_id: &str, sent: Option<SystemTime>) -> Result<Self> {
+        let fallback = Fallback {
+            id: message_id,
+            time: sent,
+        };
+        read(body, &fallback)
+    }
+}
 
 /// What the transport knows, for events that do not carry it themselves.
 pub(crate) struct Fallback<'a> {

@@ -1,7 +1,7 @@
 //! Writes the form in which events leave.
 
-use super::{Fallback, Metadata, read};
-use crate::{Error, ErrorKind, Event, Result};
+use super::{Fallback, read};
+use crate::{Error, ErrorKind, Event, Metadata, Result};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, time::SystemTime};

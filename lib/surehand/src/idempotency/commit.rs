@@ -1,7 +1,7 @@
 //! A claim that is completed at once, with everything that belongs to it.
 
-use super::{Completion, Key};
-use crate::{Outgoing, transaction::Item};
+use super::claim::Completion;
+use crate::{IdempotencyKey, Outgoing, stage::Item};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 #[non_exhaustive]
 pub struct Commit<'a> {
     /// The key.
-    pub key: &'a Key,
+    pub key: &'a IdempotencyKey,
     /// A digest of the payload that the key stands for.
     pub fingerprint: &'a str,
     /// Who commits. A repeated commit of the same owner is the same commit.
@@ -30,7 +30,7 @@ pub struct Commit<'a> {
 impl<'a> Commit<'a> {
     /// The completion of `key` by `owner`, with nothing beside it.
     pub fn new(
-        key: &'a Key,
+        key: &'a IdempotencyKey,
         fingerprint: &'a str,
         owner: &'a str,
         now: SystemTime,

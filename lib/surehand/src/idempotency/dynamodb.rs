@@ -3,11 +3,12 @@
 mod commit;
 
 use super::{
-    AttemptEnd, Beginning, Claim, ClaimRequest, Commit, Committed, Completion, Facts, Key, Lease,
-    Store, memory::fenced,
+    claim::{AttemptEnd, AttemptHistory, AttemptStart, Claim, ClaimRequest, Completion, Lease},
+    commit::{Commit, Committed},
+    store::{CommitStore, Commits, Store},
 };
 use crate::{
-    Clock, Error, ErrorKind, Result,
+    Clock, Error, ErrorKind, IdempotencyKey, Result,
     clock::{epoch_ms, from_epoch_ms},
     description::Use,
 };
@@ -88,7 +89,7 @@ impl DynamoDbStore {
         self
     }
 
-    async fn item(&self, key: &Key) -> Result<Option<StoredItem>> {
+    async fn item(&self, key: &IdempotencyKey) -> Result<Option<StoredItem>> {
         let output = self
             .client
             .get_item()
@@ -119,13 +120,21 @@ impl DynamoDbStore {
             .await;
         match sent {
             Ok(_) => Ok(()),
-            Err(error) if is_condition_failure(&error) => Err(fenced(lease)),
+            Err(error) if is_condition_failure(&error) => Err(lease.fenced()),
             Err(error) => Err(unavailable(&error)),
         }
     }
 }
 
+impl CommitStore for DynamoDbStore {
+    async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
+        self.commit_all(commit).await
+    }
+}
+
 impl Store for DynamoDbStore {
+    const COMMITS: Commits<Self> = Commits::with_claims();
+
     fn kind(&self) -> &'static str {
         "dynamodb"
     }
@@ -231,7 +240,7 @@ impl Store for DynamoDbStore {
         self.update_as_owner(lease, update).await
     }
 
-    async fn find(&self, key: &Key) -> Result<Option<Claim>> {
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
         let Some(item) = self.item(key).await? else {
             return Ok(None);
         };
@@ -249,7 +258,7 @@ impl Store for DynamoDbStore {
         }
     }
 
-    async fn begin(&self, attempt: &Beginning) -> Result<Option<Claim>> {
+    async fn begin(&self, attempt: &AttemptStart) -> Result<Option<Claim>> {
         let now_ms = epoch_ms(self.clock.now());
         let sent = self
             .update(attempt.key.as_str())
@@ -289,12 +298,8 @@ impl Store for DynamoDbStore {
         }
     }
 
-    async fn facts(&self, key: &Key) -> Result<Option<Facts>> {
-        Ok(self.item(key).await?.map(|item| item.facts()))
-    }
-
-    async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
-        self.commit_all(commit).await
+    async fn history(&self, key: &IdempotencyKey) -> Result<Option<AttemptHistory>> {
+        Ok(self.item(key).await?.map(|item| item.history()))
     }
 
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
@@ -323,11 +328,11 @@ impl StoredItem {
         self.0.get(name)?.as_n().ok()?.parse().ok()
     }
 
-    fn facts(&self) -> Facts {
+    fn history(&self) -> AttemptHistory {
         let until = self.number("in_progress_expiration").filter(|ms| *ms > 0);
         let deadline = until.or_else(|| self.number("attempt_until"));
         let is_completed = self.text("status").is_some_and(|s| s == "COMPLETED");
-        Facts {
+        AttemptHistory {
             attempts: self
                 .number("attempts")
                 .and_then(|n| n.try_into().ok())
@@ -344,7 +349,7 @@ impl StoredItem {
     }
 
     /// Why the key could not be claimed.
-    fn taken(&self, key: &Key) -> Result<Claim> {
+    fn taken(&self, key: &IdempotencyKey) -> Result<Claim> {
         let expires_at = from_epoch_ms(
             self.number("expiration")
                 .unwrap_or_default()

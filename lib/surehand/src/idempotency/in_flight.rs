@@ -1,6 +1,6 @@
 //! The keys that this process is working on.
 
-use super::Key;
+use crate::IdempotencyKey;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -12,18 +12,18 @@ use tokio::sync::{Mutex as Turnstile, OwnedMutexGuard};
 /// Between processes the store decides, at the price of a retry; within one a record can simply
 /// wait.
 #[derive(Clone, Debug, Default)]
-pub(super) struct InFlight(Arc<Mutex<HashMap<Key, Arc<Turnstile<()>>>>>);
+pub(super) struct InFlight(Arc<Mutex<HashMap<IdempotencyKey, Arc<Turnstile<()>>>>>);
 
 /// The right to work on a key; the next in line gets it on drop.
 #[derive(Debug)]
 pub(super) struct Turn {
     in_flight: InFlight,
-    key: Key,
+    key: IdempotencyKey,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
 impl InFlight {
-    pub(super) async fn enter(&self, key: &Key) -> Turn {
+    pub(super) async fn enter(&self, key: &IdempotencyKey) -> Turn {
         let turnstile = Arc::clone(self.turnstiles().entry(key.clone()).or_default());
         // Made before the wait, so that a wait that is given up cleans up as well.
         let mut turn = Turn {
@@ -35,7 +35,7 @@ impl InFlight {
         turn
     }
 
-    fn turnstiles(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Turnstile<()>>>> {
+    fn turnstiles(&self) -> std::sync::MutexGuard<'_, HashMap<IdempotencyKey, Arc<Turnstile<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -61,11 +61,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_at_a_time_and_nothing_left_behind() {
         let in_flight = InFlight::default();
-        let key = Key::new("k");
+        let key = IdempotencyKey::new("k");
         let first = in_flight.enter(&key).await;
         let given_up = tokio::time::timeout(Duration::from_secs(1), in_flight.enter(&key)).await;
         assert!(given_up.is_err());
-        let other = in_flight.enter(&Key::new("other")).await;
+        let other = in_flight.enter(&IdempotencyKey::new("other")).await;
         let waiting = tokio::spawn({
             let (in_flight, key) = (in_flight.clone(), key.clone());
             async move { drop(in_flight.enter(&key).await) }

@@ -1,16 +1,24 @@
 //! Claims in memory, for tests and for runs without a table.
 
-use super::{AttemptEnd, Beginning, Claim, ClaimRequest, Completion, Facts, Key, Lease, Store};
+use super::{
+    claim::{AttemptEnd, AttemptHistory, AttemptStart, Claim, ClaimRequest, Completion, Lease},
+    store::Store,
+};
 #[cfg(feature = "dynamodb")]
-use super::{Commit, Committed};
+use super::{
+    commit::{Commit, Committed},
+    store::{CommitStore, Commits},
+};
 #[cfg(feature = "dynamodb")]
 use crate::Outgoing;
 use crate::{
-    Clock, Error, ErrorKind, Result,
+    Clock, IdempotencyKey, Result,
     clock::{epoch_ms, from_epoch_ms},
 };
 #[cfg(feature = "dynamodb")]
 use aws_sdk_dynamodb::types::TransactWriteItem;
+#[cfg(feature = "dynamodb")]
+use std::mem;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -30,20 +38,20 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct State {
-    items: HashMap<Key, Item>,
+    items: HashMap<IdempotencyKey, Item>,
     #[cfg(feature = "dynamodb")]
     writes: Vec<TransactWriteItem>,
     #[cfg(feature = "dynamodb")]
     events: Vec<Outgoing>,
-    #[cfg(all(feature = "dynamodb", any(test, feature = "testing")))]
+    #[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
     outbox: Vec<Waiting>,
 }
 
 /// The events that one commit left to publish.
-#[cfg(all(feature = "dynamodb", any(test, feature = "testing")))]
+#[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
-    pub(crate) key: Key,
+    pub(crate) key: IdempotencyKey,
     /// In milliseconds since the epoch.
     pub(crate) since: u64,
     pub(crate) events: Vec<Outgoing>,
@@ -119,7 +127,7 @@ impl MemoryStore {
     }
 
     /// The last error that was kept with the key.
-    pub fn last_error(&self, key: &Key) -> Option<String> {
+    pub fn last_error(&self, key: &IdempotencyKey) -> Option<String> {
         self.state().items.get(key)?.last_error.clone()
     }
 
@@ -135,14 +143,21 @@ impl MemoryStore {
         self.state().events.clone()
     }
 
+    /// The effects and events that were committed since the last call.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn take_committed(&self) -> (Vec<TransactWriteItem>, Vec<Outgoing>) {
+        let mut state = self.state();
+        (mem::take(&mut state.writes), mem::take(&mut state.events))
+    }
+
     /// What commits left to publish, in their order.
-    #[cfg(all(feature = "dynamodb", any(test, feature = "testing")))]
+    #[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
     pub(crate) fn outbox(&self) -> Vec<Waiting> {
         self.state().outbox.clone()
     }
 
     /// Marks the events of a key that have waited since then.
-    #[cfg(all(feature = "dynamodb", any(test, feature = "testing")))]
+    #[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
     pub(crate) fn mark_published(&self, key: &str, since: u64) {
         let mut state = self.state();
         let is_meant = |it: &&mut Waiting| it.key.as_str() == key && it.since == since;
@@ -160,12 +175,15 @@ impl MemoryStore {
         let state = &mut *self.state();
         match state.items.get_mut(&lease.key) {
             Some(item) if item.owner == lease.owner => change(item),
-            _ => Err(fenced(lease)),
+            _ => Err(lease.fenced()),
         }
     }
 }
 
 impl Store for MemoryStore {
+    #[cfg(feature = "dynamodb")]
+    const COMMITS: Commits<Self> = Commits::with_claims();
+
     fn kind(&self) -> &'static str {
         "memory"
     }
@@ -230,7 +248,7 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn find(&self, key: &Key) -> Result<Option<Claim>> {
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
         let now_ms = epoch_ms(self.clock.now());
         Ok(self
             .state()
@@ -239,7 +257,7 @@ impl Store for MemoryStore {
             .and_then(|item| item.taken(now_ms)))
     }
 
-    async fn begin(&self, attempt: &Beginning) -> Result<Option<Claim>> {
+    async fn begin(&self, attempt: &AttemptStart) -> Result<Option<Claim>> {
         let now_ms = epoch_ms(self.clock.now());
         let state = &mut *self.state();
         let old = state.items.get(&attempt.key);
@@ -263,8 +281,8 @@ impl Store for MemoryStore {
         Ok(None)
     }
 
-    async fn facts(&self, key: &Key) -> Result<Option<Facts>> {
-        Ok(self.state().items.get(key).map(|item| Facts {
+    async fn history(&self, key: &IdempotencyKey) -> Result<Option<AttemptHistory>> {
+        Ok(self.state().items.get(key).map(|item| AttemptHistory {
             attempts: item.attempts,
             started_at: Some(from_epoch_ms(item.attempted_at)),
             deadline: match item.status {
@@ -282,7 +300,20 @@ impl Store for MemoryStore {
         }))
     }
 
-    #[cfg(feature = "dynamodb")]
+    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
+        self.update(lease, |item| {
+            if matches!(item.status, Status::Completed { .. }) {
+                return Err(lease.fenced());
+            }
+            item.status = Status::Released;
+            item.last_error = Some(error.to_owned());
+            Ok(())
+        })
+    }
+}
+
+#[cfg(feature = "dynamodb")]
+impl CommitStore for MemoryStore {
     async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
         let state = &mut *self.state();
         let mut attempts = 0;
@@ -322,25 +353,4 @@ impl Store for MemoryStore {
         }
         Ok(Committed::Done)
     }
-
-    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
-        self.update(lease, |item| {
-            if matches!(item.status, Status::Completed { .. }) {
-                return Err(fenced(lease));
-            }
-            item.status = Status::Released;
-            item.last_error = Some(error.to_owned());
-            Ok(())
-        })
-    }
-}
-
-pub(super) fn fenced(lease: &Lease) -> Error {
-    Error::new(
-        ErrorKind::Fenced,
-        format!(
-            "the lease on {} ended, and another attempt has taken the key over",
-            lease.key
-        ),
-    )
 }

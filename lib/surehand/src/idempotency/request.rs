@@ -1,8 +1,8 @@
 //! Requests of programs that are no Lambda functions, each handled once.
 
-use super::{Claim, Idempotency, Store, Subject};
+use super::{Idempotency, Subject, claim::Claim, store::CommitStore};
 use crate::{
-    Deadline, Error, ErrorKind, Reply, Result, Transaction, publish::Cause, transaction::Stage,
+    Deadline, Error, ErrorKind, Reply, Result, Transaction, lineage::Lineage, stage::Stage,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -21,7 +21,7 @@ pub struct Handled<T> {
     pub is_duplicate: bool,
 }
 
-impl<St: Store> Idempotency<St> {
+impl<St: CommitStore> Idempotency<St> {
     /// Handles a request once, in a program that is no Lambda function: a service, a job, a command.
     ///
     /// `handle` gets a [`Transaction`] as a function's handler does. What it stages is committed
@@ -86,8 +86,8 @@ impl<St: Store> Idempotency<St> {
             return restored(subject.duplicate(completion)?);
         }
         let stage = Stage::default();
-        let cause = Cause::of_request(subject.key.clone());
-        let value = match handle(Transaction::new(stage.clone(), cause, scope)).await {
+        let lineage = Lineage::of_request(subject.key.clone());
+        let value = match handle(Transaction::new(stage.clone(), lineage, scope)).await {
             Ok(value) => value,
             // What the handler does not like may be what it did itself, when it was asked before.
             Err(error) => match self.store.find(&subject.key).await? {

@@ -1,18 +1,18 @@
 //! Records whose claim, effects and events are one commit.
 
-use super::{Beginning, Claim, Commit, Committed, Completion, Idempotency, Store, Subject};
+use super::{
+    Idempotency, Subject,
+    claim::{AttemptStart, Claim, Completion},
+    commit::{Commit, Committed},
+    store::Store,
+};
 use crate::{
-    Backoff, Deadline, Disposition, Error, Record, Reply, Result,
-    function::Rehearsal,
-    transaction::{Stage, Staged},
+    Backoff, Deadline, Disposition, Error, ErrorKind, Record, Reply, Result,
+    stage::{Stage, Staged},
 };
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use std::time::Duration;
 use tower::Service;
-
-/// In a record's extensions: its handler takes a [`Transaction`](crate::Transaction).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Commits;
 
 /// Between two tries of one commit. A conflict lasts as long as the other transaction.
 const CONFLICT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
@@ -35,7 +35,7 @@ impl<St: Store> Idempotency<St> {
         // begins, for whoever finds the message among the dead letters without a reason.
         let number = record.delivery().receive_count;
         if number > 1 {
-            let attempt = Beginning {
+            let attempt = AttemptStart {
                 key: subject.key.clone(),
                 fingerprint: subject.fingerprint.clone(),
                 number,
@@ -46,17 +46,13 @@ impl<St: Store> Idempotency<St> {
                 return self.taken(&subject, taken);
             }
         }
-        let rehearsal = record.extensions.get::<Rehearsal>().cloned();
         let stage = Stage::default();
-        record.extensions.insert(stage.clone());
+        record.companion_mut().stage = Some(stage.clone());
         let reply = match inner.call(record).await {
             Ok(reply) => reply,
             Err(error) => return self.refused(&subject, error).await,
         };
         let staged = stage.take()?;
-        if let Some(rehearsal) = rehearsal {
-            rehearsal.capture(&staged);
-        }
         self.commit(&subject, reply, staged, &deadline).await
     }
 
@@ -79,6 +75,12 @@ impl<St: Store> Idempotency<St> {
         mut staged: Staged,
         deadline: &Deadline,
     ) -> Result<Reply> {
+        let call = St::COMMITS.call().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invocation,
+                "the store only leases keys, and cannot commit a transaction",
+            )
+        })?;
         let now = self.settings.clock.now();
         let completion = Completion {
             data: subject.stored(&reply),
@@ -104,7 +106,7 @@ impl<St: Store> Idempotency<St> {
         };
         let mut tries = 1;
         loop {
-            match self.store.commit(&commit).await? {
+            match call(&self.store, &commit).await? {
                 Committed::Done => {
                     self.remember(&subject.key, &completion);
                     return Ok(reply);

@@ -1,7 +1,6 @@
 //! The items in which events wait.
 
-use super::INDEX;
-use crate::{Error, ErrorKind, Result, transaction::Item};
+use crate::{Error, ErrorKind, Result, stage::Item};
 use aws_sdk_dynamodb::{
     Client, error::SdkError, operation::update_item::UpdateItemError, types::AttributeValue,
 };
@@ -10,6 +9,9 @@ use futures_util::{
     stream::{self, BoxStream, StreamExt},
 };
 use std::fmt;
+
+/// The name of the index in which items with waiting events are found.
+const INDEX: &str = "outbox";
 
 /// Where events wait.
 pub(crate) trait Table: fmt::Debug + Send + Sync + 'static {

@@ -1,6 +1,6 @@
 //! A change of an item, as a DynamoDB stream reports it.
 
-use crate::{Error, Record, Result, extract::FromRecord, transaction::Item};
+use crate::{Error, Record, Result, extract::FromRecord, stage::Item};
 use serde::Deserialize;
 
 /// A change of an item, for functions on a [`DynamoDbStream`](crate::DynamoDbStream). Handlers take

@@ -32,7 +32,7 @@ pub struct StreamEvent {
 }
 
 #[derive(Deserialize)]
-struct Change<'a> {
+struct StreamRecord<'a> {
     #[serde(rename = "eventID")]
     id: Option<String>,
     #[serde(rename = "eventName")]
@@ -99,7 +99,7 @@ fn record(
     context: &lambda_runtime::Context,
     deadline: &Deadline,
 ) -> Result<Record> {
-    let change: Change<'_> = serde_json::from_str(raw.get()).map_err(|error| {
+    let change: StreamRecord<'_> = serde_json::from_str(raw.get()).map_err(|error| {
         Error::new(
             ErrorKind::Invocation,
             format!("a stream record that cannot be read: {error}"),

@@ -1,16 +1,13 @@
 //! What is said and counted about one record in one invocation.
 
-use super::{
-    PAYLOAD_TARGET, TARGET,
-    metrics::{Metrics, Outcome},
+use super::names::{PAYLOAD_TARGET, TARGET, VERDICT};
+use crate::{
+    Error, Record, Reply,
+    metrics::{CountedAs, Metrics},
 };
-use crate::{Error, Record, Reply};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
-
-/// The name of the event with which a record ends.
-pub(super) const VERDICT: &str = "verdict";
 
 /// From a record's turn to its verdict.
 pub(crate) struct Attempt<'a> {
@@ -49,9 +46,9 @@ impl<'a> Attempt<'a> {
 
     pub(crate) fn handled(&self, reply: &Reply) {
         let (outcome, counted) = if reply.is_duplicate() {
-            ("duplicate", Outcome::Duplicate)
+            ("duplicate", CountedAs::Duplicate)
         } else {
-            ("ok", Outcome::Processed)
+            ("ok", CountedAs::Processed)
         };
         self.count(counted);
         info!(
@@ -65,7 +62,7 @@ impl<'a> Attempt<'a> {
     }
 
     pub(crate) fn retried(&self, error: &Error, delay: Duration) {
-        self.count(Outcome::Retried(error.kind()));
+        self.count(CountedAs::Retried(error.kind()));
         warn!(
             name: VERDICT,
             target: TARGET,
@@ -80,7 +77,7 @@ impl<'a> Attempt<'a> {
     }
 
     pub(crate) fn parked(&self, error: &Error) {
-        self.count(Outcome::Parked(error.kind()));
+        self.count(CountedAs::Parked(error.kind()));
         warn!(
             name: VERDICT,
             target: TARGET,
@@ -94,8 +91,10 @@ impl<'a> Attempt<'a> {
     }
 
     pub(crate) fn discarded(&self, error: &Error) {
-        self.count(Outcome::Discarded(error.kind()));
+        self.count(CountedAs::Discarded(error.kind()));
         warn!(
+            name: VERDICT,
+            target: TARGET,
             outcome = "discard",
             kind = error.kind().as_str(),
             error = format!("{error:#}"),
@@ -114,13 +113,13 @@ impl<'a> Attempt<'a> {
         );
     }
 
-    fn count(&self, outcome: Outcome) {
+    fn count(&self, counted: CountedAs) {
         let Some(collector) = self.metrics.collector() else {
             return;
         };
         let event = self.record.event().ok();
         let event_type = event.and_then(|event| event.metadata.detail_type.as_deref());
-        collector.record(outcome, self.lag.map(|lag| (lag, event_type)));
+        collector.record(counted, self.lag.map(|lag| (lag, event_type)));
     }
 
     fn duration_ms(&self) -> u64 {

@@ -1,8 +1,11 @@
 //! What is too detailed for the log, and is there when a record fails: its lines are kept until it is
 //! known what became of it.
 
-use super::{RECORD, TARGET, attempt::VERDICT, json_lines::JsonLines};
-use sha2::{Digest, Sha256};
+use super::{
+    json_lines::JsonLines,
+    names::{RECORD, TARGET, VERDICT},
+    sample::Sample,
+};
 use std::{
     collections::VecDeque,
     fmt,
@@ -34,34 +37,6 @@ pub(super) struct Detail<W> {
     /// Lines wait for their record's failure; otherwise only those of the sample are written.
     pub(super) keeps: bool,
     pub(super) sample: Sample,
-}
-
-/// The share of records whose lines are all written at once.
-///
-/// Records of one story, which have one correlation id, are in it together, in every function.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Sample(f64);
-
-impl Sample {
-    /// A share from 0 to 1.
-    pub(super) fn new(share: f64) -> Option<Self> {
-        (0.0..=1.0).contains(&share).then_some(Self(share))
-    }
-
-    pub(super) fn is_empty(self) -> bool {
-        self.0 == 0.0
-    }
-
-    pub(super) fn contains(self, id: &str) -> bool {
-        if self.is_empty() {
-            return false;
-        }
-        let digest = Sha256::digest(id);
-        let first = digest.iter().take(8);
-        let number = first.fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        // From 0 to 1, with 1 only in a share of 1.
-        (number as f64) / (u64::MAX as f64) <= self.0
-    }
 }
 
 /// What waits at a record's span.
@@ -214,27 +189,6 @@ impl Visit for Story {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_sample_is_a_share_and_the_same_everywhere() {
-        let ids: Vec<String> = (0..10_000).map(|n| format!("0190-{n}")).collect();
-        let count = |share: f64| {
-            let sample = Sample::new(share).unwrap();
-            ids.iter().filter(|id| sample.contains(id)).count()
-        };
-        assert_eq!((count(0.0), count(1.0)), (0, ids.len()));
-        let tenth = count(0.1);
-        assert!((900..1_100).contains(&tenth), "{tenth}");
-        // A larger share has all of a smaller one.
-        let (small, large) = (Sample(0.1), Sample(0.2));
-        assert!(
-            ids.iter()
-                .all(|id| !small.contains(id) || large.contains(id))
-        );
-        for share in [-0.1, 1.1, f64::NAN] {
-            assert_eq!(Sample::new(share), None);
-        }
-    }
 
     #[test]
     fn the_last_lines_are_kept_within_both_bounds() {

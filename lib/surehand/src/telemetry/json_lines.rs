@@ -1,6 +1,6 @@
 //! A log line as one JSON object without nesting.
 
-use super::settings::Settings;
+use super::{names::TARGET, settings::Settings};
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -94,7 +94,7 @@ impl JsonLines {
         }
         fields.insert("message".into(), "lines of the record were dropped".into());
         fields.insert("dropped_lines".into(), lines.into());
-        line(&Level::DEBUG, super::TARGET, &fields).map_err(|_| fmt::Error)
+        line(&Level::DEBUG, TARGET, &fields).map_err(|_| fmt::Error)
     }
 
     fn merge_span<'a, S: LookupSpan<'a>>(

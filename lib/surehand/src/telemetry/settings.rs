@@ -1,6 +1,7 @@
 //! What the environment says about the log.
 
-use super::{PAYLOAD_TARGET, detail::Sample};
+use super::{names::PAYLOAD_TARGET, sample::Sample};
+use crate::environment;
 use tracing::level_filters::LevelFilter;
 
 pub(super) struct Settings {
@@ -71,16 +72,10 @@ impl Settings {
                 sample,
             }),
             payloads,
-            service: service(variable).or_else(|| function_name.clone()),
+            service: environment::service(variable).or_else(|| function_name.clone()),
             function_name,
         }
     }
-}
-
-/// The name that the function's metrics, log and traces share.
-pub(super) fn service(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
-    variable("SUREHAND_SERVICE_NAME").or_else(|| variable("OTEL_SERVICE_NAME"))
 }
 
 /// The level for everything, then what is muted, then `RUST_LOG`: the last of the directives for one

@@ -93,21 +93,20 @@ mod fault;
 mod invariants;
 mod process;
 mod queue;
-#[cfg(feature = "dynamodb")]
 mod relay;
 mod report;
 mod store;
-#[cfg(feature = "dynamodb")]
 mod stream;
+mod surroundings;
 mod world;
 
 pub use fault::{Fault, Faults};
-pub use process::{Process, SimulatedDeadLetters, SimulatedRedelivery};
+pub use process::Process;
 pub use queue::Queue;
-#[cfg(feature = "dynamodb")]
 pub use relay::SimulatedTransport;
 pub use report::{MessageReport, Report};
 pub use store::SimulatedStore;
+pub use surroundings::{SimulatedDeadLetters, SimulatedRedelivery};
 
 use crate::{Event, Function, MemoryStore, Outgoing, Source};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
@@ -304,7 +303,6 @@ impl Simulation {
             events,
             owners: BTreeMap::new(),
             effects: Vec::new(),
-            #[cfg(feature = "dynamodb")]
             published: Vec::new(),
             rates,
         });

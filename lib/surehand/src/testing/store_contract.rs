@@ -1,14 +1,12 @@
-//! What every [`Store`] promises, as checks.
+//! What every [`Store`] promises, and every [`CommitStore`], as checks.
 //!
 //! Run them over your own store; each makes its own keys, so that the store need not be empty.
 
 use crate::{
-    AttemptEnd, Beginning, Claim, ClaimRequest, Clock, ErrorKind, IdempotencyKey, Lease, Result,
-    Store,
+    AttemptEnd, AttemptStart, Claim, ClaimRequest, Clock, Commit, CommitStore, Committed,
+    ErrorKind, IdempotencyKey, Lease, Result, Store,
     clock::{epoch_ms, from_epoch_ms},
 };
-#[cfg(feature = "dynamodb")]
-use crate::{Commit, Committed};
 use futures_util::future::join_all;
 use std::time::{Duration, SystemTime};
 
@@ -49,14 +47,27 @@ pub async fn check<St: Store>(open: impl Fn(Clock) -> St) {
     world.an_attempt_that_never_ended_is_told().await;
     world.attempts_leave_their_facts().await;
     world.a_beginning_locks_nothing().await;
-    #[cfg(feature = "dynamodb")]
-    {
-        world.a_commit_completes_a_free_key_once().await;
-        world.a_commit_meets_what_a_claim_would_meet().await;
-        world.a_commit_takes_over_a_lease_that_ended().await;
-        world.of_many_commits_one_is_done().await;
-    }
     world.any_text_is_a_key_and_data().await;
+}
+
+/// Checks the whole contract of a store that commits as well. `open` is that of [`check`].
+///
+/// # Panics
+/// If the store breaks the contract, with the promise that it breaks.
+pub async fn check_commits<St: CommitStore>(open: impl Fn(Clock) -> St) {
+    assert!(
+        St::COMMITS.are_possible(),
+        "a store that commits says so in `Store::COMMITS`"
+    );
+    check(&open).await;
+    let world = World {
+        open,
+        start: from_epoch_ms(epoch_ms(SystemTime::now())),
+    };
+    world.a_commit_completes_a_free_key_once().await;
+    world.a_commit_meets_what_a_claim_would_meet().await;
+    world.a_commit_takes_over_a_lease_that_ended().await;
+    world.of_many_commits_one_is_done().await;
 }
 
 struct World<F> {
@@ -369,7 +380,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
     /// A store that keeps no facts has none.
     async fn attempts_leave_their_facts(&self) {
         let key = new_key();
-        let facts = || async { expect(self.now().facts(&key).await) };
+        let facts = || async { expect(self.now().history(&key).await) };
         assert_eq!(facts().await, None, "nothing is known of a new key");
         let lease = self.acquire(&key, Duration::ZERO).await;
         let Some(first) = facts().await else { return };
@@ -393,7 +404,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
     async fn a_beginning_locks_nothing(&self) {
         let key = new_key();
         let begin = |number, after| {
-            let attempt = Beginning {
+            let attempt = AttemptStart {
                 key: key.clone(),
                 fingerprint: "fingerprint".into(),
                 number,
@@ -404,7 +415,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
             async move { expect(store.begin(&attempt).await) }
         };
         assert_eq!(begin(2, Duration::ZERO).await, None, "a new key is free");
-        if let Some(facts) = expect(self.now().facts(&key).await) {
+        if let Some(facts) = expect(self.now().history(&key).await) {
             assert_eq!((facts.attempts, facts.end), (2, AttemptEnd::Unknown));
             assert_eq!(facts.deadline, Some(self.start + LEASE));
         }
@@ -427,7 +438,20 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         );
     }
 
-    #[cfg(feature = "dynamodb")]
+    async fn any_text_is_a_key_and_data(&self) {
+        let text = "ü \u{1F600} \" \\ # \n :me attribute_not_exists(id)";
+        let key = IdempotencyKey::new(format!("{text}{}", new_key()));
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        expect(self.complete(&lease, Duration::ZERO, Some(text)).await);
+        let claim = self.now().claim(&self.request(&key)).await;
+        let Claim::Completed(completion) = expect(claim) else {
+            panic!("any text is a key");
+        };
+        assert_eq!(completion.data.as_deref(), Some(text), "any text is data");
+    }
+}
+
+impl<St: CommitStore, F: Fn(Clock) -> St> World<F> {
     async fn commit(
         &self,
         key: &IdempotencyKey,
@@ -440,7 +464,6 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         self.at(after).commit(&commit).await
     }
 
-    #[cfg(feature = "dynamodb")]
     async fn a_commit_completes_a_free_key_once(&self) {
         let key = new_key();
         for _ in 0..2 {
@@ -475,7 +498,6 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         );
     }
 
-    #[cfg(feature = "dynamodb")]
     async fn a_commit_meets_what_a_claim_would_meet(&self) {
         let key = new_key();
         let lease = self.acquire(&key, Duration::ZERO).await;
@@ -492,7 +514,6 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         assert_eq!(done, Committed::Done, "a released key is free for a commit");
     }
 
-    #[cfg(feature = "dynamodb")]
     async fn a_commit_takes_over_a_lease_that_ended(&self) {
         let key = new_key();
         let lease = self.acquire(&key, Duration::ZERO).await;
@@ -509,7 +530,6 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         );
     }
 
-    #[cfg(feature = "dynamodb")]
     async fn of_many_commits_one_is_done(&self) {
         let key = new_key();
         let owners: Vec<String> = (0..16).map(|owner| format!("owner-{owner}")).collect();
@@ -526,18 +546,6 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
             }
         }
         assert_eq!(done, 1, "of concurrent commits exactly one is done");
-    }
-
-    async fn any_text_is_a_key_and_data(&self) {
-        let text = "ü \u{1F600} \" \\ # \n :me attribute_not_exists(id)";
-        let key = IdempotencyKey::new(format!("{text}{}", new_key()));
-        let lease = self.acquire(&key, Duration::ZERO).await;
-        expect(self.complete(&lease, Duration::ZERO, Some(text)).await);
-        let claim = self.now().claim(&self.request(&key)).await;
-        let Claim::Completed(completion) = expect(claim) else {
-            panic!("any text is a key");
-        };
-        assert_eq!(completion.data.as_deref(), Some(text), "any text is data");
     }
 }
 

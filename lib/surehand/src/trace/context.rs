@@ -42,7 +42,7 @@ pub(super) fn xray(span: &SpanContext) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::w3c_from_xray;
+    use crate::trace_header::w3c_from_xray;
 
     #[test]
     fn a_traceparent_is_read_and_written() {

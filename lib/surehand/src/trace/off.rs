@@ -1,6 +1,6 @@
 //! What the rest of the library calls where nobody traces.
 
-use crate::{ErrorKind, Outgoing, PublishError, Record};
+use crate::{ErrorKind, Outgoing, Record};
 use lambda_runtime::Context;
 use std::time::Duration;
 use tracing::Span;
@@ -37,7 +37,7 @@ pub(crate) fn sending(_: &[Outgoing]) -> Sending {
 }
 
 impl Sending {
-    pub(crate) fn failed(&self, _: &PublishError) {}
+    pub(crate) fn failed(&self, _: &str, _: &str) {}
 }
 
 pub(crate) async fn flush(_: Duration) {}

@@ -1,7 +1,7 @@
 //! The spans, named after OpenTelemetry's conventions for messaging and functions.
 
 use super::context::{remote, traceparent, xray};
-use crate::{ErrorKind, Outgoing, PublishError, Record, record::w3c_from_xray};
+use crate::{ErrorKind, Outgoing, Record, trace_header::w3c_from_xray};
 use opentelemetry::{
     Context,
     trace::{SpanContext, Status, TraceContextExt as _},
@@ -126,11 +126,10 @@ pub(crate) fn sending(events: &[Outgoing]) -> Sending {
 }
 
 impl Sending {
-    pub(crate) fn failed(&self, error: &PublishError) {
-        for unpublished in error.unpublished() {
-            let all = self.0.iter().filter(|(id, _)| id == unpublished.id());
-            all.for_each(|(_, span)| fail(span, unpublished.code()));
-        }
+    /// Marks the event's span as failed.
+    pub(crate) fn failed(&self, event_id: &str, code: &str) {
+        let all = self.0.iter().filter(|(id, _)| id == event_id);
+        all.for_each(|(_, span)| fail(span, code));
     }
 }
 

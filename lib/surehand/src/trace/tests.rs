@@ -58,7 +58,7 @@ fn spans(xray: &str) -> (RecordedEvents, Vec<SpanData>) {
             for order in [1, 2] {
                 let mut context = testing::context();
                 context.xray_trace_id = Some(xray.to_owned());
-                let call = place.invocation(testing::direct_event(&order), context, false);
+                let call = place.handle_in_span(testing::direct_event(&order), context, false);
                 call.await.unwrap();
             }
             let reserve = Function::new(Sqs, reserve, ());
@@ -68,7 +68,7 @@ fn spans(xray: &str) -> (RecordedEvents, Vec<SpanData>) {
                 .map(Message::outgoing)
                 .collect::<Vec<_>>();
             let batch = testing::sqs_event("reserve-stock", messages);
-            let call = reserve.invocation(batch, testing::context(), false);
+            let call = reserve.handle_in_span(batch, testing::context(), false);
             call.await.unwrap();
         });
     });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde_json::json;
-use surehand::{Attribute, AttributeValue, FailureNote, rehearsal::Verdict};
+use surehand::{Attribute, AttributeValue, FailureNote, rehearsal::Ending};
 use surehand_redrive::{Group, Letter};
 
 use super::process::Answer;
@@ -150,8 +150,8 @@ fn now(letter: &Letter, before: &Group, answer: &Answer) -> Now {
         Answer::Found(finding) => finding,
     };
     match (finding.verdict, &finding.failure) {
-        (Verdict::Handled | Verdict::Duplicate, _) => Now::Fixed,
-        (Verdict::NotRun, _) => Now::NotRun,
+        (Ending::Handled | Ending::Duplicate, _) => Now::Fixed,
+        (Ending::NotRun, _) => Now::NotRun,
         (_, Some(failure)) => {
             let after = regrouped(letter, failure);
             match after.id == before.id {

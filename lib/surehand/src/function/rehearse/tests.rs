@@ -61,7 +61,7 @@ async fn a_transaction_is_described_and_not_committed() {
         ordered("gone").id("c"),
         Message::body("{").id("d"),
     ]);
-    let findings = function.try_out(trial, &Rehearsal::default(), false).await;
+    let findings = function.try_out(trial, &MemoryStore::new(), false).await;
     let verdicts: Vec<_> = findings
         .iter()
         .map(|it| (it.record.as_deref().unwrap_or_default(), it.verdict))
@@ -69,10 +69,10 @@ async fn a_transaction_is_described_and_not_committed() {
     assert_eq!(
         verdicts,
         [
-            ("a", Verdict::Handled),
-            ("b", Verdict::Duplicate),
-            ("c", Verdict::Failed),
-            ("d", Verdict::Failed),
+            ("a", Ending::Handled),
+            ("b", Ending::Duplicate),
+            ("c", Ending::Failed),
+            ("d", Ending::Failed),
         ]
     );
     assert_eq!(
@@ -96,11 +96,11 @@ async fn a_handler_whose_effects_cannot_be_held_back_runs_only_when_asked_to() {
     let function = Function::new(Sqs, lend, ()).idempotent(unreachable());
     let trial = trial(&[ordered("book"), ordered("boom")]);
     for (with_effects, expected) in [
-        (false, [Verdict::NotRun, Verdict::NotRun]),
-        (true, [Verdict::Handled, Verdict::Failed]),
+        (false, [Ending::NotRun, Ending::NotRun]),
+        (true, [Ending::Handled, Ending::Failed]),
     ] {
-        let rehearsal = Rehearsal::default();
-        let findings = function.try_out(trial.clone(), &rehearsal, with_effects);
+        let store = MemoryStore::new();
+        let findings = function.try_out(trial.clone(), &store, with_effects);
         let verdicts: Vec<_> = findings.await.iter().map(|it| it.verdict).collect();
         assert_eq!(verdicts, expected);
     }
@@ -113,6 +113,6 @@ async fn an_event_that_cannot_be_split_is_a_finding() {
         event: serde_json::json!({"Records": 7}),
         timeout_ms: 1_000,
     };
-    let findings = function.try_out(trial, &Rehearsal::default(), false).await;
-    assert_eq!((findings.len(), findings[0].verdict), (1, Verdict::Failed));
+    let findings = function.try_out(trial, &MemoryStore::new(), false).await;
+    assert_eq!((findings.len(), findings[0].verdict), (1, Ending::Failed));
 }

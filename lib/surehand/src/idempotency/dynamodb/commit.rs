@@ -2,13 +2,14 @@
 
 use super::{CLAIMABLE, DynamoDbStore, StoredItem, number, text, unavailable};
 use crate::{
-    Claim, Error, Result,
+    Error, Item, Result,
     clock::epoch_ms,
-    idempotency::{Commit, Committed},
-    outbox,
-    transaction::{
-        Item, MAX_ACTIONS, MAX_ITEM_BYTES, MAX_TRANSACTION_BYTES, item_bytes, write_bytes,
+    idempotency::{
+        claim::Claim,
+        commit::{Commit, Committed},
     },
+    outbox,
+    transaction::{MAX_ACTIONS, MAX_ITEM_BYTES, MAX_TRANSACTION_BYTES, item_bytes, write_bytes},
 };
 use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
@@ -192,7 +193,7 @@ fn token(owner: &str) -> String {
     if owner.len() <= 36 {
         return owner.to_owned();
     }
-    crate::idempotency::key::hex(&Sha256::digest(owner))[..36].to_owned()
+    hex::encode(Sha256::digest(owner))[..36].to_owned()
 }
 
 /// Why the claim could not be made; unless it is there because an earlier call made it.

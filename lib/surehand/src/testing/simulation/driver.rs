@@ -1,7 +1,8 @@
 //! Lambda: processes, invocations, and the order in which they get on.
 
 use super::{
-    Fault, Process,
+    fault::Fault,
+    process::Process,
     world::{Dead, Invocation, InvocationState, Plan, START_MS, World},
 };
 use crate::{Function, MemoryStore, Result, Source};

@@ -1,6 +1,6 @@
 //! The queue: what SQS does with messages.
 
-use super::Fault;
+use super::fault::Fault;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 

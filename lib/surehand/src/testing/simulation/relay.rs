@@ -1,7 +1,7 @@
 //! What a relay talks to: the table with waiting events, and the bus.
 
 use super::{
-    Fault,
+    fault::Fault,
     process::{Process, latency},
     world::Published,
 };

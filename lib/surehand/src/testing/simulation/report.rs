@@ -1,13 +1,11 @@
 //! What came of a run.
 
 use super::{
-    Fault,
+    fault::Fault,
     world::{State, World, key_of},
 };
 use crate::MemoryStore;
-#[cfg(feature = "dynamodb")]
 use crate::{Function, Outgoing, Source, StreamEvent};
-#[cfg(feature = "dynamodb")]
 use aws_lambda_events::streams::DynamoDbEventResponse;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -23,12 +21,7 @@ pub struct Report {
     time: Duration,
     invocations: usize,
     /// Where it took place, and the function's timeout.
-    #[cfg_attr(
-        not(feature = "dynamodb"),
-        expect(dead_code, reason = "nothing goes on in it")
-    )]
     scene: Option<(World, Duration)>,
-    #[cfg(feature = "dynamodb")]
     published: Vec<Outgoing>,
 }
 
@@ -82,7 +75,6 @@ impl Report {
             time,
             invocations: state.invocations.len(),
             scene: None,
-            #[cfg(feature = "dynamodb")]
             published: Vec::new(),
         }
     }
@@ -98,7 +90,6 @@ impl Report {
     ///
     /// # Panics
     /// If no runtime can be built.
-    #[cfg(feature = "dynamodb")]
     pub fn relay<So>(mut self, build: impl FnMut(&super::Process) -> Function<So>) -> Self
     where
         So: Source<Event = StreamEvent, Response = DynamoDbEventResponse>,
@@ -122,7 +113,6 @@ impl Report {
     }
 
     /// What was published, as often as it was, in order.
-    #[cfg(feature = "dynamodb")]
     pub fn published(&self) -> &[Outgoing] {
         &self.published
     }
@@ -175,7 +165,6 @@ impl Report {
     }
 
     /// How many committed events were caused by the event with this id.
-    #[cfg(feature = "dynamodb")]
     pub fn events_caused_by(&self, event_id: &str) -> usize {
         let caused = |event: &Outgoing| event.metadata().causation_id.as_deref() == Some(event_id);
         self.store.events().iter().filter(|e| caused(e)).count()

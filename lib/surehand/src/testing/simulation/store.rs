@@ -1,18 +1,14 @@
 //! A store as it is over a network, and what it is seen to do.
 
-#[cfg(feature = "dynamodb")]
-use super::world::Effect;
 use super::{
-    Fault,
+    fault::Fault,
     process::{Process, latency},
-    world::{State, milliseconds},
+    world::{Effect, State, milliseconds},
 };
 use crate::{
-    Beginning, Claim, ClaimRequest, Error, ErrorKind, Facts, IdempotencyKey, Lease, Result, Store,
+    AttemptHistory, AttemptStart, Claim, ClaimRequest, Commit, CommitStore, Commits, Committed,
+    Error, ErrorKind, IdempotencyKey, Lease, Outgoing, Result, Store,
 };
-#[cfg(feature = "dynamodb")]
-use crate::{Commit, Committed, Outgoing};
-#[cfg(feature = "dynamodb")]
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use std::time::{Duration, SystemTime};
 
@@ -33,8 +29,7 @@ enum Call {
     Complete(Lease, Option<String>, SystemTime),
     Release(Lease, String),
     Find(IdempotencyKey),
-    Begin(Beginning),
-    #[cfg(feature = "dynamodb")]
+    Begin(AttemptStart),
     Commit(OwnedCommit),
 }
 
@@ -42,11 +37,9 @@ enum Answer {
     Claim(Claim),
     Changed,
     Found(Option<Claim>),
-    #[cfg(feature = "dynamodb")]
     Committed(Committed),
 }
 
-#[cfg(feature = "dynamodb")]
 #[derive(Clone, Debug)]
 struct OwnedCommit {
     key: IdempotencyKey,
@@ -67,7 +60,6 @@ impl Call {
             Self::Release(..) => "release",
             Self::Find(_) => "find",
             Self::Begin(_) => "begin",
-            #[cfg(feature = "dynamodb")]
             Self::Commit(_) => "commit",
         }
     }
@@ -78,7 +70,6 @@ impl Call {
             Self::Complete(lease, ..) | Self::Release(lease, _) => &lease.key,
             Self::Find(key) => key,
             Self::Begin(attempt) => &attempt.key,
-            #[cfg(feature = "dynamodb")]
             Self::Commit(commit) => &commit.key,
         }
     }
@@ -90,7 +81,6 @@ impl Call {
                 let until = milliseconds(request.until);
                 Some((&request.owner, format!("{} until {until}", request.key)))
             }
-            #[cfg(feature = "dynamodb")]
             Self::Commit(commit) => {
                 let events: Vec<&str> = commit.events.iter().map(Outgoing::id).collect();
                 let what = format!("{} {:?} {events:?}", commit.key, commit.writes);
@@ -101,7 +91,7 @@ impl Call {
     }
 }
 
-impl<St: Store> SimulatedStore<St> {
+impl<St: CommitStore> SimulatedStore<St> {
     pub(super) fn new(inner: St, process: Process) -> Self {
         Self { inner, process }
     }
@@ -146,7 +136,6 @@ impl<St: Store> SimulatedStore<St> {
             }
             return Err(unavailable("the store did not answer"));
         }
-        #[cfg(feature = "dynamodb")]
         if matches!(sent.call, Some(Call::Commit(_))) && world.meets(Fault::StoreConflict) {
             sent.note("meets a conflict");
             sent.call = None;
@@ -184,7 +173,6 @@ impl<St: Store> SimulatedStore<St> {
                 .map(|()| Answer::Changed),
             Call::Find(key) => self.inner.find(key).await.map(Answer::Found),
             Call::Begin(attempt) => self.inner.begin(attempt).await.map(Answer::Found),
-            #[cfg(feature = "dynamodb")]
             Call::Commit(commit) => {
                 let commit = Commit {
                     key: &commit.key,
@@ -208,7 +196,6 @@ impl<St: Store> SimulatedStore<St> {
             Ok(Answer::Claim(taken) | Answer::Found(Some(taken))) => name_of(taken, now_ms),
             Ok(Answer::Found(None)) => "nothing found".into(),
             Ok(Answer::Changed) => "done".into(),
-            #[cfg(feature = "dynamodb")]
             Ok(Answer::Committed(committed)) => name_of_commit(committed, now_ms),
             Err(error) => error.kind().to_string(),
         };
@@ -216,7 +203,6 @@ impl<St: Store> SimulatedStore<St> {
             Call::Claim(request) => state.owner(&request.owner),
             Call::Complete(lease, ..) | Call::Release(lease, _) => state.owner(&lease.owner),
             Call::Find(_) | Call::Begin(_) => "anybody".into(),
-            #[cfg(feature = "dynamodb")]
             Call::Commit(commit) => state.owner(&commit.owner),
         };
         let line = format!(
@@ -249,7 +235,6 @@ impl<St: Store> SimulatedStore<St> {
                     state.violation(now, problem);
                 }
             }
-            #[cfg(feature = "dynamodb")]
             (Call::Commit(commit), Ok(Answer::Committed(Committed::Done))) => {
                 let at = state.trace.len();
                 let log = state.keys.entry(key.clone()).or_default();
@@ -322,7 +307,6 @@ fn held(until: Option<SystemTime>, now_ms: u64) -> String {
     }
 }
 
-#[cfg(feature = "dynamodb")]
 fn name_of_commit(committed: &Committed, now_ms: u64) -> String {
     match committed {
         Committed::Done => "COMMITTED".into(),
@@ -338,7 +322,7 @@ fn unavailable(problem: &str) -> Error {
 }
 
 /// A call that is under way. Dropped before its answer, it was given up.
-struct Sent<'a, St: Store> {
+struct Sent<'a, St: CommitStore> {
     store: &'a SimulatedStore<St>,
     name: &'static str,
     key: IdempotencyKey,
@@ -347,7 +331,7 @@ struct Sent<'a, St: Store> {
     is_answered: bool,
 }
 
-impl<St: Store> Sent<'_, St> {
+impl<St: CommitStore> Sent<'_, St> {
     fn note(&self, what: impl std::fmt::Display) {
         let world = &self.store.process.world;
         let now = world.now();
@@ -374,7 +358,7 @@ impl<St: Store> Sent<'_, St> {
     }
 }
 
-impl<St: Store> Drop for Sent<'_, St> {
+impl<St: CommitStore> Drop for Sent<'_, St> {
     fn drop(&mut self) {
         if self.is_answered {
             return;
@@ -403,7 +387,9 @@ impl<St: Store> Drop for Sent<'_, St> {
     }
 }
 
-impl<St: Store> Store for SimulatedStore<St> {
+impl<St: CommitStore> Store for SimulatedStore<St> {
+    const COMMITS: Commits<Self> = Commits::with_claims();
+
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         match self.call(Call::Claim(request.clone())).await? {
             Answer::Claim(claim) => Ok(claim),
@@ -433,7 +419,7 @@ impl<St: Store> Store for SimulatedStore<St> {
         }
     }
 
-    async fn begin(&self, attempt: &Beginning) -> Result<Option<Claim>> {
+    async fn begin(&self, attempt: &AttemptStart) -> Result<Option<Claim>> {
         match self.call(Call::Begin(attempt.clone())).await? {
             Answer::Found(claim) => Ok(claim),
             _ => Err(unavailable("another call's answer")),
@@ -441,11 +427,12 @@ impl<St: Store> Store for SimulatedStore<St> {
     }
 
     /// Whoever looks from outside is met by no fault.
-    async fn facts(&self, key: &IdempotencyKey) -> Result<Option<Facts>> {
-        self.inner.facts(key).await
+    async fn history(&self, key: &IdempotencyKey) -> Result<Option<AttemptHistory>> {
+        self.inner.history(key).await
     }
+}
 
-    #[cfg(feature = "dynamodb")]
+impl<St: CommitStore> CommitStore for SimulatedStore<St> {
     async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
         let call = Call::Commit(OwnedCommit {
             key: commit.key.clone(),

@@ -4,7 +4,7 @@ mod processes;
 mod promises;
 
 use super::{
-    Process,
+    process::Process,
     relay::{SimulatedTransport, image},
     world::{FAULTS_LAST, START_MS, World},
 };

@@ -1,11 +1,10 @@
 //! What all parts of a run share: virtual time, the random numbers, the log.
 
 use super::{
-    Fault,
-    fault::Rates,
+    fault::{Fault, Rates},
     queue::{Message, Messages},
 };
-use crate::{FailureNote, IdempotencyKey, OnPark, idempotency::key::KeyStyle};
+use crate::{FailureNote, IdempotencyKey, KeyStyle, OnPark};
 use futures_util::future::BoxFuture;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,12 +61,10 @@ pub(super) struct State {
     pub(super) owners: BTreeMap<String, (usize, String)>,
     pub(super) effects: Vec<Effect>,
     /// What was accepted, each time.
-    #[cfg(feature = "dynamodb")]
     pub(super) published: Vec<Published>,
 }
 
 /// An event that a transport accepted.
-#[cfg(feature = "dynamodb")]
 #[derive(Clone, Debug)]
 pub(super) struct Published {
     pub(super) event: crate::Outgoing,

@@ -3,7 +3,7 @@
 use super::{Run, Stream, Warm};
 use crate::{
     Result,
-    testing::simulation::{Fault, Process, world::World},
+    testing::simulation::{fault::Fault, process::Process, world::World},
 };
 use std::{future::poll_fn, sync::Arc, task::Poll};
 use tokio::time::Instant;

@@ -2,7 +2,6 @@
 
 mod python;
 
-use crate::{Error, ErrorKind, Record, Result, extract::FromRecord};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fmt::{self, Write};
@@ -23,9 +22,9 @@ use std::fmt::{self, Write};
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(String);
+pub struct IdempotencyKey(String);
 
-impl Key {
+impl IdempotencyKey {
     /// A key that is spelled out.
     pub fn new(key: impl Into<String>) -> Self {
         Self(key.into())
@@ -49,20 +48,9 @@ impl Key {
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl<S> FromRecord<S> for Key {
-    fn from_record(record: &Record, _state: &S) -> Result<Self> {
-        record.extensions.get::<Self>().cloned().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Invocation,
-                "the handler takes an IdempotencyKey, but the function is not idempotent: add `.idempotent(…)` to it",
-            )
-        })
     }
 }
 
@@ -96,11 +84,11 @@ impl KeyStyle {
         }
     }
 
-    pub(crate) fn key(self, scope: &str, value: &Value) -> Key {
-        Key(format!("{scope}#{}", self.digest(value)))
+    pub(crate) fn key(self, scope: &str, value: &Value) -> IdempotencyKey {
+        IdempotencyKey(format!("{scope}#{}", self.digest(value)))
     }
 
-    pub(super) fn fingerprint(self, payload: &Value) -> String {
+    pub(crate) fn fingerprint(self, payload: &Value) -> String {
         self.digest(payload)
     }
 
@@ -109,18 +97,11 @@ impl KeyStyle {
             Self::Sha256 => {
                 let mut json = String::new();
                 write_sorted(&mut json, value);
-                hex(&Sha256::digest(json))
+                hex::encode(Sha256::digest(json))
             }
-            Self::Powertools => hex(&md5::Md5::digest(python::json_dumps(value))),
+            Self::Powertools => hex::encode(md5::Md5::digest(python::json_dumps(value))),
         }
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// JSON with every object's keys in order: a replay may spell an event with its fields in another
@@ -182,9 +163,9 @@ mod tests {
 
     #[test]
     fn names_from_a_key_are_stable_and_distinct() {
-        let key = Key::new("f#1");
-        assert_eq!(key.uuid("order"), Key::new("f#1").uuid("order"));
+        let key = IdempotencyKey::new("f#1");
+        assert_eq!(key.uuid("order"), IdempotencyKey::new("f#1").uuid("order"));
         assert_ne!(key.uuid("order"), key.uuid("invoice"));
-        assert_ne!(key.uuid("order"), Key::new("f#2").uuid("order"));
+        assert_ne!(key.uuid("order"), IdempotencyKey::new("f#2").uuid("order"));
     }
 }

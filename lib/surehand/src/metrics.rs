@@ -6,12 +6,10 @@
 mod blob;
 mod collector;
 pub(crate) mod names;
-mod timed;
 
-pub(crate) use collector::{Collector, Outcome};
-pub(crate) use timed::Timed;
+pub(crate) use collector::{Collector, CountedAs};
 
-use crate::{BoxError, Record, Result, extract::FromRecord};
+use crate::{BoxError, Result, environment};
 use std::{fmt, io::Write, sync::Arc};
 
 /// Where a function's metrics go.
@@ -33,7 +31,7 @@ impl Emf {
     pub fn new(namespace: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
-            service: super::settings::service(|name| std::env::var(name).ok()),
+            service: environment::service(|name| std::env::var(name).ok()),
             write: Arc::new(|line| {
                 // One write a line, so that no other thread's output comes between. Nobody could be
                 // told that it failed.
@@ -56,7 +54,7 @@ impl Emf {
 
     /// What the environment asks for.
     pub(crate) fn from_env() -> Option<Self> {
-        crate::environment::optional(NAMESPACE).map(Self::new)
+        environment::optional(NAMESPACE).map(Self::new)
     }
 
     /// CloudWatch drops metrics of a namespace that it does not take, and says so nowhere.
@@ -220,11 +218,5 @@ impl Drop for Flush {
         if let Some(collector) = &self.0 {
             collector.flush();
         }
-    }
-}
-
-impl<S> FromRecord<S> for Metrics {
-    fn from_record(record: &Record, _state: &S) -> Result<Self> {
-        Ok(record.extensions.get().cloned().unwrap_or_default())
     }
 }

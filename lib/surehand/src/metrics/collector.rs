@@ -21,9 +21,9 @@ pub(crate) struct Collector {
     counted: Mutex<Counted>,
 }
 
-/// What came of a record.
+/// What a record counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum CountedAs {
     Processed,
     Duplicate,
     Retried(ErrorKind),
@@ -31,7 +31,7 @@ pub(crate) enum Outcome {
     Discarded(ErrorKind),
 }
 
-impl Outcome {
+impl CountedAs {
     /// False if no handler saw the record, for which the time of its coming does not matter.
     fn was_started(self) -> bool {
         match self {
@@ -82,13 +82,13 @@ impl Collector {
     }
 
     /// A record's verdict, and how long after its event it was started, of which type that was.
-    pub(crate) fn record(&self, result: Outcome, lag: Option<(Duration, Option<&str>)>) {
+    pub(crate) fn record(&self, result: CountedAs, lag: Option<(Duration, Option<&str>)>) {
         let mut counted = self.counted();
         match result {
-            Outcome::Processed => counted.processed += 1,
-            Outcome::Duplicate => counted.duplicates += 1,
-            Outcome::Retried(kind) | Outcome::Discarded(kind) => counted.failed(kind),
-            Outcome::Parked(kind) => {
+            CountedAs::Processed => counted.processed += 1,
+            CountedAs::Duplicate => counted.duplicates += 1,
+            CountedAs::Retried(kind) | CountedAs::Discarded(kind) => counted.failed(kind),
+            CountedAs::Parked(kind) => {
                 counted.failed(kind);
                 counted.parked += 1;
             }

@@ -1,0 +1,114 @@
+//! The services around a handler: its time is measured, it is stopped in time, and its panic is the
+//! failure of its record alone.
+
+use crate::{Deadline, Error, ErrorKind, Record, Reply, Result, metrics::Collector};
+use futures_util::{FutureExt, future::BoxFuture};
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tokio::time::Instant;
+use tower::Service;
+
+/// A service around another: `handle` is given the inner one and the record.
+#[derive(Clone, Debug)]
+pub(crate) struct Around<S, F> {
+    inner: S,
+    handle: F,
+}
+
+impl<S, F> Around<S, F> {
+    pub(crate) fn new(inner: S, handle: F) -> Self {
+        Self { inner, handle }
+    }
+}
+
+impl<S, F, Fut> Service<Record> for Around<S, F>
+where
+    S: Service<Record, Response = Reply, Error = Error> + Clone,
+    F: Fn(S, Record) -> Fut,
+    Fut: Future<Output = Result<Reply>> + Send + 'static,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, record: Record) -> Self::Future {
+        Box::pin((self.handle)(take_ready(&mut self.inner), record))
+    }
+}
+
+/// The instance that was polled ready, which is the one to call. A fresh one takes its place.
+pub(crate) fn take_ready<S: Clone>(service: &mut S) -> S {
+    let fresh = service.clone();
+    std::mem::replace(service, fresh)
+}
+
+/// Around the handler, and inside of all else: claims and the like are not the handler's time.
+pub(crate) async fn guarded<S>(handler: S, record: Record) -> Result<Reply>
+where
+    S: Service<Record, Response = Reply, Error = Error>,
+{
+    let _timer = record.companion().metrics.collector().map(Timer::start);
+    let deadline = record.deadline().clone();
+    // A claim may have used the time up; then the handler must not even begin.
+    if deadline.is_over() {
+        return Err(Deadline::error());
+    }
+    let handled = tokio::time::timeout_at(deadline.cutoff(), caught(handler, record));
+    handled.await.unwrap_or_else(|_| {
+        deadline.cancel();
+        Err(Deadline::error())
+    })
+}
+
+/// Around the handler, and around each layer of the user's.
+pub(crate) async fn caught<S>(mut inner: S, record: Record) -> Result<Reply>
+where
+    S: Service<Record, Response = Reply, Error = Error>,
+{
+    // What a panic leaves behind is dropped with the instance, so nothing broken is seen again. The
+    // call itself is inside the future as well: a handler may panic before its first await.
+    let handled = AssertUnwindSafe(async move { inner.call(record).await }).catch_unwind();
+    handled.await.unwrap_or_else(|payload| {
+        Err(Error::new(
+            ErrorKind::Panicked,
+            format!("the handler panicked: {}", message(&*payload)),
+        ))
+    })
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("with a value that is no text")
+}
+
+/// Counts the time of a handler when it is dropped, so also of one that is stopped.
+struct Timer {
+    collector: Arc<Collector>,
+    start: Instant,
+}
+
+impl Timer {
+    fn start(collector: &Arc<Collector>) -> Self {
+        Self {
+            collector: Arc::clone(collector),
+            start: Instant::now(),
+        }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.collector.handler_ran(self.start.elapsed());
+    }
+}
