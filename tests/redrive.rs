@@ -8,6 +8,7 @@
 mod redrive {
     mod crashes;
     mod destinations;
+    mod function;
     mod journal;
     mod letters;
     mod live;
@@ -23,5 +24,7 @@ mod redrive {
 #[expect(dead_code, reason = "of the tools only SQS is wanted")]
 #[path = "support/cargo.rs"]
 mod cargo;
+#[path = "support/dynamodb.rs"]
+mod dynamodb;
 #[path = "support/sqs.rs"]
 mod sqs;

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use surehand::dead_letter::{
+use surehand_redrive::{
     Action, Apply, ApplyOptions, Destination, Entry, Letter, Plan, Progress, Report, edited,
 };
 use tokio::time::timeout;

@@ -6,11 +6,9 @@ use super::{
 };
 use serde_json::json;
 use std::time::Duration;
-use surehand::{
-    Attribute, AttributeValue,
-    dead_letter::{
-        Action, Apply, ApplyOptions, AwsPost, Destination, Ledger, Letter, Plan, Report,
-    },
+use surehand::{Attribute, AttributeValue};
+use surehand_redrive::{
+    Action, Apply, ApplyOptions, AwsPost, Destination, Ledger, Letter, Plan, Report,
 };
 
 const BUS: &str = "arn:aws:events:eu-central-1:1:event-bus/shop";

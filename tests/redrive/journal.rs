@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
-use surehand::dead_letter::{Action, Entry, FileJournal, Journal, Ledger, Letter, Progress};
+use surehand_redrive::{Action, Entry, FileJournal, Journal, Ledger, Letter, Progress};
 
 /// A folder of its own, which ends with the test.
 struct Folder(PathBuf);

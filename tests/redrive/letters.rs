@@ -2,10 +2,8 @@
 
 use super::world::{DEAD, World};
 use proptest::prelude::*;
-use surehand::{
-    Attribute, AttributeValue, FailureNote,
-    dead_letter::{Action, Apply, Destination, Ledger, Letter, Origin, Plan},
-};
+use surehand::{Attribute, AttributeValue, FailureNote};
+use surehand_redrive::{Action, Apply, Destination, Ledger, Letter, Origin, Plan};
 
 fn text(data_type: &str, text: &str) -> Attribute {
     Attribute {
@@ -43,7 +41,7 @@ proptest! {
     }
 }
 
-async fn redriven(letter: Letter) -> surehand::dead_letter::Parcel {
+async fn redriven(letter: Letter) -> surehand_redrive::Parcel {
     let mut plan = Plan::new(DEAD).to(Destination::Queue("https://sqs.local/1/source".into()));
     assert_eq!(plan.add(&letter, Action::Redrive).action, Action::Redrive);
     let world = World::new(0, false, vec![letter]);

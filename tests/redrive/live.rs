@@ -6,10 +6,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use surehand::{
-    Attribute, AttributeValue, FailureNote,
-    dead_letter::{Action, Apply, ApplyOptions, Ledger, Letter, Plan, Unlisted},
-};
+use surehand::{Attribute, AttributeValue, FailureNote};
+use surehand_redrive::{Action, Apply, ApplyOptions, Ledger, Letter, Plan, Unlisted};
 use tokio::time::sleep;
 
 const GROUPS: usize = 3;

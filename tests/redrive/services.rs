@@ -18,10 +18,8 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use surehand::{
-    Result,
-    dead_letter::{Accepted, AwsPost, Destination, Entries, Parcel, Post},
-};
+use surehand::Result;
+use surehand_redrive::{Accepted, AwsPost, Destination, Entries, Parcel, Post};
 use tokio::net::TcpListener;
 
 /// How the service answers a call.

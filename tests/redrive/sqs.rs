@@ -10,12 +10,10 @@ use aws_sdk_sqs::{
     },
 };
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
-use surehand::{
-    FailureNote,
-    dead_letter::{
-        Action, Apply, ApplyOptions, AwsPost, Destination, Letter, Plan, Queue, ReadOptions,
-        Reader, Report, SqsDeadLetterQueue, Unlisted,
-    },
+use surehand::FailureNote;
+use surehand_redrive::{
+    Action, Apply, ApplyOptions, AwsPost, Destination, Letter, Plan, Queue, ReadOptions, Reader,
+    Report, SqsDeadLetterQueue, Unlisted,
 };
 
 /// The emulator of these tests, and a client for this one.

@@ -6,12 +6,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
-use surehand::{
-    Error, Result,
-    dead_letter::{
-        Accepted, Action, Destination, Entries, Entry, Journal, Ledger, Letter, Parcel, Plan, Post,
-        Queue, QueueInfo, Received, Refusal,
-    },
+use surehand::{Error, Result};
+use surehand_redrive::{
+    Accepted, Action, Destination, Entries, Entry, Journal, Ledger, Letter, Parcel, Plan, Post,
+    Queue, QueueInfo, Received, Refusal,
 };
 use tokio::time::{Instant, sleep};
 

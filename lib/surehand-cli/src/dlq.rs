@@ -1,6 +1,6 @@
 //! `surehand dlq`: what is in dead-letter queues, why, and how it is put back.
 //!
-//! The work is `surehand::dead_letter`'s. Here are the arguments, the queues' names, and what people and programs
+//! The work is `surehand_redrive`'s. Here are the arguments, the queues' names, and what people and programs
 //! read.
 
 mod apply;

@@ -113,3 +113,19 @@ pub struct RawEvent {
     /// Its data, as it came.
     pub data: String,
 }
+
+impl RawEvent {
+    /// Reads the event in a message's body, in any of the forms in which events arrive.
+    ///
+    /// `message_id` and `sent` are the transport's, for an event that has no id or no time of its own.
+    ///
+    /// # Errors
+    /// [Malformed](crate::ErrorKind::Malformed) if the body is not JSON, or its metadata is not of the form that it claims.
+    pub fn read(body: &str, message_id: &str, sent: Option<SystemTime>) -> Result<Self> {
+        let fallback = Fallback {
+            id: message_id,
+            time: sent,
+        };
+        read(body, &fallback)
+    }
+}

@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::atomic::AtomicBool};
 use anyhow::{Context as _, Result, anyhow, bail};
 use console::style;
 use serde_json::Value;
-use surehand::dead_letter::FileJournal;
+use surehand_redrive::FileJournal;
 
 use super::{
     Scene,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use console::style;
 use serde_json::Value;
-use surehand::dead_letter::{Group, Letter, Origin};
+use surehand_redrive::{Group, Letter, Origin};
 
 /// How much of a message a table shows.
 const WIDTH: usize = 120;

@@ -5,7 +5,7 @@ use std::{fs, io::Write as _, path::PathBuf, process::Stdio};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use surehand::dead_letter::{Action, Letter, Plan, Selection, edited};
+use surehand_redrive::{Action, Letter, Plan, Selection, edited};
 
 use super::{Context, End, new_file::NewFile, plan, read, said, target::TargetArgs};
 
@@ -105,7 +105,7 @@ fn check(letter: &Letter, body: &str) -> Result<()> {
     let Some(after) = Letter::new(&letter.id, body).event() else {
         bail!("what was edited is no event any more");
     };
-    let kind = |event: &surehand::dead_letter::EventSummary| {
+    let kind = |event: &surehand_redrive::EventSummary| {
         let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
         format!("{} of {}", known(&event.event_type), known(&event.source))
     };

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use surehand::dead_letter::{Queue as _, QueueInfo, SqsDeadLetterQueue};
+use surehand_redrive::{Queue as _, QueueInfo, SqsDeadLetterQueue};
 
 use super::{Context, End, describe, read::end_of, said, target};
 use crate::cloud::{Cloud, reason};

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use aws_sdk_sqs::{Client, types::ListMessageMoveTasksResultEntry};
 use clap::Args;
 use serde_json::json;
-use surehand::dead_letter::{Queue as _, SqsDeadLetterQueue};
+use surehand_redrive::{Queue as _, SqsDeadLetterQueue};
 
 use super::{
     Coded, Context, End, said,

@@ -7,10 +7,8 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use surehand::{
-    AttemptEnd, Claim, DynamoDbStore, IdempotencyKey, Store as _,
-    dead_letter::{Letter, Outcomes, Redriven},
-};
+use surehand::{AttemptEnd, Claim, DynamoDbStore, IdempotencyKey, Store as _};
+use surehand_redrive::{Letter, Outcomes, Redriven};
 
 use super::target::{self, Target};
 use crate::cloud::Cloud;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use surehand::dead_letter::{Action, Destination, Plan, Unlisted};
+use surehand_redrive::{Action, Destination, Plan, Unlisted};
 
 use super::{
     Context, End,

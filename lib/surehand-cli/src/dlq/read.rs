@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use surehand::dead_letter::{
+use surehand_redrive::{
     Group, Groups, Letter, Origin, Queue as _, ReadOptions, ReadReport, Reader, Selection,
     SqsDeadLetterQueue,
 };

@@ -9,11 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use serde_json::{Map, Value, json};
-use surehand::{
-    AttributeValue,
-    dead_letter::{Destination, Letter},
-    rehearsal::Trial,
-};
+use surehand::{AttributeValue, rehearsal::Trial};
+use surehand_redrive::{Destination, Letter};
 
 use self::{process::Stage, report::Tally};
 use super::{
@@ -225,7 +222,7 @@ fn event(letter: &Letter) -> Value {
         system["AWSTraceHeader"] = header.as_str().into();
     }
     let source = match letter.origin() {
-        surehand::dead_letter::Origin::Parked { note, .. } => note.source_queue.clone(),
+        surehand_redrive::Origin::Parked { note, .. } => note.source_queue.clone(),
         _ => letter.source_arn.clone(),
     };
     json!({"Records": [{

@@ -1,7 +1,7 @@
 //! Which letters are meant.
 
 use clap::Args;
-use surehand::dead_letter::Selection;
+use surehand_redrive::Selection;
 
 /// Restricts a command to some letters; each option may be repeated.
 #[derive(Debug, Clone, Default, Args)]

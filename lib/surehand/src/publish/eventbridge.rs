@@ -27,8 +27,8 @@ pub struct EventBus {
 }
 
 /// The [documented](https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html)
-/// limit of a request.
-pub(crate) const MAX_REQUEST_SIZE: usize = 256 * 1024;
+/// limit of a PutEvents request, in bytes.
+pub const MAX_REQUEST_SIZE: usize = 256 * 1024;
 /// What an entry's time counts for.
 const TIME_SIZE: usize = 14;
 
@@ -120,8 +120,9 @@ fn result(entry: &PutEventsResultEntry) -> Result<(), Refusal> {
     })
 }
 
-/// Throttling and failures inside EventBridge pass, and so may what is not known here.
-pub(crate) fn is_permanent(code: &str) -> bool {
+/// Whether another attempt would meet the same refusal of an event. Throttling and failures inside
+/// EventBridge pass, and so may what is not known here.
+pub fn is_permanent(code: &str) -> bool {
     matches!(
         code,
         "AccessDeniedException"

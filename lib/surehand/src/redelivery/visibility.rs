@@ -1,7 +1,7 @@
 //! SQS's visibility timeout.
 
 use super::Redelivery;
-use crate::{Delivery, Error, ErrorKind, Result, dead_letter::queue_url};
+use crate::{Delivery, Error, ErrorKind, Result, aws::queue_url};
 use aws_sdk_sqs::{Client, types::ChangeMessageVisibilityBatchRequestEntry};
 use futures_util::future::{BoxFuture, join_all};
 use std::time::Duration;

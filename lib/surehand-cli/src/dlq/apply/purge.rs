@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use surehand::dead_letter::{Action, FileJournal, Ledger, Plan};
+use surehand_redrive::{Action, FileJournal, Ledger, Plan};
 
 use super::{
     PaceArgs,

@@ -1,7 +1,7 @@
 //! What came of it, for people and for programs.
 
 use serde_json::json;
-use surehand::dead_letter::{DryRun, Report, Stop, Undone};
+use surehand_redrive::{DryRun, Report, Stop, Undone};
 
 use super::site::Words;
 use crate::dlq::describe;

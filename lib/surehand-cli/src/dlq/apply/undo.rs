@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
-use surehand::dead_letter::{FileJournal, Progress};
+use surehand_redrive::{FileJournal, Progress};
 
 use super::{Site, check_journal, journal_of, ledger_of, report};
 use crate::dlq::{Context, End, plan, read, said};
@@ -64,7 +64,7 @@ pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) ->
             read += 1;
             step.count(read, all.max(read), "");
         });
-    let undone = surehand::dead_letter::undo(
+    let undone = surehand_redrive::undo(
         &site.target.url,
         &site.post,
         &mut letters,

@@ -4,10 +4,8 @@ use std::{collections::HashMap, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use aws_sdk_lambda::config::ProvideCredentials as _;
-use surehand::{
-    dead_letter::Letter,
-    rehearsal::{Finding, Trial},
-};
+use surehand::rehearsal::{Finding, Trial};
+use surehand_redrive::Letter;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{ChildStdin, ChildStdout, Command},

@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde_json::json;
-use surehand::{
-    Attribute, AttributeValue, FailureNote,
-    dead_letter::{Group, Letter},
-    rehearsal::Verdict,
-};
+use surehand::{Attribute, AttributeValue, FailureNote, rehearsal::Verdict};
+use surehand_redrive::{Group, Letter};
 
 use super::process::Answer;
 use crate::dlq::describe;

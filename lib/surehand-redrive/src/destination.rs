@@ -1,0 +1,107 @@
+//! Where a dead letter is put back.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+use surehand::{Error, Result, aws};
+
+/// Where a dead letter is put back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Destination {
+    /// An SQS queue, by its URL.
+    Queue(String),
+    /// A Lambda function, invoked asynchronously, by its ARN or that of an alias.
+    Function(String),
+    /// An EventBridge bus, by its name or ARN. Every rule that matches gets the event, also those
+    /// that had it before.
+    Bus(String),
+}
+
+impl Destination {
+    /// The destination that an ARN of a queue, a function or a bus names.
+    pub fn of_arn(arn: &str) -> Option<Self> {
+        match arn.split(':').nth(2)? {
+            "sqs" => aws::queue_url(arn).map(Self::Queue),
+            "lambda" => function(arn).map(Self::Function),
+            // Rules and API destinations are EventBridge's as well.
+            "events" if arn.contains(":event-bus/") => Some(Self::Bus(arn.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a queue that keeps order within groups.
+    pub fn is_fifo(&self) -> bool {
+        matches!(self, Self::Queue(url) if url.ends_with(".fifo"))
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue(url) => write!(f, "queue {}", url.rsplit('/').next().unwrap_or(url)),
+            Self::Function(arn) => {
+                let name = arn.splitn(7, ':').nth(6);
+                write!(f, "function {}", name.unwrap_or(arn))
+            }
+            Self::Bus(name) => write!(f, "bus {}", name.rsplit('/').next().unwrap_or(name)),
+        }
+    }
+}
+
+impl FromStr for Destination {
+    type Err = Error;
+
+    /// Reads a queue's URL, or the ARN of a queue, a function or a bus.
+    fn from_str(text: &str) -> Result<Self> {
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Ok(Self::Queue(text.to_owned()));
+        }
+        Self::of_arn(text).ok_or_else(|| {
+            Error::rejected(format!(
+                "`{text}` is no destination: give a queue's URL, or the ARN of a queue, a function or a bus"
+            ))
+        })
+    }
+}
+
+/// The function that is to get again what it failed on: by its alias if there is one, since deployments
+/// move that on, and a failure destination is configured for it. A version that failed would fail again.
+fn function(arn: &str) -> Option<String> {
+    let parts: Vec<&str> = arn.split(':').collect();
+    let function = parts.get(..7)?.join(":");
+    let is_version = |name: &str| name == "$LATEST" || name.bytes().all(|b| b.is_ascii_digit());
+    match parts.get(7).filter(|name| !is_version(name)) {
+        Some(alias) => Some(format!("{function}:{alias}")),
+        None => Some(function),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_are_read_from_urls_and_arns() {
+        let read = |text: &str| text.parse::<Destination>().unwrap();
+        assert_eq!(
+            read("http://localhost:1/1/q"),
+            Destination::Queue("http://localhost:1/1/q".into())
+        );
+        let function = "arn:aws:lambda:r:1:function:reserve-stock";
+        for version in ["", ":$LATEST", ":7"] {
+            let read = read(&format!("{function}{version}"));
+            assert_eq!(read, Destination::Function(function.into()));
+        }
+        assert_eq!(read(function).to_string(), "function reserve-stock");
+        let alias = format!("{function}:live");
+        assert_eq!(read(&alias), Destination::Function(alias.clone()));
+        assert_eq!(read(&alias).to_string(), "function reserve-stock:live");
+        assert!("reserve-stock".parse::<Destination>().is_err());
+        assert!("arn:aws:s3:::bucket".parse::<Destination>().is_err());
+        let bus = "arn:aws:events:r:1:event-bus/shop";
+        assert_eq!(read(bus), Destination::Bus(bus.into()));
+        let rule = "arn:aws:events:r:1:rule/shop/placed";
+        assert!(rule.parse::<Destination>().is_err());
+    }
+}

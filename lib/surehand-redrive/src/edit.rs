@@ -1,0 +1,126 @@
+//! A changed event is another event.
+
+use crate::letter::Letter;
+use serde_json::{Map, Value};
+use surehand::{Error, Result};
+
+/// The body for an edit of the letter's event: `body` with a new event id, and the old one as what
+/// caused it, so that consumers that handled the old event handle this one too.
+///
+/// `body` has the form of [`Letter::payload`]. Events of other producers whose form has no place for
+/// either get what there is a place for; JSON without an id goes by its message's id, which is a new
+/// one in any case.
+///
+/// # Errors
+/// If the letter has nothing to edit, or `body` is no JSON.
+pub fn edited(letter: &Letter, body: &str) -> Result<String> {
+    let old = letter.event().map(|event| event.id);
+    if letter.payload().is_none() {
+        return Err(Error::rejected(format!(
+            "letter {} holds no event that could be edited",
+            letter.id
+        )));
+    }
+    let mut value: Value = serde_json::from_str(body)
+        .map_err(|error| Error::malformed(format!("the edited body is not JSON: {error}")))?;
+    let new = uuid::Uuid::now_v7().to_string();
+    if let Value::Object(fields) = &mut value {
+        rename(fields, &new, old.as_deref())?;
+    }
+    Ok(value.to_string())
+}
+
+/// The forms are those that `envelope::read` knows.
+fn rename(fields: &mut Map<String, Value>, new: &str, old: Option<&str>) -> Result<()> {
+    let is_text = |name: &str, fields: &Map<String, Value>| {
+        fields.get(name).is_some_and(|value| value.is_string())
+    };
+    if frame(fields, new, old) {
+        return Ok(());
+    }
+    if is_text("source", fields) && is_text("detail-type", fields) && fields.contains_key("detail")
+    {
+        let framed = match fields.get_mut("detail") {
+            Some(Value::Object(detail)) => frame(detail, new, old),
+            _ => false,
+        };
+        if !framed {
+            fields.insert("id".into(), new.into());
+        }
+        return Ok(());
+    }
+    if ["specversion", "id", "source", "type"]
+        .iter()
+        .all(|name| is_text(name, fields))
+    {
+        fields.insert("id".into(), new.into());
+        if let Some(old) = old {
+            fields.insert("causationid".into(), old.into());
+        }
+        return Ok(());
+    }
+    let is_notification = fields
+        .get("Type")
+        .is_some_and(|kind| kind == "Notification");
+    if is_notification && let Some(Value::String(message)) = fields.get("Message") {
+        let mut inner: Value = serde_json::from_str(message).map_err(|error| {
+            Error::malformed(format!(
+                "the edited notification's message is not JSON: {error}"
+            ))
+        })?;
+        if let Value::Object(inner) = &mut inner {
+            rename(inner, new, old)?;
+        }
+        fields.insert("Message".into(), inner.to_string().into());
+        // Without an id of its own the event goes by the notification's.
+        fields.insert("MessageId".into(), new.into());
+    }
+    Ok(())
+}
+
+fn frame(fields: &mut Map<String, Value>, new: &str, old: Option<&str>) -> bool {
+    if !fields.contains_key("data") {
+        return false;
+    }
+    match fields.get_mut("metadata") {
+        Some(Value::Object(metadata)) if metadata.get("id").is_some_and(Value::is_string) => {
+            metadata.insert("id".into(), new.into());
+            if let Some(old) = old {
+                metadata.insert("causationid".into(), old.into());
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use surehand::RawEvent;
+
+    #[test]
+    fn an_edit_is_another_event_caused_by_the_first() {
+        let framed = json!({"metadata": {"id": "e-1", "correlationid": "c"}, "data": {"n": 1}});
+        let bus = json!({"id": "b", "source": "s", "detail-type": "t", "detail": framed});
+        let cloud =
+            json!({"specversion": "1.0", "id": "e-1", "source": "s", "type": "t", "data": 1});
+        let sns = json!({"Type": "Notification", "MessageId": "n", "TopicArn": "t", "Message": bus.to_string()});
+        for body in [framed, bus, cloud, sns] {
+            let letter = Letter::new("m", body.to_string());
+            let edited = edited(&letter, &letter.body).unwrap();
+            let metadata = RawEvent::read(&edited, "m", None).unwrap().metadata;
+            assert_ne!(metadata.id, "e-1");
+            assert_eq!(metadata.id.len(), 36, "{edited}");
+            assert_eq!(metadata.causation_id.as_deref(), Some("e-1"), "{edited}");
+        }
+        let plain = json!({"id": "b", "source": "s", "detail-type": "t", "detail": {"a": 1}});
+        let letter = Letter::new("m", plain.to_string());
+        let edited_plain: Value =
+            serde_json::from_str(&edited(&letter, &letter.body).unwrap()).unwrap();
+        assert_ne!(edited_plain["id"], "b");
+        assert!(edited(&letter, "{").unwrap_err().is_malformed());
+        assert_eq!(edited(&Letter::new("m", "[1]"), "[2]").unwrap(), "[2]");
+    }
+}

@@ -1,0 +1,104 @@
+//! The queues, and how long to wait for them.
+
+use super::round::Work;
+use crate::{
+    post::AwsPost,
+    queue::{Post, Queue},
+    sqs::SqsDeadLetterQueue,
+};
+use aws_config::SdkConfig;
+use aws_sdk_sqs::error::DisplayErrorContext;
+use futures_util::future::BoxFuture;
+use std::{collections::BTreeMap, time::Duration};
+use surehand::{BoxError, Error, environment};
+
+/// The queues that the function reads and writes.
+pub trait Queues: Send + Sync + 'static {
+    /// A dead-letter queue, by its URL.
+    fn dead_letters(&self, url: &str) -> Box<dyn Queue>;
+
+    /// The URLs of the dead-letter queues that can be asked for by a name.
+    fn by_name(&self) -> &BTreeMap<String, String>;
+
+    /// Whether it is where the function parks its own messages.
+    fn is_own(&self, url: &str) -> bool;
+
+    /// What puts letters back.
+    fn post(&self) -> &dyn Post;
+
+    /// Has the function go on with a run after `delay`, at most 15 minutes.
+    fn go_on<'a>(&'a self, work: &'a Work, delay: Duration) -> BoxFuture<'a, surehand::Result<()>>;
+}
+
+/// Queues of SQS.
+#[derive(Clone, Debug)]
+pub struct SqsQueues {
+    client: aws_sdk_sqs::Client,
+    own: String,
+    own_dead_letters: String,
+    by_name: BTreeMap<String, String>,
+    post: AwsPost,
+}
+
+impl SqsQueues {
+    /// With the function's own queue as the environment names it.
+    ///
+    /// # Errors
+    /// If a variable is not set; if `DEAD_LETTER_QUEUES` is no list of `NAME=URL`, separated by commas.
+    pub fn from_env(aws: &SdkConfig) -> Result<Self, BoxError> {
+        let client = aws_sdk_sqs::Client::new(aws);
+        Ok(Self {
+            own: environment::var("REDRIVE_QUEUE_URL")?,
+            own_dead_letters: environment::var("DEAD_LETTER_QUEUE_URL")?,
+            by_name: names(&environment::var_like("DEAD_LETTER_QUEUES", "orders=URL")?)?,
+            post: AwsPost::new(client.clone())
+                .event_bridge(aws_sdk_eventbridge::Client::new(aws))
+                .lambda(aws_sdk_lambda::Client::new(aws)),
+            client,
+        })
+    }
+}
+
+fn names(list: &str) -> Result<BTreeMap<String, String>, BoxError> {
+    let pairs = list.split(',').map(|pair| {
+        let (name, url) = pair.split_once('=').ok_or_else(|| {
+            format!("DEAD_LETTER_QUEUES has `{pair}`, where there should be NAME=URL")
+        })?;
+        Ok((name.trim().to_owned(), url.trim().to_owned()))
+    });
+    pairs.collect()
+}
+
+impl Queues for SqsQueues {
+    fn dead_letters(&self, url: &str) -> Box<dyn Queue> {
+        Box::new(SqsDeadLetterQueue::new(self.client.clone(), url))
+    }
+
+    fn by_name(&self) -> &BTreeMap<String, String> {
+        &self.by_name
+    }
+
+    fn is_own(&self, url: &str) -> bool {
+        [&self.own, &self.own_dead_letters].contains(&&url.to_owned())
+    }
+
+    fn post(&self) -> &dyn Post {
+        &self.post
+    }
+
+    fn go_on<'a>(&'a self, work: &'a Work, delay: Duration) -> BoxFuture<'a, surehand::Result<()>> {
+        Box::pin(async move {
+            let body = serde_json::to_string(work)?;
+            let message = self.client.send_message().queue_url(&self.own);
+            let sent = message
+                .message_body(body)
+                .delay_seconds(i32::try_from(delay.as_secs().min(900)).unwrap_or(900))
+                .send()
+                .await;
+            sent.map(drop).map_err(|error| {
+                let error = DisplayErrorContext(error);
+                Error::transient(format!("the run cannot be continued: {error}"))
+            })
+        })
+    }
+}

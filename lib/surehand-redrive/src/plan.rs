@@ -1,0 +1,260 @@
+//! What is to become of which letter, as a file that can be read, changed and kept.
+
+use crate::{
+    destination::Destination,
+    letter::Letter,
+    parcel::{MAX_REDRIVES, Parcel},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    io::{BufRead, Write},
+};
+use surehand::{Error, Result};
+
+/// Which letters of a queue are put back, changed, dropped or left.
+///
+/// As a file it is JSON lines: a [`Header`], then a [`Step`] for each letter. Whoever applies it does
+/// what it says and nothing else: a letter that it does not name stays, and so does one whose body is
+/// not the one that the plan was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What holds for all of it.
+    pub header: Header,
+    steps: Vec<Step>,
+    by_id: HashMap<String, usize>,
+}
+
+/// The first line of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Header {
+    /// Names the plan. What is put back twice by one plan is recognised on FIFO queues.
+    pub plan: String,
+    /// The URL of the dead-letter queue.
+    pub queue: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// Where everything goes, instead of where each letter came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Destination>,
+    /// Put back also what has come back three times.
+    #[serde(default)]
+    pub force: bool,
+    /// What becomes of letters that the plan does not name. A FIFO queue shows the first ten of a
+    /// group at most, so that a plan for all of it cannot name them all.
+    #[serde(default)]
+    pub unlisted: Unlisted,
+}
+
+/// What becomes of letters that a plan does not name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unlisted {
+    /// They stay.
+    #[default]
+    Hold,
+    /// They are put back.
+    Redrive,
+}
+
+/// What is to become of one letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Step {
+    /// The letter's message id.
+    pub message_id: String,
+    /// The SHA-256 of its body, in hex.
+    pub sha256: String,
+    /// What to do.
+    #[serde(flatten)]
+    pub action: Action,
+    /// A word to people: why a letter is held though somebody wanted it back, or what of it does not
+    /// travel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What becomes of a letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "action")]
+pub enum Action {
+    /// It goes back as it was.
+    Redrive,
+    /// It goes back with another body: see [`edited`](crate::edited).
+    Edit {
+        /// The new body.
+        body: String,
+    },
+    /// It is deleted. The journal keeps it.
+    Drop,
+    /// It stays.
+    Hold,
+}
+
+impl Plan {
+    /// A plan for the queue at `queue_url` that does nothing yet.
+    pub fn new(queue_url: impl Into<String>) -> Self {
+        Self {
+            header: Header {
+                plan: uuid::Uuid::now_v7().to_string(),
+                queue: queue_url.into(),
+                created: jiff::Timestamp::now().to_string(),
+                to: None,
+                force: false,
+                unlisted: Unlisted::Hold,
+            },
+            steps: Vec::new(),
+            by_id: HashMap::new(),
+        }
+    }
+
+    /// Sends everything to `destination`, instead of where each letter came from.
+    pub fn to(mut self, destination: Destination) -> Self {
+        self.header.to = Some(destination);
+        self
+    }
+
+    /// Puts back also what has come back three times.
+    pub fn force(mut self) -> Self {
+        self.header.force = true;
+        self
+    }
+
+    /// Says what becomes of letters that it does not name.
+    pub fn unlisted(mut self, unlisted: Unlisted) -> Self {
+        self.header.unlisted = unlisted;
+        self
+    }
+
+    /// Plans for a letter, instead of what was planned for it. What cannot be put back is held, with
+    /// the reason in the step's note.
+    pub fn add(&mut self, letter: &Letter, action: Action) -> &Step {
+        let (action, note) = match self.prepare(letter, &action) {
+            Err(problem) => (Action::Hold, Some(problem)),
+            Ok(Some(_)) if !letter.dropped_attributes.is_empty() => {
+                let lost = letter.dropped_attributes.join(", ");
+                let note = format!("it goes back without the attributes that hold lists: {lost}");
+                (action, Some(note))
+            }
+            Ok(_) => (action, None),
+        };
+        let step = Step {
+            message_id: letter.id.clone(),
+            sha256: letter.digest(),
+            action,
+            note,
+        };
+        let index = self.insert(step);
+        &self.steps[index]
+    }
+
+    fn insert(&mut self, step: Step) -> usize {
+        match self.by_id.get(&step.message_id) {
+            Some(&index) => {
+                self.steps[index] = step;
+                index
+            }
+            None => {
+                let index = self.steps.len();
+                self.by_id.insert(step.message_id.clone(), index);
+                self.steps.push(step);
+                index
+            }
+        }
+    }
+
+    /// The steps, in the order in which they were added.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The step for a message.
+    pub fn step(&self, message_id: &str) -> Option<&Step> {
+        Some(&self.steps[*self.by_id.get(message_id)?])
+    }
+
+    /// Where a letter goes.
+    pub fn destination(&self, letter: &Letter) -> Option<Destination> {
+        self.header.to.clone().or_else(|| letter.destination())
+    }
+
+    /// The letter as it is sent; none where nothing is. The error is why it cannot be, in one line.
+    pub(crate) fn prepare(
+        &self,
+        letter: &Letter,
+        action: &Action,
+    ) -> Result<Option<(Destination, Parcel)>, String> {
+        let body = match action {
+            Action::Redrive => None,
+            Action::Edit { body } => Some(body.as_str()),
+            Action::Drop | Action::Hold => return Ok(None),
+        };
+        let count = letter.redrive_count();
+        if count >= MAX_REDRIVES && !self.header.force {
+            return Err(format!(
+                "it has come back {count} times; the plan needs `force` to put it back again"
+            ));
+        }
+        let to = self.destination(letter).ok_or_else(|| {
+            if letter.payload().is_none() {
+                letter.why_without_payload()
+            } else {
+                "the letter does not tell where it came from; the plan needs `to`"
+            }
+        })?;
+        let parcel = Parcel::redriven(letter, &to, &self.header.plan, body)?;
+        Ok(Some((to, parcel)))
+    }
+
+    /// Reads a plan's file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or a line is none of a plan; the error names the line.
+    pub fn read(file: impl BufRead) -> Result<Self> {
+        let mut plan: Option<Self> = None;
+        for (index, line) in file.lines().enumerate() {
+            let line = line.map_err(|error| unreadable(index, &error))?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            match &mut plan {
+                None => {
+                    let header = serde_json::from_str(&line);
+                    plan = Some(Self {
+                        header: header.map_err(|error| unreadable(index, &error))?,
+                        steps: Vec::new(),
+                        by_id: HashMap::new(),
+                    });
+                }
+                Some(plan) => {
+                    let step: Step =
+                        serde_json::from_str(&line).map_err(|error| unreadable(index, &error))?;
+                    if plan.by_id.contains_key(&step.message_id) {
+                        let twice = format!("message {} has two steps", step.message_id);
+                        return Err(unreadable(index, &twice));
+                    }
+                    plan.insert(step);
+                }
+            }
+        }
+        plan.ok_or_else(|| Error::malformed("the plan is empty"))
+    }
+
+    /// Writes the plan's file.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, mut file: impl Write) -> Result<()> {
+        writeln!(file, "{}", serde_json::to_string(&self.header)?)?;
+        for step in &self.steps {
+            writeln!(file, "{}", serde_json::to_string(step)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(index: usize, problem: &impl std::fmt::Display) -> Error {
+    Error::malformed(format!("line {} of the plan: {problem}", index + 1))
+}

@@ -1,0 +1,141 @@
+//! Sends and deletes: the calls, their entries' results, and what is tried again.
+
+use crate::{
+    destination::Destination,
+    parcel::{MAX_SIZE, Parcel},
+    queue::{Post, Queue},
+    reader::{MAX_ENTRIES, pause},
+    refusal::Refusal,
+};
+use futures_util::future::join_all;
+
+const ATTEMPTS: u32 = 4;
+
+/// Sends parcels: the id that each one's destination gave it, or why it does not have it. A refusal may
+/// also mean that nobody knows.
+pub(crate) async fn send(
+    post: &dyn Post,
+    parcels: &[(&Destination, &Parcel)],
+) -> Vec<Result<String, Refusal>> {
+    let mut results: Vec<Result<String, Refusal>> = parcels
+        .iter()
+        .map(|_| Err(Refusal::transient("NotSent", "it was not sent")))
+        .collect();
+    let mut waiting: Vec<usize> = (0..parcels.len()).collect();
+    for attempt in 0..ATTEMPTS {
+        let calls = chunks(parcels, &waiting).into_iter().map(async |chunk| {
+            let to = parcels[chunk[0]].0;
+            let entries: Vec<Parcel> = chunk.iter().map(|&i| parcels[i].1.clone()).collect();
+            (chunk, post.send(to, &entries).await)
+        });
+        waiting.clear();
+        for (chunk, answer) in join_all(calls).await {
+            let mut answers = match answer {
+                Ok(entries) => entries.into_iter().map(Some).collect(),
+                Err(error) => {
+                    let refusal = Refusal::transient("CallFailed", error.to_string());
+                    vec![Some(Err(refusal)); chunk.len()]
+                }
+            };
+            answers.resize(chunk.len(), None);
+            for (index, answer) in chunk.into_iter().zip(answers) {
+                let answer = answer.unwrap_or_else(|| {
+                    Err(Refusal::transient(
+                        "NoResult",
+                        "the answer does not name it",
+                    ))
+                });
+                let mut is_over = true;
+                results[index] = match answer {
+                    Ok(accepted) => {
+                        // What was garbled once is there; once more would not make it better.
+                        let (to, parcel) = parcels[index];
+                        parcel.check(to, &accepted).map(|()| accepted.message_id)
+                    }
+                    Err(refusal) => {
+                        is_over = refusal.permanent;
+                        Err(refusal)
+                    }
+                };
+                if !is_over {
+                    waiting.push(index);
+                }
+            }
+        }
+        if waiting.is_empty() {
+            break;
+        }
+        if attempt + 1 < ATTEMPTS {
+            pause(attempt).await;
+        }
+    }
+    results
+}
+
+/// Calls of one destination, ten entries and 1 MiB each.
+fn chunks(parcels: &[(&Destination, &Parcel)], waiting: &[usize]) -> Vec<Vec<usize>> {
+    let mut chunks: Vec<(Vec<usize>, usize)> = Vec::new();
+    for &index in waiting {
+        let (to, parcel) = parcels[index];
+        let size = parcel.size();
+        let open = chunks.iter_mut().rev().find(|(chunk, used)| {
+            parcels[chunk[0]].0 == to && chunk.len() < MAX_ENTRIES && used + size <= MAX_SIZE
+        });
+        match open {
+            Some((chunk, used)) => {
+                chunk.push(index);
+                *used += size;
+            }
+            None => chunks.push((vec![index], size)),
+        }
+    }
+    chunks.into_iter().map(|(chunk, _)| chunk).collect()
+}
+
+/// What came of deleting a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deletion {
+    Done,
+    /// Its receipt is good for nothing any more.
+    Stale,
+    /// Nobody knows.
+    Unanswered,
+}
+
+/// Deletes the letters, each given by its id and its receipt, which the result has as well.
+pub(crate) async fn delete(
+    queue: &dyn Queue,
+    letters: Vec<(String, String)>,
+) -> Vec<(String, String, Deletion)> {
+    let mut waiting = letters;
+    let mut results = Vec::with_capacity(waiting.len());
+    for attempt in 0..ATTEMPTS {
+        let calls = waiting.chunks(MAX_ENTRIES).map(|chunk| {
+            let receipts = chunk.iter().map(|(_, receipt)| receipt.clone());
+            let receipts: Vec<_> = receipts.collect();
+            async move { queue.delete(&receipts).await.unwrap_or_default() }
+        });
+        let answers = join_all(calls).await;
+        let round = std::mem::take(&mut waiting);
+        for (chunk, answers) in round.chunks(MAX_ENTRIES).zip(answers) {
+            for (index, (id, receipt)) in chunk.iter().cloned().enumerate() {
+                match answers.get(index) {
+                    Some(Ok(())) => results.push((id, receipt, Deletion::Done)),
+                    Some(Err(refusal)) if refusal.permanent => {
+                        results.push((id, receipt, Deletion::Stale));
+                    }
+                    _ => waiting.push((id, receipt)),
+                }
+            }
+        }
+        if waiting.is_empty() {
+            return results;
+        }
+        if attempt + 1 < ATTEMPTS {
+            pause(attempt).await;
+        }
+    }
+    let unanswered = waiting.into_iter();
+    results.extend(unanswered.map(|(id, receipt)| (id, receipt, Deletion::Unanswered)));
+    results
+}

@@ -1,0 +1,191 @@
+//! Puts letters back into the dead-letter queue.
+
+use crate::{
+    destination::Destination,
+    journal::{Book, Entry, Journal, Ledger, Progress},
+    letter::{Letter, Origin},
+    parcel::{MAX_ATTRIBUTES, Parcel},
+    queue::Post,
+    transfer,
+};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::SystemTime,
+};
+use surehand::{FailureNote, Result};
+
+/// What came of an undo. What consumers did with the letters stays done, and a letter that is not
+/// consumed yet is still on its way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Undone {
+    /// How many letters are in the dead-letter queue again.
+    pub restored: u64,
+    /// How many need nothing: they were never taken out, or are restored already.
+    pub untouched: u64,
+    /// The letters that could not be put there, with the reason.
+    pub failed: BTreeMap<String, String>,
+}
+
+const WAVE: usize = 100;
+const WAVE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Sends the letters that a redrive took out of the dead-letter queue at `queue_url` there again: the
+/// ones put back, edited or dropped.
+///
+/// `letters` and `ledger` are what the redrive's journal has
+/// ([`FileJournal::letters`](crate::FileJournal::letters)); the undo is written into the same journal,
+/// so that it can be taken up as well. A letter that was moved by SQS gets a note that says so, since
+/// SQS tells where a message came from only of those it moved.
+///
+/// A FIFO queue has the letters of a group in their order again, up to the first that could not be
+/// restored; they are behind what is in the queue already.
+///
+/// # Errors
+/// If the journal cannot be read or written.
+pub async fn undo(
+    queue_url: &str,
+    post: &dyn Post,
+    letters: &mut (dyn Iterator<Item = Result<Letter>> + Send),
+    journal: &mut dyn Journal,
+    ledger: &mut Ledger,
+) -> Result<Undone> {
+    let to = Destination::Queue(queue_url.to_owned());
+    let attempt = format!("undo {}", ledger.plan().unwrap_or_default());
+    let mut undoing = Undoing {
+        post,
+        book: Book { journal, ledger },
+        is_fifo: to.is_fifo(),
+        to,
+        wave: Vec::new(),
+        bytes: 0,
+        halted: HashSet::new(),
+        undone: Undone::default(),
+    };
+    for letter in letters {
+        let letter = letter?;
+        match undoing.book.ledger.progress(&letter.id) {
+            Some(Progress::Sent | Progress::Done | Progress::Restoring) => {
+                undoing.add(&letter, &attempt).await?;
+            }
+            // What may have been sent is still there, and so is what was about to be dropped, or it
+            // is taken up by a resume.
+            _ => undoing.undone.untouched += 1,
+        }
+    }
+    undoing.send().await?;
+    Ok(undoing.undone)
+}
+
+struct Undoing<'a> {
+    post: &'a dyn Post,
+    book: Book<'a>,
+    to: Destination,
+    is_fifo: bool,
+    wave: Vec<Parcel>,
+    bytes: usize,
+    /// Groups of which a letter could not be restored.
+    halted: HashSet<String>,
+    undone: Undone,
+}
+
+impl Undoing<'_> {
+    async fn add(&mut self, letter: &Letter, attempt: &str) -> Result<()> {
+        let noted = with_origin(letter).map(|noted| Parcel::restored(&noted, &self.to, attempt));
+        let parcel = match noted {
+            Some(Ok(parcel)) => Ok(parcel),
+            // There was no room for a note.
+            _ => Parcel::restored(letter, &self.to, attempt),
+        };
+        let parcel = match parcel {
+            Ok(parcel) => parcel,
+            Err(problem) => {
+                self.fail(letter.id.clone(), letter.group.clone(), problem);
+                return Ok(());
+            }
+        };
+        // One of a group at a time.
+        let is_behind = |other: &Parcel| self.is_fifo && other.group == parcel.group;
+        let is_full = self.wave.len() >= WAVE || self.bytes >= WAVE_BYTES;
+        if is_full || self.wave.iter().any(is_behind) {
+            self.send().await?;
+        }
+        // The journal of a redrive that was resumed may have a letter twice.
+        if self.wave.iter().any(|it| it.letter_id == parcel.letter_id)
+            || self.book.ledger.progress(&parcel.letter_id) == Some(Progress::Restored)
+        {
+            return Ok(());
+        }
+        if parcel
+            .group
+            .as_ref()
+            .is_some_and(|it| self.halted.contains(it))
+        {
+            let problem = "a letter before it in its group could not be restored".to_owned();
+            self.fail(parcel.letter_id, parcel.group, problem);
+            return Ok(());
+        }
+        self.bytes += parcel.size();
+        self.wave.push(parcel);
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<()> {
+        let wave = std::mem::take(&mut self.wave);
+        self.bytes = 0;
+        let restoring = wave.iter().map(|parcel| Entry::Restoring {
+            id: parcel.letter_id.clone(),
+        });
+        let restoring: Vec<_> = restoring.collect();
+        self.book.write(&restoring).await?;
+        let sends: Vec<_> = wave.iter().map(|parcel| (&self.to, parcel)).collect();
+        let results = transfer::send(self.post, &sends).await;
+        let mut restored = Vec::new();
+        for (parcel, result) in wave.into_iter().zip(results) {
+            match result {
+                Ok(message_id) => restored.push(Entry::Restored {
+                    id: parcel.letter_id,
+                    message_id,
+                }),
+                Err(refusal) => self.fail(parcel.letter_id, parcel.group, refusal.to_string()),
+            }
+        }
+        self.undone.restored += restored.len() as u64;
+        self.book.write(&restored).await
+    }
+
+    fn fail(&mut self, id: String, group: Option<String>, problem: String) {
+        self.undone.failed.insert(id, problem);
+        self.halted.extend(group.filter(|_| self.is_fifo));
+    }
+}
+
+/// The letter with a note that says where it came from, if SQS moved it.
+fn with_origin(letter: &Letter) -> Option<Letter> {
+    let Origin::MovedBySqs {
+        source_arn: Some(source_arn),
+        earlier,
+    } = letter.origin()
+    else {
+        return None;
+    };
+    let message = letter.cause().message;
+    let mut note = FailureNote::about("moved_by_sqs", message, SystemTime::now());
+    if let Some(earlier) = earlier {
+        (note.handler, note.function) = (earlier.handler, earlier.function);
+    }
+    if let Some(event) = letter.event() {
+        (note.event_id, note.event_type) = (Some(event.id), event.event_type);
+    }
+    note.attempts = letter.receive_count;
+    note.source_queue = Some(source_arn);
+    note.redrive_count = letter.redrive_count();
+    let mut letter = letter.clone();
+    let name = FailureNote::ATTRIBUTE;
+    if letter.attributes.len() < MAX_ATTRIBUTES || letter.attributes.contains_key(name) {
+        letter.attributes.insert(name.into(), note.to_attribute());
+    } else {
+        letter.body = note.around(&letter.body);
+    }
+    Some(letter)
+}
