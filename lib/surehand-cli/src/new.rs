@@ -220,7 +220,7 @@ impl Library {
             Self::Published => return Ok(version_requirement()),
         };
         // A string of JSON is one of TOML.
-        let place = serde_json::to_string(place)?;
+        let place = serde_json::to_string(&place)?;
         Ok(format!("{{ {kind} = {place} }}"))
     }
 }
