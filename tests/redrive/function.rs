@@ -399,7 +399,7 @@ async fn requests_that_make_no_sense_are_refused() {
         ),
         (
             json!({ "queue": DEAD, "to": "orders" }),
-            "`orders` is no destination",
+            "`orders` is not a destination",
         ),
         (json!({ "queue": "deed" }), "its ARN or one of dead"),
         (json!({ "kueue": DEAD }), "unknown field `kueue`"),

@@ -1,12 +1,39 @@
-//! redrive: puts dead letters back where nobody waits for it, for hours or on a schedule.
+//! The function `redrive`: redrives for as long as they take, or on a schedule, without a shell that stays open.
 //!
-//! Whoever invokes it says what is meant ([`Request`]), and gets a run. The run's work is a message in
-//! the function's own queue. Whoever gets that message works until its time is nearly out, and sends
-//! the next one. An invocation that dies leaves its message, and with it the run, to the next.
+//! An application makes a binary of it:
+//!
+//! ```no_run
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), surehand::BoxError> {
+//!     surehand_redrive::function::run().await
+//! }
+//! ```
+//!
+//! It is invoked with a [`Request`], and answers with the name of a run. The run's work is a message in the
+//! function's own queue. An invocation that gets that message works until its time is nearly out, and
+//! sends the next one. An invocation that dies leaves its message, and with it the run, to the next.
 //!
 //! A run goes in rounds: a plan of so many letters, and a journal of what became of them. Both are in
-//! the idempotency table (`log.rs`), so that whoever goes on sends nothing that is known to be
-//! sent.
+//! the idempotency table, for a month, so that the next invocation sends nothing that is known to be sent.
+//!
+//! # What it needs
+//!
+//! | | |
+//! |---|---|
+//! | `REDRIVE_QUEUE_URL` | its own queue, which invokes it: one message at a time, with `ReportBatchItemFailures` and a visibility timeout of six times the function's |
+//! | `DEAD_LETTER_QUEUE_URL`, `MAX_RECEIVE_COUNT` | the dead-letter queue of that queue, and its `maxReceiveCount` |
+//! | `DEAD_LETTER_QUEUES` | the dead-letter queues that a request may name: `orders=URL,event-bus=URL` |
+//! | `IDEMPOTENCY_TABLE` | a table whose key is the string `id`; its items begin with `redrive#`, and expire by `expiration` |
+//! | `RecursiveLoop: Allow` | or Lambda stops it after about 16 messages to itself |
+//!
+//! | Its role may | on |
+//! |---|---|
+//! | `sqs:ReceiveMessage`, `sqs:DeleteMessage`, `sqs:GetQueueAttributes`, `sqs:ChangeMessageVisibility` | its own queue, and the dead-letter queues of the others |
+//! | `sqs:SendMessage` | its own queue, its own dead-letter queue, and the queues that letters go back to |
+//! | `lambda:InvokeFunction`, `events:PutEvents` | the functions and buses that letters go back to |
+//! | `dynamodb:GetItem`, `dynamodb:PutItem` | the table |
+//!
+//! `surehand new --with-redrive` makes an application that has all of this in its template.
 
 mod invocation;
 mod log;
@@ -51,7 +78,7 @@ pub async fn run() -> Result<(), BoxError> {
 /// What the worker answers needs no more than to be handed on; it keeps its own margin.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// The function: a request that somebody makes, or messages of its own queue, which `worker` handles.
+/// The function: it answers requests, and has the messages of its own queue handled by `worker`.
 #[derive(Clone)]
 pub struct Invocations {
     redrive: Redrive,
@@ -91,8 +118,7 @@ pub async fn invoked(
 /// Goes on with a run.
 ///
 /// # Errors
-/// If a queue or the table does not answer; and if so many letters cannot be sent that somebody has to
-/// look.
+/// If a queue or the table does not answer; and if too many letters cannot be sent: the message is parked then.
 pub async fn work(
     Json(work): Json<Work>,
     deadline: Deadline,

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 const ATTEMPTS: u32 = 4;
 
 /// Sends parcels: the id that each one's destination gave it, or why it does not have it. A refusal may
-/// also mean that nobody knows.
+/// also mean that it is not known whether it was sent.
 pub(crate) async fn send(
     post: &dyn Post,
     parcels: &[(&Destination, &Parcel)],
@@ -98,7 +98,7 @@ pub(crate) enum Deletion {
     Done,
     /// Its receipt is good for nothing any more.
     Stale,
-    /// Nobody knows.
+    /// It is not known whether it is deleted.
     Unanswered,
 }
 

@@ -78,7 +78,7 @@ enum End {
     Failed(Error),
 }
 
-/// How long nobody looks whether to stop, while there is nothing to do.
+/// How often it is checked whether to stop, while there is nothing to do.
 const TICK: Duration = Duration::from_millis(200);
 
 impl<'a, 'b> Engine<'a, 'b> {
@@ -425,7 +425,7 @@ impl<'a, 'b> Engine<'a, 'b> {
         self.stage.is_awaited = true;
         loop {
             self.tell(progress);
-            // If nobody answers the wait goes on: silence is no success.
+            // Without an answer the wait goes on: silence is not success.
             if let Ok(completed) = ramp.outcomes.completed(&self.stage.waiting).await {
                 self.stage.complete(&completed);
             }

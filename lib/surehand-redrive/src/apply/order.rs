@@ -12,7 +12,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// A standard queue's groups are no order, and none of them is ever closed.
+    /// The groups of a standard queue have no order, and are never closed.
     pub(super) fn new(is_fifo: bool) -> Self {
         Self {
             is_fifo,

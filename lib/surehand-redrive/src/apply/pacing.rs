@@ -23,7 +23,7 @@ impl Pacing {
     pub(super) fn wave_size(&self, quota: Option<u64>) -> usize {
         let mut size = self.wave;
         if let Some(rate) = self.rate {
-            // A few waves a second: a rate is no burst a minute.
+            // A few waves a second, and not one burst a minute.
             size = size.min((rate / 4.0).ceil().max(1.0) as usize);
         }
         match quota {

@@ -32,13 +32,13 @@ pub struct Report {
     /// How many were dropped, and are deleted.
     pub dropped: u64,
     /// How many had been sent, or written down to be dropped, by an earlier run, and needed only to be
-    /// deleted; or are deleted already, which nobody had written down.
+    /// deleted; or are deleted already, which the journal did not say.
     pub finished: u64,
     /// How many were put back without attributes that hold lists.
     pub without_lists: u64,
     /// The letters that were not sent because they cannot be, or whose send failed, with the reason.
     pub failed: BTreeMap<String, String>,
-    /// The letters of the plan that were not found: somebody else took them, or, on a FIFO queue,
+    /// The letters of the plan that were not found: another consumer took them, or, on a FIFO queue,
     /// they are behind a letter that stays.
     pub missing: Vec<String>,
     /// How many were sent and may still be there: a resume deletes them.
@@ -82,7 +82,7 @@ impl Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stop {
-    /// Somebody asked for it.
+    /// The caller asked for it.
     Asked,
     /// Too many letters could not be sent, or not be deleted.
     Failures,

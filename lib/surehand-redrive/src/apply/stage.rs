@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 pub(super) struct Stage {
     pub(super) index: usize,
     pub(super) sent: u64,
-    /// What nobody knows the outcome of.
+    /// What was put back, and has no known outcome yet.
     pub(super) waiting: Vec<Redriven>,
     pub(super) is_awaited: bool,
     groups: BTreeMap<String, NotFixed>,

@@ -117,8 +117,8 @@ impl Stock {
         wave
     }
 
-    /// Parts with letters whose visibility timeout could not be renewed. Somebody else may have them
-    /// by now; if not, they come back. So does what is behind them in their groups.
+    /// Drops letters whose visibility timeout could not be renewed. Another consumer may have received
+    /// them by now; if not, they come back. The same holds for what is behind them in their groups.
     pub(super) fn forget_lapsed(&mut self, reader: &mut Reader<'_>, now: Instant) {
         if self.letters().all(|letter| reader.holds(&letter.id, now)) {
             return;
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(ids(&wave.behind), ["a2", "a3"]);
         assert!(stock.is_empty() && stock.bytes == 0);
 
-        // A standard queue's groups are no order.
+        // The groups of a standard queue have no order.
         for id in ["a1", "a2"] {
             stock.push(letter(id, Some("a"), 1));
         }

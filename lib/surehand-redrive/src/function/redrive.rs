@@ -135,7 +135,7 @@ impl Redrive {
     }
 
     /// Plans the next letters, and keeps the plan before anything of it is done. None if the queue has
-    /// letters that nobody sees now.
+    /// letters that are hidden now.
     async fn plan_round(
         &self,
         work: &Work,
@@ -152,7 +152,7 @@ impl Redrive {
             }
             self.logs.end_turn(&work.queue, &work.run).await;
             return Err(Error::rejected(format!(
-                "{} has letters that cannot be seen: somebody else holds them, or there are too many for one invocation",
+                "{} has letters that cannot be seen: another consumer holds them, or there are too many for one invocation",
                 work.queue
             )));
         }

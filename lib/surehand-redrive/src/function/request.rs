@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::{collections::BTreeMap, time::SystemTime};
 use surehand::{Deadline, Error};
 
-/// What somebody wants: letters of a queue, a plan, or to know how a run is.
+/// What the function is asked: to put back letters of a queue, to apply a plan, or how far a run is.
 ///
 /// ```json
 /// {"queue": "reserve-stock", "select": {"kinds": ["rejected"]}, "rate": 50, "apply": true}
@@ -172,7 +172,7 @@ fn url_of(queue: &str, by_name: &BTreeMap<String, String>) -> surehand::Result<S
             let names: Vec<&str> = by_name.keys().map(String::as_str).collect();
             let names = names.join(", ");
             Err(Error::rejected(format!(
-                "`{queue}` is no dead-letter queue: give its URL, its ARN or one of {names}"
+                "`{queue}` is not a dead-letter queue: give its URL, its ARN or one of {names}"
             )))
         }
     }

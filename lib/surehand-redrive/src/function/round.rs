@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use surehand::Deadline;
 
-/// Letters of one plan: its journal is read whenever somebody goes on with it.
+/// Letters of one plan: its journal is read by each invocation that continues it.
 const ROUND: usize = 5_000;
 /// How often a round is gone through again for letters that were not there, or not deleted. They may
 /// be hidden by an invocation that died.
@@ -29,7 +29,7 @@ pub struct Work {
     /// How often this round was gone through to its end.
     #[serde(default)]
     pub(super) tries: u32,
-    /// None if the run has a plan that somebody made.
+    /// None if the run was started with a plan.
     #[serde(default)]
     pub(super) select: Option<Selecting>,
     #[serde(default)]

@@ -44,7 +44,7 @@ impl SqsQueues {
     /// With the function's own queue as the environment names it.
     ///
     /// # Errors
-    /// If a variable is not set; if `DEAD_LETTER_QUEUES` is no list of `NAME=URL`, separated by commas.
+    /// If a variable is not set; if `DEAD_LETTER_QUEUES` is not a list of `NAME=URL`, separated by commas.
     pub fn from_env(aws: &SdkConfig) -> Result<Self, BoxError> {
         let client = aws_sdk_sqs::Client::new(aws);
         Ok(Self {

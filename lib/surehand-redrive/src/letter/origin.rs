@@ -18,8 +18,8 @@ pub enum Origin {
         /// The note is in an envelope around the body, since the message has ten attributes.
         enveloped: bool,
     },
-    /// SQS, after the receives of the queue's redrive policy, without a reason; or somebody else's
-    /// send.
+    /// SQS, after the receives of the queue's redrive policy, without a reason; or another
+    /// sender.
     MovedBySqs {
         /// The queue, as far as SQS tells.
         source_arn: Option<String>,
