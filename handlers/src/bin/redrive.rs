@@ -1,4 +1,4 @@
-//! Invoked by whoever wants dead letters put back, and by its own queue while it is at it.
+//! Invoked by an operator or a schedule, and by its own queue while a run goes on.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), surehand::BoxError> {

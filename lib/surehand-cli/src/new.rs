@@ -80,13 +80,14 @@ const REDRIVE: &[(&str, &str)] = files! {
     "handlers/src/bin/redrive.rs" = "../templates/app/handlers/src/bin/redrive.rs";
 };
 
-/// What is the same in every application, and stands in this repository's own.
+/// What every application has unchanged. In the repository these are links to the files that it uses itself; a
+/// package of this command holds their text.
 const SHARED: &[(&str, &str)] = files! {
-    "rust-toolchain.toml" = "../../../rust-toolchain.toml";
-    ".cargo/config.toml" = "../../../.cargo/config.toml";
-    "infra/dead-letter-queue.yaml" = "../../../infra/dead-letter-queue.yaml";
-    "infra/function-watch.yaml" = "../../../infra/function-watch.yaml";
-    "infra/reliable-queue.yaml" = "../../../infra/reliable-queue.yaml";
+    "rust-toolchain.toml" = "../templates/shared/rust-toolchain.toml";
+    ".cargo/config.toml" = "../templates/shared/cargo-config.toml";
+    "infra/dead-letter-queue.yaml" = "../templates/shared/infra/dead-letter-queue.yaml";
+    "infra/function-watch.yaml" = "../templates/shared/infra/function-watch.yaml";
+    "infra/reliable-queue.yaml" = "../templates/shared/infra/reliable-queue.yaml";
 };
 
 /// Every file of the application with its text.
@@ -161,11 +162,16 @@ fn must_be_free(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where the application has the library from. It is in no registry, so that there is no version to ask for.
+/// Whether the library of this command's version is in the registry. A test holds it to the manifest's `publish`.
+const PUBLISHED: bool = false;
+
+/// Where the application has the library from.
 enum Library {
     /// Canonical.
     Path(PathBuf),
     Git(String),
+    /// The version of this command, from the registry.
+    Published,
 }
 
 impl Library {
@@ -182,6 +188,9 @@ impl Library {
             None => {
                 let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../surehand");
                 if !is_library(&built_from) {
+                    if PUBLISHED {
+                        return Ok(Self::Published);
+                    }
                     bail!(
                         "the library is not where this command was built: pass --surehand-path or --surehand-git"
                     );
@@ -208,10 +217,23 @@ impl Library {
                 ("path", text?.to_owned())
             }
             Self::Git(url) => ("git", url.clone()),
+            Self::Published => return Ok(version_requirement()),
         };
         // A string of JSON is one of TOML.
         let place = serde_json::to_string(&place)?;
         Ok(format!("{{ {kind} = {place} }}"))
+    }
+}
+
+/// A string of TOML that takes every release which is compatible with this command's, such as `"0.1"`.
+fn version_requirement() -> String {
+    let (major, minor) = (
+        env!("CARGO_PKG_VERSION_MAJOR"),
+        env!("CARGO_PKG_VERSION_MINOR"),
+    );
+    match major {
+        "0" => format!("\"0.{minor}\""),
+        _ => format!("\"{major}\""),
     }
 }
 
@@ -308,6 +330,19 @@ mod tests {
         assert_eq!(
             dependency(new(folder, None, Some("https://example.com/s.git"))).unwrap(),
             "{ git = \"https://example.com/s.git\" }"
+        );
+    }
+
+    #[test]
+    fn a_version_is_asked_for_only_once_there_is_one() {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
+        let manifest: toml::Table = fs::read_to_string(manifest).unwrap().parse().unwrap();
+        let publish = manifest["workspace"]["package"].get("publish");
+        let publish = publish.and_then(toml::Value::as_bool);
+        assert_eq!(publish.unwrap_or(true), PUBLISHED);
+        assert_eq!(
+            Library::Published.dependency("surehand").unwrap(),
+            "\"0.1\""
         );
     }
 

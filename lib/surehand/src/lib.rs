@@ -89,8 +89,9 @@ pub use transaction::{StagedCondition, Transaction};
 
 /// The guides' examples are run like those of the documentation.
 #[cfg(all(doctest, feature = "dynamodb", feature = "testing"))]
-#[doc = include_str!("../../../docs/exactly-once.md")]
-#[doc = include_str!("../../../docs/telemetry.md")]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/exactly-once.md")]
+#[doc = include_str!("../docs/telemetry.md")]
 pub struct Guides;
 
 /// What the derive's output names. No part of the interface.

@@ -1,9 +1,9 @@
-//! The application's events. Who publishes them and who handles them share these types.
+//! The application's events. Publishers and handlers share these types.
 
 use serde::{Deserialize, Serialize};
 use surehand::Event;
 
-/// Somebody has signed up.
+/// A user has signed up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(
     source = "{{name}}.users",
@@ -11,8 +11,8 @@ use surehand::Event;
     subject = "user/{user_id}"
 )]
 pub struct UserRegistered {
-    /// Who.
+    /// The id of the user.
     pub user_id: String,
-    /// What to call them.
+    /// The name to greet the user by; empty if it is unknown.
     pub name: String,
 }

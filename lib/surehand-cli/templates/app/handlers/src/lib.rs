@@ -1,4 +1,4 @@
-//! What the functions share: the events, and a module for each function.
+//! The events, and a module for each function.
 
 pub mod events;
 pub mod welcome_user;

@@ -1,12 +1,12 @@
-//! welcome-user: welcomes whoever has signed up.
+//! welcome-user: welcomes users who have signed up.
 
 use crate::events::UserRegistered;
 use surehand::{Envelope, Error};
 
-/// Welcomes a user, once.
+/// Welcomes a user, once per event.
 ///
 /// # Errors
-/// A user without a name is rejected, and so parked: trying again would not help.
+/// Rejects a user without a name. The record is parked, because another attempt would not help.
 pub async fn welcome_user(event: Envelope<UserRegistered>) -> surehand::Result<()> {
     let user = event.data;
     if user.name.is_empty() {

@@ -1,4 +1,4 @@
-//! The handler as Lambda would have it called, without AWS.
+//! The handler, called as Lambda would call it, without AWS.
 
 use handlers::{events::UserRegistered, welcome_user::welcome_user};
 use surehand::{
@@ -23,7 +23,7 @@ async fn users_are_welcomed_and_those_without_a_name_are_parked() {
     let batch = testing::sqs_event("users", [registered("Ada"), registered("")]);
     let response = function.invoke(batch, testing::context()).await.unwrap();
 
-    // Both are done with: one is handled, and the other is kept together with the reason.
+    // Neither comes back: one is handled, and the other is parked together with the reason.
     assert!(testing::failed_ids(&response).is_empty());
     let parked = dead_letters.parked();
     assert_eq!(parked.len(), 1);

@@ -1,4 +1,4 @@
-//! `UserRegistered`, by a rule, from a queue.
+//! Receives `UserRegistered` from the queue to which a rule delivers it.
 
 use handlers::welcome_user::welcome_user;
 use surehand::{BoxError, DynamoDbStore, Function, Sqs, SqsDeadLetters, SqsVisibility};
