@@ -3,8 +3,6 @@
 //! Linters say whether CloudFormation accepts a template. This says whether events can get lost in it.
 
 mod app;
-mod describe;
-mod evaluate;
 #[cfg(test)]
 mod faults;
 mod finding;
@@ -12,10 +10,8 @@ mod finding;
 mod foreign;
 mod pattern;
 mod policy;
-mod resource;
 mod rules;
 mod sources;
-mod yaml;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,13 +23,17 @@ use console::style;
 use serde_json::json;
 
 use crate::{
-    compile::{Compiler, Profile},
+    application::{
+        compile::{Compiler, Profile},
+        describe::{self, Descriptions},
+        evaluate,
+        project::Project,
+        resource::Whereabouts,
+    },
     progress::Progress,
-    project::Project,
 };
-use app::{App, Descriptions};
+use app::App;
 use finding::{Finding, Findings, Severity};
-use resource::Whereabouts;
 use rules::{environment, project::Binaries};
 use sources::{Setting, Sources};
 

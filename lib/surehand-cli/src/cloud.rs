@@ -8,7 +8,7 @@ use aws_sdk_lambda::{
     error::ErrorMetadata,
 };
 
-use crate::{
+use crate::local::{
     emulator::{KEY, REGION},
     stack::Stack,
 };

@@ -1,25 +1,13 @@
 //! The `surehand` command: runs an application of event handlers on this machine, and talks to one anywhere.
 
+mod application;
 mod check;
 mod child;
 mod cloud;
-mod compile;
-mod demo;
-mod dev;
+mod commands;
 mod dlq;
-mod emulator;
-mod invoke;
 mod local;
-mod logs;
-mod new;
 mod progress;
-mod project;
-mod publish;
-mod samconfig;
-mod stack;
-mod template;
-mod tools;
-mod watch;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -33,11 +21,13 @@ use console::style;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    compile::Profile,
-    local::Options,
+    application::{compile::Profile, project::Project},
+    commands::{demo, dev, invoke, new, publish},
+    local::{
+        run::Options,
+        tools::{self, BUILD, LOCAL, TESTS, Tools},
+    },
     progress::Progress,
-    project::Project,
-    tools::{BUILD, LOCAL, TESTS, Tools},
 };
 
 /// Serverless event handlers, each event once.

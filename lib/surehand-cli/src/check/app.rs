@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 
 use surehand::description::{Description, EventType, Use};
 
-use super::{
-    policy::Statement,
+use super::policy::Statement;
+use crate::application::{
+    describe::Descriptions,
     resource::Resource,
     yaml::{Node, Place},
 };
-
-/// What each binary says of itself, or why it does not.
-pub(crate) type Descriptions = BTreeMap<String, Result<Description, String>>;
 
 pub(crate) struct App<'a> {
     pub(crate) resources: &'a [Resource],

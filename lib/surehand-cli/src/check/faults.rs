@@ -9,7 +9,7 @@ use super::{
     finding::{ALL, Severity},
     functions,
 };
-use crate::{progress::Progress, project::Project};
+use crate::{application::project::Project, progress::Progress};
 
 /// Replaces `from`, the first after `after`, by `to`; the rule is found at the first `at` after `after`.
 struct Fault {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::yaml::Place;
+use crate::application::yaml::Place;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

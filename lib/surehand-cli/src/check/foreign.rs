@@ -25,7 +25,7 @@ fn found(files: &[(&str, &str)], worker: Option<&str>) -> Vec<String> {
         let description: Description = serde_json::from_str(json).unwrap();
         descriptions.insert("worker".to_owned(), Ok(description));
     }
-    let binary = crate::project::Binary {
+    let binary = crate::application::project::Binary {
         package: "handlers".to_owned(),
         manifest: "handlers/Cargo.toml".to_owned(),
     };

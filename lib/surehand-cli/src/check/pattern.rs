@@ -1,6 +1,6 @@
 //! Event patterns of EventBridge, as far as an event's source and type decide.
 
-use super::yaml::{Node, Value};
+use crate::application::yaml::{Node, Value};
 
 /// Whether a rule with this pattern gets such an event. None where the event's detail decides, or nobody can tell.
 pub(crate) fn matches(pattern: &Node, source: &str, detail_type: &str) -> Option<bool> {

@@ -1,9 +1,7 @@
 //! Who may do what: the statements of roles and of queues.
 
-use super::{
-    pattern::glob,
-    yaml::{Node, Place},
-};
+use super::pattern::glob;
+use crate::application::yaml::{Node, Place};
 
 /// A statement of a policy.
 #[derive(Debug, Clone)]

@@ -8,11 +8,12 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{
+use crate::application::{
     evaluate::{Templates, located},
+    project::Project,
+    samconfig::Settings,
     yaml::Node,
 };
-use crate::{project::Project, samconfig::Settings};
 
 pub(crate) struct Sources {
     /// The application's template.

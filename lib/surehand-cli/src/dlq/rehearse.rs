@@ -24,10 +24,12 @@ use super::{
     target::{self, TargetArgs},
 };
 use crate::{
+    application::{
+        compile::{Compiler, Profile},
+        package::Template,
+        project::Project,
+    },
     cloud::Cloud,
-    compile::{Compiler, Profile},
-    project::Project,
-    template::Template,
 };
 
 #[derive(Debug, Clone, Args)]

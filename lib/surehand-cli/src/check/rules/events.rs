@@ -2,13 +2,17 @@
 
 use surehand::description::EventType;
 
-use crate::check::{
-    app::{App, EventRule, Function, Target},
-    finding::{Findings, rule},
-    pattern::{any_of, literals, matches, may_match},
-    policy::Statement,
-    resource::Resource,
-    yaml::{Node, Place},
+use crate::{
+    application::{
+        resource::Resource,
+        yaml::{Node, Place},
+    },
+    check::{
+        app::{App, EventRule, Function, Target},
+        finding::{Findings, rule},
+        pattern::{any_of, literals, matches, may_match},
+        policy::Statement,
+    },
 };
 
 pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {

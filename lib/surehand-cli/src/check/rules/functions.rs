@@ -1,9 +1,11 @@
 //! What delivers to a function must be what it takes.
 
-use crate::check::{
-    app::{App, Function, TriggerKind},
-    finding::{Findings, rule},
-    yaml::Node,
+use crate::{
+    application::yaml::Node,
+    check::{
+        app::{App, Function, TriggerKind},
+        finding::{Findings, rule},
+    },
 };
 
 pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use surehand::description::{ClaimKind, Use};
 
-use crate::check::{
-    app::{App, Function},
-    finding::{Findings, rule},
-    policy::Statement,
-    yaml::Node,
+use crate::{
+    application::yaml::Node,
+    check::{
+        app::{App, Function},
+        finding::{Findings, rule},
+        policy::Statement,
+    },
 };
 
 /// AWS authorises a batch as the single action, and emulators ask for the batch's own name.

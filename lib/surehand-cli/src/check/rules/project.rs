@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    application::{describe::Descriptions, project::Binary, yaml::Place},
     check::{
-        app::{App, Descriptions},
+        app::App,
         finding::{Findings, rule},
-        yaml::Place,
     },
-    project::Binary,
 };
 
 /// The binaries of each package of the workspace, with the package's manifest.

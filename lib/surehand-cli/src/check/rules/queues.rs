@@ -1,10 +1,11 @@
 //! Queues, their dead-letter queues, and how functions take from them.
 
-use crate::check::{
-    app::{App, Function, Trigger},
-    finding::{Findings, rule},
-    resource::Resource,
-    yaml::Node,
+use crate::{
+    application::{resource::Resource, yaml::Node},
+    check::{
+        app::{App, Function, Trigger},
+        finding::{Findings, rule},
+    },
 };
 
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;

@@ -1,9 +1,11 @@
 //! Functions on a DynamoDB stream.
 
-use crate::check::{
-    app::{App, Function, Trigger},
-    finding::{Findings, rule},
-    yaml::Node,
+use crate::{
+    application::yaml::Node,
+    check::{
+        app::{App, Function, Trigger},
+        finding::{Findings, rule},
+    },
 };
 use surehand::description::Use;
 

@@ -1,10 +1,11 @@
 //! Logs that go away, and alarms that somebody hears.
 
-use crate::check::{
-    app::App,
-    finding::{Findings, rule},
-    resource::Resource,
-    yaml::Node,
+use crate::{
+    application::{resource::Resource, yaml::Node},
+    check::{
+        app::App,
+        finding::{Findings, rule},
+    },
 };
 
 pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
