@@ -8,4 +8,5 @@ pub(crate) mod package;
 pub(crate) mod project;
 pub(crate) mod resource;
 pub(crate) mod samconfig;
+pub(crate) mod templates;
 pub(crate) mod yaml;

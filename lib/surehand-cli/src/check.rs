@@ -26,14 +26,14 @@ use crate::{
     application::{
         compile::{Compiler, Profile},
         describe::{self, Descriptions},
-        evaluate,
+        evaluate::{self, RemarkKind},
         project::Project,
         resource::Whereabouts,
     },
     progress::Progress,
 };
 use app::App;
-use finding::{Finding, Findings, Severity};
+use finding::{Finding, Findings, Severity, rule};
 use rules::{environment, project::Binaries};
 use sources::{Setting, Sources};
 
@@ -79,7 +79,7 @@ async fn functions(
     };
     let binaries = workspace.binaries(project.root());
     // What nobody can build is a finding, and no reason to stop.
-    let named: BTreeSet<String> = (sources.binaries().into_iter())
+    let named: BTreeSet<String> = (sources.templates.binaries().into_iter())
         .filter(|name| binaries.contains_key(name))
         .collect();
     if named.is_empty() {
@@ -115,13 +115,14 @@ fn check(
         if let How::Trial(name, value) = how {
             findings.try_parameter(name, value);
         }
-        let resources = evaluate::resources(
-            &sources.templates,
-            &sources.main,
-            parameters,
-            &at,
-            &mut findings,
-        );
+        let (resources, remarks) = evaluate::resources(&sources.templates, parameters, &at);
+        for remark in remarks {
+            let rule = match remark.kind {
+                RemarkKind::Unresolved => &rule::UNRESOLVED,
+                RemarkKind::Unseen => &rule::UNSEEN,
+            };
+            findings.add(rule, &remark.place, "", remark.message);
+        }
         let app = App::new(&resources, descriptions);
         match how {
             How::Emulated(architecture) => {

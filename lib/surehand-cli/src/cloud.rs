@@ -2,27 +2,10 @@
 //! usual AWS variables say.
 
 use anyhow::{Result, bail};
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_lambda::{
-    config::{Credentials, ProvideCredentials as _, SharedCredentialsProvider},
-    error::ErrorMetadata,
-};
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_lambda::{config::ProvideCredentials as _, error::ErrorMetadata};
 
-use crate::local::{
-    emulator::{KEY, REGION},
-    stack::Stack,
-};
-
-/// The emulator's clients, with the credentials of its owner.
-pub(crate) fn emulator(endpoint: &str) -> SdkConfig {
-    let owner = Credentials::new(KEY, KEY, None, None, "surehand");
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static(REGION))
-        .endpoint_url(endpoint)
-        .credentials_provider(SharedCredentialsProvider::new(owner))
-        .build()
-}
+use crate::local::{emulator, stack::Stack};
 
 /// A cloud, and what is known of the stack in it.
 pub(crate) struct Cloud {
@@ -43,7 +26,7 @@ impl Cloud {
         };
         if let Some(stack) = running.filter(same) {
             return Ok(Self {
-                config: emulator(&stack.endpoint),
+                config: emulator::config(&stack.endpoint),
                 stack: Some(stack),
             });
         }
@@ -139,7 +122,7 @@ mod tests {
     #[test]
     fn an_endpoint_on_this_machine_is_an_emulator() {
         let at = |endpoint: &str| Cloud {
-            config: emulator(endpoint),
+            config: emulator::config(endpoint),
             stack: None,
         };
         assert!(at("http://127.0.0.1:4566").is_emulator());

@@ -20,23 +20,34 @@ use std::{
 
 use super::{
     resource::{self, Resource, Whereabouts},
+    templates::{self, Templates, kind_of, located, location},
     yaml::{Node, Place, Value},
 };
-use crate::check::finding::{Findings, Rule, rule};
 
-/// The parsed templates by their path.
-pub(crate) type Templates = BTreeMap<String, Rc<Node>>;
+/// Something about a template that the evaluation had to leave open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Remark {
+    pub(crate) kind: RemarkKind,
+    pub(crate) place: Place,
+    pub(crate) message: String,
+}
 
-/// Everything in the template `file`, and what is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RemarkKind {
+    /// The template refers to something that it does not have.
+    Unresolved,
+    /// The resources are made from something that is not in the project.
+    Unseen,
+}
+
+/// Everything in the application's templates, and what could not be evaluated.
 pub(crate) fn resources(
     templates: &Templates,
-    file: &str,
     parameters: &BTreeMap<String, String>,
     at: &Whereabouts,
-    findings: &mut Findings,
-) -> Vec<Resource> {
-    let Some(root) = templates.get(file) else {
-        return Vec::new();
+) -> (Vec<Resource>, Vec<Remark>) {
+    let Some(root) = templates.get(templates.main()) else {
+        return (Vec::new(), Vec::new());
     };
     let given = parameters
         .iter()
@@ -56,10 +67,7 @@ pub(crate) fn resources(
     let mut resources = Vec::new();
     scope.collect(&mut resources);
     drop(scope);
-    for (rule, place, message) in remarks.into_inner() {
-        findings.add(rule, &place, "", message);
-    }
-    resources
+    (resources, remarks.into_inner())
 }
 
 /// Nested deeper, it is a circle.
@@ -81,7 +89,7 @@ const JSON: [&str; 4] = [
 struct World<'a> {
     templates: &'a Templates,
     at: &'a Whereabouts,
-    remarks: &'a RefCell<Vec<(&'static Rule, Place, String)>>,
+    remarks: &'a RefCell<Vec<Remark>>,
 }
 
 /// A template with its parameters.
@@ -137,8 +145,7 @@ impl<'a> Scope<'a> {
             );
             self.unseen(&transform.place, message);
         }
-        let resources = self.template.get("Resources");
-        for (id, declared) in resources.into_iter().flat_map(Node::entries) {
+        for (id, declared) in templates::resources(&self.template) {
             if id.starts_with("Fn::") {
                 let message = format!("what {id} makes was not looked at");
                 self.unseen(&declared.place, message);
@@ -218,8 +225,7 @@ impl<'a> Scope<'a> {
 
     /// SAM makes resources of a function, and calls them by its name (`GreetRole`); macros make any.
     fn may_be_made(&self, id: &str) -> bool {
-        let resources = self.template.get("Resources");
-        let mut resources = resources.into_iter().flat_map(Node::entries);
+        let mut resources = templates::resources(&self.template);
         id.starts_with("Serverless")
             || !self.unseen_transforms().is_empty()
             || resources.any(|(name, declared)| {
@@ -341,48 +347,23 @@ impl<'a> Scope<'a> {
     }
 
     fn problem(&self, place: &Place, message: String) {
-        self.remark(&rule::UNRESOLVED, place, message);
+        self.remark(RemarkKind::Unresolved, place, message);
     }
 
     fn unseen(&self, place: &Place, message: String) {
-        self.remark(&rule::UNSEEN, place, message);
+        self.remark(RemarkKind::Unseen, place, message);
     }
 
-    fn remark(&self, rule: &'static Rule, place: &Place, message: String) {
+    fn remark(&self, kind: RemarkKind, place: &Place, message: String) {
         let mut remarks = self.world.remarks.borrow_mut();
-        let remark = (rule, place.clone(), message);
+        let place = place.clone();
+        let remark = Remark {
+            kind,
+            place,
+            message,
+        };
         if !remarks.contains(&remark) {
             remarks.push(remark);
         }
     }
-}
-
-/// Where a template finds the one that it nests.
-pub(crate) fn located(parent: &str, file: &str) -> String {
-    let mut parts: Vec<&str> = match parent.rsplit_once('/') {
-        Some((folder, _)) if !file.starts_with('/') => folder.split('/').collect(),
-        _ => Vec::new(),
-    };
-    for part in file.split('/') {
-        match part {
-            "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
-            other => parts.push(other),
-        }
-    }
-    parts.join("/")
-}
-
-/// Where a nested stack has its template from.
-fn location(declared: &Node) -> Option<&Node> {
-    let property = match kind_of(declared) {
-        "AWS::CloudFormation::Stack" => "TemplateURL",
-        "AWS::Serverless::Application" => "Location",
-        _ => return None,
-    };
-    declared.at(&["Properties", property])
-}
-
-fn kind_of(declared: &Node) -> &str {
-    declared.get("Type").and_then(Node::text).unwrap_or("")
 }

@@ -1,9 +1,19 @@
-//! YAML whose every value knows its line, with CloudFormation's short forms made long.
+//! YAML in which each value knows its line, with CloudFormation's short forms made long.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 use anyhow::{Result, anyhow, bail};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use serde_json::{Map, Number, json};
+
+/// A document that is nested deeper than this is refused.
+const MAX_DEPTH: usize = 128;
+
+/// How many values the aliases of a document may repeat. Aliases of aliases grow exponentially.
+const MAX_REPEATED: usize = 100_000;
 
 /// Where something is written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,14 +31,16 @@ pub(crate) struct Node {
     pub(crate) value: Value,
 }
 
-/// CloudFormation takes `true`, `"true"` and `5`, `"5"` for the same, and so all scalars are text here.
+/// CloudFormation treats `true` and `"true"`, and `5` and `"5"`, as the same, so every scalar has a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
     Null,
     Text(String),
+    /// A scalar without quotes, which is a number or a boolean in JSON if it looks like one.
+    Plain(String),
     List(Vec<Node>),
     Map(Vec<(String, Node)>),
-    /// What nobody can tell before it is deployed.
+    /// Only the deployment decides it.
     Unknown,
 }
 
@@ -39,6 +51,8 @@ impl Node {
             file: file.into(),
             events: Parser::new_from_str(text),
             anchors: HashMap::new(),
+            depth: 0,
+            repeated: 0,
         };
         loop {
             match reader.next()? {
@@ -82,10 +96,11 @@ impl Node {
     }
 
     pub(crate) fn text(&self) -> Option<&str> {
-        match &self.value {
-            Value::Text(text) => Some(text),
-            _ => None,
-        }
+        self.value.text()
+    }
+
+    pub(crate) fn is_map(&self) -> bool {
+        matches!(self.value, Value::Map(_))
     }
 
     pub(crate) fn number(&self) -> Option<u64> {
@@ -101,7 +116,7 @@ impl Node {
         self.value == Value::Unknown
     }
 
-    /// True if it is the text, or if nobody can tell yet.
+    /// True if it is the text, or if it is unknown.
     pub(crate) fn may_be(&self, text: &str) -> bool {
         self.is_unknown() || self.is(text)
     }
@@ -117,6 +132,15 @@ impl Node {
         }
     }
 
+    /// How many values it holds, itself included.
+    fn count(&self) -> usize {
+        match &self.value {
+            Value::List(items) => 1 + items.iter().map(Self::count).sum::<usize>(),
+            Value::Map(entries) => 1 + entries.iter().map(|(_, it)| it.count()).sum::<usize>(),
+            _ => 1,
+        }
+    }
+
     fn move_to(&mut self, place: &Place) {
         self.place = place.clone();
         match &mut self.value {
@@ -128,12 +152,51 @@ impl Node {
 }
 
 impl Value {
-    /// What CloudFormation looks up when it deploys, nobody knows before.
-    pub(crate) fn without_dynamic_references(self) -> Self {
+    pub(crate) fn text(&self) -> Option<&str> {
         match self {
-            Self::Text(text) if text.contains("{{resolve:") => Self::Unknown,
-            other => other,
+            Self::Text(text) | Self::Plain(text) => Some(text),
+            _ => None,
         }
+    }
+
+    /// What CloudFormation looks up while it deploys is unknown before.
+    pub(crate) fn without_dynamic_references(self) -> Self {
+        match self.text() {
+            Some(text) if text.contains("{{resolve:") => Self::Unknown,
+            _ => self,
+        }
+    }
+}
+
+/// The document as JSON, which every tool reads.
+impl From<&Node> for serde_json::Value {
+    fn from(node: &Node) -> Self {
+        match &node.value {
+            Value::Null | Value::Unknown => Self::Null,
+            Value::Text(text) => json!(text),
+            Value::Plain(text) => match text.as_str() {
+                "true" | "True" | "TRUE" => json!(true),
+                "false" | "False" | "FALSE" => json!(false),
+                _ => match serde_json::from_str::<Number>(text) {
+                    Ok(number) => json!(number),
+                    Err(_) => json!(text),
+                },
+            },
+            Value::List(items) => items.iter().map(Self::from).collect(),
+            Value::Map(entries) => {
+                let entry = |(name, node): &(String, Node)| (name.clone(), json_entry(name, node));
+                Self::Object(entries.iter().map(entry).collect::<Map<_, _>>())
+            }
+        }
+    }
+}
+
+/// JSON has no short form of `Fn::GetAtt`: it names the resource and the attribute apart. Only the first dot separates
+/// them, since what follows can be the output of a nested stack.
+fn json_entry(name: &str, node: &Node) -> serde_json::Value {
+    match node.text().and_then(|path| path.split_once('.')) {
+        Some((resource, attribute)) if name == "Fn::GetAtt" => json!([resource, attribute]),
+        _ => node.into(),
     }
 }
 
@@ -141,6 +204,8 @@ struct Reader<'a> {
     file: Rc<str>,
     events: Parser<'a, saphyr_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
+    depth: usize,
+    repeated: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -157,24 +222,38 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn node(&mut self, (event, span): (Event<'a>, Span)) -> Result<Node> {
+    fn node(&mut self, first: (Event<'a>, Span)) -> Result<Node> {
+        if self.depth == MAX_DEPTH {
+            let line = first.1.start.line();
+            bail!("{}:{line}: it is nested too deep", self.file);
+        }
+        self.depth += 1;
+        let node = self.node_at_depth(first);
+        self.depth -= 1;
+        node
+    }
+
+    fn node_at_depth(&mut self, (event, span): (Event<'a>, Span)) -> Result<Node> {
         let place = Place {
             file: Rc::clone(&self.file),
             line: span.start.line(),
         };
         let (value, anchor, tag) = match event {
             Event::Alias(anchor) => {
-                let node = self.anchors.get(&anchor).cloned();
-                let value = node.map_or(Value::Null, |node| node.value);
+                let node = self.anchors.get(&anchor);
+                self.repeated += node.map_or(0, Node::count);
+                if self.repeated > MAX_REPEATED {
+                    bail!("{}:{}: its aliases repeat too much", self.file, place.line);
+                }
+                let value = node.map_or(Value::Null, |node| node.value.clone());
                 return Ok(Node { place, value });
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let is_null = style == ScalarStyle::Plain
-                    && tag.is_none()
-                    && matches!(&*text, "" | "~" | "null");
-                let value = match is_null {
-                    true => Value::Null,
-                    false => Value::Text(text.into_owned()),
+                let is_plain = style == ScalarStyle::Plain && tag.is_none();
+                let value = match &*text {
+                    "" | "~" | "null" | "Null" | "NULL" if is_plain => Value::Null,
+                    _ if is_plain => Value::Plain(text.into_owned()),
+                    _ => Value::Text(text.into_owned()),
                 };
                 (value, anchor, tag)
             }
@@ -190,6 +269,7 @@ impl<'a> Reader<'a> {
             }
             Event::MappingStart(anchor, tag) => {
                 let mut entries = Vec::new();
+                let mut names = HashSet::new();
                 loop {
                     match self.next()? {
                         (Event::MappingEnd, _) => break,
@@ -198,9 +278,13 @@ impl<'a> Reader<'a> {
                             let value = self.next()?;
                             let value = self.node(value)?;
                             let Some(name) = key.text() else {
-                                bail!("{}:{}: the key is no text", self.file, key.place.line);
+                                bail!("{}:{}: the key is not text", self.file, key.place.line);
                             };
                             let name = name.to_owned();
+                            if !names.insert(name.clone()) {
+                                let line = key.place.line;
+                                bail!("{}:{line}: `{name}` is here twice", self.file);
+                            }
                             let value = Node {
                                 place: key.place,
                                 ..value
@@ -211,7 +295,7 @@ impl<'a> Reader<'a> {
                 }
                 (Value::Map(entries), anchor, tag)
             }
-            other => bail!("{}:{}: {other:?} is no value", self.file, place.line),
+            other => bail!("{}:{}: {other:?} is not a value", self.file, place.line),
         };
         let node = match tag {
             Some(tag) if tag.handle == "!" => long_form(&tag, Node { place, value }),
@@ -294,5 +378,15 @@ Resources:
             .to_string();
         assert!(error.starts_with("t.yaml:"), "{error}");
         assert!(Node::parse("t.yaml", "").is_err());
+        let error = |text: &str| Node::parse("t.yaml", text).unwrap_err().to_string();
+        assert_eq!(error("a: 1\nb: 2\na: 3"), "t.yaml:3: `a` is here twice");
+        let deep = "[".repeat(MAX_DEPTH + 1);
+        assert_eq!(error(&deep), "t.yaml:1: it is nested too deep");
+        let mut many = "a0: &a0 [x]\n".to_owned();
+        for level in 0..40 {
+            many.push_str(&format!("a{0}: &a{0} [*a{level}, *a{level}]\n", level + 1));
+        }
+        let error = error(&many);
+        assert!(error.ends_with(": its aliases repeat too much"), "{error}");
     }
 }

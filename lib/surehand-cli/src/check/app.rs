@@ -1,8 +1,6 @@
 //! The application as the rules look at it: functions with what triggers them, rules with their targets, queues with
 //! their policies.
 
-use std::collections::BTreeMap;
-
 use surehand::description::{Description, EventType, Use};
 
 use super::policy::Statement;

@@ -58,7 +58,7 @@ pub(crate) fn literals<'a>(pattern: &'a Node, name: &str) -> Vec<&'a Node> {
 
 fn holds(condition: &Node, text: &str) -> bool {
     match &condition.value {
-        Value::Text(exact) => exact == text,
+        Value::Text(exact) | Value::Plain(exact) => exact == text,
         Value::Unknown => true,
         Value::Map(_) => condition
             .entries()

@@ -8,7 +8,7 @@ use console::style;
 use tokio::sync::mpsc;
 
 use crate::{
-    application::{package::Template, project::Project},
+    application::{project::Project, templates::Templates},
     local::{
         logs::Reader,
         run::{Local, Options},
@@ -86,8 +86,8 @@ fn templates(project: &Project) -> BTreeSet<PathBuf> {
     let template = project.template();
     let mut templates = BTreeSet::from([template.to_owned()]);
     // What does not parse is said when it is deployed.
-    if let Ok(parsed) = Template::read(template) {
-        templates.extend(parsed.nested());
+    if let Ok(parsed) = Templates::read(project) {
+        templates.extend(parsed.paths());
     }
     templates
 }

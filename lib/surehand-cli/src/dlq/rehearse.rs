@@ -17,17 +17,17 @@ use surehand::{
 
 use self::{process::Stage, report::Tally};
 use super::{
-    Coded, Context, End, SourceArgs,
+    context::{Coded, Context, End},
     new_file::NewFile,
     read,
     select::SelectArgs,
-    target::{self, TargetArgs},
+    target::{self, SourceArgs, TargetArgs},
 };
 use crate::{
     application::{
         compile::{Compiler, Profile},
-        package::Template,
         project::Project,
+        templates::Templates,
     },
     cloud::Cloud,
 };
@@ -179,7 +179,7 @@ fn binary(cloud: &Cloud, project: &Project, function: &str) -> Result<String> {
         let known = stack.functions.iter().find(|it| it.name == name);
         return Ok(known.map_or(function, |it| &it.binary).to_owned());
     }
-    let functions = Template::read(project.template())?.functions();
+    let functions = Templates::read(project)?.functions()?;
     // What CloudFormation names a function by ends in what the template calls it, or holds its logical id.
     let known = functions.iter().find(|it| {
         it.binary == function

@@ -9,6 +9,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_lambda::config::{Credentials, SharedCredentialsProvider};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -147,6 +149,17 @@ impl Drop for Emulator {
         self.group.signal(Signal::KILL);
         drop(fs::remove_dir_all(&self.temporary));
     }
+}
+
+/// The configuration of clients of an emulator, with the credentials of the account's owner.
+pub(crate) fn config(endpoint: &str) -> SdkConfig {
+    let owner = Credentials::new(KEY, KEY, None, None, "surehand");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(REGION))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(owner))
+        .build()
 }
 
 /// Whether an emulator answers there.

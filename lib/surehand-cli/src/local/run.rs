@@ -17,13 +17,14 @@ use tokio::process::Command;
 use crate::{
     application::{
         compile::{Compiler, Package, Profile},
-        package::Template,
+        package::package,
         project::Project,
         samconfig::Settings,
+        templates::Templates,
     },
-    child, cloud,
+    child,
     local::{
-        emulator::{Emulator, KEY, REGION},
+        emulator::{self, Emulator, KEY, REGION},
         stack::Stack,
         tools::{LOCAL, Tools},
     },
@@ -70,12 +71,12 @@ pub(crate) struct Local {
 impl Local {
     pub(crate) async fn start(options: Options, progress: &Progress) -> Result<Self> {
         let project = Project::here()?;
-        let template = Template::read(project.template())?;
+        let templates = Templates::read(&project)?;
         let mut settings = Settings::read(project.root())?;
         if let Some(unknown) = options
             .parameters
             .keys()
-            .find(|name| !template.has_parameter(name))
+            .find(|name| !templates.has_parameter(name))
         {
             bail!(
                 "{} has no parameter {unknown}",
@@ -92,7 +93,7 @@ impl Local {
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
         let lock = lock(&folder, &options.run)?;
-        let compiler = compiler(&project, &template, options.profile, &folder).await?;
+        let compiler = compiler(&project, &templates, options.profile, &folder).await?;
 
         // The first time both take minutes, and one is busy with the network while the other is with the processor.
         let (tools, packages) = tokio::try_join!(
@@ -104,7 +105,7 @@ impl Local {
         let emulator = Emulator::start(&tools, &folder, options.address, &step).await?;
         step.done(emulator.endpoint());
 
-        let config = cloud::emulator(emulator.endpoint());
+        let config = emulator::config(emulator.endpoint());
         let mut local = Self {
             stack: Stack {
                 name,
@@ -146,9 +147,10 @@ impl Local {
     /// Deploys the template as it is now, with the packages of the last build, and of functions that are new.
     pub(crate) async fn deploy(&mut self, progress: &Progress) -> Result<()> {
         self.is_current = false;
-        let template = Template::read(self.project.template())?;
-        if template.binaries() != *self.compiler.binaries() {
-            let compiler = compiler(&self.project, &template, self.profile, &self.folder).await?;
+        let templates = Templates::read(&self.project)?;
+        let functions = templates.functions()?;
+        if templates.binaries() != *self.compiler.binaries() {
+            let compiler = compiler(&self.project, &templates, self.profile, &self.folder).await?;
             self.packages = build(&compiler, progress).await?;
             self.compiler = compiler;
         }
@@ -159,12 +161,11 @@ impl Local {
             .map(|(binary, package)| (binary.clone(), package.zip.clone()))
             .collect();
         let packaged = self.folder.join("template.json");
-        let parameters = self.parameters(&template);
-        template.package(&packaged, &zips, &parameters)?;
+        let parameters = self.parameters(&templates);
+        package(&templates, &packaged, &zips, &parameters)?;
 
         self.revision += 1;
         self.sam_deploy(&parameters, &packaged, &step).await?;
-        let functions = template.functions();
         self.stack = Stack::describe(
             &self.config,
             &self.stack.name,
@@ -205,14 +206,14 @@ impl Local {
     }
 
     /// The values of the template's parameters: what was asked for, and what only this machine knows.
-    fn parameters(&self, template: &Template) -> BTreeMap<String, String> {
+    fn parameters(&self, templates: &Templates) -> BTreeMap<String, String> {
         let mut parameters = self.settings.parameters.clone();
         parameters.insert("Architecture".to_owned(), architecture().to_owned());
         parameters.insert(
             "EndpointUrl".to_owned(),
             self.emulator.endpoint().to_owned(),
         );
-        parameters.retain(|name, _| template.has_parameter(name));
+        parameters.retain(|name, _| templates.has_parameter(name));
         parameters
     }
 
@@ -310,11 +311,12 @@ impl Drop for Local {
 /// For the functions of the template as it is now.
 async fn compiler(
     project: &Project,
-    template: &Template,
+    templates: &Templates,
     profile: Profile,
     folder: &Path,
 ) -> Result<Compiler> {
-    let binaries = template.binaries();
+    templates.functions()?;
+    let binaries = templates.binaries();
     if binaries.is_empty() {
         bail!(
             "{} has no function with Metadata.BuildProperties.Binary",

@@ -12,7 +12,7 @@ use aws_sdk_cloudformation::Client;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    application::{package, project::Project},
+    application::{project::Project, templates},
     local::emulator,
 };
 
@@ -41,7 +41,7 @@ impl Stack {
         config: &SdkConfig,
         name: &str,
         endpoint: &str,
-        functions: &[template::Function],
+        functions: &[templates::Function],
     ) -> Result<Self> {
         let cloudformation = Client::new(config);
         let stacks = cloudformation

@@ -1,8 +1,9 @@
 //! The intrinsic functions.
 
-use super::{Scope, kind_of};
+use super::Scope;
 use crate::application::{
     resource::{self, ACCOUNT},
+    templates::kind_of,
     yaml::{Node, Place, Value},
 };
 
@@ -145,9 +146,9 @@ impl Scope<'_> {
                 (None, Some((id, attribute))) => self.attribute(id, attribute, &argument.place),
                 (None, None) => self.named(name, &argument.place),
             };
-            match value {
-                Some(Value::Text(text)) => result.push_str(&text),
-                _ => return Value::Unknown,
+            match value.as_ref().and_then(Value::text) {
+                Some(text) => result.push_str(text),
+                None => return Value::Unknown,
             }
         }
         result.push_str(rest);
@@ -156,9 +157,9 @@ impl Scope<'_> {
 
     fn join(&self, separator: &Node, parts: &Node) -> Value {
         // An empty separator is nothing in YAML.
-        let separator = match &separator.value {
-            Value::Null => "",
-            Value::Text(text) => text,
+        let separator = match (&separator.value, separator.text()) {
+            (Value::Null, _) => "",
+            (_, Some(text)) => text,
             _ => return Value::Unknown,
         };
         let parts = self.evaluate(parts);

@@ -1,5 +1,7 @@
 //! Small templates, and what they come to.
 
+use std::path::Path;
+
 use super::*;
 
 const MAIN: &str = "
@@ -54,23 +56,22 @@ Outputs:
 ";
 
 fn evaluated(main: &str, stage: Option<&str>) -> (Vec<Resource>, Vec<String>) {
-    let templates = [("template.yaml", main), ("infra/q.yaml", NESTED)];
-    let templates =
-        templates.map(|(file, text)| (file.to_owned(), Rc::new(Node::parse(file, text).unwrap())));
+    let templates = Templates::read_by(Path::new(""), "template.yaml", |file| {
+        let text = match file {
+            "template.yaml" => Some(main),
+            "infra/q.yaml" => Some(NESTED),
+            _ => None,
+        };
+        Ok(text.map(str::to_owned))
+    });
     let parameters = stage.map(|stage| ("Stage".to_owned(), stage.to_owned()));
     let at = Whereabouts {
         stack: "shop".to_owned(),
         region: "eu-west-1".to_owned(),
     };
-    let mut findings = Findings::default();
-    let resources = resources(
-        &templates.into(),
-        "template.yaml",
-        &parameters.into_iter().collect(),
-        &at,
-        &mut findings,
-    );
-    let problems = (findings.into_sorted().into_iter()).map(|finding| finding.message);
+    let parameters = parameters.into_iter().collect();
+    let (resources, remarks) = resources(&templates.unwrap(), &parameters, &at);
+    let problems = remarks.into_iter().map(|remark| remark.message);
     (resources, problems.collect())
 }
 
