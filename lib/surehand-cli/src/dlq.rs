@@ -4,6 +4,7 @@
 //! read.
 
 mod apply;
+mod context;
 mod describe;
 mod edit;
 mod list;
@@ -16,80 +17,25 @@ mod rehearse;
 mod select;
 mod target;
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{path::PathBuf, sync::atomic::AtomicBool};
 
 use anyhow::Result;
 use clap::{Args, FromArgMatches as _, Subcommand};
 
-pub(crate) use self::outcomes::Facts;
 use self::{
     apply::{ApplyArgs, PurgeArgs, UndoArgs},
+    context::Context,
     edit::EditArgs,
     plan::PlanArgs,
     rehearse::RehearseArgs,
     select::SelectArgs,
-    target::TargetArgs,
+    target::{SourceArgs, TargetArgs},
+};
+pub(crate) use self::{
+    context::{Coded, End},
+    outcomes::Facts,
 };
 use crate::progress::Progress;
-
-/// An error with an exit code of its own.
-#[derive(Debug)]
-pub(crate) struct Coded {
-    pub(crate) code: u8,
-    text: &'static str,
-}
-
-impl Coded {
-    /// Wrong usage that the parser cannot tell.
-    const fn usage(text: &'static str) -> Self {
-        Self { code: 2, text }
-    }
-
-    const INTERRUPTED: Self = Self {
-        code: 130,
-        text: "interrupted; the letters that were read are back in the queue",
-    };
-}
-
-impl std::fmt::Display for Coded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.text)
-    }
-}
-
-impl std::error::Error for Coded {}
-
-/// The library's errors, which are no `std::error::Error`, as the command's.
-fn said(error: surehand::Error) -> anyhow::Error {
-    anyhow::anyhow!("{error:#}")
-}
-
-/// How a command ended, beside success, errors (1) and wrong usage (2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Done,
-    /// Exit code 3: there was nothing to do.
-    Nothing,
-    /// Exit code 4: something could not be done, or fails as before.
-    Partly,
-    /// Exit code 130: somebody asked it to stop.
-    Stopped,
-}
-
-impl From<End> for ExitCode {
-    fn from(end: End) -> Self {
-        match end {
-            End::Done => Self::SUCCESS,
-            End::Nothing => Self::from(3),
-            End::Partly => Self::from(4),
-            End::Stopped => Self::from(130),
-        }
-    }
-}
 
 /// The arguments of `surehand dlq`.
 #[derive(Debug, Args)]
@@ -158,16 +104,6 @@ enum Command {
     Rehearse(RehearseArgs),
 }
 
-/// Letters of a queue, or of a snapshot of one.
-#[derive(Debug, Clone, Args)]
-struct SourceArgs {
-    #[command(flatten)]
-    target: TargetArgs,
-    /// A snapshot that `pull` wrote, instead of the queue
-    #[arg(long = "in", value_name = "FILE", conflicts_with = "queue")]
-    snapshot: Option<PathBuf>,
-}
-
 impl Dlq {
     /// What these arguments, without the name of the command, ask for.
     pub(crate) fn of(arguments: &[&str]) -> Result<Self> {
@@ -181,21 +117,6 @@ impl Dlq {
     /// are given back.
     pub(crate) fn stops_by_itself(&self) -> bool {
         !matches!(self.command, Command::List { .. })
-    }
-}
-
-/// What every command needs to know.
-struct Context<'a> {
-    run: &'a str,
-    json: bool,
-    progress: &'a Progress,
-    /// Set when somebody asks for an end.
-    stop: &'a AtomicBool,
-}
-
-impl Context<'_> {
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
     }
 }
 

@@ -7,12 +7,12 @@ mod observation;
 mod plan;
 mod redrive;
 mod report;
+mod scene;
 mod traffic;
 mod witness;
 
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,7 @@ use self::{
     clients::Clients,
     observation::Observation,
     plan::{Fate, Plan},
+    scene::Scene,
     traffic::Replies,
     witness::{Sighting, Witness},
 };
@@ -74,16 +75,6 @@ pub(crate) async fn run(options: Options, count: usize, progress: &Progress) -> 
     }
     println!("every order is accounted for, and no effect happened twice ({seconds:.1} s)");
     Ok(())
-}
-
-/// What every part of the demo needs.
-struct Scene<'a> {
-    /// Where the commands' files go.
-    folder: PathBuf,
-    run: String,
-    plan: Plan,
-    clients: Clients,
-    progress: &'a Progress,
 }
 
 impl Scene<'_> {

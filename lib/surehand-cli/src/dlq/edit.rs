@@ -7,7 +7,12 @@ use clap::Args;
 use serde_json::{Value, json};
 use surehand::dead_letter::{Action, Letter, Plan, Selection, edited};
 
-use super::{Context, End, new_file::NewFile, plan, read, said, target::TargetArgs};
+use super::{
+    context::{Context, End, said},
+    new_file::NewFile,
+    plan, read,
+    target::TargetArgs,
+};
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct EditArgs {

@@ -12,7 +12,7 @@ use serde_json::json;
 use surehand::dead_letter::{Queue as _, SqsDeadLetterQueue};
 
 use super::{
-    Coded, Context, End, said,
+    context::{Coded, Context, End, said},
     target::{self, TargetArgs},
 };
 use crate::cloud::reason;

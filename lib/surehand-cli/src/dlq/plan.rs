@@ -12,9 +12,9 @@ use clap::Args;
 use surehand::dead_letter::{Action, Destination, Plan, Unlisted};
 
 use super::{
-    Context, End,
+    context::{Context, End, said},
     new_file::NewFile,
-    read, said,
+    read,
     select::SelectArgs,
     target::{self, TargetArgs},
 };

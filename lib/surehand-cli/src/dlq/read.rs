@@ -16,12 +16,12 @@ use surehand::dead_letter::{
 };
 
 use super::{
-    Coded, Context, End, SourceArgs, describe,
+    context::{Coded, Context, End, said},
+    describe,
     new_file::NewFile,
     outcomes::Facts,
-    said,
     select::SelectArgs,
-    target::{self, Target, TargetArgs},
+    target::{self, SourceArgs, Target, TargetArgs},
 };
 use crate::cloud::Cloud;
 

@@ -1,5 +1,7 @@
 //! Which queue is meant: by name, URL or ARN, or as that of a function.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, bail};
 use aws_sdk_lambda::operation::get_function_configuration::{
     GetFunctionConfigurationError, GetFunctionConfigurationOutput,
@@ -8,7 +10,7 @@ use aws_sdk_sqs::{operation::get_queue_url::GetQueueUrlError, types::QueueAttrib
 use clap::Args;
 use serde_json::Value;
 
-use super::{Coded, Context};
+use super::context::{Coded, Context};
 use crate::cloud::{Cloud, reason};
 
 /// Names a dead-letter queue.
@@ -24,6 +26,16 @@ pub(super) struct TargetArgs {
     /// messages on
     #[arg(long)]
     pub(super) despite_redrive_policy: bool,
+}
+
+/// Letters of a queue, or of a snapshot of one.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SourceArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// A snapshot that `pull` wrote, instead of the queue
+    #[arg(long = "in", value_name = "FILE", conflicts_with = "queue")]
+    pub(super) snapshot: Option<PathBuf>,
 }
 
 /// A dead-letter queue that was found.

@@ -11,22 +11,8 @@ mod stock;
 mod tests;
 
 use self::books::Books;
+pub(crate) use self::books::Chapter;
 use super::{observation::Observation, plan::Plan, traffic::Replies};
-
-const RESERVED: &str = "RESERVED";
-const REJECTED: &str = "REJECTED";
-
-/// The queue whose letters are about mails, as its dead letters name it.
-const NOTIFY: &str = "NotifyCustomer";
-
-/// What has happened when the accounts are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Chapter {
-    /// What could not be handled is in the dead-letter queues.
-    Failed,
-    /// The reasons were removed, and the dead letters put back.
-    Redriven,
-}
 
 /// A statement about the whole run.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What can be seen after the run: rows, mails, dead letters, events and log lines.
 
 mod letters;
+mod pages;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -12,10 +13,11 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::{
     letters::{DeadLetter, MOVED, NO_NOTE, dead_letters},
+    pages::mails,
     rows::{Rows, rows},
 };
 use super::{clients::Clients, witness::Sighting};
-use crate::local::{emulator, logs};
+use crate::local::logs;
 
 /// How often a function came to an outcome: by function, outcome and, of errors, their kind.
 pub(crate) type Outcomes = BTreeMap<(String, String, String), usize>;
@@ -52,7 +54,7 @@ pub(crate) async fn in_flight(clients: &Clients, url: &str) -> Result<usize> {
 ///
 /// The emulator's own page is exact, where SQS's attributes are approximate by contract.
 pub(crate) async fn depth(clients: &Clients, url: &str) -> Result<usize> {
-    Ok(messages(clients, url).await?.len())
+    Ok(pages::messages(clients, url).await?.len())
 }
 
 /// How many items have events that wait to be published.
@@ -69,34 +71,6 @@ pub(crate) async fn outbox(clients: &Clients) -> Result<usize> {
         waiting += page.context("cannot read the outbox")?.count();
     }
     Ok(usize::try_from(waiting)?)
-}
-
-async fn messages(clients: &Clients, url: &str) -> Result<Vec<Value>> {
-    let path = format!("/_ministack/sqs/messages?QueueUrl={url}");
-    let answer = emulator::get(&clients.endpoint, &path).await?;
-    let mut found = Vec::new();
-    for regions in objects(&answer["messages"]) {
-        for queues in objects(regions) {
-            for messages in objects(queues) {
-                found.extend(messages.as_array().into_iter().flatten().cloned());
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn objects(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_object().into_iter().flat_map(Map::values)
-}
-
-/// The addresses that mails went to.
-pub(crate) async fn mails(clients: &Clients) -> Result<Vec<String>> {
-    let answer = emulator::get(&clients.endpoint, "/_ministack/ses/messages").await?;
-    Ok(objects(&answer["messages"])
-        .flat_map(|mails| mails.as_array().into_iter().flatten())
-        .flat_map(|mail| mail["To"].as_array().into_iter().flatten())
-        .filter_map(|address| address.as_str().map(str::to_owned))
-        .collect())
 }
 
 /// Counts the lines that say what became of a record.

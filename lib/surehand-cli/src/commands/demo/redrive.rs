@@ -8,10 +8,10 @@ use serde_json::Value;
 use surehand::dead_letter::FileJournal;
 
 use super::{
-    Scene,
     clients::Clients,
     mishap::{self, Before},
     observation::{MOVED, NO_NOTE, Observation},
+    scene::Scene,
 };
 use crate::{
     cloud::Cloud,

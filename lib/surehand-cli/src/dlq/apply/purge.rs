@@ -7,11 +7,13 @@ use clap::Args;
 use serde_json::json;
 use surehand::dead_letter::{Action, FileJournal, Ledger, Plan};
 
-use super::{
-    PaceArgs,
-    site::{Site, Words},
+use super::{pace::PaceArgs, report::Words, site::Site};
+use crate::dlq::{
+    context::{Context, End, said},
+    read,
+    select::SelectArgs,
+    target::TargetArgs,
 };
-use crate::dlq::{Context, End, read, said, select::SelectArgs, target::TargetArgs};
 
 #[derive(Debug, Clone, Args)]
 pub(in crate::dlq) struct PurgeArgs {

@@ -7,8 +7,15 @@ use clap::Args;
 use serde_json::json;
 use surehand::dead_letter::{FileJournal, Progress};
 
-use super::{Site, check_journal, journal_of, ledger_of, report};
-use crate::dlq::{Context, End, plan, read, said};
+use super::{
+    journal::{check_journal, journal_of, ledger_of},
+    report,
+    site::Site,
+};
+use crate::dlq::{
+    context::{Context, End, said},
+    plan, read,
+};
 
 #[derive(Debug, Clone, Args)]
 pub(in crate::dlq) struct UndoArgs {

@@ -2,12 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Chapter, NOTIFY, REJECTED, RESERVED};
 use crate::commands::demo::{
     observation::Observation,
     plan::{Order, Plan},
     traffic::{Placed, Replies},
 };
+
+pub(super) const RESERVED: &str = "RESERVED";
+pub(super) const REJECTED: &str = "REJECTED";
+
+/// The queue whose letters are about mails, as its dead letters name it.
+pub(super) const NOTIFY: &str = "NotifyCustomer";
+
+/// What has happened when the accounts are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chapter {
+    /// What could not be handled is in the dead-letter queues.
+    Failed,
+    /// The reasons were removed, and the dead letters put back.
+    Redriven,
+}
 
 /// How an order ended, as far as can be seen.
 #[derive(Debug, Clone, PartialEq, Eq)]

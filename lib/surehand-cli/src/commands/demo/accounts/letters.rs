@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Chapter, NOTIFY, books::Books};
+use super::books::{Books, Chapter, NOTIFY};
 use crate::commands::demo::{
     observation::{MOVED, NO_NOTE},
     plan::Fate,

@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Chapter,
-    books::{Books, End, differences},
-};
+use super::books::{Books, Chapter, End, differences};
 use crate::commands::demo::plan::Fate;
 
 impl<'a> Books<'a> {

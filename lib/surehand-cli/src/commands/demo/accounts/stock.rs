@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Chapter, books::Books};
+use super::books::{Books, Chapter};
 use crate::commands::demo::plan::Fate;
 
 impl<'a> Books<'a> {

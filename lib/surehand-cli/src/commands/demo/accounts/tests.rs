@@ -2,7 +2,10 @@ mod redriven;
 
 use serde_json::json;
 
-use super::*;
+use super::{
+    books::{NOTIFY, REJECTED, RESERVED},
+    *,
+};
 use crate::commands::demo::{
     observation::{DeadLetter, MOVED, NO_NOTE, Rows},
     plan::Fate,

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::Value;
 use surehand::FailureNote;
 
-use super::messages;
+use super::pages::messages;
 use crate::commands::demo::{clients::Clients, witness::order_id};
 
 /// A dead letter of which nobody knows why it is there.
