@@ -1,6 +1,6 @@
 //! The commands by their names. What `check` and `dlq` do is on floors of their own.
 
-pub(crate) mod demo;
+mod demo;
 mod dev;
 mod invoke;
 mod new;
