@@ -1,0 +1,370 @@
+//! What the modules of a crate import from each other: by `use`, and by paths anywhere else.
+
+use proc_macro2::{Delimiter, Spacing, Span, TokenStream, TokenTree};
+use syn::{
+    Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, Meta, Path, TraitItem, UseTree, Visibility,
+    spanned::Spanned,
+    visit::{self, Visit},
+};
+
+use super::krate::{Crate, Module, ModulePath, is_test, leaves};
+
+/// That one module names something of another.
+#[derive(Clone, Debug)]
+pub(super) struct Import {
+    pub(super) from: ModulePath,
+    /// The module that has what is named, also where another re-exports it.
+    pub(super) to: ModulePath,
+    /// Whether `from` only hands on what a module of its own has.
+    pub(super) hands_on: bool,
+    pub(super) file: String,
+    pub(super) line: usize,
+    /// As it is written, without what else the same `use` names.
+    pub(super) text: String,
+}
+
+/// A path somewhere in a module's code.
+struct Mention {
+    path: Vec<String>,
+    line: usize,
+    /// Whether a `use` names it, and whether that one is public.
+    used: Option<bool>,
+}
+
+/// All imports of one module of a crate from another.
+pub(super) fn imports(krate: &Crate) -> Vec<Import> {
+    let mut imports = Vec::new();
+    for (from, module) in &krate.modules {
+        for mention in mentions(module) {
+            let Mention { path, line, used } = mention;
+            for (to, _) in resolve(krate, from, &path, used.is_none(), 0) {
+                if to == *from {
+                    continue;
+                }
+                let path = path.join("::");
+                imports.push(Import {
+                    hands_on: used == Some(true) && to.starts_with(from),
+                    from: from.clone(),
+                    to,
+                    file: module.file.clone(),
+                    line,
+                    text: match used {
+                        Some(_) => format!("use {path}"),
+                        None => path,
+                    },
+                });
+            }
+        }
+    }
+    imports.sort_by(|a, b| (&a.file, a.line, &a.text).cmp(&(&b.file, b.line, &b.text)));
+    imports.dedup_by(|a, b| (&a.file, a.line, &a.to) == (&b.file, b.line, &b.to));
+    imports
+}
+
+/// The modules that a path may lead to, and whether it names the module itself. There are several where
+/// features decide, and none for a path out of the crate.
+fn resolve(
+    krate: &Crate,
+    from: &[String],
+    path: &[String],
+    in_code: bool,
+    depth: usize,
+) -> Vec<(ModulePath, bool)> {
+    let Some((first, mut rest)) = path.split_first() else {
+        return vec![(from.to_vec(), true)];
+    };
+    if depth > 20 {
+        return Vec::new();
+    }
+    let child = [from, std::slice::from_ref(first)].concat();
+    let mut at = match first.as_str() {
+        "crate" => Vec::new(),
+        "self" => from.to_vec(),
+        "super" => parent(from),
+        _ if krate.modules.contains_key(&child) => child,
+        // In code, the first name may be of a module that a `use` brought in. What else it brought in is the
+        // import of that `use` already.
+        name if in_code => {
+            let module = &krate.modules[from];
+            let named = module
+                .names
+                .iter()
+                .filter(|it| it.name.as_deref() == Some(name) && it.path != [name]);
+            let found = named.flat_map(|it| resolve(krate, from, &it.path, false, depth + 1));
+            let modules: Vec<_> = found.filter(|(_, whole)| *whole).collect();
+            let ends = modules
+                .iter()
+                .flat_map(|(at, _)| walk(krate, at, rest, depth));
+            let ends: Vec<_> = ends.collect();
+            if ends.is_empty() && name == krate.name {
+                return walk(krate, &[], rest, depth);
+            }
+            return ends;
+        }
+        name if name == krate.name => Vec::new(),
+        _ => return Vec::new(),
+    };
+    while let Some((next, after)) = rest.split_first() {
+        if next != "super" {
+            break;
+        }
+        (at, rest) = (parent(&at), after);
+    }
+    walk(krate, &at, rest, depth)
+}
+
+fn parent(path: &[String]) -> ModulePath {
+    path[..path.len().saturating_sub(1)].to_vec()
+}
+
+/// Goes on from a module: into its modules, and through its re-exports.
+fn walk(krate: &Crate, at: &[String], rest: &[String], depth: usize) -> Vec<(ModulePath, bool)> {
+    let Some((next, after)) = rest.split_first() else {
+        return vec![(at.to_vec(), true)];
+    };
+    let child = [at, std::slice::from_ref(next)].concat();
+    if krate.modules.contains_key(&child) {
+        return walk(krate, &child, after, depth);
+    }
+    let module = &krate.modules[at];
+    let mut found = Vec::new();
+    for used in &module.names {
+        // What a glob brings in is looked for where it points to.
+        let path = match &used.name {
+            Some(name) if name == next => [&used.path, after].concat(),
+            None if !defines(module, next) => [&used.path, rest].concat(),
+            _ => continue,
+        };
+        if used.path.first() == Some(next) && used.path.len() == 1 {
+            continue;
+        }
+        for (to, whole) in resolve(krate, at, &path, false, depth + 1) {
+            let is_there = used.name.is_some() || whole || defines(&krate.modules[&to], next);
+            // A module that hands on what another tree has stands for it; the crate's root does not.
+            let stands = !at.is_empty() && used.public && at.first() != to.first();
+            if is_there && !stands {
+                found.push((to, whole));
+            }
+        }
+    }
+    if found.is_empty() {
+        found.push((at.to_vec(), false));
+    }
+    found
+}
+
+/// Whether a module has an item of this name itself.
+fn defines(module: &Module, name: &str) -> bool {
+    module.items.iter().any(|item| match item {
+        Item::Const(it) => it.ident == name,
+        Item::Enum(it) => it.ident == name,
+        Item::Fn(it) => it.sig.ident == name,
+        Item::Static(it) => it.ident == name,
+        Item::Struct(it) => it.ident == name,
+        Item::Trait(it) => it.ident == name,
+        Item::Type(it) => it.ident == name,
+        Item::Union(it) => it.ident == name,
+        Item::Macro(it) => it.ident.as_ref().is_some_and(|ident| ident == name),
+        _ => false,
+    })
+}
+
+fn mentions(module: &Module) -> Vec<Mention> {
+    let mut collector = Collector(Vec::new());
+    for item in &module.items {
+        collector.visit_item(item);
+    }
+    collector.0
+}
+
+/// Paths of a module's items, in the order of its text.
+struct Collector(Vec<Mention>);
+
+impl Collector {
+    fn code(&mut self, path: Vec<String>, span: Span) {
+        if path.len() > 1 {
+            self.0.push(Mention {
+                path,
+                line: span.start().line,
+                used: None,
+            });
+        }
+    }
+
+    fn tree(&mut self, tree: &UseTree, public: bool) {
+        // A group's members have lines of their own.
+        fn each<'a>(tree: &'a UseTree, prefix: &[String], found: &mut Vec<(Vec<String>, Span)>) {
+            match tree {
+                UseTree::Path(path) => {
+                    let prefix = [prefix, &[path.ident.to_string()]].concat();
+                    each(&path.tree, &prefix, found);
+                }
+                UseTree::Group(group) => {
+                    for tree in &group.items {
+                        each(tree, prefix, found);
+                    }
+                }
+                leaf => leaves(leaf, prefix, &mut |path, _| found.push((path, leaf.span()))),
+            }
+        }
+        let mut found = Vec::new();
+        each(tree, &[], &mut found);
+        for (path, span) in found {
+            self.0.push(Mention {
+                path,
+                line: span.start().line,
+                used: Some(public),
+            });
+        }
+    }
+
+    /// Macros' input has no grammar of its own; paths look like paths there too.
+    fn tokens(&mut self, tokens: TokenStream, prefix: &[String], texts: bool) {
+        let mut path: Vec<String> = prefix.to_vec();
+        let (mut joined, mut start) = (!prefix.is_empty(), Span::call_site());
+        let mut tokens = tokens.into_iter().peekable();
+        while let Some(token) = tokens.next() {
+            match token {
+                TokenTree::Ident(ident) => {
+                    if !joined {
+                        self.code(std::mem::take(&mut path), start);
+                    }
+                    if path.len() == prefix.len() || !joined {
+                        start = ident.span();
+                    }
+                    path.push(ident.to_string());
+                    joined = false;
+                }
+                TokenTree::Punct(punct)
+                    if punct.as_char() == ':'
+                        && punct.spacing() == Spacing::Joint
+                        && matches!(tokens.peek(), Some(TokenTree::Punct(p)) if p.as_char() == ':') =>
+                {
+                    tokens.next();
+                    if path.is_empty() {
+                        // `::name` is another crate's: a name that no module can have keeps it apart.
+                        path.push("::".to_owned());
+                    }
+                    joined = true;
+                }
+                TokenTree::Group(group) => {
+                    if joined && group.delimiter() == Delimiter::Brace {
+                        let prefix = std::mem::take(&mut path);
+                        for part in parts(group.stream()) {
+                            self.tokens(part, &prefix, texts);
+                        }
+                    } else {
+                        self.code(std::mem::take(&mut path), start);
+                        self.tokens(group.stream(), &[], texts);
+                    }
+                    joined = false;
+                }
+                TokenTree::Literal(literal) => {
+                    self.code(std::mem::take(&mut path), start);
+                    joined = false;
+                    // As in `#[serde(with = "crate::time")]`.
+                    let text = syn::parse_str::<syn::LitStr>(&literal.to_string());
+                    if texts && let Ok(text) = text {
+                        if let Ok(path) = text.parse::<Path>() {
+                            self.code(segments(&path), literal.span());
+                        }
+                    }
+                }
+                TokenTree::Punct(_) => {
+                    self.code(std::mem::take(&mut path), start);
+                    joined = false;
+                }
+            }
+        }
+        self.code(path, start);
+    }
+}
+
+/// What stands between a group's commas.
+fn parts(tokens: TokenStream) -> Vec<TokenStream> {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let parts =
+        tokens.split(|token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ','));
+    parts.map(|part| part.iter().cloned().collect()).collect()
+}
+
+fn segments(path: &Path) -> Vec<String> {
+    let segments = path.segments.iter().map(|it| it.ident.to_string());
+    segments.collect()
+}
+
+impl<'a> Visit<'a> for Collector {
+    fn visit_item(&mut self, item: &'a Item) {
+        if !is_test(attributes(item)) {
+            visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_impl_item(&mut self, item: &'a ImplItem) {
+        let attributes: &[Attribute] = match item {
+            ImplItem::Const(it) => &it.attrs,
+            ImplItem::Fn(it) => &it.attrs,
+            ImplItem::Type(it) => &it.attrs,
+            ImplItem::Macro(it) => &it.attrs,
+            _ => &[],
+        };
+        if !is_test(attributes) {
+            visit::visit_impl_item(self, item);
+        }
+    }
+
+    fn visit_trait_item(&mut self, item: &'a TraitItem) {
+        let is_test = matches!(item, TraitItem::Fn(it) if is_test(&it.attrs));
+        if !is_test {
+            visit::visit_trait_item(self, item);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'a ItemUse) {
+        if item.leading_colon.is_none() {
+            self.tree(&item.tree, !matches!(item.vis, Visibility::Inherited));
+        }
+    }
+
+    /// A module is visited for itself.
+    fn visit_item_mod(&mut self, _: &'a ItemMod) {}
+
+    /// `pub(in crate::record)` says who may import, and is no import.
+    fn visit_visibility(&mut self, _: &'a Visibility) {}
+
+    fn visit_path(&mut self, path: &'a Path) {
+        if path.leading_colon.is_none() {
+            self.code(segments(path), path.span());
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, it: &'a Macro) {
+        self.visit_path(&it.path);
+        self.tokens(it.tokens.clone(), &[], false);
+    }
+
+    fn visit_attribute(&mut self, attribute: &'a Attribute) {
+        match &attribute.meta {
+            _ if attribute.path().is_ident("doc") => {}
+            Meta::List(list) => self.tokens(list.tokens.clone(), &[], true),
+            Meta::Path(_) | Meta::NameValue(_) => {}
+        }
+    }
+}
+
+fn attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(it) => &it.attrs,
+        Item::Enum(it) => &it.attrs,
+        Item::Fn(it) => &it.attrs,
+        Item::Impl(it) => &it.attrs,
+        Item::Macro(it) => &it.attrs,
+        Item::Static(it) => &it.attrs,
+        Item::Struct(it) => &it.attrs,
+        Item::Trait(it) => &it.attrs,
+        Item::Type(it) => &it.attrs,
+        Item::Use(it) => &it.attrs,
+        _ => &[],
+    }
+}

@@ -1,0 +1,251 @@
+//! Small crates, each with one thing that is wrong, or only looks so.
+
+use super::{
+    floors::{Floors, faults},
+    krate::{Crate, Sources},
+};
+
+const PAGE: &str = "\
+# House
+
+## Floors
+
+### house
+
+1. `error` — needs nothing
+2. `record`, `event` — what comes, and what it says;
+   neither needs the other
+3. `batch`
+
+### another
+
+1. `roof`
+
+## Invariants
+";
+
+fn faults_of<const N: usize>(files: [(&str, &str); N]) -> Vec<String> {
+    let floors = Floors::read(PAGE, "house").unwrap();
+    let krate = Crate::parse("house", &Sources::from(files));
+    faults("house", &krate, &floors)
+}
+
+/// The files of a house that stands, with one of them rebuilt.
+fn with(file: &str, text: &str) -> Vec<String> {
+    let mut files = [
+        (
+            "src/lib.rs",
+            "mod batch; mod error; mod event; mod record;\n\
+             pub use batch::Verdict; pub use error::Error; pub use record::Record;",
+        ),
+        ("src/error.rs", "pub struct Error;"),
+        ("src/event.rs", "use crate::error::Error;"),
+        (
+            "src/record.rs",
+            "use crate::Error;\npub struct Record(Error);",
+        ),
+        (
+            "src/batch.rs",
+            "use crate::{Record, event};\npub struct Verdict;",
+        ),
+    ];
+    let place = files.iter_mut().find(|(name, _)| *name == file).unwrap();
+    place.1 = text;
+    faults_of(files)
+}
+
+#[test]
+fn a_house_in_order_has_no_faults() {
+    assert_eq!(with("src/event.rs", ""), [""; 0]);
+}
+
+#[test]
+fn an_arrow_that_goes_up_is_told_with_its_place() {
+    let told = |text: &str| with("src/record.rs", text);
+    let arrow = "house: floor 2 `record` imports `batch` from floor 3: src/record.rs:";
+    let record = "pub struct Record;\n";
+    for (line, text) in [
+        ("2 use crate::batch::Verdict", "use crate::batch::Verdict;"),
+        (
+            "3 use crate::batch::Verdict",
+            "use crate::{error,\n  batch::Verdict};",
+        ),
+        ("2 use super::batch", "use super::batch;"),
+        // By the root's re-export, and by the crate's name.
+        ("2 use crate::Verdict", "use crate::Verdict;"),
+        (
+            "2 use house::batch::Verdict",
+            "use house::batch::Verdict as V;",
+        ),
+        ("2 use crate::batch", "use crate::batch::*;"),
+        // Without a `use`.
+        (
+            "2 crate::batch::settle",
+            "fn f() { crate::batch::settle() }",
+        ),
+        ("2 super::Verdict", "struct Of(Option<super::Verdict>);"),
+        ("2 crate::batch::Verdict", "impl crate::batch::Verdict {}"),
+        (
+            "2 crate::batch::name",
+            "fn f() { println!(\"{}\", crate::batch::name()) }",
+        ),
+        (
+            "2 crate::batch::Verdict",
+            "macro_rules! m { () => { $crate::batch::Verdict } }",
+        ),
+        (
+            "2 crate::batch",
+            "#[derive(Deserialize)] struct S { #[serde(with = \"crate::batch\")] a: u8 }",
+        ),
+    ] {
+        assert_eq!(told(&format!("{record}{text}")), [format!("{arrow}{line}")]);
+    }
+}
+
+#[test]
+fn modules_of_one_floor_do_not_import_each_other() {
+    assert_eq!(
+        with("src/event.rs", "use crate::record::Record;"),
+        [
+            "house: floor 2 `event` imports `record` from the same floor: src/event.rs:1 use crate::record::Record"
+        ]
+    );
+}
+
+#[test]
+fn the_root_is_above_all() {
+    let lib = "mod batch; mod error; mod event; mod record;\n\
+               pub use batch::Verdict; pub use error::Error; pub use record::Record;\n\
+               pub struct Roof; pub mod attic { pub struct Box; }";
+    assert_eq!(with("src/lib.rs", lib), [""; 0]);
+    for path in ["crate::Roof", "crate::attic::Box"] {
+        let faults = faults_of([
+            ("src/lib.rs", lib),
+            ("src/error.rs", "pub struct Error;"),
+            ("src/event.rs", ""),
+            ("src/record.rs", "pub struct Record;"),
+            ("src/batch.rs", &format!("pub struct Verdict({path});")),
+        ]);
+        assert_eq!(
+            faults,
+            [format!(
+                "house: `batch` imports the crate's root: src/batch.rs:1 {path}"
+            )]
+        );
+    }
+}
+
+#[test]
+fn what_only_tests_and_readers_need_is_no_import() {
+    for text in [
+        "#[cfg(test)] mod tests { use crate::batch::Verdict; }",
+        "#[cfg(test)] mod tests;",
+        "#[cfg(test)] use crate::batch::Verdict;",
+        "#[cfg(all(test, feature = \"a\"))] fn f() { crate::batch::settle() }",
+        "/// Belongs to a [`crate::batch::Verdict`].\nstruct S;",
+        "pub(in crate::batch) struct S;",
+        "fn f() { let batch = 1; ::batch::settle(batch) }",
+        "fn f(text: &str) { assert_eq!(text, \"crate::batch::Verdict\") }",
+    ] {
+        let text = format!("pub struct Record;\n{text}");
+        assert_eq!(with("src/record.rs", &text), [""; 0], "{text}");
+    }
+    let text = "pub struct Record;\n#[cfg(any(test, feature = \"a\"))] use crate::batch::Verdict;";
+    assert_eq!(with("src/record.rs", text).len(), 1);
+}
+
+#[test]
+fn each_module_has_one_floor() {
+    let lib = "mod batch; mod error; mod event; mod record; mod roof;";
+    let faults = faults_of([
+        ("src/lib.rs", lib),
+        ("src/error.rs", ""),
+        ("src/event.rs", ""),
+        ("src/record.rs", ""),
+        ("src/batch.rs", ""),
+        ("src/roof.rs", ""),
+    ]);
+    assert_eq!(faults, ["house: `roof` has no floor in ARCHITECTURE.md"]);
+
+    let faults = faults_of([
+        ("src/lib.rs", "mod error; mod event; mod record;"),
+        ("src/error.rs", ""),
+        ("src/event.rs", ""),
+        ("src/record.rs", ""),
+    ]);
+    assert_eq!(
+        faults,
+        ["house: `batch` has a floor in ARCHITECTURE.md, and is no module of the crate"]
+    );
+
+    let refused = |page: &str| Floors::read(page, "house").err().unwrap();
+    assert_eq!(
+        refused("# House"),
+        "ARCHITECTURE.md has no section `## Floors`"
+    );
+    assert_eq!(
+        refused("# A\n\n## Floors\n\n### another\n"),
+        "ARCHITECTURE.md has no `### house` in its section `## Floors`"
+    );
+    let twice = "# A\n\n## Floors\n\n### house\n\n1. `error`\n2. `error`\n";
+    assert!(refused(twice).contains("`error` has two floors"));
+    let skipped = "# A\n\n## Floors\n\n### house\n\n1. `error`\n3. `event`\n";
+    assert!(refused(skipped).contains("floor 2 has another number"));
+}
+
+/// A tree under `batch`, which is imported by nothing.
+fn tree(parent: &str, lane: &str, settle: &str) -> Vec<String> {
+    faults_of([
+        ("src/lib.rs", "mod batch; mod error; mod event; mod record;"),
+        ("src/error.rs", ""),
+        ("src/event.rs", ""),
+        ("src/record.rs", ""),
+        ("src/batch.rs", parent),
+        ("src/batch/lane.rs", lane),
+        ("src/batch/settle.rs", settle),
+    ])
+}
+
+#[test]
+fn a_circle_within_a_tree_is_told_arrow_by_arrow() {
+    let faults = tree(
+        "mod lane; mod settle;",
+        "use super::settle::settle;\npub struct Lane;",
+        "use crate::batch::lane::Lane;\npub fn settle() {}",
+    );
+    assert_eq!(
+        faults,
+        ["house: the files of `batch` import each other in a circle:\
+          \n    src/batch/lane.rs:1 use super::settle::settle (src/batch/settle.rs)\
+          \n    src/batch/settle.rs:1 use crate::batch::lane::Lane (src/batch/lane.rs)"]
+    );
+
+    let faults = tree(
+        "mod lane; mod settle;\nuse lane::Lane;\npub struct Batch(Lane);",
+        "use super::Batch;\npub struct Lane;",
+        "",
+    );
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("src/batch.rs:2 use lane::Lane (src/batch/lane.rs)"));
+}
+
+#[test]
+fn a_parent_that_hands_on_what_its_children_have_makes_no_circle() {
+    for handed in ["pub use", "pub(crate) use"] {
+        let faults = tree(
+            &format!(
+                "mod lane; mod settle; {handed} lane::Lane; {handed} settle::*; pub struct Batch;"
+            ),
+            "use super::{Batch, settle::settle};\npub struct Lane;",
+            "use super::Batch;\npub fn settle() {}",
+        );
+        assert_eq!(faults, [""; 0]);
+    }
+    // By the parent's re-export, a child imports its sibling.
+    let faults = tree(
+        "mod lane; mod settle; pub use lane::Lane; pub use settle::*;",
+        "use super::settle;\npub struct Lane;",
+        "use super::Lane;\npub fn settle() {}",
+    );
+    assert_eq!(faults.len(), 1, "{faults:?}");
+}
