@@ -78,7 +78,7 @@ async fn functions(
         tokio::task::spawn_blocking(move || project.workspace()).await??
     };
     let binaries = workspace.binaries(project.root());
-    // What nobody can build is a finding, and no reason to stop.
+    // A binary that does not exist is a finding, and no reason to stop.
     let named: BTreeSet<String> = (sources.templates.binaries().into_iter())
         .filter(|name| binaries.contains_key(name))
         .collect();

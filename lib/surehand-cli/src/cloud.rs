@@ -40,7 +40,9 @@ impl Cloud {
     /// words of its own.
     pub(crate) async fn connect(run: &str) -> Result<Self> {
         if let Some(endpoint) = endpoint().filter(|endpoint| !is_url(endpoint)) {
-            bail!("AWS_ENDPOINT_URL is `{endpoint}`, and no URL as http://127.0.0.1:4566");
+            bail!(
+                "AWS_ENDPOINT_URL is `{endpoint}`, which is not a URL: set it to one such as http://127.0.0.1:4566"
+            );
         }
         let cloud = Self::find(run).await?;
         let region = cloud.config.region();
@@ -73,18 +75,34 @@ impl Cloud {
         self.stack.is_some() || self.config.endpoint_url().is_some_and(is_here)
     }
 
+    /// The name that Lambda knows a function by, from any of its names.
+    pub(crate) fn full_name(&self, function: &str) -> Result<String> {
+        let Some(stack) = &self.stack else {
+            return Ok(function.to_owned());
+        };
+        let Some(known) = stack.function(function) else {
+            let known: Vec<&str> = stack.functions.iter().map(|it| &*it.binary).collect();
+            bail!(
+                "no function `{function}` at {}; the functions are {}",
+                self.name(),
+                known.join(", ")
+            );
+        };
+        Ok(known.name.clone())
+    }
+
     /// Where requests go, for messages.
     pub(crate) fn name(&self) -> String {
         match (self.config.endpoint_url(), self.config.region()) {
             (Some(endpoint), _) => endpoint.to_owned(),
-            // Whoever did not mean AWS has forgotten to start the application.
+            // A user who did not mean AWS has forgotten to start the application.
             (None, Some(region)) => format!("AWS {region}, since no `surehand dev` runs here"),
             (None, None) => "AWS, since no `surehand dev` runs here".to_owned(),
         }
     }
 }
 
-/// The endpoint that somebody wants instead of AWS.
+/// The endpoint that the environment names instead of AWS.
 fn endpoint() -> Option<String> {
     let endpoint = std::env::var("AWS_ENDPOINT_URL").ok();
     endpoint.filter(|url| !url.is_empty())

@@ -20,7 +20,7 @@ use crate::{application::compile::Profile, check, dlq, local::run::Options, prog
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a new application, with one function that takes an event from a queue
+    /// Create an application with one function that handles an event from a queue
     New(new::New),
     /// Run the application on this machine, follow its logs, and update functions when their source changes
     Dev(Run),
@@ -32,25 +32,25 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 300, value_parser = orders)]
         orders: usize,
     },
-    /// Publish events, given as JSON lines, to the bus
+    /// Publish events from JSON lines to the event bus
     Publish {
         /// A file of JSON lines, or `-` for standard input
         file: String,
-        /// The bus; that of a running `surehand dev` by default
+        /// The event bus; the one of a running `surehand dev` by default
         #[arg(long, env = "EVENT_BUS_NAME")]
         bus: Option<String>,
     },
-    /// Call a function and print its reply
+    /// Invoke a function and print its reply
     Invoke {
-        /// Its short name (place-order), logical id or full name
+        /// The function's short name (place-order), logical id or full name
         function: String,
         /// The event: JSON, a file, or `-` for standard input
         #[arg(long, short, default_value = "{}")]
         event: String,
     },
-    /// Look at dead letters, and put them back
+    /// Inspect dead letters, and redrive them
     Dlq(dlq::Dlq),
-    /// Hold the template against what it must hold, and against what the functions are made of
+    /// Check that the templates lose no events, and that they fit what the functions do
     Check {
         /// Print the findings as JSON
         #[arg(long)]
@@ -67,13 +67,13 @@ pub(crate) struct Run {
     /// The emulator's port; a free one by default
     #[arg(long)]
     port: Option<u16>,
-    /// The address that the emulator listens on; another than this one lets containers reach it
+    /// The address on which the emulator listens; pass another one so that containers can reach it
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
-    /// The name of the stack; that of `emulator` in samconfig.toml by default
+    /// The name of the stack; the one of the environment `emulator` in samconfig.toml by default
     #[arg(long)]
     stack_name: Option<String>,
-    /// A parameter of the template, as NAME=VALUE; may be repeated, and goes before samconfig.toml
+    /// A parameter of the template, as NAME=VALUE; may be repeated, and overrides samconfig.toml
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
 }
@@ -97,14 +97,14 @@ impl Run {
 fn parameter(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("not NAME=VALUE".to_owned()),
+        _ => Err("write it as NAME=VALUE".to_owned()),
     }
 }
 
 fn orders(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if count >= demo::FEWEST => Ok(count),
-        _ => Err(format!("not a number from {}", demo::FEWEST)),
+        _ => Err(format!("use a number of {} or more", demo::FEWEST)),
     }
 }
 

@@ -40,7 +40,7 @@ use crate::progress::Progress;
 /// The arguments of `surehand dlq`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 an error, 2 wrong usage, 3 nothing to do, 4 not all of it was done or is fixed, \
+    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 nothing to do, 4 only partly done or not fixed, \
                   130 interrupted"
 )]
 pub(crate) struct Dlq {
@@ -53,54 +53,54 @@ pub(crate) struct Dlq {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List dead-letter queues, with how much is in them and since when
+    /// List dead-letter queues, with the number and age of their messages
     List {
-        /// Only queues whose names begin so
+        /// List only queues whose names begin with this
         #[arg(long)]
         prefix: Option<String>,
     },
-    /// Show letters: what each is about, why it is there, and where it would go
+    /// Show dead letters: their events, why they are there, and where they would go
     Show {
         #[command(flatten)]
         source: SourceArgs,
         #[command(flatten)]
         select: SelectArgs,
-        /// How many letters to show
+        /// How many dead letters to show
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// Count the letters by what they failed for
+    /// Count dead letters by the reason for which they failed
     Groups {
         #[command(flatten)]
         source: SourceArgs,
         #[command(flatten)]
         select: SelectArgs,
     },
-    /// Write a snapshot of the queue, as JSON lines
+    /// Write a snapshot of the queue to a file of JSON lines
     Pull {
         #[command(flatten)]
         target: TargetArgs,
         #[command(flatten)]
         select: SelectArgs,
-        /// The file; it must not be there yet
+        /// The file to create; it must not exist yet
         #[arg(long, short)]
         out: PathBuf,
     },
-    /// Write a file that says what is to become of which letter
+    /// Write a plan: a file that says what to do with each dead letter
     Plan(PlanArgs),
-    /// Change one letter's event in an editor, as a step of a plan
+    /// Edit the event of one dead letter, and add the edit to a plan
     Edit(EditArgs),
-    /// Do what a plan says; without --yes only say what that would be
+    /// Carry out a plan; without --yes only show what it would do
     Apply(ApplyArgs),
-    /// Go on where an apply was stopped
+    /// Continue an apply that was stopped
     Resume(ApplyArgs),
-    /// Put the letters of an apply into the dead-letter queue again; their effects stay
+    /// Return the messages of an apply to the dead-letter queue; the effects that they had stay
     Undo(UndoArgs),
-    /// Delete letters, each of them written to an archive before
+    /// Delete dead letters, after writing each to an archive
     Purge(PurgeArgs),
-    /// Let SQS move the whole queue to where it came from: everything, as it is
+    /// Have SQS move all messages of the queue to another one, unchanged
     Move(move_task::MoveArgs),
-    /// Run letters through the local build of their function, without committing anything
+    /// Run dead letters through the local build of their function, without committing anything
     Rehearse(RehearseArgs),
 }
 

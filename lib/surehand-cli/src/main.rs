@@ -25,7 +25,7 @@ use crate::{commands::Command, local::tools, progress::Progress};
 #[derive(Debug, Parser)]
 #[command(name = "surehand", version, disable_help_subcommand = true)]
 struct Cli {
-    /// The run to start or to talk to, where several go on in one project; `dev` or `demo` by default
+    /// The name of the run to start or to connect to, if a project has several; `dev` or `demo` by default
     #[arg(long, global = true, value_name = "NAME", value_parser = run_name)]
     run: Option<String>,
     #[command(subcommand)]
@@ -38,10 +38,12 @@ fn run_name(text: &str) -> Result<String, String> {
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     match text {
-        "" => Err("empty".to_owned()),
-        _ if tools::FOLDERS.contains(&text) => Err("the tools are there".to_owned()),
+        "" => Err("a run needs a name".to_owned()),
+        _ if tools::FOLDERS.contains(&text) => {
+            Err("the tools have the folder of this name".to_owned())
+        }
         _ if is_name => Ok(text.to_owned()),
-        _ => Err("neither letters, digits, `-` nor `_`".to_owned()),
+        _ => Err("use only letters, digits, `-` and `_`".to_owned()),
     }
 }
 
@@ -71,12 +73,12 @@ async fn run(cli: Cli) -> ExitCode {
     let interrupted = async {
         if stops_by_itself {
             interrupted().await?;
-            progress.line("ending what is on the way; interrupt again to end at once");
+            progress.line("finishing what is in progress; interrupt again to stop at once");
             stop.store(true, Ordering::Relaxed);
         }
         interrupted().await
     };
-    // Whatever ends this future, by finishing or by being dropped, ends the processes it started.
+    // The end of this future, finished or dropped, ends the processes it started.
     let outcome = tokio::select! {
         outcome = commands::execute(cli.command, cli.run, &progress, &stop) => outcome,
         interrupted = interrupted => match interrupted {
@@ -92,7 +94,7 @@ async fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Returns when somebody asks the command to end.
+/// Returns when the command is asked to end.
 async fn interrupted() -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -118,7 +120,7 @@ fn usage(error: &clap::Error) -> ExitCode {
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
-        // Only fails when the output is closed, and then nobody is reading.
+        // Only fails when the output is closed, and then there is no reader.
         drop(error.print());
         return match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
@@ -169,11 +171,11 @@ mod tests {
             ),
             (
                 &["dev", "--run", "../x"],
-                "error: invalid value '../x' for '--run <NAME>': neither letters, digits, `-` nor `_`",
+                "error: invalid value '../x' for '--run <NAME>': use only letters, digits, `-` and `_`",
             ),
             (
                 &["dev", "--parameter", "Stage"],
-                "error: invalid value 'Stage' for '--parameter <NAME=VALUE>': not NAME=VALUE",
+                "error: invalid value 'Stage' for '--parameter <NAME=VALUE>': write it as NAME=VALUE",
             ),
             (&["fly"], "error: unrecognized subcommand 'fly'"),
         ] {

@@ -202,7 +202,7 @@ fn pack(executable: &Path, zip: &Path) -> Result<Package> {
     Ok(package(fs::metadata(zip)?.modified()?))
 }
 
-/// Copies an executable without its debug information, which is most of it and which nobody reads there.
+/// Copies an executable without its debug information, which is most of it and is not read there.
 ///
 /// Where there is no `strip`, the copy is complete: it is larger, and runs as well.
 fn strip(executable: &Path, to: &Path) -> io::Result<()> {

@@ -8,7 +8,7 @@ use tokio::{process::Command, time::timeout};
 /// What each binary says of itself, or why it does not.
 pub(crate) type Descriptions = BTreeMap<String, Result<Description, String>>;
 
-/// It takes milliseconds; whoever needs longer waits for somebody.
+/// It takes milliseconds; a function that needs longer waits for a service.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// The descriptions of these binaries, each with its executable.
@@ -32,13 +32,16 @@ async fn describe_one(executable: &Path) -> Result<Description, String> {
         .kill_on_drop(true);
     let output = match timeout(LIMIT, command.output()).await {
         Ok(Ok(output)) => output,
-        Ok(Err(error)) => return Err(format!("it does not start: {error}")),
-        Err(_) => return Err(format!("it gave no answer in {} s", LIMIT.as_secs())),
+        Ok(Err(error)) => return Err(format!("it cannot be started: {error}")),
+        Err(_) => return Err(format!("it did not answer within {} s", LIMIT.as_secs())),
     };
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
         let last = errors.lines().rfind(|line| !line.trim().is_empty());
-        return Err(last.unwrap_or("it ended without a word").trim().to_owned());
+        return Err(last
+            .unwrap_or("it ended without a message")
+            .trim()
+            .to_owned());
     }
     // What `main` printed itself comes before.
     let text = String::from_utf8_lossy(&output.stdout);
@@ -67,13 +70,13 @@ mod tests {
             why("echo >&2; echo 'Error: no table' >&2; exit 1").await,
             "Error: no table"
         );
-        assert_eq!(why("exit 3").await, "it ended without a word");
+        assert_eq!(why("exit 3").await, "it ended without a message");
         assert_eq!(why("echo hello").await, "it printed no description");
         assert!(
             describe_one(Path::new("/nowhere/function"))
                 .await
                 .unwrap_err()
-                .starts_with("it does not start: ")
+                .starts_with("it cannot be started: ")
         );
     }
 

@@ -215,7 +215,7 @@ impl<'a> Scope<'a> {
         self.template.at(&["Resources", id])
     }
 
-    /// The transforms that nobody here knows.
+    /// The transforms whose results are unknown here.
     fn unseen_transforms(&self) -> Vec<&Node> {
         let transforms = self.template.get("Transform");
         let transforms = transforms.map_or(&[][..], Node::items).iter();

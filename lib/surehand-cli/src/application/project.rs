@@ -33,14 +33,14 @@ impl Project {
             }
         }
         bail!(
-            "no {} in {} or a folder above it",
+            "no {} in {} or a folder above it: go to an application's folder, or create one with `surehand new`",
             TEMPLATES[0],
             start.display()
         )
     }
 
     pub(crate) fn here() -> Result<Self> {
-        Self::find(&std::env::current_dir().context("the current folder is gone")?)
+        Self::find(&std::env::current_dir().context("the current folder no longer exists")?)
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -49,6 +49,24 @@ impl Project {
 
     pub(crate) fn template(&self) -> &Path {
         &self.template
+    }
+
+    /// The path of the template below the root.
+    pub(crate) fn main(&self) -> String {
+        let path = self.template.strip_prefix(&self.root);
+        path.unwrap_or(&self.template)
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    /// The text of a file below the root; none if there is no such file.
+    pub(crate) fn text(&self, file: &str) -> Result<Option<String>> {
+        let path = self.root.join(file);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
     }
 
     /// `.surehand`, created on first use; it ignores itself, so that no project has to know of it.
@@ -117,7 +135,7 @@ impl Workspace {
                     })
                     .map(|package| package.name.to_string())
                     .with_context(|| {
-                        format!("the template names the binary `{binary}`, which no package has")
+                        format!("the template names the binary `{binary}`, but no package of the workspace has it")
                     })
             })
             .collect()

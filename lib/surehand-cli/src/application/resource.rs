@@ -32,7 +32,7 @@ impl Resource {
         found.unwrap_or_else(|| self.place.clone())
     }
 
-    /// True if the property says `true`, or if nobody can tell yet.
+    /// True if the property says `true`, or if it is unknown.
     pub(crate) fn is_true(&self, path: &[&str]) -> bool {
         self.property(path).is_some_and(|node| node.may_be("true"))
     }
@@ -62,7 +62,7 @@ pub(crate) struct Whereabouts {
     pub(crate) region: String,
 }
 
-/// An account as good as any: it stands in for the one that nobody knows before the deployment.
+/// Stands in for the account, which is unknown before the deployment.
 pub(crate) const ACCOUNT: &str = "123456789012";
 
 impl Whereabouts {

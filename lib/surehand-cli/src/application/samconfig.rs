@@ -94,7 +94,7 @@ impl Settings {
             for item in overrides {
                 let (name, value) = item
                     .split_once('=')
-                    .with_context(|| format!("`{item}` is not NAME=VALUE"))?;
+                    .with_context(|| format!("`{item}` is write it as NAME=VALUE"))?;
                 let value = value.trim_matches('"');
                 settings
                     .parameters
@@ -150,7 +150,7 @@ mod tests {
                 .unwrap_err();
         assert_eq!(
             format!("{error:#}"),
-            "in the environment emulator: `Stage` is not NAME=VALUE"
+            "in the environment emulator: `Stage` is write it as NAME=VALUE"
         );
     }
 }

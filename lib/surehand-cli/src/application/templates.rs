@@ -4,12 +4,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Component, Path, PathBuf},
     rc::Rc,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::{project::Project, yaml::Node};
 
@@ -41,11 +40,7 @@ pub(super) struct Nested<'a> {
 
 impl Templates {
     pub(crate) fn read(project: &Project) -> Result<Self> {
-        let root = project.root();
-        let main = project.template().strip_prefix(root)?;
-        Self::read_by(root, &main.to_string_lossy(), |file| {
-            read_if_there(&root.join(file))
-        })
+        Self::read_by(project.root(), &project.main(), |file| project.text(file))
     }
 
     /// Takes the texts of files from `read`, which gets their paths below `root`.
@@ -231,17 +226,10 @@ pub(super) fn joined(folder: &Path, path: &str) -> PathBuf {
     joined
 }
 
-/// The text of a file; none if there is no such file.
-pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const TEMPLATE: &str = "

@@ -261,7 +261,7 @@ impl<'a> Function<'a> {
         &self.resource.id
     }
 
-    /// In seconds; none where nobody can tell.
+    /// In seconds; none if it is unknown.
     pub(crate) fn timeout(&self) -> Option<u64> {
         match self.resource.property(&["Timeout"]) {
             Some(timeout) => timeout.number(),

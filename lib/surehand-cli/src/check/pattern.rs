@@ -2,7 +2,7 @@
 
 use crate::application::yaml::{Node, Value};
 
-/// Whether a rule with this pattern gets such an event. None where the event's detail decides, or nobody can tell.
+/// Whether a rule with this pattern gets such an event. None where the event's detail decides, or it is unknown.
 pub(crate) fn matches(pattern: &Node, source: &str, detail_type: &str) -> Option<bool> {
     if pattern.is_unknown() {
         return None;

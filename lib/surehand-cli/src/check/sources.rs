@@ -4,12 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::application::{
-    project::Project,
-    samconfig::Settings,
-    templates::{Templates, read_if_there},
-    yaml::Node,
-};
+use crate::application::{project::Project, samconfig::Settings, templates::Templates, yaml::Node};
 
 pub(crate) struct Sources {
     pub(crate) templates: Templates,
@@ -34,11 +29,7 @@ const MOST_VALUES: usize = 16;
 
 impl Sources {
     pub(crate) fn read(project: &Project) -> Result<Self> {
-        let root = project.root();
-        let main = project.template().strip_prefix(root)?;
-        Self::read_by(root, &main.to_string_lossy(), |file| {
-            read_if_there(&root.join(file))
-        })
+        Self::read_by(project.root(), &project.main(), |file| project.text(file))
     }
 
     /// Takes the texts of files from `read`, which gets their paths below `root`.

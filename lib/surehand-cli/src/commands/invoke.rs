@@ -12,24 +12,7 @@ use crate::cloud::Cloud;
 pub(crate) async fn run(function: &str, event: &str, run: &str) -> Result<()> {
     let payload = payload(event)?;
     let cloud = Cloud::find(run).await?;
-    let name = match &cloud.stack {
-        Some(stack) => match stack.function(function) {
-            Some(function) => function.name.as_str(),
-            None => {
-                let known: Vec<&str> = stack
-                    .functions
-                    .iter()
-                    .map(|function| function.binary.as_str())
-                    .collect();
-                bail!(
-                    "no function `{function}` at {}; there are {}",
-                    cloud.name(),
-                    known.join(", ")
-                );
-            }
-        },
-        None => function,
-    };
+    let name = &cloud.full_name(function)?;
     let output = Client::new(&cloud.config)
         .invoke()
         .function_name(name)

@@ -12,15 +12,15 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct New {
-    /// The folder to make; its last part is the application's name
+    /// The folder to create; its last part becomes the application's name
     path: PathBuf,
-    /// The application's name, if it is not to be the folder's
+    /// The application's name, if it differs from the folder's
     #[arg(long)]
     name: Option<String>,
-    /// The folder of the library, lib/surehand in a checkout; that of the checkout this command was built from by default
+    /// The folder of the library, lib/surehand in a checkout; by default that of the checkout from which this command was built
     #[arg(long, value_name = "FOLDER", conflicts_with = "surehand_git")]
     surehand_path: Option<PathBuf>,
-    /// The git repository that has the library, for an application that others build too
+    /// The git repository of the library, for an application that others build too
     #[arg(long, value_name = "URL")]
     surehand_git: Option<String>,
 }
@@ -100,16 +100,16 @@ fn name_of(folder: &Path) -> Result<String> {
         }
     };
     let name = name.into_string();
-    name.map_err(|name| anyhow::anyhow!("{name:?} is no text: pass --name"))
+    name.map_err(|name| anyhow::anyhow!("the folder's name {name:?} is not UTF-8: pass --name"))
 }
 
-/// Nothing of anybody's is written over. A repository that has just been made is welcome.
+/// Existing files are never overwritten. A repository that has just been made may be there.
 fn must_be_free(folder: &Path) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            bail!("{} is there already, and is no folder", folder.display())
+            bail!("{} already exists, and is not a folder", folder.display())
         }
         Err(error) => {
             return Err(error).with_context(|| format!("cannot read {}", folder.display()));
@@ -119,7 +119,7 @@ fn must_be_free(folder: &Path) -> Result<()> {
         let entry = entry.with_context(|| format!("cannot read {}", folder.display()))?;
         if entry.file_name() != ".git" {
             bail!(
-                "{} is not empty: it has {}",
+                "{} is not empty: it contains {}",
                 folder.display(),
                 entry.file_name().display()
             );
@@ -150,7 +150,7 @@ impl Library {
                 let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../surehand");
                 if !is_library(&built_from) {
                     bail!(
-                        "the library is not where this command was built: pass --surehand-path or --surehand-git"
+                        "the library is no longer where this command was built: pass --surehand-path or --surehand-git"
                     );
                 }
                 built_from
@@ -167,8 +167,12 @@ impl Library {
         let (kind, place) = match self {
             Self::Path(folder) => (
                 "path",
-                (folder.to_str())
-                    .with_context(|| format!("{} cannot be written", folder.display()))?,
+                (folder.to_str()).with_context(|| {
+                    format!(
+                        "the path {} is not UTF-8, and cannot be in Cargo.toml",
+                        folder.display()
+                    )
+                })?,
             ),
             Self::Git(url) => ("git", url.as_str()),
         };
@@ -271,10 +275,13 @@ mod tests {
         must_be_free(path).unwrap();
         fs::write(path.join("notes"), "mine").unwrap();
         let error = must_be_free(path).unwrap_err().to_string();
-        assert!(error.ends_with("is not empty: it has notes"), "{error}");
+        assert!(
+            error.ends_with("is not empty: it contains notes"),
+            "{error}"
+        );
         let error = must_be_free(&path.join("notes")).unwrap_err().to_string();
         assert!(
-            error.ends_with("is there already, and is no folder"),
+            error.ends_with("already exists, and is not a folder"),
             "{error}"
         );
     }

@@ -107,7 +107,7 @@ fn parse_line(number: usize, text: &str) -> Result<Event> {
         (None, metadata, Some(data)) => {
             json!({"metadata": metadata.unwrap_or_else(|| json!({})), "data": data})
         }
-        (Some(_), _, _) => bail!("`detail` goes without `metadata` and `data`"),
+        (Some(_), _, _) => bail!("use either `detail`, or `metadata` and `data`"),
         (None, _, None) => bail!("missing field `detail`"),
     };
     if !detail.is_object() {
@@ -201,7 +201,7 @@ async fn send_chunk(client: &Client, bus: &str, chunk: &[Event]) -> Result<Vec<S
                 let lines: Vec<String> =
                     pending.iter().map(|event| event.line.to_string()).collect();
                 let lines = lines.join(", ");
-                format!("the bus has not taken the lines {lines}, nor any after them")
+                format!("cannot publish lines {lines}; no later line was sent either")
             })?;
         if output.entries().len() != pending.len() {
             bail!(
@@ -277,7 +277,7 @@ mod tests {
             ),
             (
                 r#"{"source":"a","detail-type":"b","detail":{},"data":{}}"#,
-                "line 2: `detail` goes without `metadata` and `data`",
+                "line 2: use either `detail`, or `metadata` and `data`",
             ),
         ] {
             let text = format!(

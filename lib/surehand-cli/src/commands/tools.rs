@@ -11,19 +11,19 @@ use crate::{
 
 /// Install the tools and print the path of their virtual environment
 ///
-/// With `--linters` or `--sqs` there are more, one a line, as they belong into PATH.
+/// With `--linters` or `--sqs` it prints several paths, one per line, in the order in which they belong in PATH.
 #[derive(Debug, Args)]
 pub(crate) struct ToolsArgs {
-    /// Also what `sam build` needs: cargo-lambda, about 1 GB
+    /// Also install what `sam build` needs: cargo-lambda, about 1 GB
     #[arg(long)]
     all: bool,
-    /// Also what looks over templates: cfn-lint with rules for serverless applications, and checkov
+    /// Also install linters for templates: cfn-lint with its rules for serverless applications, and checkov
     #[arg(long)]
     linters: bool,
-    /// Also what the tests of this repository compare with
+    /// Also install what this repository's tests compare with
     #[arg(long)]
     tests: bool,
-    /// Also an SQS with StartMessageMoveTask, for the tests of this repository
+    /// Also install an SQS emulator with StartMessageMoveTask, for this repository's tests
     #[arg(long)]
     sqs: bool,
 }

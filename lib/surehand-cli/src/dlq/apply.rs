@@ -8,11 +8,11 @@ mod report;
 mod site;
 mod undo;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use surehand::dead_letter::{FileJournal, Ledger};
+use surehand::dead_letter::{FileJournal, Ledger, Plan};
 
 use self::{
     journal::{check_journal, journal_of, ledger_of},
@@ -33,7 +33,7 @@ use super::{
 pub(super) struct ApplyArgs {
     /// The plan
     plan: PathBuf,
-    /// Do it; without it the command only says what it would do
+    /// Make the changes; without this option the command only shows them
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
     let path = journal_of(&arguments.plan, arguments.journal.as_deref());
     if path.exists() {
         bail!(
-            "{} is there: this plan was applied before; go on with `surehand dlq resume {}`",
+            "{} already exists, so this plan was applied before: continue with `surehand dlq resume {}`",
             path.display(),
             arguments.plan.display()
         );
@@ -61,14 +61,8 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
     }
     let journal = FileJournal::create(&path).map_err(said)?;
     let opened = (journal, Ledger::default());
-    let hint = arguments.hint();
-    let words = Words {
-        title: format!("redriving {}", site.target.name()),
-        journal: &path,
-        hint: &hint,
-    };
-    site.run(&plan, &arguments.pace, opened, &words, context)
-        .await
+    let run = arguments.run("redriving", &site, &plan, &path, opened, context);
+    run.await
 }
 
 /// `dlq resume`.
@@ -89,22 +83,29 @@ pub(super) async fn resume(arguments: &ApplyArgs, context: &Context<'_>) -> Resu
         return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
     }
     let opened = FileJournal::open(&path).map_err(said)?;
-    let hint = arguments.hint();
-    let words = Words {
-        title: format!("resuming {}", site.target.name()),
-        journal: &path,
-        hint: &hint,
-    };
-    site.run(&plan, &arguments.pace, opened, &words, context)
-        .await
+    let run = arguments.run("resuming", &site, &plan, &path, opened, context);
+    run.await
 }
 
 impl ApplyArgs {
-    /// How to go on.
-    fn hint(&self) -> String {
-        format!(
-            "`surehand dlq resume {} --yes` goes on",
-            self.plan.display()
-        )
+    /// Carries out the plan, or the rest of it; `doing` says which.
+    async fn run(
+        &self,
+        doing: &str,
+        site: &Site,
+        plan: &Plan,
+        journal: &Path,
+        opened: (FileJournal, Ledger),
+        context: &Context<'_>,
+    ) -> Result<End> {
+        let words = Words {
+            title: format!("{doing} {}", site.target.name()),
+            journal,
+            hint: &format!(
+                "`surehand dlq resume {} --yes` goes on",
+                self.plan.display()
+            ),
+        };
+        site.run(plan, &self.pace, opened, &words, context).await
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Context<'a> {
     pub(super) run: &'a str,
     pub(super) json: bool,
     pub(super) progress: &'a Progress,
-    /// Set when somebody asks for an end.
+    /// Set when the command is interrupted.
     pub(super) stop: &'a AtomicBool,
 }
 
@@ -37,7 +37,7 @@ impl Coded {
 
     pub(super) const INTERRUPTED: Self = Self {
         code: 130,
-        text: "interrupted; the letters that were read are back in the queue",
+        text: "interrupted; the messages that were read are back in the queue",
     };
 }
 
@@ -62,7 +62,7 @@ pub(crate) enum End {
     Nothing,
     /// Exit code 4: something could not be done, or fails as before.
     Partly,
-    /// Exit code 130: somebody asked it to stop.
+    /// Exit code 130: it was interrupted.
     Stopped,
 }
 

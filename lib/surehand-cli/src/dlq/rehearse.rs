@@ -34,15 +34,15 @@ use crate::{
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct RehearseArgs {
-    /// The function, whose new build is tried: its short name, logical id or full name
+    /// The function whose local build to run: its short name, logical id or full name
     #[arg(long, short)]
     function: String,
-    /// A snapshot that `pull` wrote, instead of the function's dead-letter queue
+    /// Read a snapshot written by `pull` instead of the function's dead-letter queue
     #[arg(long = "in", value_name = "FILE")]
     snapshot: Option<PathBuf>,
     #[command(flatten)]
     select: SelectArgs,
-    /// Also run handlers without a transaction, whose effects then happen
+    /// Also run handlers without a transaction; their effects then happen
     #[arg(long)]
     allow_effects: bool,
     /// Build in the release profile
@@ -54,10 +54,7 @@ pub(super) async fn run(arguments: &RehearseArgs, context: &Context<'_>) -> Resu
     let project = Project::here()?;
     let cloud = Cloud::connect(context.run).await?;
     let binary = binary(&cloud, &project, &arguments.function)?;
-    let name = match &cloud.stack {
-        Some(_) => target::full_name(&cloud, &arguments.function)?,
-        None => arguments.function.clone(),
-    };
+    let name = cloud.full_name(&arguments.function)?;
 
     // Written down first, so that the queue has its letters back before anything slow begins.
     let folder = project.state()?.join("rehearsal");
@@ -175,7 +172,7 @@ async fn rehearse(
 /// The binary that the function runs, by the stack or by the template.
 fn binary(cloud: &Cloud, project: &Project, function: &str) -> Result<String> {
     if let Some(stack) = &cloud.stack {
-        let name = target::full_name(cloud, function)?;
+        let name = cloud.full_name(function)?;
         let known = stack.functions.iter().find(|it| it.name == name);
         return Ok(known.map_or(function, |it| &it.binary).to_owned());
     }

@@ -117,7 +117,7 @@ impl Emulator {
     /// Returns when the emulator has ended, which it does not do by itself.
     pub(crate) async fn ended(&mut self) -> Result<()> {
         let status = self.group.child().wait().await?;
-        bail!("the emulator ended by itself ({status})")
+        bail!("the emulator stopped unexpectedly ({status})")
     }
 
     async fn until_healthy(&mut self, log: &Path) -> Result<()> {
@@ -182,7 +182,7 @@ pub(crate) async fn get(endpoint: &str, path: &str) -> Result<Value> {
     Ok(serde_json::from_slice(&body)?)
 }
 
-/// The port that was asked for, or one that nobody uses; either is free at this moment.
+/// The port that was asked for, or an unused one; either is free at this moment.
 fn free_port(host: IpAddr, wanted: Option<u16>) -> Result<u16> {
     let address = SocketAddr::from((host, wanted.unwrap_or(0)));
     let listener =

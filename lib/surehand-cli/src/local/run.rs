@@ -350,7 +350,9 @@ fn lock(folder: &Path, run: &str) -> Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            bail!("a run named {run} is already going on in this project")
+            bail!(
+                "a run named {run} is already active in this project: stop it, or pass another --run"
+            )
         }
         Err(TryLockError::Error(error)) => Err(error).context("cannot lock the project"),
     }

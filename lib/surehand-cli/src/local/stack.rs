@@ -97,7 +97,7 @@ impl Stack {
 
     /// Undoes [`Stack::announce`].
     pub(crate) fn withdraw(folder: &Path) {
-        // It may never have been announced; a file that stays names an endpoint that nobody answers.
+        // It may never have been announced; a file that stays names an endpoint that does not answer.
         drop(fs::remove_file(Self::file(folder)));
     }
 
@@ -158,7 +158,7 @@ impl<'a> Resources<'a> {
             }
             let found = self.known.get(&id).and_then(|all| all.get(part));
             id = (found.cloned())
-                .with_context(|| format!("the stack {} has no {path}", self.stack))?;
+                .with_context(|| format!("the stack {} has no resource {path}", self.stack))?;
         }
         Ok(id)
     }

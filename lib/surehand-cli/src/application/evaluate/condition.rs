@@ -7,7 +7,7 @@ use crate::application::{
 };
 
 impl Scope<'_> {
-    /// None where nobody can tell.
+    /// None if it is unknown.
     pub(super) fn condition(&self, name: &str, place: &Place) -> Option<bool> {
         let Some(declared) = self.template.at(&["Conditions", name]) else {
             if self.unseen_transforms().is_empty() {

@@ -23,7 +23,7 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
             .chain(by_rules(app, function).then_some("eventbridge"))
             .collect();
         let source = description.source.as_str();
-        // A direct function takes any JSON, and nobody knows what a source of one's own takes.
+        // A direct function takes any JSON, and what a custom source takes is unknown.
         let takes = |trigger: &str| {
             source == trigger
                 || source == "custom"

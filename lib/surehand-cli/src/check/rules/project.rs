@@ -108,7 +108,7 @@ pub(crate) fn check_manifest(text: &str, findings: &mut Findings) {
         &rule::PANIC,
         &place,
         "",
-        "a panic ends the process in a release, and takes the records beside it along",
+        "in a release build a panic ends the process, and with it the other records of the batch",
     );
 }
 

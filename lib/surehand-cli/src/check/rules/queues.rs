@@ -42,7 +42,7 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
     }
 }
 
-/// None where nobody can tell.
+/// None if it is unknown.
 fn is_fifo(queue: &Resource) -> Option<bool> {
     match queue.property(&["FifoQueue"]) {
         Some(fifo) if fifo.is_unknown() => None,
@@ -261,7 +261,7 @@ fn policy(app: &App<'_>, queue: &Resource, findings: &mut Findings) {
                 &rule::OPEN_QUEUE,
                 statement.place(),
                 &queue.id,
-                "its policy lets anybody send by way of that service",
+                "its policy lets any account send through that service",
             );
         }
     }

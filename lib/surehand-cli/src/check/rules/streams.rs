@@ -65,7 +65,7 @@ fn event_source(function: &Function<'_>, trigger: &Trigger<'_>, findings: &mut F
             &rule::STREAM_NO_DESTINATION,
             trigger.place_of(&["DestinationConfig"]),
             id,
-            "nobody learns which changes it gave up",
+            "the changes that it gives up are not recorded anywhere",
         );
     }
 }

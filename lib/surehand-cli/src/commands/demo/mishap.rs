@@ -13,7 +13,7 @@ use super::{clients::Clients, plan::Plan};
 /// At a mail to this address notify-customer's process dies.
 const ABORT: &str = "DRILL_ABORT_AT_MAIL_TO";
 
-/// What reserve-stock does with orders for what nobody sells.
+/// What reserve-stock does with orders for what is not sold.
 const UNKNOWN_SKU: &str = "UNKNOWN_SKU";
 
 /// In seconds. A lease lasts as long as the invocation, and a message should come back when it has ended.
@@ -69,7 +69,7 @@ pub(super) async fn strike(clients: &Clients, plan: &Plan) -> Result<Before> {
     })
 }
 
-/// Removes every reason that dead letters have: the process lives, the row holds a number, and what nobody sells is
+/// Removes every reason that dead letters have: the process lives, the row holds a number, and what is not sold is
 /// sold out.
 pub(super) async fn mend(clients: &Clients, plan: &Plan, before: Before) -> Result<()> {
     set_attributes(clients, &before.queue_url, before.attributes).await?;

@@ -14,7 +14,7 @@ const REPUBLISHED: usize = 30;
 const CONTESTED: usize = 30;
 const SCARCE: u64 = 12;
 
-/// Orders for a sku that nobody sells.
+/// Orders for a sku that is not sold.
 const UNKNOWN: usize = 5;
 
 /// Orders for the sku whose stock row cannot be read. Each is tried until its last receive, with a growing delay
@@ -50,7 +50,7 @@ pub(crate) struct Plan {
     pub(crate) stock: BTreeMap<String, u64>,
     /// A sku whose stock row holds text where a number belongs.
     pub(crate) corrupt: String,
-    /// What there is of it, once somebody has mended the row.
+    /// What there is of it, once the row is mended.
     pub(crate) mended: u64,
     /// Indexes of the orders that are placed twice, by the same request id.
     pub(crate) repeated: Vec<usize>,

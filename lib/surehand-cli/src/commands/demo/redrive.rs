@@ -60,7 +60,7 @@ pub(super) async fn chapter(scene: &Scene<'_>, before: Before) -> Result<Vec<Val
         style("# the stock's row is mended, and both functions are configured anew").dim()
     );
 
-    // What is no order stays none, whatever is mended.
+    // What is not an order stays so when everything is mended.
     shell
         .run(&with("rehearse", in_stock, &[]), End::Partly)
         .await?;

@@ -18,13 +18,13 @@ const KEYWORDS: &[&str] = &[
 pub(super) fn check(name: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if let Some(other) = name.chars().find(|c| !allowed(*c)) {
-        bail!("it has {other:?}: only a-z, 0-9 and `-` are possible");
+        bail!("it contains {other:?}: use only a-z, 0-9 and `-`");
     }
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        bail!("it does not begin with a letter");
+        bail!("it must begin with a letter");
     }
     if name.ends_with('-') || name.contains("--") {
-        bail!("a `-` in it does not stand between two others");
+        bail!("each `-` must be between two other characters");
     }
     if name.len() > LONGEST {
         bail!("it is longer than {LONGEST} characters");
@@ -33,7 +33,7 @@ pub(super) fn check(name: &str) -> Result<()> {
         bail!("it is a keyword of Rust");
     }
     if name == "aws" {
-        bail!("EventBridge keeps the sources `aws.…` for AWS");
+        bail!("EventBridge reserves the sources `aws.…`");
     }
     Ok(())
 }
@@ -50,18 +50,18 @@ mod tests {
         }
         let too_long = format!("{longest}a");
         for (bad, why) in [
-            ("", "it does not begin with a letter"),
-            ("1a", "it does not begin with a letter"),
-            ("-a", "it does not begin with a letter"),
-            ("Shop", "it has 'S': only a-z, 0-9 and `-` are possible"),
-            ("a_b", "it has '_': only a-z, 0-9 and `-` are possible"),
-            ("a b", "it has ' ': only a-z, 0-9 and `-` are possible"),
-            ("müsli", "it has 'ü': only a-z, 0-9 and `-` are possible"),
-            ("a-", "a `-` in it does not stand between two others"),
-            ("a--b", "a `-` in it does not stand between two others"),
+            ("", "it must begin with a letter"),
+            ("1a", "it must begin with a letter"),
+            ("-a", "it must begin with a letter"),
+            ("Shop", "it contains 'S': use only a-z, 0-9 and `-`"),
+            ("a_b", "it contains '_': use only a-z, 0-9 and `-`"),
+            ("a b", "it contains ' ': use only a-z, 0-9 and `-`"),
+            ("müsli", "it contains 'ü': use only a-z, 0-9 and `-`"),
+            ("a-", "each `-` must be between two other characters"),
+            ("a--b", "each `-` must be between two other characters"),
             (&too_long, "it is longer than 40 characters"),
             ("match", "it is a keyword of Rust"),
-            ("aws", "EventBridge keeps the sources `aws.…` for AWS"),
+            ("aws", "EventBridge reserves the sources `aws.…`"),
         ] {
             assert_eq!(check(bad).unwrap_err().to_string(), why, "{bad}");
         }

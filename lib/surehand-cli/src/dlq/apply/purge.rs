@@ -24,7 +24,7 @@ pub(in crate::dlq) struct PurgeArgs {
     /// The archive, a new file; `QUEUE.TIME.archive` by default
     #[arg(long)]
     archive: Option<PathBuf>,
-    /// Do it; without it the command only says what it would do
+    /// Make the changes; without this option the command only shows them
     #[arg(long)]
     yes: bool,
 }

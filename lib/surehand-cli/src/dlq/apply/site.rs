@@ -105,7 +105,7 @@ impl Site {
             } else {
                 context
                     .progress
-                    .line("no idempotency table tells what becomes of these letters: no ramp");
+                    .line("no ramp: no idempotency table tells the outcome of these messages");
             }
         }
         let step = context.progress.task(words.title.clone());

@@ -21,7 +21,7 @@ use crate::dlq::{
 pub(in crate::dlq) struct UndoArgs {
     /// The plan that was applied
     plan: PathBuf,
-    /// Do it; without it the command only says what it would do
+    /// Make the changes; without this option the command only shows them
     #[arg(long)]
     yes: bool,
     /// The journal; `PLAN.journal` by default

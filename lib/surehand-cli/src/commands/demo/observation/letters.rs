@@ -7,7 +7,7 @@ use surehand::FailureNote;
 use super::pages::messages;
 use crate::commands::demo::{clients::Clients, witness::order_id};
 
-/// A dead letter of which nobody knows why it is there.
+/// A dead letter without a known reason.
 pub(crate) const NO_NOTE: &str = "no reason";
 
 /// A dead letter that SQS moved by its redrive policy, whose attempts the idempotency table knows.
