@@ -43,7 +43,9 @@ impl Dev {
     pub(crate) fn check_lock(&self) {
         let output = self.surehand(&["dev"], "");
         let said = String::from_utf8(output.stderr).unwrap();
-        let expected = format!("error: a run named {RUN} is already going on in this project\n");
+        let expected = format!(
+            "error: a run named {RUN} is already active in this project: stop it, or pass another --run\n"
+        );
         assert_eq!(said, expected);
         assert!(!output.status.success());
     }

@@ -3,8 +3,6 @@
 //! Linters say whether CloudFormation accepts a template. This says whether events can get lost in it.
 
 mod app;
-mod describe;
-mod evaluate;
 #[cfg(test)]
 mod faults;
 mod finding;
@@ -12,10 +10,8 @@ mod finding;
 mod foreign;
 mod pattern;
 mod policy;
-mod resource;
 mod rules;
 mod sources;
-mod yaml;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,13 +23,17 @@ use console::style;
 use serde_json::json;
 
 use crate::{
-    compile::{Compiler, Profile},
+    application::{
+        compile::{Compiler, Profile},
+        describe::{self, Descriptions},
+        evaluate::{self, RemarkKind},
+        project::Project,
+        resource::Whereabouts,
+    },
     progress::Progress,
-    project::Project,
 };
-use app::{App, Descriptions};
-use finding::{Finding, Findings, Severity};
-use resource::Whereabouts;
+use app::App;
+use finding::{Finding, Findings, Severity, rule};
 use rules::{environment, project::Binaries};
 use sources::{Setting, Sources};
 
@@ -78,8 +78,8 @@ async fn functions(
         tokio::task::spawn_blocking(move || project.workspace()).await??
     };
     let binaries = workspace.binaries(project.root());
-    // What nobody can build is a finding, and no reason to stop.
-    let named: BTreeSet<String> = (sources.binaries().into_iter())
+    // A binary that does not exist is a finding, and no reason to stop.
+    let named: BTreeSet<String> = (sources.templates.binaries().into_iter())
         .filter(|name| binaries.contains_key(name))
         .collect();
     if named.is_empty() {
@@ -115,13 +115,14 @@ fn check(
         if let How::Trial(name, value) = how {
             findings.try_parameter(name, value);
         }
-        let resources = evaluate::resources(
-            &sources.templates,
-            &sources.main,
-            parameters,
-            &at,
-            &mut findings,
-        );
+        let (resources, remarks) = evaluate::resources(&sources.templates, parameters, &at);
+        for remark in remarks {
+            let rule = match remark.kind {
+                RemarkKind::Unresolved => &rule::UNRESOLVED,
+                RemarkKind::Unseen => &rule::UNSEEN,
+            };
+            findings.add(rule, &remark.place, "", remark.message);
+        }
         let app = App::new(&resources, descriptions);
         match how {
             How::Emulated(architecture) => {

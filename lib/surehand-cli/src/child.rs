@@ -15,7 +15,7 @@ use tokio::{
 /// How many of the last lines an error shows.
 const TAIL: usize = 30;
 
-/// A child in a process group of its own, so that whatever it starts ends with it.
+/// A child in a process group of its own, so that everything it starts ends with it.
 ///
 /// Dropping it ends the group at once. An interrupt on the terminal does not reach the group: it reaches the
 /// command, which drops what it is doing.

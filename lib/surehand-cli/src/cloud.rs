@@ -2,27 +2,10 @@
 //! usual AWS variables say.
 
 use anyhow::{Result, bail};
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_lambda::{
-    config::{Credentials, ProvideCredentials as _, SharedCredentialsProvider},
-    error::ErrorMetadata,
-};
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_lambda::{config::ProvideCredentials as _, error::ErrorMetadata};
 
-use crate::{
-    emulator::{KEY, REGION},
-    stack::Stack,
-};
-
-/// The emulator's clients, with the credentials of its owner.
-pub(crate) fn emulator(endpoint: &str) -> SdkConfig {
-    let owner = Credentials::new(KEY, KEY, None, None, "surehand");
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static(REGION))
-        .endpoint_url(endpoint)
-        .credentials_provider(SharedCredentialsProvider::new(owner))
-        .build()
-}
+use crate::local::{emulator, stack::Stack};
 
 /// A cloud, and what is known of the stack in it.
 pub(crate) struct Cloud {
@@ -43,7 +26,7 @@ impl Cloud {
         };
         if let Some(stack) = running.filter(same) {
             return Ok(Self {
-                config: emulator(&stack.endpoint),
+                config: emulator::config(&stack.endpoint),
                 stack: Some(stack),
             });
         }
@@ -57,7 +40,9 @@ impl Cloud {
     /// words of its own.
     pub(crate) async fn connect(run: &str) -> Result<Self> {
         if let Some(endpoint) = endpoint().filter(|endpoint| !is_url(endpoint)) {
-            bail!("AWS_ENDPOINT_URL is `{endpoint}`, and no URL as http://127.0.0.1:4566");
+            bail!(
+                "AWS_ENDPOINT_URL is `{endpoint}`, which is not a URL: set it to one such as http://127.0.0.1:4566"
+            );
         }
         let cloud = Self::find(run).await?;
         let region = cloud.config.region();
@@ -90,18 +75,34 @@ impl Cloud {
         self.stack.is_some() || self.config.endpoint_url().is_some_and(is_here)
     }
 
+    /// The name that Lambda knows a function by, from any of its names.
+    pub(crate) fn full_name(&self, function: &str) -> Result<String> {
+        let Some(stack) = &self.stack else {
+            return Ok(function.to_owned());
+        };
+        let Some(known) = stack.function(function) else {
+            let known: Vec<&str> = stack.functions.iter().map(|it| &*it.binary).collect();
+            bail!(
+                "no function `{function}` at {}; the functions are {}",
+                self.name(),
+                known.join(", ")
+            );
+        };
+        Ok(known.name.clone())
+    }
+
     /// Where requests go, for messages.
     pub(crate) fn name(&self) -> String {
         match (self.config.endpoint_url(), self.config.region()) {
             (Some(endpoint), _) => endpoint.to_owned(),
-            // Whoever did not mean AWS has forgotten to start the application.
+            // A user who did not mean AWS has forgotten to start the application.
             (None, Some(region)) => format!("AWS {region}, since no `surehand dev` runs here"),
             (None, None) => "AWS, since no `surehand dev` runs here".to_owned(),
         }
     }
 }
 
-/// The endpoint that somebody wants instead of AWS.
+/// The endpoint that the environment names instead of AWS.
 fn endpoint() -> Option<String> {
     let endpoint = std::env::var("AWS_ENDPOINT_URL").ok();
     endpoint.filter(|url| !url.is_empty())
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn an_endpoint_on_this_machine_is_an_emulator() {
         let at = |endpoint: &str| Cloud {
-            config: emulator(endpoint),
+            config: emulator::config(endpoint),
             stack: None,
         };
         assert!(at("http://127.0.0.1:4566").is_emulator());

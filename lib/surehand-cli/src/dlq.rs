@@ -4,6 +4,7 @@
 //! read.
 
 mod apply;
+mod context;
 mod describe;
 mod edit;
 mod list;
@@ -16,85 +17,30 @@ mod rehearse;
 mod select;
 mod target;
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{path::PathBuf, sync::atomic::AtomicBool};
 
 use anyhow::Result;
 use clap::{Args, FromArgMatches as _, Subcommand};
 
-pub(crate) use self::outcomes::Facts;
 use self::{
     apply::{ApplyArgs, PurgeArgs, UndoArgs},
+    context::Context,
     edit::EditArgs,
     plan::PlanArgs,
     rehearse::RehearseArgs,
     select::SelectArgs,
-    target::TargetArgs,
+    target::{SourceArgs, TargetArgs},
+};
+pub(crate) use self::{
+    context::{Coded, End},
+    outcomes::Facts,
 };
 use crate::progress::Progress;
-
-/// An error with an exit code of its own.
-#[derive(Debug)]
-pub(crate) struct Coded {
-    pub(crate) code: u8,
-    text: &'static str,
-}
-
-impl Coded {
-    /// Wrong usage that the parser cannot tell.
-    const fn usage(text: &'static str) -> Self {
-        Self { code: 2, text }
-    }
-
-    const INTERRUPTED: Self = Self {
-        code: 130,
-        text: "interrupted; the letters that were read are back in the queue",
-    };
-}
-
-impl std::fmt::Display for Coded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.text)
-    }
-}
-
-impl std::error::Error for Coded {}
-
-/// The library's errors, which are no `std::error::Error`, as the command's.
-fn said(error: surehand::Error) -> anyhow::Error {
-    anyhow::anyhow!("{error:#}")
-}
-
-/// How a command ended, beside success, errors (1) and wrong usage (2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Done,
-    /// Exit code 3: there was nothing to do.
-    Nothing,
-    /// Exit code 4: something could not be done, or fails as before.
-    Partly,
-    /// Exit code 130: somebody asked it to stop.
-    Stopped,
-}
-
-impl From<End> for ExitCode {
-    fn from(end: End) -> Self {
-        match end {
-            End::Done => Self::SUCCESS,
-            End::Nothing => Self::from(3),
-            End::Partly => Self::from(4),
-            End::Stopped => Self::from(130),
-        }
-    }
-}
 
 /// The arguments of `surehand dlq`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 an error, 2 wrong usage, 3 nothing to do, 4 not all of it was done or is fixed, \
+    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 nothing to do, 4 only partly done or not fixed, \
                   130 interrupted"
 )]
 pub(crate) struct Dlq {
@@ -107,65 +53,55 @@ pub(crate) struct Dlq {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List dead-letter queues, with how much is in them and since when
+    /// List dead-letter queues, with the number and age of their messages
     List {
-        /// Only queues whose names begin so
+        /// List only queues whose names begin with this
         #[arg(long)]
         prefix: Option<String>,
     },
-    /// Show letters: what each is about, why it is there, and where it would go
+    /// Show dead letters: their events, why they are there, and where they would go
     Show {
         #[command(flatten)]
         source: SourceArgs,
         #[command(flatten)]
         select: SelectArgs,
-        /// How many letters to show
+        /// How many dead letters to show
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// Count the letters by what they failed for
+    /// Count dead letters by the reason for which they failed
     Groups {
         #[command(flatten)]
         source: SourceArgs,
         #[command(flatten)]
         select: SelectArgs,
     },
-    /// Write a snapshot of the queue, as JSON lines
+    /// Write a snapshot of the queue to a file of JSON lines
     Pull {
         #[command(flatten)]
         target: TargetArgs,
         #[command(flatten)]
         select: SelectArgs,
-        /// The file; it must not be there yet
+        /// The file to create; it must not exist yet
         #[arg(long, short)]
         out: PathBuf,
     },
-    /// Write a file that says what is to become of which letter
+    /// Write a plan: a file that says what to do with each dead letter
     Plan(PlanArgs),
-    /// Change one letter's event in an editor, as a step of a plan
+    /// Edit the event of one dead letter, and add the edit to a plan
     Edit(EditArgs),
-    /// Do what a plan says; without --yes only say what that would be
+    /// Carry out a plan; without --yes only show what it would do
     Apply(ApplyArgs),
-    /// Go on where an apply was stopped
+    /// Continue an apply that was stopped
     Resume(ApplyArgs),
-    /// Put the letters of an apply into the dead-letter queue again; their effects stay
+    /// Return the messages of an apply to the dead-letter queue; the effects that they had stay
     Undo(UndoArgs),
-    /// Delete letters, each of them written to an archive before
+    /// Delete dead letters, after writing each to an archive
     Purge(PurgeArgs),
-    /// Let SQS move the whole queue to where it came from: everything, as it is
+    /// Have SQS move all messages of the queue to another one, unchanged
     Move(move_task::MoveArgs),
-    /// Run letters through the local build of their function, without committing anything
+    /// Run dead letters through the local build of their function, without committing anything
     Rehearse(RehearseArgs),
-}
-
-/// Letters of a queue, or of a snapshot of one.
-#[derive(Debug, Clone, Args)]
-struct SourceArgs {
-    #[command(flatten)]
-    target: TargetArgs,
-    /// A snapshot that `pull` wrote, instead of the queue
-    #[arg(long = "in", value_name = "FILE", conflicts_with = "queue")]
-    snapshot: Option<PathBuf>,
 }
 
 impl Dlq {
@@ -181,21 +117,6 @@ impl Dlq {
     /// are given back.
     pub(crate) fn stops_by_itself(&self) -> bool {
         !matches!(self.command, Command::List { .. })
-    }
-}
-
-/// What every command needs to know.
-struct Context<'a> {
-    run: &'a str,
-    json: bool,
-    progress: &'a Progress,
-    /// Set when somebody asks for an end.
-    stop: &'a AtomicBool,
-}
-
-impl Context<'_> {
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
     }
 }
 

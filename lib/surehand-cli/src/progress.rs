@@ -182,7 +182,7 @@ fn rated() -> ProgressStyle {
     .with_key(
         "rate",
         |state: &ProgressState, line: &mut dyn fmt::Write| {
-            // A line that cannot be written is a line that nobody sees.
+            // A line that cannot be written cannot be seen either.
             let _ = write!(line, "{:.1}/s", state.per_sec());
         },
     )

@@ -48,7 +48,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         ),
         (
             &["demo", "--orders", "3"],
-            "error: invalid value '3' for '--orders <ORDERS>': not a number from 100",
+            "error: invalid value '3' for '--orders <ORDERS>': use a number of 100 or more",
         ),
         (
             &["new"],
@@ -76,7 +76,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         ),
         (
             &["dlq", "groups", "--since", "yesterday"],
-            "error: invalid value 'yesterday' for '--since <TIME>': neither RFC 3339 nor a time ago as 90m, 12h or 3d",
+            "error: invalid value 'yesterday' for '--since <TIME>': use RFC 3339, or an age such as 90m, 12h or 3d",
         ),
         (
             &["dlq", "pull", "--queue", "q"],
@@ -98,7 +98,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         ),
         (
             &["dlq", "apply", "p", "--rate", "0"],
-            "error: invalid value '0' for '--rate <N>': not a number above 0",
+            "error: invalid value '0' for '--rate <N>': use a number above 0",
         ),
         (
             &["dlq", "apply", "p", "--threshold", "101"],
@@ -126,7 +126,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         ),
         (
             &["dev", "--run", ".."],
-            "error: invalid value '..' for '--run <NAME>': neither letters, digits, `-` nor `_`",
+            "error: invalid value '..' for '--run <NAME>': use only letters, digits, `-` and `_`",
         ),
     ] {
         check(folder.path(), arguments, 2, &format!("{line} {see}"));
@@ -139,7 +139,7 @@ fn what_cannot_work_here_is_one_line_and_exit_code_1() {
     // As the command sees it.
     let here = folder.path().canonicalize().unwrap();
     let no_template = format!(
-        "error: no template.yaml in {} or a folder above it",
+        "error: no template.yaml in {} or a folder above it: go to an application's folder, or create one with `surehand new`",
         here.display()
     );
     check(&here, &["dev"], 1, &no_template);
@@ -186,13 +186,16 @@ fn an_application_that_cannot_be_made_is_one_line_and_exit_code_1() {
     for (arguments, line) in [
         (
             &["new", "Hello"][..],
-            "error: `Hello` cannot be an application's name: it has 'H': only a-z, 0-9 and `-` are possible",
+            "error: `Hello` cannot be an application's name: it contains 'H': use only a-z, 0-9 and `-`",
         ),
         (
             &["new", "match"],
             "error: `match` cannot be an application's name: it is a keyword of Rust",
         ),
-        (&["new", "full"], "error: full is not empty: it has notes"),
+        (
+            &["new", "full"],
+            "error: full is not empty: it contains notes",
+        ),
         (
             &["new", "hello", "--surehand-path", "full"],
             "error: full is not the folder of the library: it has no Cargo.toml of a package `surehand`",
@@ -240,10 +243,10 @@ fn dead_letters_that_cannot_be_found_are_one_line_and_exit_code_1() {
         &here,
         &["dlq", "groups", "--in", "letters"],
         1,
-        "error: letters: line 1 is no letter: missing field `id` at line 1 column 2",
+        "error: letters: line 1 is not a dead letter: missing field `id` at line 1 column 2",
     );
     let no_template = format!(
-        "error: no template.yaml in {} or a folder above it",
+        "error: no template.yaml in {} or a folder above it: go to an application's folder, or create one with `surehand new`",
         here.display()
     );
     check(

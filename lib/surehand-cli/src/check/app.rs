@@ -1,18 +1,14 @@
 //! The application as the rules look at it: functions with what triggers them, rules with their targets, queues with
 //! their policies.
 
-use std::collections::BTreeMap;
-
 use surehand::description::{Description, EventType, Use};
 
-use super::{
-    policy::Statement,
+use super::policy::Statement;
+use crate::application::{
+    describe::Descriptions,
     resource::Resource,
     yaml::{Node, Place},
 };
-
-/// What each binary says of itself, or why it does not.
-pub(crate) type Descriptions = BTreeMap<String, Result<Description, String>>;
 
 pub(crate) struct App<'a> {
     pub(crate) resources: &'a [Resource],
@@ -265,7 +261,7 @@ impl<'a> Function<'a> {
         &self.resource.id
     }
 
-    /// In seconds; none where nobody can tell.
+    /// In seconds; none if it is unknown.
     pub(crate) fn timeout(&self) -> Option<u64> {
         match self.resource.property(&["Timeout"]) {
             Some(timeout) => timeout.number(),

@@ -9,7 +9,7 @@ use super::{
     finding::{ALL, Severity},
     functions,
 };
-use crate::{progress::Progress, project::Project};
+use crate::{application::project::Project, progress::Progress};
 
 /// Replaces `from`, the first after `after`, by `to`; the rule is found at the first `at` after `after`.
 struct Fault {
@@ -159,7 +159,7 @@ fn found(changed: &BTreeMap<&str, String>, descriptions: &Descriptions) -> Vec<F
         let changed = changed.get(file).cloned();
         Ok(changed.or_else(|| fs::read_to_string(project.root().join(file)).ok()))
     };
-    let sources = Sources::read_by(MAIN, read).unwrap();
+    let sources = Sources::read_by(project.root(), MAIN, read).unwrap();
     check(&sources, binaries, descriptions).unwrap()
 }
 

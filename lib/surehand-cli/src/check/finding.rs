@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::yaml::Place;
+use crate::application::yaml::Place;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// Events are lost, stay for ever, or nobody learns of it.
+    /// Events are lost or stay for ever, or this goes unnoticed.
     Error,
     /// It works until something else goes wrong.
     Warning,
@@ -151,7 +151,7 @@ rules! {
     UNUSED_BINARY = "SH103" Warning "declare a function that is made from it, or remove it";
     PANIC = "SH104" Error "say `panic = \"unwind\"` in the workspace's [profile.release]: cargo-lambda aborts otherwise";
     CACHED = "SH105" Error "remove `cached`: SAM's cache sees only a function's own folder, and deploys stale binaries";
-    NOT_DESCRIBED = "SH106" Warning "read variables by `surehand::environment`, and call nobody before `Function::run`";
+    NOT_DESCRIBED = "SH106" Warning "read variables by `surehand::environment`, and call no service before `Function::run`";
     WRONG_SOURCE = "SH107" Error "give `Function::new` the source that delivers, or change what delivers";
     NO_TRIGGER = "SH108" Warning "add the event source, or the rule with the function as its target";
 
@@ -193,7 +193,7 @@ rules! {
     ASYNC_NO_DESTINATION = "SH405" Error "add EventInvokeConfig.DestinationConfig.OnFailure to the function";
     NOT_DELIVERED = "SH406" Error "let the rule's pattern match it, or remove the handler";
     NOT_CONSUMED = "SH407" Error "add a handler for it, or narrow the rule's pattern";
-    NOBODY_LISTENS = "SH408" Warning "add a rule for it, or stop publishing it";
+    NO_CONSUMER = "SH408" Warning "add a rule for it, or stop publishing it";
     MAY_NOT_INVOKE = "SH409" Error "add an AWS::Lambda::Permission for events.amazonaws.com with the rule as its SourceArn";
 
     MISSING_PERMISSION = "SH501" Error "allow it in the function's role";

@@ -1,7 +1,7 @@
 //! Templates as others write them: full of intrinsic functions, macros, and stacks that are elsewhere. What cannot be
 //! told is no error, and what was not looked at is said.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use surehand::description::Description;
 
@@ -19,13 +19,13 @@ fn found(files: &[(&str, &str)], worker: Option<&str>) -> Vec<String> {
         };
         Ok(text.map(str::to_owned))
     };
-    let sources = Sources::read_by("template.yaml", read).unwrap();
+    let sources = Sources::read_by(Path::new(""), "template.yaml", read).unwrap();
     let mut descriptions = Descriptions::new();
     if let Some(json) = worker {
         let description: Description = serde_json::from_str(json).unwrap();
         descriptions.insert("worker".to_owned(), Ok(description));
     }
-    let binary = crate::project::Binary {
+    let binary = crate::application::project::Binary {
         package: "handlers".to_owned(),
         manifest: "handlers/Cargo.toml".to_owned(),
     };

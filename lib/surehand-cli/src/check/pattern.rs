@@ -1,8 +1,8 @@
 //! Event patterns of EventBridge, as far as an event's source and type decide.
 
-use super::yaml::{Node, Value};
+use crate::application::yaml::{Node, Value};
 
-/// Whether a rule with this pattern gets such an event. None where the event's detail decides, or nobody can tell.
+/// Whether a rule with this pattern gets such an event. None where the event's detail decides, or it is unknown.
 pub(crate) fn matches(pattern: &Node, source: &str, detail_type: &str) -> Option<bool> {
     if pattern.is_unknown() {
         return None;
@@ -58,7 +58,7 @@ pub(crate) fn literals<'a>(pattern: &'a Node, name: &str) -> Vec<&'a Node> {
 
 fn holds(condition: &Node, text: &str) -> bool {
     match &condition.value {
-        Value::Text(exact) => exact == text,
+        Value::Text(exact) | Value::Plain(exact) => exact == text,
         Value::Unknown => true,
         Value::Map(_) => condition
             .entries()

@@ -1,9 +1,7 @@
 //! Who may do what: the statements of roles and of queues.
 
-use super::{
-    pattern::glob,
-    yaml::{Node, Place},
-};
+use super::pattern::glob;
+use crate::application::yaml::{Node, Place};
 
 /// A statement of a policy.
 #[derive(Debug, Clone)]
@@ -84,13 +82,13 @@ impl<'a> Statement<'a> {
         has_action && self.names_resource(arn)
     }
 
-    /// Whether it is about what this service does, or about what everybody does.
+    /// Whether it is about what this service does, or about what everyone does.
     pub(crate) fn is_about(&self, service: &str) -> bool {
         self.get("Principal").is_some_and(Node::is_unknown)
             || (self.principals().iter()).any(|it| *it == "*" || *it == service)
     }
 
-    /// The services that a queue's statement is about; `*` for everybody.
+    /// The services that a queue's statement is about; `*` for all.
     pub(crate) fn principals(&self) -> Vec<&'a str> {
         let Some(principal) = self.get("Principal") else {
             return Vec::new();

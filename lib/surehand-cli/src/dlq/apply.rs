@@ -1,6 +1,8 @@
 //! `surehand dlq apply` and `resume`, and what they share with `undo` and `purge`: everything that changes something,
 //! with a journal.
 
+mod journal;
+mod pace;
 mod purge;
 mod report;
 mod site;
@@ -10,20 +12,28 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use surehand_redrive::{Entry, FileJournal, Ledger, Plan};
+use surehand_redrive::{FileJournal, Ledger, Plan};
 
-use self::site::{Site, Words};
+use self::{
+    journal::{check_journal, journal_of, ledger_of},
+    pace::PaceArgs,
+    report::Words,
+    site::Site,
+};
 pub(super) use self::{
     purge::{PurgeArgs, purge},
     undo::{UndoArgs, undo},
 };
-use super::{Context, End, plan, said};
+use super::{
+    context::{Context, End, said},
+    plan,
+};
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct ApplyArgs {
     /// The plan
     plan: PathBuf,
-    /// Do it; without it the command only says what it would do
+    /// Make the changes; without this option the command only shows them
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -33,47 +43,13 @@ pub(super) struct ApplyArgs {
     journal: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Args)]
-struct PaceArgs {
-    /// Letters a second at most
-    #[arg(long, value_name = "N", value_parser = rate)]
-    rate: Option<f64>,
-    /// How many letters are put back before their outcome is waited for: a canary, and growing stages. After the last
-    /// they grow fivefold
-    #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "1,5,20,100", value_parser = clap::value_parser!(u64).range(1..))]
-    ramp: Vec<u64>,
-    /// Put everything back at once, and wait for no outcome
-    #[arg(long, conflicts_with = "ramp")]
-    no_ramp: bool,
-    /// How long to wait for the outcome of a stage, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
-    wait: u64,
-    /// Stop when more than so many per cent of the letters fail
-    #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=100))]
-    threshold: u32,
-    /// How long letters are hidden while they are worked on, in seconds; also how long a resume waits for those of a
-    /// process that died
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(10..=43_200))]
-    visibility: u64,
-    /// Apply a plan also to a queue that has a redrive policy of its own
-    #[arg(long)]
-    despite_redrive_policy: bool,
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
-        _ => Err("not a number above 0".to_owned()),
-    }
-}
-
 /// `dlq apply`.
 pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Result<End> {
     let plan = plan::load(&arguments.plan)?;
     let path = journal_of(&arguments.plan, arguments.journal.as_deref());
     if path.exists() {
         bail!(
-            "{} is there: this plan was applied before; go on with `surehand dlq resume {}`",
+            "{} already exists, so this plan was applied before: continue with `surehand dlq resume {}`",
             path.display(),
             arguments.plan.display()
         );
@@ -85,14 +61,8 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
     }
     let journal = FileJournal::create(&path).map_err(said)?;
     let opened = (journal, Ledger::default());
-    let hint = arguments.hint();
-    let words = Words {
-        title: format!("redriving {}", site.target.name()),
-        journal: &path,
-        hint: &hint,
-    };
-    site.run(&plan, &arguments.pace, opened, &words, context)
-        .await
+    let run = arguments.run("redriving", &site, &plan, &path, opened, context);
+    run.await
 }
 
 /// `dlq resume`.
@@ -113,52 +83,29 @@ pub(super) async fn resume(arguments: &ApplyArgs, context: &Context<'_>) -> Resu
         return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
     }
     let opened = FileJournal::open(&path).map_err(said)?;
-    let hint = arguments.hint();
-    let words = Words {
-        title: format!("resuming {}", site.target.name()),
-        journal: &path,
-        hint: &hint,
-    };
-    site.run(&plan, &arguments.pace, opened, &words, context)
-        .await
+    let run = arguments.run("resuming", &site, &plan, &path, opened, context);
+    run.await
 }
 
 impl ApplyArgs {
-    /// How to go on.
-    fn hint(&self) -> String {
-        format!(
-            "`surehand dlq resume {} --yes` goes on",
-            self.plan.display()
-        )
-    }
-}
-
-fn journal_of(plan: &Path, given: Option<&Path>) -> PathBuf {
-    match given {
-        Some(journal) => journal.to_owned(),
-        None => {
-            let mut name = plan.as_os_str().to_owned();
-            name.push(".journal");
-            name.into()
-        }
-    }
-}
-
-/// What a journal says, without opening it for writing.
-fn ledger_of(path: &Path) -> Result<Ledger> {
-    let entries = FileJournal::entries(path).map_err(said)?;
-    entries.collect::<Result<_, _>>().map_err(said)
-}
-
-/// A journal names its plan in its first line. Without one it was not begun.
-fn check_journal(path: &Path, plan: &Plan) -> Result<()> {
-    let first = FileJournal::entries(path).map_err(said)?.next();
-    match first.transpose().map_err(said)? {
-        Some(Entry::Begun { plan: of }) if of != plan.header.plan => bail!(
-            "{} is the journal of plan {of}, and not of plan {}",
-            path.display(),
-            plan.header.plan
-        ),
-        _ => Ok(()),
+    /// Carries out the plan, or the rest of it; `doing` says which.
+    async fn run(
+        &self,
+        doing: &str,
+        site: &Site,
+        plan: &Plan,
+        journal: &Path,
+        opened: (FileJournal, Ledger),
+        context: &Context<'_>,
+    ) -> Result<End> {
+        let words = Words {
+            title: format!("{doing} {}", site.target.name()),
+            journal,
+            hint: &format!(
+                "`surehand dlq resume {} --yes` goes on",
+                self.plan.display()
+            ),
+        };
+        site.run(plan, &self.pace, opened, &words, context).await
     }
 }

@@ -12,7 +12,7 @@ use surehand_redrive::{Group, Letter, Origin};
 const WIDTH: usize = 120;
 
 /// A table with the right-aligned columns of these indexes. It is as wide as a terminal; where there is none its rows
-/// are lines, for whoever searches them.
+/// are lines, which other tools can search.
 pub(super) fn table<const N: usize>(header: [&str; N], numbers: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);

@@ -7,19 +7,24 @@ use clap::Args;
 use serde_json::{Value, json};
 use surehand_redrive::{Action, Letter, Plan, Selection, edited};
 
-use super::{Context, End, new_file::NewFile, plan, read, said, target::TargetArgs};
+use super::{
+    context::{Context, End, said},
+    new_file::NewFile,
+    plan, read,
+    target::TargetArgs,
+};
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct EditArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// The letter's message id or event id
+    /// The dead letter's message id or event id
     #[arg(long)]
     id: String,
-    /// The plan that gets the step; it is made if it is not there
+    /// The plan to add the step to; created if it does not exist
     #[arg(long, short)]
     plan: PathBuf,
-    /// Take the new event from this file instead of from $EDITOR
+    /// Read the new event from this file instead of opening $EDITOR
     #[arg(long = "with", value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -32,7 +37,7 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
     let (cloud, target) = arguments.target.find(context).await?;
     if let Some(existing) = existing.as_ref().filter(|it| it.header.queue != target.url) {
         bail!(
-            "{} is for {}, and not for {}",
+            "{} is for {}, not for {}",
             arguments.plan.display(),
             existing.header.queue,
             target.url
@@ -50,15 +55,15 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
     .await?;
     let letter = match found.len() {
         1 => found.remove(0),
-        0 => bail!("no letter `{}` in {}", arguments.id, target.name()),
+        0 => bail!("no dead letter `{}` in {}", arguments.id, target.name()),
         count => bail!(
-            "{count} letters are of `{}`: give a message id",
+            "{count} dead letters have the id `{}`: pass a message id",
             arguments.id
         ),
     };
     let payload = letter
         .payload()
-        .context("a batch of stream records holds no event that could be edited")?;
+        .context("a batch of stream records has no event to edit")?;
     let before = serde_json::from_str::<Value>(&payload)
         .and_then(|value| serde_json::to_string_pretty(&value))
         .unwrap_or_else(|_| payload.to_string());
@@ -98,12 +103,12 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
 
 /// The new event must be one, of the type of the old one. Whether its handler takes it, `rehearse` tells.
 fn check(letter: &Letter, body: &str) -> Result<()> {
-    serde_json::from_str::<Value>(body).context("what was edited is not JSON")?;
+    serde_json::from_str::<Value>(body).context("the edited text is not JSON")?;
     let Some(before) = letter.event() else {
         return Ok(());
     };
     let Some(after) = Letter::new(&letter.id, body).event() else {
-        bail!("what was edited is no event any more");
+        bail!("the edited text is no longer an event");
     };
     let kind = |event: &surehand_redrive::EventSummary| {
         let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
@@ -111,7 +116,7 @@ fn check(letter: &Letter, body: &str) -> Result<()> {
     };
     if kind(&before) != kind(&after) {
         bail!(
-            "what was edited is another type of event: {} instead of {}",
+            "the edit changes the type of the event: {} instead of {}",
             kind(&after),
             kind(&before)
         );
@@ -129,7 +134,7 @@ async fn in_editor(text: &str) -> Result<String> {
         })
         .context("no editor: set EDITOR, or pass --with FILE")?;
     let path = std::env::temp_dir().join(format!("surehand-edit-{}.json", std::process::id()));
-    // It is not kept, whatever the editor makes of it.
+    // It is removed at the end, also if the editor has replaced it.
     let mut file = NewFile::create(&path)?;
     file.writer.write_all(text.as_bytes())?;
     file.writer.flush()?;
@@ -145,7 +150,7 @@ async fn in_editor(text: &str) -> Result<String> {
     if !status.success() {
         bail!("{program} ended with {status}");
     }
-    fs::read_to_string(&path).context("the edited file is gone")
+    fs::read_to_string(&path).context("cannot read the edited file")
 }
 
 #[cfg(test)]
@@ -162,10 +167,10 @@ mod tests {
         let letter = Letter::new("m", body("OrderPlaced"));
         check(&letter, &body("OrderPlaced").replace("{}", r#"{"n":1}"#)).unwrap();
         let error = |body: &str| check(&letter, body).unwrap_err().to_string();
-        assert_eq!(error("{"), "what was edited is not JSON");
+        assert_eq!(error("{"), "the edited text is not JSON");
         assert_eq!(
             error(&body("OrderPaid")),
-            "what was edited is another type of event: OrderPaid of shop instead of OrderPlaced of shop"
+            "the edit changes the type of the event: OrderPaid of shop instead of OrderPlaced of shop"
         );
     }
 }

@@ -6,7 +6,12 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use surehand_redrive::{Queue as _, QueueInfo, SqsDeadLetterQueue};
 
-use super::{Context, End, describe, read::end_of, said, target};
+use super::{
+    context::{Context, End, said},
+    describe,
+    read::end_of,
+    target,
+};
 use crate::cloud::{Cloud, reason};
 
 /// How long a peek hides what it sees, if giving it back fails.

@@ -1,7 +1,7 @@
 //! `surehand dlq move`: SQS itself moves the whole queue, which needs no journal since nothing leaves SQS.
 //!
 //! It moves everything or nothing, and as it is: the failure notes go along, FIFO messages keep their deduplication
-//! ids, and nobody looks at sizes, counts or outcomes. For anything else there is a plan.
+//! ids, and sizes, counts and outcomes are not checked. For anything else there is a plan.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result, bail};
 use aws_sdk_sqs::{Client, types::ListMessageMoveTasksResultEntry};
 use clap::Args;
 use serde_json::json;
-use surehand_redrive::{Queue as _, SqsDeadLetterQueue};
+use surehand_redrive::{Queue as _, QueueInfo, SqsDeadLetterQueue};
 
 use super::{
-    Coded, Context, End, said,
-    target::{self, TargetArgs},
+    context::{Coded, Context, End, said},
+    target::{self, Target, TargetArgs},
 };
 use crate::cloud::reason;
 
@@ -21,13 +21,13 @@ use crate::cloud::reason;
 pub(super) struct MoveArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// The queue that gets everything: its name, URL or ARN
+    /// The queue to move the messages to: its name, URL or ARN
     #[arg(long, value_name = "QUEUE", value_parser = target::queue)]
     to: String,
-    /// Messages a second at most, from 1 to 500; SQS decides by default
+    /// The maximum number of messages per second, from 1 to 500; SQS decides by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=500))]
     rate: Option<i32>,
-    /// Do it
+    /// Make the changes; without this option the command only shows them
     #[arg(long)]
     yes: bool,
 }
@@ -36,102 +36,138 @@ pub(super) struct MoveArgs {
 const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(arguments: &MoveArgs, context: &Context<'_>) -> Result<End> {
-    let (cloud, target) = arguments.target.find(context).await?;
-    let sqs = Client::new(&cloud.config);
-    let source = SqsDeadLetterQueue::new(sqs.clone(), &target.url)
-        .info()
-        .await
-        .map_err(said)?;
-    let to_url = target::queue_url(&cloud, &arguments.to).await?;
-    let to = SqsDeadLetterQueue::new(sqs.clone(), &to_url)
-        .info()
-        .await
-        .map_err(said)?;
-    if to.fifo != source.fifo {
-        bail!(
-            "{} and {} are not of the same kind: one keeps order",
-            target.name(),
-            target::name_of(&arguments.to)
-        );
-    }
-    if to.arn == source.arn {
-        bail!(Coded::usage("a queue cannot be moved to itself"));
-    }
-    let total = source.visible + source.delayed;
-    if total == 0 {
+    let way = Way::find(arguments, context).await?;
+    if way.total == 0 {
         match context.json {
             true => println!("{}", json!({"moved": 0, "status": null, "failure": null})),
             false => println!("no letters"),
         }
         return Ok(End::Nothing);
     }
-    if !arguments.yes && context.json {
-        println!("{}", json!({"dry_run": true, "moves": total, "to": to.url}));
+    if !arguments.yes {
+        way.dry_run(context);
         return Ok(End::Done);
     }
-    if !arguments.yes {
+    let task = way.carry_out(arguments.rate, context).await?;
+    way.report(task, context)
+}
+
+/// From which queue to which.
+struct Way {
+    sqs: Client,
+    target: Target,
+    source: QueueInfo,
+    to: QueueInfo,
+    /// About how many messages there are to move.
+    total: u64,
+}
+
+impl Way {
+    async fn find(arguments: &MoveArgs, context: &Context<'_>) -> Result<Self> {
+        let (cloud, target) = arguments.target.find(context).await?;
+        let sqs = Client::new(&cloud.config);
+        let info = async |url: &str| {
+            let queue = SqsDeadLetterQueue::new(sqs.clone(), url);
+            queue.info().await.map_err(said)
+        };
+        let source = info(&target.url).await?;
+        let to = info(&target::queue_url(&cloud, &arguments.to).await?).await?;
+        if to.fifo != source.fifo {
+            bail!(
+                "cannot move from {} to {}: only one of them is a FIFO queue",
+                target.name(),
+                target::name_of(&arguments.to)
+            );
+        }
+        if to.arn == source.arn {
+            bail!(Coded::usage("a queue cannot be moved to itself"));
+        }
+        Ok(Self {
+            total: source.visible + source.delayed,
+            sqs,
+            target,
+            source,
+            to,
+        })
+    }
+
+    fn dry_run(&self, context: &Context<'_>) {
+        let (total, to) = (self.total, &self.to);
+        if context.json {
+            println!("{}", json!({"dry_run": true, "moves": total, "to": to.url}));
+            return;
+        }
         println!(
             "about {total} letters of {} would go to {}, each with its note",
-            target.name(),
+            self.target.name(),
             target::name_of(&to.arn)
         );
         println!("nothing was changed; --yes does it");
-        return Ok(End::Done);
     }
-    let step = context.progress.task(format!("moving {}", target.name()));
-    let started = sqs
-        .start_message_move_task()
-        .source_arn(&source.arn)
-        .destination_arn(&to.arn)
-        .set_max_number_of_messages_per_second(arguments.rate)
-        .send()
-        .await
-        .map_err(reason)
-        .context("SQS does not start to move")?;
-    let handle = started.task_handle.unwrap_or_default();
-    let mut is_cancelled = false;
-    let task = loop {
-        let task = newest(&sqs, &source.arn).await?;
-        let moved = u64::try_from(task.approximate_number_of_messages_moved).unwrap_or(0);
-        let of = task
-            .approximate_number_of_messages_to_move
-            .unwrap_or_default();
-        let of = u64::try_from(of).unwrap_or(0).max(moved);
-        step.rate(
-            moved,
-            of,
-            task.status.clone().unwrap_or_default().to_lowercase(),
-        );
-        if !matches!(task.status.as_deref(), Some("RUNNING" | "CANCELLING")) {
-            break task;
+
+    /// Starts the move, and cancels it once the command is asked to stop.
+    async fn carry_out(
+        &self,
+        rate: Option<i32>,
+        context: &Context<'_>,
+    ) -> Result<ListMessageMoveTasksResultEntry> {
+        let name = self.target.name();
+        let step = context.progress.task(format!("moving {name}"));
+        let started = self
+            .sqs
+            .start_message_move_task()
+            .source_arn(&self.source.arn)
+            .destination_arn(&self.to.arn)
+            .set_max_number_of_messages_per_second(rate)
+            .send()
+            .await
+            .map_err(reason)
+            .context("SQS did not start the move")?;
+        let handle = started.task_handle.unwrap_or_default();
+        let mut is_cancelled = false;
+        loop {
+            let task = newest(&self.sqs, &self.source.arn).await?;
+            let count = |of: Option<i64>| u64::try_from(of.unwrap_or_default()).unwrap_or(0);
+            let moved = count(Some(task.approximate_number_of_messages_moved));
+            let all = count(task.approximate_number_of_messages_to_move).max(moved);
+            let status = task.status.clone().unwrap_or_default().to_lowercase();
+            step.rate(moved, all, status.clone());
+            if !["running", "cancelling"].contains(&status.as_str()) {
+                step.done(format!("{moved} letters, {status}"));
+                return Ok(task);
+            }
+            if context.is_stopped() && !is_cancelled {
+                is_cancelled = true;
+                self.sqs
+                    .cancel_message_move_task()
+                    .task_handle(&handle)
+                    .send()
+                    .await
+                    .map_err(reason)
+                    .context("SQS did not cancel the move, and keeps moving messages")?;
+            }
+            tokio::time::sleep(POLL).await;
         }
-        if context.is_stopped() && !is_cancelled {
-            is_cancelled = true;
-            sqs.cancel_message_move_task()
-                .task_handle(&handle)
-                .send()
-                .await
-                .map_err(reason)
-                .context("SQS does not stop to move")?;
-        }
-        tokio::time::sleep(POLL).await;
-    };
-    let (status, moved) = (
-        task.status.unwrap_or_default(),
-        task.approximate_number_of_messages_moved,
-    );
-    step.done(format!("{moved} letters, {}", status.to_lowercase()));
-    if context.json {
-        let line = json!({"moved": moved, "status": status.to_lowercase(), "failure": task.failure_reason});
-        println!("{line}");
-    } else {
-        println!("{moved} letters were moved to {}", target::name_of(&to.arn));
     }
-    match (status.as_str(), task.failure_reason) {
-        ("COMPLETED", _) => Ok(End::Done),
-        ("CANCELLED", _) => Ok(End::Stopped),
-        (_, Some(reason)) => bail!("SQS stopped after {moved} letters: {reason}"),
-        _ => Ok(End::Partly),
+
+    fn report(&self, task: ListMessageMoveTasksResultEntry, context: &Context<'_>) -> Result<End> {
+        let moved = task.approximate_number_of_messages_moved;
+        let status = task.status.unwrap_or_default();
+        if context.json {
+            let line = json!({"moved": moved, "status": status.to_lowercase(), "failure": task.failure_reason});
+            println!("{line}");
+        } else {
+            println!(
+                "{moved} letters were moved to {}",
+                target::name_of(&self.to.arn)
+            );
+        }
+        match (status.as_str(), task.failure_reason) {
+            ("COMPLETED", _) => Ok(End::Done),
+            ("CANCELLED", _) => Ok(End::Stopped),
+            (_, Some(reason)) => bail!("SQS stopped after {moved} letters: {reason}"),
+            _ => Ok(End::Partly),
+        }
     }
 }
 
@@ -143,7 +179,7 @@ async fn newest(sqs: &Client, source: &str) -> Result<ListMessageMoveTasksResult
         .send()
         .await
         .map_err(reason)
-        .context("SQS does not say how far it is")?;
+        .context("cannot read the progress of the move, which goes on in SQS")?;
     let newest = tasks.results.unwrap_or_default().into_iter().next();
-    newest.context("SQS does not know of the move any more")
+    newest.context("SQS no longer lists the move")
 }

@@ -32,7 +32,7 @@ impl NewFile {
             }),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 bail!(
-                    "{} is there already: name a file that is not",
+                    "{} already exists: name a file that does not",
                     path.display()
                 )
             }
@@ -73,7 +73,7 @@ mod tests {
         NewFile::create(&path).unwrap().keep().unwrap();
         assert!(path.exists());
         let error = NewFile::create(&path).err().unwrap().to_string();
-        assert!(error.contains("is there already"), "{error}");
+        assert!(error.contains("already exists"), "{error}");
         assert!(path.exists(), "it is somebody else's");
     }
 }

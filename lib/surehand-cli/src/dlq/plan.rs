@@ -12,9 +12,9 @@ use clap::Args;
 use surehand_redrive::{Action, Destination, Plan, Unlisted};
 
 use super::{
-    Context, End,
+    context::{Context, End, said},
     new_file::NewFile,
-    read, said,
+    read,
     select::SelectArgs,
     target::{self, TargetArgs},
 };
@@ -26,31 +26,31 @@ pub(super) struct PlanArgs {
     target: TargetArgs,
     #[command(flatten)]
     select: SelectArgs,
-    /// The file; it must not be there yet
+    /// The file to create; it must not exist yet
     #[arg(long, short)]
     out: PathBuf,
-    /// What becomes of the selected letters
+    /// What to do with the selected dead letters
     #[arg(long, value_enum, default_value_t = Wanted::Redrive)]
     action: Wanted,
-    /// Where they go, instead of where each came from: a queue's name or URL, or the ARN of a queue, a function or a
-    /// bus
+    /// Send them here instead of to where each came from: a queue's name or URL, or the ARN of a queue, a function or
+    /// a bus
     #[arg(long, value_name = "DESTINATION", value_parser = place)]
     to: Option<String>,
-    /// Also letters that have come back three times
+    /// Include dead letters that have come back three times
     #[arg(long)]
     force: bool,
-    /// Also letters that come later, or that a FIFO queue does not show yet
+    /// Include dead letters that arrive later, or that a FIFO queue does not show yet
     #[arg(long)]
     unlisted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Wanted {
-    /// They are put back
+    /// Put them back
     Redrive,
-    /// They are deleted; the journal keeps them
+    /// Delete them; the journal keeps them
     Drop,
-    /// They stay
+    /// Leave them in the dead-letter queue
     Hold,
 }
 
@@ -119,9 +119,9 @@ fn place(text: &str) -> Result<String, String> {
     };
     match known {
         true => Ok(text.to_owned()),
-        false => Err(
-            "neither a queue's name or URL, nor the ARN of a queue, a function or a bus".to_owned(),
-        ),
+        false => {
+            Err("use a queue's name or URL, or the ARN of a queue, a function or a bus".to_owned())
+        }
     }
 }
 

@@ -16,12 +16,12 @@ use surehand_redrive::{
 };
 
 use super::{
-    Coded, Context, End, SourceArgs, describe,
+    context::{Coded, Context, End, said},
+    describe,
     new_file::NewFile,
     outcomes::Facts,
-    said,
     select::SelectArgs,
-    target::{self, Target, TargetArgs},
+    target::{self, SourceArgs, Target, TargetArgs},
 };
 use crate::cloud::Cloud;
 
@@ -58,7 +58,7 @@ pub(super) fn snapshot(file: &Path) -> Result<impl Iterator<Item = Result<Letter
         .map(move |(index, line)| {
             let line = line.with_context(|| format!("cannot read {name}"))?;
             serde_json::from_str(&line)
-                .with_context(|| format!("{name}: line {} is no letter", index + 1))
+                .with_context(|| format!("{name}: line {} is not a dead letter", index + 1))
         }))
 }
 
@@ -99,7 +99,7 @@ pub(super) async fn queue(
             break Err(error);
         }
     };
-    // Also after a failure: nobody should have to wait for the visibility timeout.
+    // Also after a failure, so that the next read need not wait for the visibility timeout.
     let report = reader.close().await;
     result?;
     step.done(match report.complete {
@@ -128,8 +128,8 @@ async fn unreadable(
     // A number, or one in quotes: SQS takes both and gives back what it was given.
     let count = policy["maxReceiveCount"].to_string();
     anyhow::anyhow!(
-        "{} moves its messages on by itself (to {}, after {} receives), and reading them would count: name its \
-         dead-letter queue, or pass --despite-redrive-policy",
+        "{} has a redrive policy of its own (to {}, after {} receives), and each read would count as a receive: name \
+         its dead-letter queue, or pass --despite-redrive-policy",
         target.name(),
         target::name_of(letters),
         count.trim_matches('"'),
@@ -256,7 +256,7 @@ pub(super) async fn pull(
         Ok(file.writer.write_all(b"\n")?)
     })
     .await?;
-    // Whoever tries again should not have to remove a file without letters.
+    // A file without letters would only be in the way of the next try.
     if count > 0 {
         file.keep()?;
     }

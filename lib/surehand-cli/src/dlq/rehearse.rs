@@ -14,30 +14,32 @@ use surehand_redrive::{Destination, Letter};
 
 use self::{process::Stage, report::Tally};
 use super::{
-    Coded, Context, End, SourceArgs,
+    context::{Coded, Context, End},
     new_file::NewFile,
     read,
     select::SelectArgs,
-    target::{self, TargetArgs},
+    target::{self, SourceArgs, TargetArgs},
 };
 use crate::{
+    application::{
+        compile::{Compiler, Profile},
+        project::Project,
+        templates::Templates,
+    },
     cloud::Cloud,
-    compile::{Compiler, Profile},
-    project::Project,
-    template::Template,
 };
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct RehearseArgs {
-    /// The function, whose new build is tried: its short name, logical id or full name
+    /// The function whose local build to run: its short name, logical id or full name
     #[arg(long, short)]
     function: String,
-    /// A snapshot that `pull` wrote, instead of the function's dead-letter queue
+    /// Read a snapshot written by `pull` instead of the function's dead-letter queue
     #[arg(long = "in", value_name = "FILE")]
     snapshot: Option<PathBuf>,
     #[command(flatten)]
     select: SelectArgs,
-    /// Also run handlers without a transaction, whose effects then happen
+    /// Also run handlers without a transaction; their effects then happen
     #[arg(long)]
     allow_effects: bool,
     /// Build in the release profile
@@ -49,10 +51,7 @@ pub(super) async fn run(arguments: &RehearseArgs, context: &Context<'_>) -> Resu
     let project = Project::here()?;
     let cloud = Cloud::connect(context.run).await?;
     let binary = binary(&cloud, &project, &arguments.function)?;
-    let name = match &cloud.stack {
-        Some(_) => target::full_name(&cloud, &arguments.function)?,
-        None => arguments.function.clone(),
-    };
+    let name = cloud.full_name(&arguments.function)?;
 
     // Written down first, so that the queue has its letters back before anything slow begins.
     let folder = project.state()?.join("rehearsal");
@@ -170,11 +169,11 @@ async fn rehearse(
 /// The binary that the function runs, by the stack or by the template.
 fn binary(cloud: &Cloud, project: &Project, function: &str) -> Result<String> {
     if let Some(stack) = &cloud.stack {
-        let name = target::full_name(cloud, function)?;
+        let name = cloud.full_name(function)?;
         let known = stack.functions.iter().find(|it| it.name == name);
         return Ok(known.map_or(function, |it| &it.binary).to_owned());
     }
-    let functions = Template::read(project.template())?.functions();
+    let functions = Templates::read(project)?.functions()?;
     // What CloudFormation names a function by ends in what the template calls it, or holds its logical id.
     let known = functions.iter().find(|it| {
         it.binary == function

@@ -6,25 +6,25 @@ use surehand_redrive::Selection;
 /// Restricts a command to some letters; each option may be repeated.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct SelectArgs {
-    /// Of this group, by the beginning of its id
+    /// Only dead letters of the group whose id begins with this
     #[arg(long = "group", value_name = "ID")]
     groups: Vec<String>,
-    /// With an event of this type
+    /// Only dead letters with an event of this type
     #[arg(long = "type", value_name = "DETAIL-TYPE")]
     event_types: Vec<String>,
-    /// That this handler or function failed at
+    /// Only dead letters at which this handler or function failed
     #[arg(long = "handler", value_name = "NAME")]
     handlers: Vec<String>,
-    /// That failed for this kind of reason: rejected, malformed, transient, ...
+    /// Only dead letters that failed for this kind of reason: rejected, malformed, transient, ...
     #[arg(long = "kind", value_name = "KIND")]
     kinds: Vec<String>,
-    /// With this message id or event id
+    /// Only the dead letter with this message id or event id
     #[arg(long = "id", value_name = "ID")]
     ids: Vec<String>,
-    /// Sent at this time or later: RFC 3339, or so long ago, as 90m, 12h or 3d
+    /// Only dead letters sent at this time or later: RFC 3339, or an age such as 90m, 12h or 3d
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<u64>,
-    /// Sent before this time
+    /// Only dead letters sent before this time
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<u64>,
 }
@@ -46,7 +46,7 @@ impl SelectArgs {
 
 /// A time, in milliseconds since the epoch.
 fn moment(text: &str) -> Result<u64, String> {
-    let wrong = || "neither RFC 3339 nor a time ago as 90m, 12h or 3d".to_owned();
+    let wrong = || "use RFC 3339, or an age such as 90m, 12h or 3d".to_owned();
     let timestamp = match text.parse::<jiff::Timestamp>() {
         Ok(timestamp) => timestamp,
         Err(_) => {

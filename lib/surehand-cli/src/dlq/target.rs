@@ -1,5 +1,7 @@
 //! Which queue is meant: by name, URL or ARN, or as that of a function.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, bail};
 use aws_sdk_lambda::operation::get_function_configuration::{
     GetFunctionConfigurationError, GetFunctionConfigurationOutput,
@@ -8,7 +10,7 @@ use aws_sdk_sqs::{operation::get_queue_url::GetQueueUrlError, types::QueueAttrib
 use clap::Args;
 use serde_json::Value;
 
-use super::{Coded, Context};
+use super::context::{Coded, Context};
 use crate::cloud::{Cloud, reason};
 
 /// Names a dead-letter queue.
@@ -17,13 +19,23 @@ pub(super) struct TargetArgs {
     /// The dead-letter queue: its name, URL or ARN
     #[arg(long, short, conflicts_with = "function", value_parser = queue)]
     pub(super) queue: Option<String>,
-    /// The function whose dead letters are meant: its short name, logical id or full name
+    /// The function whose dead-letter queue to use: its short name, logical id or full name
     #[arg(long, short)]
     pub(super) function: Option<String>,
-    /// Read also a queue that has a redrive policy of its own: reading counts as receiving there, so that SQS may move
-    /// messages on
+    /// Read the queue even if it has a redrive policy of its own: each read counts as a receive there, after which SQS
+    /// may move messages
     #[arg(long)]
     pub(super) despite_redrive_policy: bool,
+}
+
+/// Letters of a queue, or of a snapshot of one.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SourceArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// Read a snapshot written by `pull` instead of the queue
+    #[arg(long = "in", value_name = "FILE", conflicts_with = "queue")]
+    pub(super) snapshot: Option<PathBuf>,
 }
 
 /// A dead-letter queue that was found.
@@ -58,7 +70,7 @@ impl TargetArgs {
         let (url, function) = match (&self.queue, &self.function) {
             (Some(queue), _) => (queue_url(&cloud, queue).await?, None),
             (None, function) => {
-                let function = full_name(&cloud, function.as_deref().unwrap_or_default())?;
+                let function = cloud.full_name(function.as_deref().unwrap_or_default())?;
                 (of_function(&cloud, &function).await?, Some(function))
             }
         };
@@ -92,29 +104,7 @@ pub(super) fn queue(text: &str) -> Result<String, String> {
     };
     match is_queue {
         true => Ok(text.to_owned()),
-        false => Err("neither a queue's name nor its URL or ARN".to_owned()),
-    }
-}
-
-/// The name that Lambda knows a function by.
-pub(super) fn full_name(cloud: &Cloud, function: &str) -> Result<String> {
-    let Some(stack) = &cloud.stack else {
-        return Ok(function.to_owned());
-    };
-    match stack.function(function) {
-        Some(function) => Ok(function.name.clone()),
-        None => {
-            let known: Vec<&str> = stack
-                .functions
-                .iter()
-                .map(|it| it.binary.as_str())
-                .collect();
-            bail!(
-                "no function `{function}` at {}; there are {}",
-                cloud.name(),
-                known.join(", ")
-            )
-        }
+        false => Err("use a queue's name, URL or ARN".to_owned()),
     }
 }
 

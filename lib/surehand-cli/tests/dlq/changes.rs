@@ -32,14 +32,14 @@ async fn a_plan_is_applied_and_undone() {
     );
     assert_eq!(
         said.err,
-        "no idempotency table tells what becomes of these letters: no ramp\n"
+        "no ramp: no idempotency table tells the outcome of these messages\n"
     );
     assert_eq!(world.depths().await, (0, 3));
     let again = world.run(&["apply", "p", "--yes"]).await;
     assert_eq!(again.code, Some(1));
     assert_eq!(
         again.err,
-        "error: p.journal is there: this plan was applied before; go on with `surehand dlq resume p`\n"
+        "error: p.journal already exists, so this plan was applied before: continue with `surehand dlq resume p`\n"
     );
     let resume = ["resume", "p", "--yes", "--no-ramp"];
     assert_eq!(world.ends(3, &resume).await, "nothing to do\n");
@@ -183,12 +183,12 @@ async fn an_edit_is_a_step_of_a_plan_and_another_event() {
         (
             "echo { > $1",
             1,
-            "what was edited is not JSON: EOF while parsing an object at line 2 column 0",
+            "the edited text is not JSON: EOF while parsing an object at line 2 column 0",
         ),
         (
             "sed -i s/OrderPlaced/OrderPaid/ $1",
             1,
-            "what was edited is another type of event: OrderPaid of shop.orders instead of OrderPlaced of shop.orders",
+            "the edit changes the type of the event: OrderPaid of shop.orders instead of OrderPlaced of shop.orders",
         ),
     ] {
         let edited = edited_by("editor", script).await;
@@ -255,7 +255,7 @@ async fn an_edit_is_a_step_of_a_plan_and_another_event() {
     ];
     let said = world.run(&nobody).await;
     assert_eq!(said.code, Some(1));
-    assert_eq!(said.err, "error: no letter `nobody` in edited-dlq\n");
+    assert_eq!(said.err, "error: no dead letter `nobody` in edited-dlq\n");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-const GENTLY: &str = "ending what is on the way; interrupt again to end at once\n";
+const GENTLY: &str = "finishing what is in progress; interrupt again to stop at once\n";
 
 /// Runs it, and interrupts it after this call was answered; `hard` means twice, the second time before
 /// it gets the answer.
@@ -123,7 +123,7 @@ async fn an_interrupted_reader_gives_back_what_it_has_read() {
         let said = interrupted(&world, arguments, receive, false).await;
         assert_eq!(said.code, Some(130), "{arguments:?}: {said:?}");
         let expected = format!(
-            "{GENTLY}error: interrupted; the letters that were read are back in the queue\n"
+            "{GENTLY}error: interrupted; the messages that were read are back in the queue\n"
         );
         assert_eq!(said.err, expected, "{arguments:?}");
         assert_eq!(said.out, "");

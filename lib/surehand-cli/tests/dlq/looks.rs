@@ -145,7 +145,7 @@ async fn a_snapshot_stands_for_its_queue() {
     assert_eq!(again.code, Some(1));
     assert_eq!(
         again.err,
-        "error: letters is there already: name a file that is not\n"
+        "error: letters already exists: name a file that does not\n"
     );
     assert_eq!(world.read("letters"), lines);
 

@@ -56,7 +56,7 @@ async fn a_queue_that_is_none_is_one_line() {
     for queue in ["arn:aws:sqs:us-east-1:1", "https://", "two words", ""] {
         for arguments in with_queue(&["--queue", queue]) {
             let said = format!(
-                "invalid value '{queue}' for '--queue <QUEUE>': neither a queue's name nor its URL or ARN"
+                "invalid value '{queue}' for '--queue <QUEUE>': use a queue's name, URL or ARN"
             );
             check(&world, &arguments, 2, &format!("{said} {usage}")).await;
         }
@@ -86,8 +86,8 @@ async fn a_queue_that_is_no_dead_letter_queue_is_not_read() {
         if arguments[0] == "move" {
             continue;
         }
-        let line = "working moves its messages on by itself (to working-dlq, after 5 receives), and reading them \
-                    would count: name its dead-letter queue, or pass --despite-redrive-policy";
+        let line = "working has a redrive policy of its own (to working-dlq, after 5 receives), and each read \
+                    would count as a receive: name its dead-letter queue, or pass --despite-redrive-policy";
         check(&world, &arguments, 1, line).await;
     }
     let despite = ["groups", "--queue", "working", "--despite-redrive-policy"];
@@ -170,7 +170,7 @@ async fn a_plan_or_journal_that_is_none_is_one_line() {
     )
     .await;
     let foreign = format!(
-        "other.journal is the journal of plan {}, and not of plan {}",
+        "other.journal is the journal of plan {}, not of plan {}",
         id(&world.read("other")),
         id(&plan)
     );
@@ -187,7 +187,7 @@ async fn a_plan_or_journal_that_is_none_is_one_line() {
         &["edit", "--queue", "files", "--id", "a", "--plan", "p"],
         1,
         &format!(
-            "p is for {}, and not for {}",
+            "p is for {}, not for {}",
             world.queues.letters, world.queues.queue
         ),
     )
@@ -238,7 +238,7 @@ async fn a_service_that_refuses_is_one_line() {
         (
             &["move", "-q", &letters, "--to", "refused", "--yes"],
             "StartMessageMoveTask",
-            "SQS does not start to move: ",
+            "SQS did not start the move: ",
         ),
     ] {
         let endpoint = proxy::start(&world.sqs.endpoint, move |call: &Call| {
@@ -278,7 +278,7 @@ async fn a_cloud_that_cannot_be_reached_is_one_line() {
         (
             "AWS_ENDPOINT_URL",
             "nonsense",
-            "AWS_ENDPOINT_URL is `nonsense`, and no URL as http://127.0.0.1:4566",
+            "AWS_ENDPOINT_URL is `nonsense`, which is not a URL: set it to one such as http://127.0.0.1:4566",
         ),
         (
             "AWS_REGION",

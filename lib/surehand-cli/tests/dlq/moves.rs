@@ -55,7 +55,7 @@ async fn a_queue_moves_to_one_of_its_kind() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert_eq!(
         said.err,
-        "error: kind-dlq and kind.fifo are not of the same kind: one keeps order\n"
+        "error: cannot move from kind-dlq to kind.fifo: only one of them is a FIFO queue\n"
     );
 
     fifo.park("no such sku", &["a", "b", "c"]).await;

@@ -2,10 +2,12 @@
 
 use surehand::description::Use;
 
-use crate::check::{
-    app::App,
-    finding::{Findings, rule},
-    yaml::Node,
+use crate::{
+    application::yaml::Node,
+    check::{
+        app::App,
+        finding::{Findings, rule},
+    },
 };
 
 pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {

@@ -2,13 +2,17 @@
 
 use surehand::description::EventType;
 
-use crate::check::{
-    app::{App, EventRule, Function, Target},
-    finding::{Findings, rule},
-    pattern::{any_of, literals, matches, may_match},
-    policy::Statement,
-    resource::Resource,
-    yaml::{Node, Place},
+use crate::{
+    application::{
+        resource::Resource,
+        yaml::{Node, Place},
+    },
+    check::{
+        app::{App, EventRule, Function, Target},
+        finding::{Findings, rule},
+        pattern::{any_of, literals, matches, may_match},
+        policy::Statement,
+    },
 };
 
 pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
@@ -77,7 +81,7 @@ fn undeliverable(
             &rule::TARGET_NO_RETRY,
             &target.node.place,
             &event_rule.id,
-            "nobody has decided how long delivery is tried",
+            "it does not say how long delivery is retried",
         );
     }
 }
@@ -190,12 +194,12 @@ fn rules_for<'s, 'a>(app: &'s App<'a>, function: &'s Function<'a>) -> Vec<&'s Ev
 }
 
 fn consumed(app: &App<'_>, function: &Function<'_>, findings: &mut Findings) {
-    // Whoever takes anything takes whatever comes.
+    // A function that takes anything takes every event.
     let Some(consumes) = function.consumes() else {
         return;
     };
     let rules = rules_for(app, function);
-    // What has no rule is sent to by others, and nobody knows what.
+    // A queue without a rule gets its messages from others, and they are unknown.
     let Some(first) = rules.first() else {
         return;
     };
@@ -225,7 +229,7 @@ fn consumed(app: &App<'_>, function: &Function<'_>, findings: &mut Findings) {
     }
 }
 
-/// What the rule delivers and nobody handles would be parked.
+/// What the rule delivers without a handler for it would be parked.
 fn delivered(
     app: &App<'_>,
     function: &Function<'_>,
@@ -274,7 +278,7 @@ fn delivered(
     }
 }
 
-/// What a function says it publishes, somebody should hear.
+/// What a function publishes should have a consumer.
 fn published(app: &App<'_>, findings: &mut Findings) {
     for function in &app.functions {
         let publishes = function.description.map_or(&[][..], |it| &it.publishes);
@@ -291,7 +295,7 @@ fn published(app: &App<'_>, findings: &mut Findings) {
             });
             if !is_matched && !is_consumed {
                 findings.add(
-                    &rule::NOBODY_LISTENS,
+                    &rule::NO_CONSUMER,
                     &function.resource.place,
                     function.id(),
                     format!(

@@ -1,9 +1,11 @@
 //! What delivers to a function must be what it takes.
 
-use crate::check::{
-    app::{App, Function, TriggerKind},
-    finding::{Findings, rule},
-    yaml::Node,
+use crate::{
+    application::yaml::Node,
+    check::{
+        app::{App, Function, TriggerKind},
+        finding::{Findings, rule},
+    },
 };
 
 pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
@@ -21,7 +23,7 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
             .chain(by_rules(app, function).then_some("eventbridge"))
             .collect();
         let source = description.source.as_str();
-        // A direct function takes any JSON, and nobody knows what a source of one's own takes.
+        // A direct function takes any JSON, and what a custom source takes is unknown.
         let takes = |trigger: &str| {
             source == trigger
                 || source == "custom"

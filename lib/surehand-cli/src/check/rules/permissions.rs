@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use surehand::description::{ClaimKind, Use};
 
-use crate::check::{
-    app::{App, Function},
-    finding::{Findings, rule},
-    policy::Statement,
-    yaml::Node,
+use crate::{
+    application::yaml::Node,
+    check::{
+        app::{App, Function},
+        finding::{Findings, rule},
+        policy::Statement,
+    },
 };
 
 /// AWS authorises a batch as the single action, and emulators ask for the batch's own name.
@@ -92,7 +94,7 @@ fn wildcards(role: &str, statement: &Statement<'_>, findings: &mut Findings) {
                 &rule::WILDCARD_ACTION,
                 &action.place,
                 role,
-                format!("it allows whatever matches {name}"),
+                format!("it allows everything that matches {name}"),
             );
         }
         if let Some(everything) = everything
@@ -108,11 +110,175 @@ fn wildcards(role: &str, statement: &Statement<'_>, findings: &mut Findings) {
     }
 }
 
-/// An action, on what, and what for.
+/// Actions that a function's role must allow.
 struct Need {
-    action: &'static str,
-    arn: String,
-    what_for: String,
+    actions: &'static [&'static str],
+    /// The ARNs that the function needs them on.
+    on: fn(&App<'_>, &Function<'_>) -> Vec<String>,
+    what_for: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        actions: &[
+            "sqs:ReceiveMessage",
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+        ],
+        on: |_, function| queues(function),
+        what_for: "its event source",
+    },
+    Need {
+        actions: &[
+            "dynamodb:DescribeStream",
+            "dynamodb:GetRecords",
+            "dynamodb:GetShardIterator",
+        ],
+        on: |_, function| {
+            let tables = function.streams().filter_map(|it| it.source);
+            tables.map(|it| format!("{}/stream/0", it.arn)).collect()
+        },
+        what_for: "its event source",
+    },
+    Need {
+        actions: &["sqs:SendMessage"],
+        on: |app, function| {
+            let failures = function.streams().filter_map(|it| it.on_failure()?.text());
+            failures.filter_map(|arn| queue(app, arn)).collect()
+        },
+        what_for: "where its event source reports failures",
+    },
+    Need {
+        actions: &["sqs:SendMessage"],
+        on: |app, function| {
+            let path = [
+                "EventInvokeConfig",
+                "DestinationConfig",
+                "OnFailure",
+                "Destination",
+            ];
+            let failures = function.resource.property(&path).and_then(Node::text);
+            failures
+                .and_then(|arn| queue(app, arn))
+                .into_iter()
+                .collect()
+        },
+        what_for: "where Lambda sends what it failed on",
+    },
+    Need {
+        actions: &["logs:CreateLogStream", "logs:PutLogEvents"],
+        on: |app, function| {
+            let group = function.resource.property(&["LoggingConfig", "LogGroup"]);
+            let name = group.and_then(Node::text);
+            let mut groups = app.of_kind("AWS::Logs::LogGroup");
+            let group = groups.find(|it| name == Some(&it.name));
+            group.map(|it| it.arn.clone()).into_iter().collect()
+        },
+        what_for: "its log group",
+    },
+    Need {
+        actions: &["sqs:ChangeMessageVisibility"],
+        on: |_, function| match function.description {
+            Some(it) if it.redelivery.as_deref() == Some("sqs") => queues(function),
+            _ => Vec::new(),
+        },
+        what_for: "for the delay of retries",
+    },
+    Need {
+        actions: &["dynamodb:UpdateItem"],
+        on: |app, function| claims(app, function, ClaimKind::Lease),
+        what_for: "for leases",
+    },
+    Need {
+        actions: &["dynamodb:PutItem", "dynamodb:GetItem"],
+        on: |app, function| claims(app, function, ClaimKind::Transaction),
+        what_for: "for claims in transactions",
+    },
+    Need {
+        actions: &["dynamodb:UpdateItem"],
+        // What comes again begins with writing down that it does.
+        on: |app, function| match function.triggers.is_empty() {
+            true => Vec::new(),
+            false => claims(app, function, ClaimKind::Transaction),
+        },
+        what_for: "for later attempts",
+    },
+    Need {
+        actions: &["dynamodb:UpdateItem"],
+        on: |app, function| named(app, function, Use::OutboxTable),
+        what_for: "to mark events as published",
+    },
+    Need {
+        actions: &["dynamodb:GetItem"],
+        on: swept,
+        what_for: "to sweep its outbox",
+    },
+    Need {
+        actions: &["dynamodb:Query"],
+        on: |app, function| {
+            let tables = swept(app, function).into_iter();
+            tables.map(|arn| format!("{arn}/index/outbox")).collect()
+        },
+        what_for: "to sweep its outbox",
+    },
+    Need {
+        actions: &["sqs:SendMessage"],
+        on: |app, function| named(app, function, Use::DeadLetterQueue),
+        what_for: "to park what it cannot handle",
+    },
+    Need {
+        actions: &["events:PutEvents"],
+        on: |app, function| named(app, function, Use::EventBus),
+        what_for: "to publish",
+    },
+    Need {
+        actions: &["sqs:SendMessage"],
+        on: |app, function| named(app, function, Use::EventQueue),
+        what_for: "to publish",
+    },
+];
+
+/// The queues that the function reads.
+fn queues(function: &Function<'_>) -> Vec<String> {
+    let queues = function.queues();
+    queues.map(|(_, queue)| queue.arn.clone()).collect()
+}
+
+/// The ARN, if it is that of a queue of the application.
+fn queue(app: &App<'_>, arn: &str) -> Option<String> {
+    Some(app.queue(arn)?.arn.clone())
+}
+
+/// What the function's variables of this use name.
+fn named(app: &App<'_>, function: &Function<'_>, what: Use) -> Vec<String> {
+    let kind = match what {
+        Use::IdempotencyTable | Use::OutboxTable => "AWS::DynamoDB::Table",
+        Use::EventBus => "AWS::Events::EventBus",
+        _ => "AWS::SQS::Queue",
+    };
+    let names = function.variables_for(what).into_iter();
+    let values = names.filter_map(|name| function.variable(name)?.text());
+    values
+        .filter_map(|value| Some(app.named(value, &[kind])?.arn.clone()))
+        .collect()
+}
+
+/// The tables of a function with handlers that claim their records like this.
+fn claims(app: &App<'_>, function: &Function<'_>, kind: ClaimKind) -> Vec<String> {
+    match function.description {
+        Some(it) if it.idempotency.is_some() && it.handlers.iter().any(|it| it.claim == kind) => {
+            named(app, function, Use::IdempotencyTable)
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The tables whose outboxes the function publishes by itself, and not from their streams.
+fn swept(app: &App<'_>, function: &Function<'_>) -> Vec<String> {
+    match function.description {
+        Some(it) if it.source != "dynamodb_stream" => named(app, function, Use::OutboxTable),
+        _ => Vec::new(),
+    }
 }
 
 fn needed(
@@ -125,20 +291,24 @@ fn needed(
         Some(role) => role.place_of(&["Policies"]),
         None => function.resource.place.clone(),
     };
-    for need in needs(app, function) {
-        let is_allowed =
-            (statements.iter()).any(|it| it.is_allow() && it.covers(need.action, &need.arn));
-        if !is_allowed {
-            let what = app.by_arn(&need.arn).map_or(need.arn.as_str(), |it| &it.id);
-            findings.add(
-                &rule::MISSING_PERMISSION,
-                &place,
-                function.id(),
-                format!(
-                    "its role does not allow {} on {what}, {}",
-                    need.action, need.what_for
-                ),
-            );
+    let is_allowed = |action: &str, arn: &str| {
+        (statements.iter()).any(|it| it.is_allow() && it.covers(action, arn))
+    };
+    for need in NEEDS {
+        for arn in (need.on)(app, function) {
+            let missing = need.actions.iter().filter(|it| !is_allowed(it, &arn));
+            for action in missing {
+                let what = app.by_arn(&arn).map_or(arn.as_str(), |it| &it.id);
+                findings.add(
+                    &rule::MISSING_PERMISSION,
+                    &place,
+                    function.id(),
+                    format!(
+                        "its role does not allow {action} on {what}, {}",
+                        need.what_for
+                    ),
+                );
+            }
         }
     }
     let variables = function.description.map_or(&[][..], |it| &it.variables);
@@ -168,120 +338,4 @@ fn needed(
             );
         }
     }
-}
-
-fn needs(app: &App<'_>, function: &Function<'_>) -> Vec<Need> {
-    let mut needs = Vec::new();
-    let mut need = |action, arn: &str, what_for: &str| {
-        needs.push(Need {
-            action,
-            arn: arn.to_owned(),
-            what_for: what_for.to_owned(),
-        });
-    };
-    for (_, queue) in function.queues() {
-        for action in [
-            "sqs:ReceiveMessage",
-            "sqs:DeleteMessage",
-            "sqs:GetQueueAttributes",
-        ] {
-            need(action, &queue.arn, "its event source");
-        }
-    }
-    for trigger in function.streams() {
-        if let Some(table) = trigger.source {
-            let stream = format!("{}/stream/0", table.arn);
-            let actions = [
-                "dynamodb:DescribeStream",
-                "dynamodb:GetRecords",
-                "dynamodb:GetShardIterator",
-            ];
-            for action in actions {
-                need(action, &stream, "its event source");
-            }
-        }
-        if let Some(queue) = trigger.on_failure().and_then(|it| app.queue(it.text()?)) {
-            need(
-                "sqs:SendMessage",
-                &queue.arn,
-                "where its event source reports failures",
-            );
-        }
-    }
-    let destination = [
-        "EventInvokeConfig",
-        "DestinationConfig",
-        "OnFailure",
-        "Destination",
-    ];
-    let destination = function.resource.property(&destination);
-    if let Some(queue) = destination.and_then(|it| app.queue(it.text()?)) {
-        need(
-            "sqs:SendMessage",
-            &queue.arn,
-            "where Lambda sends what it failed on",
-        );
-    }
-    let group = function.resource.property(&["LoggingConfig", "LogGroup"]);
-    let mut groups = app.of_kind("AWS::Logs::LogGroup");
-    if let Some(group) = groups.find(|it| group.is_some_and(|own| own.text() == Some(&it.name))) {
-        need("logs:CreateLogStream", &group.arn, "its log group");
-        need("logs:PutLogEvents", &group.arn, "its log group");
-    }
-    if let Some(description) = function.description {
-        if description.redelivery.as_deref() == Some("sqs") {
-            for (_, queue) in function.queues() {
-                need(
-                    "sqs:ChangeMessageVisibility",
-                    &queue.arn,
-                    "for the delay of retries",
-                );
-            }
-        }
-        let named = |what: Use, kind: &str| {
-            let names = function.variables_for(what).into_iter();
-            let values = names.filter_map(|name| function.variable(name)?.text());
-            let named: Vec<&str> = values
-                .filter_map(|value| Some(app.named(value, &[kind])?.arn.as_str()))
-                .collect();
-            named
-        };
-        let claims = |kind: ClaimKind| description.handlers.iter().any(|it| it.claim == kind);
-        if description.idempotency.is_some() {
-            for table in named(Use::IdempotencyTable, "AWS::DynamoDB::Table") {
-                if claims(ClaimKind::Lease) {
-                    need("dynamodb:UpdateItem", table, "for leases");
-                }
-                if claims(ClaimKind::Transaction) {
-                    need("dynamodb:PutItem", table, "for claims in transactions");
-                    need("dynamodb:GetItem", table, "for claims in transactions");
-                    // What comes again begins with writing down that it does.
-                    if !function.triggers.is_empty() {
-                        need("dynamodb:UpdateItem", table, "for later attempts");
-                    }
-                }
-            }
-        }
-        for table in named(Use::OutboxTable, "AWS::DynamoDB::Table") {
-            need("dynamodb:UpdateItem", table, "to mark events as published");
-            if description.source != "dynamodb_stream" {
-                need("dynamodb:GetItem", table, "to sweep its outbox");
-                need(
-                    "dynamodb:Query",
-                    &format!("{table}/index/outbox"),
-                    "to sweep its outbox",
-                );
-            }
-        }
-        for queue in named(Use::DeadLetterQueue, "AWS::SQS::Queue") {
-            need("sqs:SendMessage", queue, "to park what it cannot handle");
-        }
-        for bus in named(Use::EventBus, "AWS::Events::EventBus") {
-            need("events:PutEvents", bus, "to publish");
-        }
-        for queue in named(Use::EventQueue, "AWS::SQS::Queue") {
-            need("sqs:SendMessage", queue, "to publish");
-        }
-    }
-    needs
 }

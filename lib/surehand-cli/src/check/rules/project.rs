@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    application::{describe::Descriptions, project::Binary, yaml::Place},
     check::{
-        app::{App, Descriptions},
+        app::App,
         finding::{Findings, rule},
-        yaml::Place,
     },
-    project::Binary,
 };
 
 /// The binaries of each package of the workspace, with the package's manifest.
@@ -109,7 +108,7 @@ pub(crate) fn check_manifest(text: &str, findings: &mut Findings) {
         &rule::PANIC,
         &place,
         "",
-        "a panic ends the process in a release, and takes the records beside it along",
+        "in a release build a panic ends the process, and with it the other records of the batch",
     );
 }
 

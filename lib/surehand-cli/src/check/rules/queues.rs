@@ -1,10 +1,11 @@
 //! Queues, their dead-letter queues, and how functions take from them.
 
-use crate::check::{
-    app::{App, Function, Trigger},
-    finding::{Findings, rule},
-    resource::Resource,
-    yaml::Node,
+use crate::{
+    application::{resource::Resource, yaml::Node},
+    check::{
+        app::{App, Function, Trigger},
+        finding::{Findings, rule},
+    },
 };
 
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
@@ -41,7 +42,7 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
     }
 }
 
-/// None where nobody can tell.
+/// None if it is unknown.
 fn is_fifo(queue: &Resource) -> Option<bool> {
     match queue.property(&["FifoQueue"]) {
         Some(fifo) if fifo.is_unknown() => None,
@@ -260,7 +261,7 @@ fn policy(app: &App<'_>, queue: &Resource, findings: &mut Findings) {
                 &rule::OPEN_QUEUE,
                 statement.place(),
                 &queue.id,
-                "its policy lets anybody send by way of that service",
+                "its policy lets any account send through that service",
             );
         }
     }

@@ -1,9 +1,11 @@
 //! Functions on a DynamoDB stream.
 
-use crate::check::{
-    app::{App, Function, Trigger},
-    finding::{Findings, rule},
-    yaml::Node,
+use crate::{
+    application::yaml::Node,
+    check::{
+        app::{App, Function, Trigger},
+        finding::{Findings, rule},
+    },
 };
 use surehand::description::Use;
 
@@ -63,7 +65,7 @@ fn event_source(function: &Function<'_>, trigger: &Trigger<'_>, findings: &mut F
             &rule::STREAM_NO_DESTINATION,
             trigger.place_of(&["DestinationConfig"]),
             id,
-            "nobody learns which changes it gave up",
+            "the changes that it gives up are not recorded anywhere",
         );
     }
 }

@@ -2,11 +2,12 @@
 
 use surehand::description::Use;
 
-use crate::check::{
-    app::App,
-    finding::{Findings, rule},
-    resource::Resource,
-    yaml::Node,
+use crate::{
+    application::{resource::Resource, yaml::Node},
+    check::{
+        app::App,
+        finding::{Findings, rule},
+    },
 };
 
 /// SQS's default, in seconds.

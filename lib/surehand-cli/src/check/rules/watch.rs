@@ -1,10 +1,11 @@
-//! Logs that go away, and alarms that somebody hears.
+//! Logs that go away, and alarms that notify someone.
 
-use crate::check::{
-    app::App,
-    finding::{Findings, rule},
-    resource::Resource,
-    yaml::Node,
+use crate::{
+    application::{resource::Resource, yaml::Node},
+    check::{
+        app::App,
+        finding::{Findings, rule},
+    },
 };
 
 pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
@@ -16,7 +17,7 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
                 &rule::ERRORS_ALARM,
                 &function.resource.place,
                 id,
-                "nobody is told when it fails as a whole",
+                "no alarm tells when it fails as a whole",
             );
         }
         if !has_alarm(app, "Throttles", "FunctionName", name) {
@@ -24,7 +25,7 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
                 &rule::THROTTLES_ALARM,
                 &function.resource.place,
                 id,
-                "nobody is told when it is throttled",
+                "no alarm tells when it is throttled",
             );
         }
         if function.streams().next().is_some()
@@ -34,7 +35,7 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
                 &rule::ITERATOR_ALARM,
                 &function.resource.place,
                 id,
-                "nobody is told when it lags behind its stream",
+                "no alarm tells when it lags behind its stream",
             );
         }
         for (_, queue) in function.queues() {
@@ -48,7 +49,7 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
                     &rule::LAG_ALARM,
                     &queue.place,
                     &queue.id,
-                    format!("nobody is told when {id} lags behind"),
+                    format!("no alarm tells when {id} lags behind"),
                 );
             }
         }
@@ -60,7 +61,7 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
                 &rule::DEAD_LETTER_ALARM,
                 &queue.place,
                 &queue.id,
-                "nobody is told of its dead letters",
+                "no alarm tells of its dead letters",
             );
         }
     }
@@ -72,13 +73,13 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
                 &rule::SILENT_ALARM,
                 &alarm.place_of(&["AlarmActions"]),
                 &alarm.id,
-                "nobody hears it",
+                "it has no action, so no one is notified",
             );
         }
     }
 }
 
-/// Whether an alarm is a part of another, which tells somebody.
+/// Whether an alarm is a part of another, which notifies.
 fn is_read(app: &App<'_>, alarm: &Resource) -> bool {
     let mut composites = app.of_kind("AWS::CloudWatch::CompositeAlarm");
     composites.any(|it| {

@@ -7,11 +7,13 @@ use clap::Args;
 use serde_json::json;
 use surehand_redrive::{Action, FileJournal, Ledger, Plan};
 
-use super::{
-    PaceArgs,
-    site::{Site, Words},
+use super::{pace::PaceArgs, report::Words, site::Site};
+use crate::dlq::{
+    context::{Context, End, said},
+    read,
+    select::SelectArgs,
+    target::TargetArgs,
 };
-use crate::dlq::{Context, End, read, said, select::SelectArgs, target::TargetArgs};
 
 #[derive(Debug, Clone, Args)]
 pub(in crate::dlq) struct PurgeArgs {
@@ -22,7 +24,7 @@ pub(in crate::dlq) struct PurgeArgs {
     /// The archive, a new file; `QUEUE.TIME.archive` by default
     #[arg(long)]
     archive: Option<PathBuf>,
-    /// Do it; without it the command only says what it would do
+    /// Make the changes; without this option the command only shows them
     #[arg(long)]
     yes: bool,
 }

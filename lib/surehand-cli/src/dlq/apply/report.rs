@@ -1,13 +1,23 @@
 //! What came of it, for people and for programs.
 
+use std::path::Path;
+
 use serde_json::json;
 use surehand_redrive::{DryRun, Report, Stop, Undone};
 
-use super::site::Words;
 use crate::dlq::describe;
 
 /// How many letters are named one by one.
 const SHOWN: usize = 10;
+
+/// What is said around it.
+pub(super) struct Words<'a> {
+    /// What goes on.
+    pub(super) title: String,
+    pub(super) journal: &'a Path,
+    /// How to go on after a stop.
+    pub(super) hint: &'a str,
+}
 
 pub(super) fn dry(dry: &DryRun, json: bool) {
     if json {

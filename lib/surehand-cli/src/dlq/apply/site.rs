@@ -1,17 +1,23 @@
 //! Where a plan is carried out.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use surehand_redrive::{
-    Apply, ApplyOptions, AwsPost, FileJournal, Ledger, Plan, Queue as _, Ramp, Report,
-    SqsDeadLetterQueue, Stop,
+    Apply, AwsPost, FileJournal, Ledger, Plan, Queue as _, Ramp, Report, SqsDeadLetterQueue, Stop,
 };
 
-use super::{PaceArgs, report};
+use super::{
+    pace::PaceArgs,
+    report::{self, Words},
+};
 use crate::{
     cloud::Cloud,
-    dlq::{Context, End, outcomes::Facts, read, said, target::Target},
+    dlq::{
+        context::{Context, End, said},
+        outcomes::Facts,
+        target::Target,
+    },
 };
 
 /// The queue that a plan is for, and the ways from it.
@@ -20,15 +26,6 @@ pub(super) struct Site {
     pub(super) target: Target,
     queue: SqsDeadLetterQueue,
     pub(super) post: AwsPost,
-}
-
-/// What is said around it.
-pub(super) struct Words<'a> {
-    /// What goes on.
-    pub(super) title: String,
-    pub(super) journal: &'a Path,
-    /// How to go on after a stop.
-    pub(super) hint: &'a str,
 }
 
 impl Site {
@@ -108,7 +105,7 @@ impl Site {
             } else {
                 context
                     .progress
-                    .line("no idempotency table tells what becomes of these letters: no ramp");
+                    .line("no ramp: no idempotency table tells the outcome of these messages");
             }
         }
         let step = context.progress.task(words.title.clone());
@@ -138,19 +135,5 @@ fn end(report: &Report) -> End {
         None if !report.not_fixed.is_empty() => End::Partly,
         None if done == 0 => End::Nothing,
         None => End::Done,
-    }
-}
-
-impl PaceArgs {
-    fn options(&self, cloud: &Cloud) -> ApplyOptions {
-        let visibility = Duration::from_secs(self.visibility);
-        let mut options = ApplyOptions::default();
-        options.rate = self.rate;
-        options.threshold_percent = self.threshold;
-        options.read.wait = read::options(cloud).wait;
-        options.read.visibility = visibility;
-        options.read.despite_redrive_policy = self.despite_redrive_policy;
-        options.read.patience = visibility + Duration::from_secs(30);
-        options
     }
 }

@@ -7,14 +7,21 @@ use clap::Args;
 use serde_json::json;
 use surehand_redrive::{FileJournal, Progress};
 
-use super::{Site, check_journal, journal_of, ledger_of, report};
-use crate::dlq::{Context, End, plan, read, said};
+use super::{
+    journal::{check_journal, journal_of, ledger_of},
+    report,
+    site::Site,
+};
+use crate::dlq::{
+    context::{Context, End, said},
+    plan, read,
+};
 
 #[derive(Debug, Clone, Args)]
 pub(in crate::dlq) struct UndoArgs {
     /// The plan that was applied
     plan: PathBuf,
-    /// Do it; without it the command only says what it would do
+    /// Make the changes; without this option the command only shows them
     #[arg(long)]
     yes: bool,
     /// The journal; `PLAN.journal` by default

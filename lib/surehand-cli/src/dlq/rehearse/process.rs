@@ -103,7 +103,7 @@ impl Stage {
             .stdout(Stdio::piped())
             // The function's own log would drown the report.
             .stderr(Stdio::null());
-        // It reads with the rights of whoever rehearses.
+        // It reads with the rights of the person who rehearses.
         if let Some(provider) = self.config.credentials_provider() {
             let credentials = provider
                 .provide_credentials()

@@ -1,0 +1,93 @@
+//! Asks the functions what they are made of.
+
+use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
+
+use surehand::description::Description;
+use tokio::{process::Command, time::timeout};
+
+/// What each binary says of itself, or why it does not.
+pub(crate) type Descriptions = BTreeMap<String, Result<Description, String>>;
+
+/// It takes milliseconds; a function that needs longer waits for a service.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The descriptions of these binaries, each with its executable.
+pub(crate) async fn describe<'a>(
+    executables: impl IntoIterator<Item = (&'a String, &'a std::path::PathBuf)>,
+) -> Descriptions {
+    let mut descriptions = Descriptions::new();
+    for (binary, executable) in executables {
+        descriptions.insert(binary.clone(), describe_one(executable).await);
+    }
+    descriptions
+}
+
+async fn describe_one(executable: &Path) -> Result<Description, String> {
+    let mut command = Command::new(executable);
+    // Without anything of ours: neither credentials nor a region may be what makes it work here.
+    command
+        .env_clear()
+        .env("SUREHAND_DESCRIBE", "1")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = match timeout(LIMIT, command.output()).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(error)) => return Err(format!("it cannot be started: {error}")),
+        Err(_) => return Err(format!("it did not answer within {} s", LIMIT.as_secs())),
+    };
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let last = errors.lines().rfind(|line| !line.trim().is_empty());
+        return Err(last
+            .unwrap_or("it ended without a message")
+            .trim()
+            .to_owned());
+    }
+    // What `main` printed itself comes before.
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().next_back().unwrap_or_default();
+    serde_json::from_str(last).map_err(|_| "it printed no description".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    async fn of_script(script: &str) -> Result<Description, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("function");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        describe_one(&path).await
+    }
+
+    #[tokio::test]
+    async fn a_function_without_a_description_says_why() {
+        let why = async |script| of_script(script).await.unwrap_err();
+        assert_eq!(
+            why("echo >&2; echo 'Error: no table' >&2; exit 1").await,
+            "Error: no table"
+        );
+        assert_eq!(why("exit 3").await, "it ended without a message");
+        assert_eq!(why("echo hello").await, "it printed no description");
+        assert!(
+            describe_one(Path::new("/nowhere/function"))
+                .await
+                .unwrap_err()
+                .starts_with("it cannot be started: ")
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_function_prints_before_does_not_matter() {
+        let json = r#"{"surehand":"0.1.0","source":"sqs","handlers":[],"publishes":[],"batch":{"concurrency":10,"on_park":"proceed","backoff_base_ms":1,"backoff_cap_ms":2,"margin_ms":null},"idempotency":null,"dead_letters":null,"redelivery":null,"variables":[]}"#;
+        let description = of_script(&format!(
+            "[ -z \"$HOME$AWS_REGION\" ] || exit 1; echo starting; echo '{json}'"
+        ))
+        .await
+        .unwrap();
+        assert_eq!(description.source, "sqs");
+    }
+}

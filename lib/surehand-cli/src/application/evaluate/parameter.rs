@@ -1,0 +1,27 @@
+//! The types of parameters.
+
+use crate::application::yaml::{Node, Value};
+
+/// The value that a parameter of the declared type has when it is given this one.
+pub(super) fn typed(declared: &Node, given: Node) -> Node {
+    let kind = declared.get("Type").and_then(Node::text).unwrap_or("");
+    // It is given the name of a value that Systems Manager holds.
+    if kind.starts_with("AWS::SSM::Parameter::Value<") {
+        return Node {
+            value: Value::Unknown,
+            ..given
+        };
+    }
+    let is_list = kind == "CommaDelimitedList" || kind.starts_with("List<");
+    match given.text() {
+        Some(text) if is_list => {
+            let items = text.split(',').map(|item| Node {
+                place: given.place.clone(),
+                value: Value::Text(item.trim().to_owned()),
+            });
+            let value = Value::List(items.collect());
+            Node { value, ..given }
+        }
+        _ => given,
+    }
+}

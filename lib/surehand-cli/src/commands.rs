@@ -1,0 +1,139 @@
+//! The commands by their names. What `check` and `dlq` do is on floors of their own.
+
+mod demo;
+mod dev;
+mod invoke;
+mod new;
+mod publish;
+mod tools;
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    process::ExitCode,
+    sync::atomic::AtomicBool,
+};
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::{application::compile::Profile, check, dlq, local::run::Options, progress::Progress};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create an application with one function that handles an event from a queue
+    New(new::New),
+    /// Run the application on this machine, follow its logs, and update functions when their source changes
+    Dev(Run),
+    /// Run the sample shop, send it orders of every kind, and account for each
+    Demo {
+        #[command(flatten)]
+        run: Run,
+        /// How many orders to place, 100 or more
+        #[arg(long, default_value_t = 300, value_parser = orders)]
+        orders: usize,
+    },
+    /// Publish events from JSON lines to the event bus
+    Publish {
+        /// A file of JSON lines, or `-` for standard input
+        file: String,
+        /// The event bus; the one of a running `surehand dev` by default
+        #[arg(long, env = "EVENT_BUS_NAME")]
+        bus: Option<String>,
+    },
+    /// Invoke a function and print its reply
+    Invoke {
+        /// The function's short name (place-order), logical id or full name
+        function: String,
+        /// The event: JSON, a file, or `-` for standard input
+        #[arg(long, short, default_value = "{}")]
+        event: String,
+    },
+    /// Inspect dead letters, and redrive them
+    Dlq(dlq::Dlq),
+    /// Check that the templates lose no events, and that they fit what the functions do
+    Check {
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    Tools(tools::ToolsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Build the functions in the release profile
+    #[arg(long)]
+    release: bool,
+    /// The emulator's port; a free one by default
+    #[arg(long)]
+    port: Option<u16>,
+    /// The address on which the emulator listens; pass another one so that containers can reach it
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+    /// The name of the stack; the one of the environment `emulator` in samconfig.toml by default
+    #[arg(long)]
+    stack_name: Option<String>,
+    /// A parameter of the template, as NAME=VALUE; may be repeated, and overrides samconfig.toml
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, String)>,
+}
+
+impl Run {
+    fn options(self, run: String) -> Options {
+        Options {
+            run,
+            profile: if self.release {
+                Profile::Release
+            } else {
+                Profile::Dev
+            },
+            address: (self.host, self.port),
+            stack: self.stack_name,
+            parameters: self.parameters.into_iter().collect(),
+        }
+    }
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+fn orders(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count >= demo::FEWEST => Ok(count),
+        _ => Err(format!("use a number of {} or more", demo::FEWEST)),
+    }
+}
+
+/// `run` is the name of the run, if it was given.
+pub(crate) async fn execute(
+    command: Command,
+    run: Option<String>,
+    progress: &Progress,
+    stop: &AtomicBool,
+) -> Result<ExitCode> {
+    let named = |default: &str| run.clone().unwrap_or_else(|| default.to_owned());
+    match command {
+        Command::New(new) => new::run(&new)?,
+        Command::Dev(dev) => dev::run(dev.options(named("dev")), progress).await?,
+        Command::Demo { run: demo, orders } => {
+            demo::run(demo.options(named("demo")), orders, progress).await?;
+        }
+        Command::Publish { file, bus } => {
+            publish::run(&file, bus, &named("dev"), progress).await?;
+        }
+        Command::Invoke { function, event } => {
+            invoke::run(&function, &event, &named("dev")).await?;
+        }
+        Command::Dlq(dlq) => {
+            let end = dlq::run(dlq, &named("dev"), progress, stop).await?;
+            return Ok(end.into());
+        }
+        Command::Check { json } => return check::run(json, progress).await,
+        Command::Tools(arguments) => tools::run(&arguments, progress).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

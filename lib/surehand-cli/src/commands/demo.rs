@@ -1,0 +1,208 @@
+//! `surehand demo`: a few hundred orders through the whole application, and an account of every one of them.
+
+mod accounts;
+mod clients;
+mod mishap;
+mod observation;
+mod plan;
+mod redrive;
+mod report;
+mod scene;
+mod traffic;
+mod witness;
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+pub(crate) use self::plan::FEWEST;
+use self::{
+    accounts::{Chapter, Check},
+    clients::Clients,
+    observation::Observation,
+    plan::{Fate, Plan},
+    scene::Scene,
+    traffic::Replies,
+    witness::{Sighting, Witness},
+};
+use crate::{
+    local::{
+        logs::Reader,
+        run::{Local, Options},
+    },
+    progress::Progress,
+};
+
+/// How often the queues are looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often in a row all must be quiet: between an outbox or queue and the next an event is in none.
+const QUIET: u32 = 4;
+
+/// How long the application may take in all.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Fails unless every order is accounted for and no effect happened twice, before the dead letters are put back and
+/// after.
+pub(crate) async fn run(options: Options, count: usize, progress: &Progress) -> Result<()> {
+    let started = Instant::now();
+    let name = options.run.clone();
+    let mut local = Local::start(options, progress).await?;
+    let clients = Clients::new(&local.config, &local.stack)?;
+    let logs = Reader::new(&local.config, &local.stack.functions).await?;
+    let scene = Scene {
+        folder: local.folder().join("dead-letters"),
+        run: name,
+        plan: Plan::new(count),
+        clients,
+        progress,
+    };
+    let checks = tokio::select! {
+        outcome = scene.play(logs) => outcome?,
+        ended = local.emulator.ended() => return ended,
+    };
+
+    let failed = checks.iter().filter(|check| !check.holds()).count();
+    let seconds = started.elapsed().as_secs_f64();
+    if failed > 0 {
+        bail!(
+            "{failed} of {} checks failed after {seconds:.1} s",
+            checks.len()
+        );
+    }
+    println!("every order is accounted for, and no effect happened twice ({seconds:.1} s)");
+    Ok(())
+}
+
+impl Scene<'_> {
+    async fn play(&self, mut logs: Reader) -> Result<Vec<Check>> {
+        let Self { plan, clients, .. } = self;
+        traffic::seed(clients, plan).await?;
+        let witness = Witness::place(clients).await?;
+        let (mut replies, mut events) = self.place(&witness).await?;
+        self.settle(&witness, &mut events).await?;
+
+        let mails = plan.struck().count();
+        let step = self
+            .progress
+            .step(format!("losing the process at {mails} mails"));
+        let before = mishap::strike(clients, plan).await?;
+        traffic::place_struck(clients, plan, &mut replies).await?;
+        step.done("");
+        self.settle(&witness, &mut events).await?;
+        let mut lines = logs.read().await?;
+        let mut seen = observe(clients, events, &lines).await?;
+        redrive::explain(&self.run, clients, &mut seen).await?;
+        let failed = self.account(&replies, &seen, Chapter::Failed);
+
+        let archived = redrive::chapter(self, before).await?;
+        let mut events = seen.events;
+        self.settle(&witness, &mut events).await?;
+        lines.extend(logs.read().await?);
+        let seen = Observation {
+            archived,
+            ..observe(clients, events, &lines).await?
+        };
+        let redriven = self.account(&replies, &seen, Chapter::Redriven);
+        Ok([failed, redriven].concat())
+    }
+
+    /// Sends all but what is to be lost, and some of it again.
+    async fn place(&self, witness: &Witness) -> Result<(Replies, Vec<Sighting>)> {
+        let step = self.progress.step("placing orders");
+        let replies = traffic::place(&self.clients, &self.plan, &step).await;
+        // When none gets through, the reason is one and the same, and the accounts would only repeat it.
+        if let (true, Some(error)) = (replies.first.is_empty(), replies.errors.values().next()) {
+            bail!("place-order accepts no order: {error}");
+        }
+        step.done(format!(
+            "{} orders, {} repeated requests",
+            replies.first.len(),
+            replies.second.len()
+        ));
+        let events = witness.take(&self.clients).await?;
+        let harmless = harmless(&self.plan, &replies, &events);
+        traffic::disturb(&self.clients, &self.plan, &harmless).await?;
+        Ok((replies, events))
+    }
+
+    /// Waits until nothing is under way any more; the checks say whether that is because all is done.
+    async fn settle(&self, witness: &Witness, events: &mut Vec<Sighting>) -> Result<()> {
+        let Self { plan, clients, .. } = self;
+        let step = self.progress.step("waiting until every queue is empty");
+        let started = Instant::now();
+        let mut quiet = 0;
+        while quiet < QUIET {
+            if started.elapsed() > PATIENCE {
+                step.say("not everything is done, but time is up");
+                return Ok(());
+            }
+            tokio::time::sleep(INTERVAL).await;
+            let mut waiting = observation::outbox(clients).await?;
+            for (_, url) in &clients.queues {
+                waiting += observation::depth(clients, url).await?;
+            }
+            let mut parked = 0;
+            for (_, url) in &clients.dead_letters {
+                parked += observation::depth(clients, url).await?;
+            }
+            let rows = observation::rows(clients).await?;
+            events.extend(witness.take(clients).await?);
+            let published: BTreeSet<&str> = events.iter().map(|event| event.id.as_str()).collect();
+            let total = plan.orders.len() + plan.malformed.len();
+            let done = rows.reservations.len() + parked;
+            step.count(
+                done as u64,
+                total as u64,
+                format!("{waiting} messages, {parked} dead letters"),
+            );
+            let is_quiet = waiting == 0 && rows.audited.len() >= published.len();
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+        }
+        step.done("");
+        Ok(())
+    }
+
+    /// Prints and returns the accounts.
+    fn account(&self, replies: &Replies, seen: &Observation, chapter: Chapter) -> Vec<Check> {
+        let checks = accounts::check(&self.plan, replies, seen, chapter);
+        println!("\n{}", report::summary(replies, seen));
+        print!("{}", report::checks(&checks));
+        checks
+    }
+}
+
+/// What can be seen at this moment.
+async fn observe(
+    clients: &Clients,
+    events: Vec<Sighting>,
+    lines: &[crate::local::logs::Line],
+) -> Result<Observation> {
+    Ok(Observation {
+        rows: observation::rows(clients).await?,
+        mails: observation::mails(clients).await?,
+        dead_letters: observation::dead_letters(clients).await?,
+        archived: Vec::new(),
+        events,
+        outcomes: observation::outcomes(lines),
+    })
+}
+
+/// The events whose repetition changes nothing: a parked event that comes twice is rightly parked twice.
+fn harmless(plan: &Plan, replies: &Replies, events: &[Sighting]) -> Vec<Sighting> {
+    let orders: BTreeSet<&str> = plan
+        .orders
+        .iter()
+        .filter(|order| matches!(order.fate, Fate::Reserved | Fate::Contested))
+        .filter_map(|order| replies.first.get(&order.request_id))
+        .map(|reply| reply.order_id.as_str())
+        .collect();
+    events
+        .iter()
+        .filter(|event| witness::order_id(&event.detail).is_some_and(|id| orders.contains(id)))
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,116 @@
+//! `surehand dev`: the application on this machine, followed and kept up to date until it is interrupted.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use anyhow::Result;
+use comfy_table::{Table, presets::NOTHING};
+use console::style;
+use tokio::sync::mpsc;
+
+use crate::{
+    application::{project::Project, templates::Templates},
+    local::{
+        logs::Reader,
+        run::{Local, Options},
+        stack::Stack,
+        watch::Watcher,
+    },
+    progress::Progress,
+};
+
+/// Returns only with an error; an interrupt drops it, which takes everything down.
+pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
+    let mut local = Local::start(options, progress).await?;
+    println!("{}", describe(&local.stack).trim_fmt());
+    progress.line("ready; sources are watched, Ctrl-C ends everything");
+
+    let reader = Reader::new(&local.config, &local.stack.functions).await?;
+    let (deployed, functions) = mpsc::unbounded_channel();
+    let logs = reader.follow(functions, |line| progress.line(line));
+    tokio::pin!(logs);
+    let project = local.project().clone();
+    let mut watcher = Watcher::new(&sources(&project).await?, &templates(&project))?;
+    loop {
+        let changed = tokio::select! {
+            changed = watcher.changed() => changed,
+            ended = local.emulator.ended() => return ended,
+            failed = &mut logs => return failed,
+        };
+        let updating = async {
+            update(&mut local, &changed, progress).await?;
+            // What was deployed may have functions, packages and templates that were not there before.
+            watcher.add(&sources(&project).await?, &templates(&project))
+        };
+        tokio::select! {
+            // What does not compile or deploy is said, and the application goes on as it was.
+            outcome = updating => match outcome {
+                // The reader is gone when the command ends.
+                Ok(()) => drop(deployed.send(local.stack.functions.clone())),
+                Err(error) => {
+                    progress.line(&format!("{} {error:#}", style("error:").red().for_stderr()));
+                }
+            },
+            failed = &mut logs => return failed,
+        }
+    }
+}
+
+/// The folders of the workspace's packages, as it is now.
+async fn sources(project: &Project) -> Result<BTreeSet<PathBuf>> {
+    let project = project.clone();
+    tokio::task::spawn_blocking(move || project.workspace().map(|it| it.source_folders())).await?
+}
+
+async fn update(local: &mut Local, changed: &BTreeSet<PathBuf>, progress: &Progress) -> Result<()> {
+    let is_source = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension == "rs" || extension == "toml")
+    };
+    if changed.iter().any(is_source) {
+        let updated = local.rebuild(progress).await?;
+        if updated.is_empty() {
+            progress.line("no function changed");
+        } else {
+            progress.line(&format!("updated {}", updated.join(", ")));
+        }
+    }
+    // A deployment that failed for want of a binary may succeed now.
+    if !local.is_current() || !changed.is_disjoint(&templates(local.project())) {
+        local.deploy(progress).await?;
+    }
+    Ok(())
+}
+
+/// The template and those that it nests, as it is now.
+fn templates(project: &Project) -> BTreeSet<PathBuf> {
+    let template = project.template();
+    let mut templates = BTreeSet::from([template.to_owned()]);
+    // What does not parse is said when it is deployed.
+    if let Ok(parsed) = Templates::read(project) {
+        templates.extend(parsed.paths());
+    }
+    templates
+}
+
+/// The endpoint, outputs and functions, as a table.
+fn describe(stack: &Stack) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    let mut row = |kind: &str, name: &str, value: &str| {
+        table.add_row([kind, name, value]);
+    };
+    row("endpoint", "", &stack.endpoint);
+    let queues: BTreeSet<&str> = stack.queues().map(|(_, url)| url).collect();
+    for (key, value) in &stack.outputs {
+        if !queues.contains(value.as_str()) {
+            row("output", key, value);
+        }
+    }
+    for (name, url) in stack.queues() {
+        row("queue", name, url);
+    }
+    for function in &stack.functions {
+        row("function", &function.binary, &function.name);
+    }
+    table
+}

@@ -1,0 +1,95 @@
+//! `surehand invoke`: calls one function and prints its reply.
+
+use std::io::Read as _;
+
+use anyhow::{Context, Result, bail};
+use aws_sdk_lambda::{Client, primitives::Blob};
+use serde_json::Value;
+
+use crate::cloud::Cloud;
+
+/// Prints the reply to standard output; an error of the function is an error of the command.
+pub(crate) async fn run(function: &str, event: &str, run: &str) -> Result<()> {
+    let payload = payload(event)?;
+    let cloud = Cloud::find(run).await?;
+    let name = &cloud.full_name(function)?;
+    let output = Client::new(&cloud.config)
+        .invoke()
+        .function_name(name)
+        .payload(Blob::new(serde_json::to_vec(&payload)?))
+        .send()
+        .await
+        .with_context(|| format!("cannot invoke {name} at {}", cloud.name()))?;
+    let reply = output.payload().map(Blob::as_ref).unwrap_or_default();
+    if let Some(kind) = output.function_error() {
+        bail!(
+            "{name} failed ({}): {}",
+            kind.to_lowercase(),
+            failure(reply)
+        );
+    }
+    match serde_json::from_slice::<Value>(reply) {
+        Ok(reply) => println!("{}", serde_json::to_string_pretty(&reply)?),
+        Err(_) => println!("{}", String::from_utf8_lossy(reply)),
+    }
+    Ok(())
+}
+
+/// The event: JSON as it is, `-` for standard input, else a file.
+fn payload(event: &str) -> Result<Value> {
+    let is_json = event.trim_start().starts_with(['{', '[', '"']);
+    let (text, place) = match event {
+        _ if is_json => (event.to_owned(), "the event".to_owned()),
+        "-" => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("cannot read standard input")?;
+            (text, "standard input".to_owned())
+        }
+        path => {
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+            (text, path.to_owned())
+        }
+    };
+    serde_json::from_str(&text).with_context(|| format!("{place} is not JSON"))
+}
+
+/// Lambda's error object in one line.
+fn failure(reply: &[u8]) -> String {
+    let error: Value = serde_json::from_slice(reply).unwrap_or_default();
+    match (error["errorType"].as_str(), error["errorMessage"].as_str()) {
+        (Some(kind), Some(message)) => format!("{kind}: {message}"),
+        (None, Some(message)) => message.to_owned(),
+        _ => String::from_utf8_lossy(reply).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_json_or_a_file() {
+        assert_eq!(payload(r#" {"a": 1}"#).unwrap(), json!({"a": 1}));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("event.json");
+        std::fs::write(&file, "[1]").unwrap();
+        assert_eq!(payload(file.to_str().unwrap()).unwrap(), json!([1]));
+        let error = payload("no/such/file").unwrap_err();
+        assert_eq!(error.to_string(), "cannot read no/such/file");
+        assert!(format!("{:#}", payload("{").unwrap_err()).starts_with("the event is not JSON: "));
+    }
+
+    #[test]
+    fn a_failure_is_one_line() {
+        assert_eq!(
+            failure(br#"{"errorType":"rejected","errorMessage":"no lines"}"#),
+            "rejected: no lines"
+        );
+        assert_eq!(failure(b"Task timed out"), "Task timed out");
+    }
+}

@@ -1,0 +1,302 @@
+//! `surehand publish`: events as JSON lines onto a bus.
+//!
+//! Nothing is sent before every line has been read, so that a mistake in the last line does not leave half a file
+//! on the bus.
+
+use std::{io::Read as _, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{cloud::Cloud, progress::Progress};
+
+/// What one PutEvents request takes.
+const ENTRIES: usize = 10;
+
+/// In bytes, of all entries of a request together.
+const BYTES: usize = 256 * 1024;
+
+/// The longest `detail-type` that EventBridge takes.
+const DETAIL_TYPE: usize = 128;
+
+/// How often an entry is sent before its failure is reported.
+const ATTEMPTS: u32 = 5;
+
+/// An event of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// Counted from 1.
+    pub(crate) line: usize,
+    pub(crate) source: String,
+    pub(crate) detail_type: String,
+    /// JSON.
+    pub(crate) detail: String,
+}
+
+/// The two shapes of a line: EventBridge's, and the envelope with its parts at the top.
+#[derive(Deserialize)]
+struct Line {
+    source: String,
+    #[serde(rename = "detail-type")]
+    detail_type: String,
+    detail: Option<Value>,
+    metadata: Option<Value>,
+    data: Option<Value>,
+}
+
+/// Publishes the lines of `file`, or of standard input when it is `-`.
+pub(crate) async fn run(
+    file: &str,
+    bus: Option<String>,
+    run: &str,
+    progress: &Progress,
+) -> Result<()> {
+    let (text, place) = read(file)?;
+    let events = parse(&text).with_context(|| format!("nothing sent from {place}"))?;
+    let cloud = Cloud::find(run).await?;
+    let bus = match (bus, &cloud.stack) {
+        (Some(bus), _) => bus,
+        (None, Some(stack)) => stack.output("EventBusName")?.to_owned(),
+        (None, None) => {
+            bail!("no bus: pass --bus, set EVENT_BUS_NAME, or start `surehand dev` first")
+        }
+    };
+    let step = progress.step(format!("publishing to {bus} at {}", cloud.name()));
+    let client = Client::new(&cloud.config);
+    let total = events.len() as u64;
+    send(&client, &bus, &events, |done| step.count(done, total, "")).await?;
+    step.done(format!("{total} events"));
+    Ok(())
+}
+
+fn read(file: &str) -> Result<(String, String)> {
+    if file == "-" {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("cannot read standard input")?;
+        return Ok((text, "standard input".to_owned()));
+    }
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+    Ok((text, file.to_owned()))
+}
+
+/// Reads JSON lines; empty lines are allowed, and the first bad one is an error.
+fn parse(text: &str) -> Result<Vec<Event>> {
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(index, line)| {
+            let line_number = index + 1;
+            parse_line(line_number, line).with_context(|| format!("line {line_number}"))
+        })
+        .collect()
+}
+
+fn parse_line(number: usize, text: &str) -> Result<Event> {
+    let line: Line = serde_json::from_str(text).map_err(|error| {
+        // Its position speaks of a text of one line; the file has more.
+        let message = error.to_string();
+        let reason = message.split(" at line ").next().unwrap_or_default();
+        anyhow::anyhow!("column {}: {reason}", error.column())
+    })?;
+    let detail = match (line.detail, line.metadata, line.data) {
+        (Some(detail), None, None) => detail,
+        (None, metadata, Some(data)) => {
+            json!({"metadata": metadata.unwrap_or_else(|| json!({})), "data": data})
+        }
+        (Some(_), _, _) => bail!("use either `detail`, or `metadata` and `data`"),
+        (None, _, None) => bail!("missing field `detail`"),
+    };
+    if !detail.is_object() {
+        bail!("`detail` must be an object");
+    }
+    if line.detail_type.chars().count() > DETAIL_TYPE {
+        bail!("`detail-type` is longer than {DETAIL_TYPE} characters");
+    }
+    let event = Event {
+        line: number,
+        source: line.source,
+        detail_type: line.detail_type,
+        detail: detail.to_string(),
+    };
+    if event.size() > BYTES {
+        bail!("the event is larger than {BYTES} bytes");
+    }
+    Ok(event)
+}
+
+impl Event {
+    /// As EventBridge counts an entry without a time and resources.
+    fn size(&self) -> usize {
+        self.source.len() + self.detail_type.len() + self.detail.len()
+    }
+
+    fn entry(&self, bus: &str) -> PutEventsRequestEntry {
+        PutEventsRequestEntry::builder()
+            .event_bus_name(bus)
+            .source(&self.source)
+            .detail_type(&self.detail_type)
+            .detail(&self.detail)
+            .build()
+    }
+}
+
+/// Splits into what one request takes.
+fn chunks(events: &[Event]) -> Vec<&[Event]> {
+    let mut chunks = Vec::new();
+    let mut rest = events;
+    while !rest.is_empty() {
+        let mut size = 0;
+        let fitting = rest
+            .iter()
+            .take(ENTRIES)
+            .take_while(|event| {
+                size += event.size();
+                size <= BYTES
+            })
+            .count()
+            // No event alone is too large; one that is must fail with the service's own words.
+            .max(1);
+        let (chunk, remaining) = rest.split_at(fitting);
+        chunks.push(chunk);
+        rest = remaining;
+    }
+    chunks
+}
+
+/// Sends all events in order, each at least once; fails with the lines that the bus did not take.
+pub(crate) async fn send(
+    client: &Client,
+    bus: &str,
+    events: &[Event],
+    mut on_progress: impl FnMut(u64),
+) -> Result<()> {
+    let mut done = 0;
+    let mut failed = Vec::new();
+    for chunk in chunks(events) {
+        failed.extend(send_chunk(client, bus, chunk).await?);
+        done += chunk.len() as u64;
+        on_progress(done);
+    }
+    if !failed.is_empty() {
+        bail!("the bus refused {}", failed.join("; "));
+    }
+    Ok(())
+}
+
+/// Returns what was refused to the end, by line.
+async fn send_chunk(client: &Client, bus: &str, chunk: &[Event]) -> Result<Vec<String>> {
+    let mut pending: Vec<&Event> = chunk.iter().collect();
+    let mut refused = Vec::new();
+    for attempt in 1..=ATTEMPTS {
+        let output = client
+            .put_events()
+            .set_entries(Some(pending.iter().map(|event| event.entry(bus)).collect()))
+            .send()
+            .await
+            .with_context(|| {
+                let lines: Vec<String> =
+                    pending.iter().map(|event| event.line.to_string()).collect();
+                let lines = lines.join(", ");
+                format!("cannot publish lines {lines}; no later line was sent either")
+            })?;
+        if output.entries().len() != pending.len() {
+            bail!(
+                "the bus answered for {} of {} events",
+                output.entries().len(),
+                pending.len()
+            );
+        }
+        (pending, refused) = pending
+            .iter()
+            .zip(output.entries())
+            .filter_map(|(event, result)| {
+                let code = result.error_code()?;
+                let reason = result.error_message().unwrap_or_default();
+                Some((*event, format!("line {}: {code} {reason}", event.line)))
+            })
+            .unzip();
+        if pending.is_empty() {
+            break;
+        }
+        if attempt < ATTEMPTS {
+            tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
+        }
+    }
+    Ok(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(line: usize, bytes: usize) -> Event {
+        Event {
+            line,
+            source: String::new(),
+            detail_type: String::new(),
+            detail: "x".repeat(bytes),
+        }
+    }
+
+    #[test]
+    fn both_shapes_are_read_and_lines_counted() {
+        let text = concat!(
+            r#"{"source":"shop.orders","detail-type":"OrderPlaced","detail":{"a":1}}"#,
+            "\n\n",
+            r#"{"source":"shop.orders","detail-type":"OrderPlaced","metadata":{"id":"1"},"data":{"a":1}}"#,
+        );
+        let events = parse(text).unwrap();
+        assert_eq!(events.len(), 2);
+        assert_eq!(events[0].detail, r#"{"a":1}"#);
+        assert_eq!(events[1].line, 3);
+        assert_eq!(
+            events[1].detail,
+            r#"{"data":{"a":1},"metadata":{"id":"1"}}"#
+        );
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        for (line, reason) in [
+            ("nonsense", "line 2: column 2: expected ident"),
+            (
+                r#"{"source":"a","detail":{}}"#,
+                "line 2: column 26: missing field `detail-type`",
+            ),
+            (
+                r#"{"source":"a","detail-type":"b"}"#,
+                "line 2: missing field `detail`",
+            ),
+            (
+                r#"{"source":"a","detail-type":"b","detail":"text"}"#,
+                "line 2: `detail` must be an object",
+            ),
+            (
+                r#"{"source":"a","detail-type":"b","detail":{},"data":{}}"#,
+                "line 2: use either `detail`, or `metadata` and `data`",
+            ),
+        ] {
+            let text = format!(
+                "{}\n{line}",
+                r#"{"source":"a","detail-type":"b","detail":{}}"#
+            );
+            let error = format!("{:#}", parse(&text).unwrap_err());
+            assert!(error.starts_with(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn chunks_keep_both_limits() {
+        let many: Vec<Event> = (0..25).map(|line| event(line, 10)).collect();
+        let sizes: Vec<usize> = chunks(&many).iter().map(|chunk| chunk.len()).collect();
+        assert_eq!(sizes, [10, 10, 5]);
+
+        let large: Vec<Event> = (0..5).map(|line| event(line, 100 * 1024)).collect();
+        let sizes: Vec<usize> = chunks(&large).iter().map(|chunk| chunk.len()).collect();
+        assert_eq!(sizes, [2, 2, 1]);
+    }
+}

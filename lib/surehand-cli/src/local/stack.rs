@@ -1,0 +1,233 @@
+//! A deployed stack: its outputs and functions, and the file by which `publish` and `invoke` find it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use aws_config::SdkConfig;
+use aws_sdk_cloudformation::Client;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    application::{project::Project, templates},
+    local::emulator,
+};
+
+/// What is known of a stack after its deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stack {
+    pub(crate) name: String,
+    pub(crate) endpoint: String,
+    pub(crate) outputs: BTreeMap<String, String>,
+    pub(crate) functions: Vec<Function>,
+}
+
+/// A deployed function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Function {
+    pub(crate) logical_id: String,
+    /// The name that Lambda knows it by.
+    pub(crate) name: String,
+    /// The binary it runs, which is also its short name.
+    pub(crate) binary: String,
+}
+
+impl Stack {
+    /// Asks CloudFormation for what `sam deploy` made of the template.
+    pub(crate) async fn describe(
+        config: &SdkConfig,
+        name: &str,
+        endpoint: &str,
+        functions: &[templates::Function],
+    ) -> Result<Self> {
+        let cloudformation = Client::new(config);
+        let stacks = cloudformation
+            .describe_stacks()
+            .stack_name(name)
+            .send()
+            .await
+            .with_context(|| format!("cannot describe the stack {name}"))?;
+        let outputs = stacks
+            .stacks()
+            .iter()
+            .flat_map(|stack| stack.outputs())
+            .filter_map(|output| {
+                Some((
+                    output.output_key()?.to_owned(),
+                    output.output_value()?.to_owned(),
+                ))
+            })
+            .collect();
+        let mut resources = Resources::of(name, cloudformation);
+        let mut deployed = Vec::new();
+        for function in functions {
+            deployed.push(Function {
+                logical_id: function.logical_id.clone(),
+                name: resources.physical_id(&function.logical_id).await?,
+                binary: function.binary.clone(),
+            });
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            endpoint: endpoint.to_owned(),
+            outputs,
+            functions: deployed,
+        })
+    }
+
+    /// The stack of a run that goes on in this project at this moment.
+    pub(crate) async fn running(run: &str) -> Option<Self> {
+        let project = Project::here().ok()?;
+        let text = fs::read_to_string(Self::file(&project.state().ok()?.join(run))).ok()?;
+        let stack: Self = serde_json::from_str(&text).ok()?;
+        emulator::is_healthy(&stack.endpoint).await.then_some(stack)
+    }
+
+    /// Lets `publish` and `invoke` find this stack; `folder` is the run's own.
+    pub(crate) fn announce(&self, folder: &Path) -> Result<()> {
+        let file = Self::file(folder);
+        let draft = file.with_extension("draft");
+        fs::write(&draft, serde_json::to_vec_pretty(self)?)
+            .and_then(|()| fs::rename(&draft, &file))
+            .with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Undoes [`Stack::announce`].
+    pub(crate) fn withdraw(folder: &Path) {
+        // It may never have been announced; a file that stays names an endpoint that does not answer.
+        drop(fs::remove_file(Self::file(folder)));
+    }
+
+    fn file(folder: &Path) -> PathBuf {
+        folder.join("stack.json")
+    }
+
+    /// An output, which the template must have.
+    pub(crate) fn output(&self, key: &str) -> Result<&str> {
+        self.outputs
+            .get(key)
+            .map(String::as_str)
+            .with_context(|| format!("the template has no output {key}"))
+    }
+
+    /// The function of this short name, logical id or full name.
+    pub(crate) fn function(&self, name: &str) -> Option<&Function> {
+        self.functions.iter().find(|function| {
+            [&function.binary, &function.logical_id, &function.name]
+                .into_iter()
+                .any(|known| known == name)
+        })
+    }
+
+    /// Every queue among the outputs: (name of the output without `Url`, URL).
+    pub(crate) fn queues(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.outputs
+            .iter()
+            .filter_map(|(key, url)| Some((key.strip_suffix("Url")?, url.as_str())))
+            .filter(|(name, _)| name.ends_with("Queue"))
+    }
+}
+
+/// What the resources of a stack, and of those that it nests, are called once they are deployed.
+struct Resources<'a> {
+    stack: &'a str,
+    cloudformation: Client,
+    /// Of each stack so far, by logical id.
+    known: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl<'a> Resources<'a> {
+    fn of(stack: &'a str, cloudformation: Client) -> Self {
+        Self {
+            stack,
+            cloudformation,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Follows the stacks before the resource's own name, as in `Orders/Worker`.
+    async fn physical_id(&mut self, path: &str) -> Result<String> {
+        let mut id = self.stack.to_owned();
+        for part in path.split('/') {
+            if !self.known.contains_key(&id) {
+                let listed = list(&self.cloudformation, &id).await?;
+                self.known.insert(id.clone(), listed);
+            }
+            let found = self.known.get(&id).and_then(|all| all.get(part));
+            id = (found.cloned())
+                .with_context(|| format!("the stack {} has no resource {path}", self.stack))?;
+        }
+        Ok(id)
+    }
+}
+
+async fn list(cloudformation: &Client, stack: &str) -> Result<BTreeMap<String, String>> {
+    let mut physical = BTreeMap::new();
+    let mut pages = cloudformation
+        .list_stack_resources()
+        .stack_name(stack)
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        let page = page.with_context(|| format!("cannot list the resources of {stack}"))?;
+        for resource in page.stack_resource_summaries() {
+            if let (Some(logical), Some(id)) = (
+                resource.logical_resource_id(),
+                resource.physical_resource_id(),
+            ) {
+                physical.insert(logical.to_owned(), id.to_owned());
+            }
+        }
+    }
+    Ok(physical)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack() -> Stack {
+        Stack {
+            name: "shop".to_owned(),
+            endpoint: "http://127.0.0.1:1".to_owned(),
+            outputs: BTreeMap::from([
+                ("EventBusName".to_owned(), "shop-bus".to_owned()),
+                (
+                    "AuditDeadLetterQueueUrl".to_owned(),
+                    "http://q/2".to_owned(),
+                ),
+                ("StockQueueUrl".to_owned(), "http://q/1".to_owned()),
+            ]),
+            functions: vec![Function {
+                logical_id: "PlaceOrder".to_owned(),
+                name: "shop-place-order".to_owned(),
+                binary: "place-order".to_owned(),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_function_has_three_names() {
+        let stack = stack();
+        for name in ["place-order", "PlaceOrder", "shop-place-order"] {
+            assert_eq!(stack.function(name), Some(&stack.functions[0]));
+        }
+        assert_eq!(stack.function("place"), None);
+    }
+
+    #[test]
+    fn queues_are_found_among_the_outputs() {
+        let stack = stack();
+        let queues: Vec<_> = stack.queues().collect();
+        assert_eq!(
+            queues,
+            [
+                ("AuditDeadLetterQueue", "http://q/2"),
+                ("StockQueue", "http://q/1")
+            ]
+        );
+    }
+}
