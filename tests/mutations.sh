@@ -18,7 +18,7 @@ cd "$copy"
 
 # The file's time says that it changed; a copy's would not.
 changed() {
-    touch lib/surehand/src/lib.rs
+    touch "$source/lib.rs"
 }
 
 simulate() {
@@ -36,7 +36,7 @@ missed=0
 # mutate NAME FILE PERL-SUBSTITUTION: $suite must fail, and say so by a line like $says.
 mutate() {
     [[ $1 == *"$only"* ]] || return 0
-    local file="lib/surehand/src/$2"
+    local file="$source/$2"
     cp "$file" before
     perl -0pi -e "$3" "$file"
     if cmp -s "$file" before; then
@@ -61,7 +61,7 @@ sound() {
 }
 
 if [[ ${1:-claims} == claims ]]; then
-    suite=simulate says='^simulation with seed'
+    suite=simulate says='^simulation with seed' source=lib/surehand/src
     sound
     mutate "drop the fence" idempotency/memory.rs \
         's/Some\(item\) if item\.owner == lease\.owner => change/Some(item) => change/'
@@ -88,37 +88,37 @@ if [[ ${1:-claims} == claims ]]; then
 fi
 
 if [[ ${1:-redrive} == redrive ]]; then
-    suite=redrive says='^test redrive::.*FAILED\|panicked at'
+    suite=redrive says='^test redrive::.*FAILED\|panicked at' source=lib/surehand-redrive/src
     sound
-    mutate "delete before the send is confirmed" dead_letter/apply/engine.rs \
+    mutate "delete before the send is confirmed" apply/engine.rs \
         's/Entry::Intent \{\s*to: None,/Entry::Intent {/'
-    mutate "take a failed entry for sent" dead_letter/apply/transfer.rs \
+    mutate "take a failed entry for sent" transfer.rs \
         's/is_over = refusal\.permanent;\s*Err\(refusal\)/Ok(refusal.code)/'
-    mutate "take any confirmation" dead_letter/apply/transfer.rs \
+    mutate "take any confirmation" transfer.rs \
         's/parcel\s*\.check\(to, &accepted\)\s*\.map\(\|\(\)\| accepted\.message_id\)/{ let _ = (parcel, to); Ok(accepted.message_id) }/'
-    mutate "reuse the deduplication id" dead_letter/parcel.rs \
+    mutate "reuse the deduplication id" parcel.rs \
         's/(let Some\(payload\) = body.*?)parcel\.addressed\(to, attempt\)/$1parcel.addressed(to, attempt).map(|mut it| { it.deduplication_id.clone_from(&letter.deduplication_id); it })/s'
-    mutate "end on one empty receive" dead_letter/reader.rs \
+    mutate "end on one empty receive" reader.rs \
         's/if self\.search\.empty < EMPTY_RECEIVES \{/if true { self.ended = Some(End { complete: true, is_certain: true, left: 0 }); return Ok(None); }\n        if self.search.empty < EMPTY_RECEIVES {/'
-    mutate "delete what the journal does not have as sent" dead_letter/apply/engine.rs \
-        's/self\.news\.push\(Entry::Sent \{.*?\}\);/self.outgoing.push(job.parcel.letter_id.clone());/s'
-    mutate "drop without an archive" dead_letter/apply/engine.rs \
+    mutate "delete what the journal does not have as sent" apply/engine.rs \
+        's/self\.news\.push\(Entry::Sent \{.*?\}\);/self.deletions.push(job.parcel.letter_id.clone());/s'
+    mutate "drop without an archive" apply/engine.rs \
         's/let is_announced = progress == Some\(Progress::Dropping\);/let is_announced = true; let _ = progress;/'
-    mutate "send again what the journal has as sent" dead_letter/apply/engine.rs \
+    mutate "send again what the journal has as sent" apply/engine.rs \
         's/Some\(Progress::Sent \| Progress::Done\) => \{/Some(Progress::Done) => {/; s/Some\(Progress::Intended \| Progress::Dropping\) \| None/Some(Progress::Intended | Progress::Dropping | Progress::Sent) | None/'
-    mutate "two of a group at once" dead_letter/apply/stock.rs \
+    mutate "two of a group at once" apply/stock.rs \
         's/if !groups\.insert\(group\.clone\(\)\) \{/if !groups.insert(group.clone()) \&\& size == 0 {/'
-    mutate "go on behind a letter that was not sent" dead_letter/apply/engine.rs \
-        's/self\.fail\(id, group, problem\);\s*self\.halted\.extend\(group\.map\(str::to_owned\)\);/self.fail(id, group, problem);/'
-    mutate "go on behind a letter that is held" dead_letter/apply/engine.rs \
+    mutate "go on behind a letter that was not sent" apply/order.rs \
+        's/self\.halted\.extend\(group\.map\(str::to_owned\)\);//'
+    mutate "go on behind a letter that is held" apply/order.rs \
         's/self\.closed\.insert\(group\.to_owned\(\)\);/let _ = group;/'
-    mutate "send what somebody else may have" dead_letter/apply/engine.rs \
+    mutate "send what somebody else may have" apply/engine.rs \
         's/self\.stock\.forget_lapsed\(&mut self\.reader, now\);//'
-    mutate "let go of what is worked on" dead_letter/reader.rs \
+    mutate "let go of what is worked on" reader.rs \
         's/self\.change\(due, visibility\)\.await/{ let _ = due; Vec::<String>::new() }/'
-    mutate "keep what is left to others" dead_letter/reader.rs \
+    mutate "keep what is left to others" reader.rs \
         's/let released = self\.change\(all, Duration::ZERO\)\.await\.len\(\);/let released = all.len();/'
-    mutate "put back what was changed since" dead_letter/apply.rs \
+    mutate "put back what was changed since" apply.rs \
         's/Some\(step\) if step\.sha256 != letter\.digest\(\) => \{/Some(step) if step.sha256.is_empty() => {/'
 fi
 exit "$missed"

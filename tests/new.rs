@@ -25,7 +25,7 @@ use run::Run;
 /// One test, since each step takes what the one before has made.
 #[tokio::test]
 async fn a_new_application_works_as_it_is() {
-    let application = Application::make("hello");
+    let application = Application::make("hello", &[]);
     application.is_formatted();
     application.passes_its_tests();
     application.passes_the_check();
@@ -65,4 +65,23 @@ async fn a_new_application_works_as_it_is() {
 
     farewell::check(&application, &run).await;
     run.end();
+}
+
+#[test]
+fn a_new_application_can_have_the_redrive_function() {
+    let application = Application::make("again", &["--with-redrive"]);
+    application.is_formatted();
+    application.passes_the_check();
+    application.is_valid();
+
+    // What the schedule's rule cannot deliver is kept: its queue knows the rule by its name.
+    let template: yaml_serde::Value =
+        yaml_serde::from_str(&application.text("template.yaml")).unwrap();
+    let resources = &template["Resources"];
+    let rule = resources["RedriveRule"]["Properties"]["Name"].clone();
+    let sources = &resources["EventBusDeadLetters"]["Properties"]["Parameters"]["SourceArns"];
+    let text = |value: &yaml_serde::Value| yaml_serde::to_string(value).unwrap();
+    let name = text(&rule).replace("!Sub", "").trim().to_owned();
+    let arn = format!("${{AWS::AccountId}}:rule/{name}\n");
+    assert!(text(sources).contains(&arn), "{sources:?}");
 }

@@ -13,7 +13,6 @@ pub mod outbox;
 pub mod outbox_relay;
 pub mod outbox_sweep;
 pub mod place_order;
-pub mod redrive;
 pub mod reserve_stock;
 pub mod stock;
 pub mod table;

@@ -20,7 +20,7 @@ pub(crate) struct Application {
 }
 
 impl Application {
-    pub(crate) fn make(name: &str) -> Self {
+    pub(crate) fn make(name: &str, options: &[&str]) -> Self {
         let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new");
         fs::create_dir_all(&parent).unwrap();
         let lock = File::create(parent.join("lock")).unwrap();
@@ -31,7 +31,8 @@ impl Application {
         }
         let mut new = Command::new(surehand());
         new.current_dir(&parent).args(["new", name]);
-        new.arg("--surehand-path")
+        new.args(options)
+            .arg("--surehand-path")
             .arg(cargo::workspace().join("lib/surehand"));
         let said = cargo::output_of(&mut new);
         assert!(said.starts_with(&format!("made {name}\n")), "{said}");
@@ -113,7 +114,7 @@ impl Application {
         assert!(said.contains(test), "{said}");
     }
 
-    /// Without an error, a warning or a hint.
+    /// Without an error, a warning or a hint. For that every function is built, and asked what it does.
     pub(crate) fn passes_the_check(&self) {
         let mut check = self.place().command(surehand());
         let found = cargo::output_of(check.args(["check", "--json"]));

@@ -168,19 +168,19 @@ async fn a_ramp_goes_on_only_with_what_is_fixed() {
         let plan = plan_of(&letters);
         let world = World::new(3, false, letters);
         let mut journal = world.clone();
-        let mut steps = Vec::new();
+        let mut stages = Vec::new();
         let outcomes = Handled(handled);
         let report = Apply::new(&world, &world, &plan)
             .ramp(Ramp::new(&outcomes))
             .run(&mut journal, &mut Ledger::default(), &mut |status| {
-                steps.extend(status.step.map(|(size, _)| size));
+                stages.extend(status.stage.map(|(size, _)| size));
             })
             .await
             .unwrap();
         assert_eq!(report.redriven, redriven, "{report:?}");
-        steps.dedup();
+        stages.dedup();
         if handled {
-            assert_eq!(steps, [1, 5, 20, 100, 500]);
+            assert_eq!(stages, [1, 5, 20, 100, 500]);
             assert!(report.not_fixed.is_empty() && report.stopped.is_none());
         } else {
             assert_eq!(report.stopped, Some(Stop::NotFixed));
@@ -204,7 +204,7 @@ impl Outcomes for Mostly {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_that_fails_in_several_steps_is_told_once() {
+async fn a_group_that_fails_in_several_stages_is_told_once() {
     let letters = letters(60, None);
     let plan = plan_of(&letters);
     let world = World::new(3, false, letters);

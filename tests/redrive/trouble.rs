@@ -199,7 +199,7 @@ async fn what_somebody_else_may_have_is_not_sent() {
 
 /// More is read than should be in memory while a step is waited for.
 #[tokio::test(start_paused = true)]
-async fn large_letters_are_not_kept_while_a_step_is_waited_for() {
+async fn large_letters_are_not_kept_while_a_stage_is_waited_for() {
     for fifo in [false, true] {
         let mut all = letters(24, None);
         for (index, letter) in all.iter_mut().enumerate() {

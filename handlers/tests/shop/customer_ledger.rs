@@ -80,7 +80,7 @@ async fn a_charge_is_booked_once_however_often_it_is_tried() {
     let messages = [charge("ada", 1), charge("ada", 2)];
     assert!(handle(&function(&table), messages.clone()).await);
     assert!(handle(&function(&table), messages.clone()).await);
-    table.forget("").await;
+    table.forget().await;
     assert!(handle(&function(&table), messages).await);
     assert_eq!(entry(&table, "ada", 1).await.position, 1);
     assert_eq!(

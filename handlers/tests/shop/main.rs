@@ -9,8 +9,6 @@ mod description;
 mod notify_customer;
 mod outbox;
 mod place_order;
-mod redrive;
-mod redrive_queues;
 mod reserve_stock;
 mod shop_table;
 mod stand_in;

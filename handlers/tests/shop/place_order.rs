@@ -77,7 +77,7 @@ async fn a_repeated_request_gets_the_first_reply() {
 async fn a_request_that_is_forgotten_does_not_place_its_order_again() {
     let table = ShopTable::create().await;
     let placed = place(&function(&table), &request()).await.unwrap();
-    table.forget("").await;
+    table.forget().await;
     let error = place(&function(&table), &request()).await.unwrap_err();
     assert!(error.is_rejected(), "{error:?}");
     let expected = format!("order `{}` was placed before", placed.order_id);

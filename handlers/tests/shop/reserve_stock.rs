@@ -97,7 +97,7 @@ async fn stock_is_taken_once_however_often_an_order_is_tried() {
     assert_eq!(metadata.causation_id.as_deref(), Some(event.id()));
 
     // A redrive after the claim has expired.
-    shop.table.forget("").await;
+    shop.table.forget().await;
     assert!(shop.attempt([Message::outgoing(&event)]).await.is_empty());
     assert!(shop.table.relay().await.sent().is_empty());
     assert_eq!(shop.table.stock("book").await, 3);
@@ -128,7 +128,7 @@ async fn an_order_that_is_not_all_in_stock_takes_nothing_and_stays_rejected() {
             .set_stock(sku, AttributeValue::N("100".into()))
             .await;
     }
-    shop.table.forget("").await;
+    shop.table.forget().await;
     assert!(shop.attempt([Message::outgoing(&event)]).await.is_empty());
     assert_eq!(shop.table.stock("lamp").await, 100);
     assert_eq!(

@@ -64,11 +64,6 @@ impl ShopTable {
         DynamoDbStore::new(self.0.clone(), IDEMPOTENCY)
     }
 
-    /// For what has its own items in the table of claims.
-    pub(crate) fn client(&self) -> Client {
-        self.0.clone()
-    }
-
     /// The events that wait.
     pub(crate) fn outbox(&self, events: &RecordedEvents) -> Outbox {
         Outbox::new(self.0.clone(), IDEMPOTENCY, Publisher::new(events.clone()))
@@ -84,12 +79,9 @@ impl ShopTable {
         events
     }
 
-    /// Expires the claims whose id begins so.
-    pub(crate) async fn forget(&self, prefix: &str) {
+    /// Expires the claims.
+    pub(crate) async fn forget(&self) {
         for item in self.claims().await {
-            if !item["id"].as_s().unwrap().starts_with(prefix) {
-                continue;
-            }
             let request = self.0.delete_item().table_name(IDEMPOTENCY);
             let request = request.key("id", item["id"].clone());
             request.send().await.unwrap();

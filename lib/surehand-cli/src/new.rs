@@ -17,6 +17,9 @@ pub(crate) struct New {
     /// The application's name, if it is not to be the folder's
     #[arg(long)]
     name: Option<String>,
+    /// Add the function that puts dead letters back, with its queue, its role and a schedule
+    #[arg(long)]
+    with_redrive: bool,
     /// The folder of the library, lib/surehand in a checkout; that of the checkout this command was built from by default
     #[arg(long, value_name = "FOLDER", conflicts_with = "surehand_git")]
     surehand_path: Option<PathBuf>,
@@ -35,7 +38,12 @@ pub(crate) fn run(new: &New) -> Result<()> {
     name::check(&name).with_context(|| format!("`{name}` cannot be an application's name"))?;
     must_be_free(folder)?;
     let library = Library::of(new)?;
-    for (path, text) in filled_in(&name, &library.dependency()?) {
+    let surehand = library.dependency("surehand")?;
+    let redrive = match new.with_redrive {
+        true => Some(library.dependency("surehand-redrive")?),
+        false => None,
+    };
+    for (path, text) in filled_in(&name, &surehand, redrive.as_deref()) {
         write(&folder.join(path), &text)?;
     }
     println!("{}", next_steps(&name, folder, &library));
@@ -49,7 +57,8 @@ macro_rules! files {
     };
 }
 
-/// `{{name}}` and `{{surehand}}` are filled in. A manifest's name ends in `.txt` here, so that cargo does not take
+/// `{{name}}`, `{{surehand}}` and `{{surehand-redrive}}` are filled in; what is between `{{with redrive}}` and `{{end}}`
+/// is for applications that have the function redrive. A manifest's name ends in `.txt` here, so that cargo does not take
 /// the folder for a package of this repository.
 const FILES: &[(&str, &str)] = files! {
     "Cargo.toml" = "../templates/app/Cargo.toml.txt";
@@ -66,6 +75,11 @@ const FILES: &[(&str, &str)] = files! {
     "handlers/tests/welcome_user.rs" = "../templates/app/handlers/tests/welcome_user.rs";
 };
 
+/// What only an application with the function redrive has.
+const REDRIVE: &[(&str, &str)] = files! {
+    "handlers/src/bin/redrive.rs" = "../templates/app/handlers/src/bin/redrive.rs";
+};
+
 /// What is the same in every application, and stands in this repository's own.
 const SHARED: &[(&str, &str)] = files! {
     "rust-toolchain.toml" = "../../../rust-toolchain.toml";
@@ -79,13 +93,32 @@ const SHARED: &[(&str, &str)] = files! {
 fn filled_in<'a>(
     name: &'a str,
     surehand: &'a str,
+    redrive: Option<&'a str>,
 ) -> impl Iterator<Item = (&'static str, String)> + 'a {
     let own = FILES.iter().map(move |(path, text)| {
-        let text = text.replace("{{name}}", name);
-        (*path, text.replace("{{surehand}}", surehand))
+        let text = parts(text, redrive.is_some())
+            .replace("{{name}}", name)
+            .replace("{{surehand}}", surehand)
+            .replace("{{surehand-redrive}}", redrive.unwrap_or_default());
+        (*path, text)
     });
-    let shared = SHARED.iter();
-    own.chain(shared.map(|(path, text)| (*path, (*text).to_owned())))
+    let optional = REDRIVE.iter().filter(move |_| redrive.is_some());
+    let as_they_are = optional.chain(SHARED);
+    own.chain(as_they_are.map(|(path, text)| (*path, (*text).to_owned())))
+}
+
+/// The text without the lines that say what is for redrive, and without those if it is not wanted.
+fn parts(text: &str, with_redrive: bool) -> String {
+    let mut is_wanted = true;
+    let lines = text.split_inclusive('\n').filter(|line| {
+        let begins = line.contains("{{with redrive}}");
+        let ends = line.contains("{{end}}");
+        if begins || ends {
+            is_wanted = ends || with_redrive;
+        }
+        is_wanted && !begins && !ends
+    });
+    lines.collect()
 }
 
 /// The last part of a path, also of one such as `.`.
@@ -162,18 +195,22 @@ impl Library {
         })?))
     }
 
-    /// As a manifest has it.
-    fn dependency(&self) -> Result<String> {
+    /// The dependency on one of its packages as a manifest has it. Their folders are side by side.
+    fn dependency(&self, package: &str) -> Result<String> {
         let (kind, place) = match self {
-            Self::Path(folder) => (
-                "path",
-                (folder.to_str())
-                    .with_context(|| format!("{} cannot be written", folder.display()))?,
-            ),
-            Self::Git(url) => ("git", url.as_str()),
+            Self::Path(folder) => {
+                let folder = match package {
+                    "surehand" => folder.clone(),
+                    other => folder.with_file_name(other),
+                };
+                let text = folder.to_str();
+                let text = text.with_context(|| format!("{} cannot be written", folder.display()));
+                ("path", text?.to_owned())
+            }
+            Self::Git(url) => ("git", url.clone()),
         };
         // A string of JSON is one of TOML.
-        let place = serde_json::to_string(place)?;
+        let place = serde_json::to_string(&place)?;
         Ok(format!("{{ {kind} = {place} }}"))
     }
 }
@@ -220,6 +257,7 @@ mod tests {
         New {
             path: path.to_owned(),
             name: None,
+            with_redrive: false,
             surehand_path: surehand_path.map(ToOwned::to_owned),
             surehand_git: surehand_git.map(ToOwned::to_owned),
         }
@@ -227,9 +265,21 @@ mod tests {
 
     #[test]
     fn everything_is_filled_in() {
-        for (path, text) in filled_in("hello", "{ path = \"/surehand\" }") {
-            assert!(!text.contains("{{"), "{path}");
+        for redrive in [None, Some("{ path = \"/surehand-redrive\" }")] {
+            for (path, text) in filled_in("hello", "{ path = \"/surehand\" }", redrive) {
+                assert!(!text.contains("{{"), "{path}");
+                let has_redrive =
+                    text.contains("RedriveQueue") || text.contains("surehand-redrive");
+                assert!(redrive.is_some() || !has_redrive, "{path}");
+            }
         }
+    }
+
+    #[test]
+    fn what_is_for_redrive_is_there_if_somebody_asks_for_it() {
+        let text = "a\n# {{with redrive}}\nb\n# {{end}}\nc\n";
+        assert_eq!(parts(text, false), "a\nc\n");
+        assert_eq!(parts(text, true), "a\nb\nc\n");
     }
 
     #[test]
@@ -237,7 +287,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let root = root.canonicalize().unwrap();
         let folder = Path::new("hello");
-        let dependency = |new: New| Library::of(&new).and_then(|it| it.dependency());
+        let dependency = |new: New| Library::of(&new).and_then(|it| it.dependency("surehand"));
         let by_default = dependency(new(folder, None, None)).unwrap();
         assert_eq!(
             by_default,

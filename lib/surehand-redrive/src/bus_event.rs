@@ -25,9 +25,11 @@ impl<'a> BusEvent<'a> {
     /// Why it is none, in one line.
     pub(crate) fn of(body: &'a str) -> Result<Self, String> {
         let event: Self = serde_json::from_str(body)
-            .map_err(|error| format!("it is no event that a bus takes: {error}"))?;
+            .map_err(|error| format!("it is not an event that a bus takes: {error}"))?;
         if !event.detail.get().starts_with('{') {
-            return Err("it is no event that a bus takes: its `detail` is no object".into());
+            return Err(
+                "it is not an event that a bus takes: its `detail` is not an object".into(),
+            );
         }
         Ok(event)
     }
@@ -54,7 +56,7 @@ mod tests {
             ),
             (
                 r#"{"source": "s", "detail-type": "d", "detail": []}"#,
-                "no object",
+                "not an object",
             ),
         ] {
             let problem = BusEvent::of(body).unwrap_err();

@@ -59,7 +59,7 @@ impl FromStr for Destination {
         }
         Self::of_arn(text).ok_or_else(|| {
             Error::rejected(format!(
-                "`{text}` is no destination: give a queue's URL, or the ARN of a queue, a function or a bus"
+                "`{text}` is not a destination: give a queue's URL, or the ARN of a queue, a function or a bus"
             ))
         })
     }

@@ -12,7 +12,7 @@ use surehand::{Error, Result};
 /// one in any case.
 ///
 /// # Errors
-/// If the letter has nothing to edit, or `body` is no JSON.
+/// If the letter has nothing to edit, or `body` is not JSON.
 pub fn edited(letter: &Letter, body: &str) -> Result<String> {
     let old = letter.event().map(|event| event.id);
     if letter.payload().is_none() {

@@ -86,7 +86,7 @@ impl Groups {
     }
 }
 
-/// Which letters somebody means. What is empty or none does not restrict.
+/// Which letters are meant. A field that is empty or none does not restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Of one of these groups, by the beginning of its id.

@@ -5,11 +5,11 @@ mod origin;
 
 pub use origin::{Cause, InvocationFailure, Origin};
 
-use crate::{destination::Destination, time::epoch_ms};
+use crate::time::epoch_ms;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
-use surehand::{Attribute, AttributeValue, FailureNote, RawEvent};
+use std::{collections::BTreeMap, time::SystemTime};
+use surehand::{Attribute, RawEvent};
 
 /// A message of a dead-letter queue, as it is there.
 ///
@@ -93,25 +93,6 @@ impl Letter {
         }
     }
 
-    /// What its consumer gets when it is put back: the body, without what parking or Lambda wrapped
-    /// around it. None for a batch of stream records, of which a dead letter names only the position,
-    /// and for an invocation whose payload Lambda left out of its record, as it does with large ones.
-    pub fn payload(&self) -> Option<Cow<'_, str>> {
-        origin::payload(self)
-    }
-
-    /// Why there is no [`payload`](Self::payload), where there is none.
-    pub(crate) fn why_without_payload(&self) -> &'static str {
-        match self.origin() {
-            Origin::Invocation(_) => {
-                "it cannot be put back: Lambda left the payload out of its record, which would have been too large"
-            }
-            _ => {
-                "a batch of stream records cannot be put back: the letter holds only its position in the stream"
-            }
-        }
-    }
-
     /// Its event, if it decodes.
     pub fn event(&self) -> Option<EventSummary> {
         let RawEvent { metadata, .. } = self.raw_event()?;
@@ -131,52 +112,9 @@ impl Letter {
         RawEvent::read(&self.payload()?, &self.id, sent.map(SystemTime::from)).ok()
     }
 
-    /// Who put it into the dead-letter queue.
-    pub fn origin(&self) -> Origin {
-        origin::origin(self)
-    }
-
-    /// Why it is there.
-    pub fn cause(&self) -> Cause {
-        self.origin().cause()
-    }
-
-    /// Where it goes back to, unless a plan says otherwise: the queue it came from; the target of the
-    /// rule that could not deliver it, and not the bus, since other rules had it already; the function
-    /// that failed. None if the letter does not tell, and for a batch of stream records.
-    pub fn destination(&self) -> Option<Destination> {
-        self.origin().destination()
-    }
-
-    /// How often it has been put back already.
-    pub fn redrive_count(&self) -> u32 {
-        let counted = match self
-            .attributes
-            .get(FailureNote::REDRIVE_COUNT)
-            .map(|a| &a.value)
-        {
-            Some(AttributeValue::Text(count)) => count.parse().unwrap_or(0),
-            _ => 0,
-        };
-        let noted = origin::note(self).map_or(0, |(note, _)| note.redrive_count);
-        counted.max(noted)
-    }
-
     /// The SHA-256 of the body, in hex: how a plan knows that it is still the letter that was looked
     /// at.
     pub fn digest(&self) -> String {
         hex::encode(Sha256::digest(&self.body))
-    }
-
-    /// The attributes that travel with it when it is put back: all but those that say why it was here.
-    pub fn lasting_attributes(&self) -> impl Iterator<Item = (&str, &Attribute)> {
-        let is_rules = self.attributes.contains_key(origin::RULE_ARN);
-        let attributes = self.attributes.iter();
-        attributes.filter_map(move |(name, attribute)| {
-            let is_stale = name == FailureNote::ATTRIBUTE
-                || name == FailureNote::REDRIVE_COUNT
-                || (is_rules && origin::RULE_ATTRIBUTES.contains(&name.as_str()));
-            (!is_stale).then_some((name.as_str(), attribute))
-        })
     }
 }

@@ -14,8 +14,8 @@ use surehand::{Error, Result};
 
 /// Which letters of a queue are put back, changed, dropped or left.
 ///
-/// As a file it is JSON lines: a [`Header`], then a [`Step`] for each letter. Whoever applies it does
-/// what it says and nothing else: a letter that it does not name stays, and so does one whose body is
+/// As a file it is JSON lines: a [`Header`], then a [`Step`] for each letter. Applying it does what it
+/// says and nothing else: a letter that it does not name stays, and so does one whose body is
 /// not the one that the plan was made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -70,7 +70,7 @@ pub struct Step {
     /// What to do.
     #[serde(flatten)]
     pub action: Action,
-    /// A word to people: why a letter is held though somebody wanted it back, or what of it does not
+    /// For people: why a letter is held though it was to go back, or what of it does not
     /// travel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -10,7 +10,6 @@ use crate::{
     queue::{Entries, Post},
     refusal::Refusal,
 };
-use aws_sdk_sqs::error::ProvideErrorMetadata;
 use futures_util::future::BoxFuture;
 use surehand::Result;
 
@@ -34,7 +33,7 @@ use surehand::Result;
 /// X-Ray header does.
 ///
 /// ```no_run
-/// #/// # async fn post() {
+/// # async fn post() {
 /// use surehand_redrive::AwsPost;
 ///
 /// let aws = surehand::aws::config().await;
@@ -97,19 +96,5 @@ impl Post for AwsPost {
             let refusal = Refusal::permanent("UnsupportedDestination", text);
             Ok(vec![Err(refusal); parcels.len()])
         })
-    }
-}
-
-/// A call that failed as a whole, for each of its entries.
-fn refused<E>(error: &E, is_permanent: fn(&str) -> bool) -> Refusal
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    let code = error.code().unwrap_or("CallFailed");
-    let message = error.message().map(str::to_owned);
-    Refusal {
-        code: code.to_owned(),
-        message: message.unwrap_or_else(|| surehand::aws::describe(error)),
-        permanent: is_permanent(code),
     }
 }

@@ -4,14 +4,14 @@ use futures_util::future::BoxFuture;
 use std::time::Duration;
 use surehand::Result;
 
-/// Puts letters back in growing steps, and waits after each until they were handled.
+/// Puts letters back in growing stages, and waits after each until they were handled.
 ///
-/// A step is 1 letter, then 5, 20 and 100, then five times as many each time. A letter is handled when
+/// A stage is 1 letter, then 5, 20 and 100, then five times as many each time. A letter is handled when
 /// the [`Outcomes`] say so; it failed again when it is back in the dead-letter queue, or when the wait
-/// is over. If more than the threshold of a step fail, nothing more is put back.
+/// is over. If more than the threshold of a stage fail, nothing more is put back.
 pub struct Ramp<'a> {
     pub(crate) outcomes: &'a dyn Outcomes,
-    pub(crate) steps: Vec<u64>,
+    pub(crate) stages: Vec<u64>,
     pub(crate) timeout: Duration,
     pub(crate) poll: Duration,
 }
@@ -48,19 +48,19 @@ impl<'a> Ramp<'a> {
     pub fn new(outcomes: &'a dyn Outcomes) -> Self {
         Self {
             outcomes,
-            steps: vec![1, 5, 20, 100],
+            stages: vec![1, 5, 20, 100],
             timeout: Duration::from_secs(15 * 60),
             poll: Duration::from_secs(2),
         }
     }
 
-    /// Sets the steps. After the last, steps grow fivefold.
-    pub fn steps(mut self, steps: impl IntoIterator<Item = u64>) -> Self {
-        self.steps = steps.into_iter().filter(|step| *step > 0).collect();
+    /// Sets how many letters the stages have. After the last, they grow fivefold.
+    pub fn stages(mut self, stages: impl IntoIterator<Item = u64>) -> Self {
+        self.stages = stages.into_iter().filter(|stage| *stage > 0).collect();
         self
     }
 
-    /// Sets how long to wait for a step's letters. A letter that fails again comes back after as many
+    /// Sets how long to wait for a stage's letters. A letter that fails again comes back after as many
     /// receives as its queue allows.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -73,13 +73,13 @@ impl<'a> Ramp<'a> {
         self
     }
 
-    /// How many letters the step with this index has.
-    pub(crate) fn step(&self, index: usize) -> u64 {
-        match self.steps.get(index) {
-            Some(step) => *step,
+    /// How many letters the stage with this index has.
+    pub(crate) fn stage(&self, index: usize) -> u64 {
+        match self.stages.get(index) {
+            Some(stage) => *stage,
             None => {
-                let beyond = u32::try_from(index - self.steps.len() + 1).unwrap_or(u32::MAX);
-                let last = self.steps.last().copied().unwrap_or(1);
+                let beyond = u32::try_from(index - self.stages.len() + 1).unwrap_or(u32::MAX);
+                let last = self.stages.last().copied().unwrap_or(1);
                 last.saturating_mul(5_u64.saturating_pow(beyond))
             }
         }

@@ -1,6 +1,8 @@
 //! Why an entry of a call was not taken.
 
+use aws_sdk_sqs::error::ProvideErrorMetadata;
 use std::fmt;
+use surehand::aws;
 
 /// Why an entry of a call was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,20 @@ impl Refusal {
         Self {
             permanent: true,
             ..Self::transient(code, message)
+        }
+    }
+
+    /// A call that failed as a whole, for each of its entries.
+    pub(crate) fn of_call<E>(error: &E, is_permanent: fn(&str) -> bool) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let code = error.code().unwrap_or("CallFailed");
+        let message = error.message().map(str::to_owned);
+        Self {
+            code: code.to_owned(),
+            message: message.unwrap_or_else(|| aws::describe(error)),
+            permanent: is_permanent(code),
         }
     }
 }

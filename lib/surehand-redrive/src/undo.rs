@@ -1,14 +1,17 @@
 //! Puts letters back into the dead-letter queue.
 
 use crate::{
-    apply::send_parcels,
     destination::Destination,
     journal::{Book, Entry, Journal, Ledger, Progress},
     letter::{Letter, Origin},
     parcel::{MAX_ATTRIBUTES, Parcel},
     queue::Post,
+    transfer,
 };
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::SystemTime,
+};
 use surehand::{FailureNote, Result};
 
 /// What came of an undo. What consumers did with the letters stays done, and a letter that is not
@@ -136,7 +139,7 @@ impl Undoing<'_> {
         let restoring: Vec<_> = restoring.collect();
         self.book.write(&restoring).await?;
         let sends: Vec<_> = wave.iter().map(|parcel| (&self.to, parcel)).collect();
-        let results = send_parcels(self.post, &sends).await;
+        let results = transfer::send(self.post, &sends).await;
         let mut restored = Vec::new();
         for (parcel, result) in wave.into_iter().zip(results) {
             match result {
@@ -166,26 +169,17 @@ fn with_origin(letter: &Letter) -> Option<Letter> {
     else {
         return None;
     };
-    let event = letter.event();
-    let (handler, function) = match earlier {
-        Some(note) => (note.handler, note.function),
-        None => Default::default(),
-    };
-    let note = FailureNote {
-        kind: "moved_by_sqs".into(),
-        message: letter.cause().message,
-        chain: Vec::new(),
-        handler,
-        function,
-        request_id: String::new(),
-        event_id: event.as_ref().map(|event| event.id.clone()),
-        event_type: event.and_then(|event| event.event_type),
-        attempts: letter.receive_count,
-        first_failure: None,
-        last_failure: jiff::Timestamp::now().to_string(),
-        source_queue: Some(source_arn),
-        redrive_count: letter.redrive_count(),
-    };
+    let message = letter.cause().message;
+    let mut note = FailureNote::about("moved_by_sqs", message, SystemTime::now());
+    if let Some(earlier) = earlier {
+        (note.handler, note.function) = (earlier.handler, earlier.function);
+    }
+    if let Some(event) = letter.event() {
+        (note.event_id, note.event_type) = (Some(event.id), event.event_type);
+    }
+    note.attempts = letter.receive_count;
+    note.source_queue = Some(source_arn);
+    note.redrive_count = letter.redrive_count();
     let mut letter = letter.clone();
     let name = FailureNote::ATTRIBUTE;
     if letter.attributes.len() < MAX_ATTRIBUTES || letter.attributes.contains_key(name) {

@@ -112,9 +112,7 @@ impl FailureNote {
     pub(crate) fn new(record: &Record, error: &Error, handler: &str, now: SystemTime) -> Self {
         let metadata = record.event().ok().map(|event| &event.metadata);
         let delivery = record.delivery();
-        let now = jiff::Timestamp::try_from(now)
-            .unwrap_or_default()
-            .to_string();
+        let now = rfc3339(now);
         let mut chain = error.chain().map(|text| shortened(&text));
         Self {
             kind: error.kind().to_string(),
@@ -130,6 +128,26 @@ impl FailureNote {
             last_failure: now,
             source_queue: delivery.source_arn.clone(),
             redrive_count: redrive_count(record),
+        }
+    }
+
+    /// A note on a failure of which only this is known; the other fields can be set. `at` is when it
+    /// was.
+    pub fn about(kind: impl Into<String>, message: impl Into<String>, at: SystemTime) -> Self {
+        Self {
+            kind: kind.into(),
+            message: message.into(),
+            chain: Vec::new(),
+            handler: String::new(),
+            function: String::new(),
+            request_id: String::new(),
+            event_id: None,
+            event_type: None,
+            attempts: 0,
+            first_failure: None,
+            last_failure: rfc3339(at),
+            source_queue: None,
+            redrive_count: 0,
         }
     }
 
@@ -209,6 +227,11 @@ fn redrive_count(record: &Record) -> u32 {
     counted
         .or_else(|| Some(note?.redrive_count.saturating_add(1)))
         .unwrap_or_default()
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    let time = jiff::Timestamp::try_from(time);
+    time.unwrap_or_default().to_string()
 }
 
 fn shortened(text: &str) -> String {

@@ -38,14 +38,14 @@ struct PaceArgs {
     /// Letters a second at most
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
-    /// How many letters are put back before their outcome is waited for: a canary, and growing steps. After the last
+    /// How many letters are put back before their outcome is waited for: a canary, and growing stages. After the last
     /// they grow fivefold
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "1,5,20,100", value_parser = clap::value_parser!(u64).range(1..))]
     ramp: Vec<u64>,
     /// Put everything back at once, and wait for no outcome
     #[arg(long, conflicts_with = "ramp")]
     no_ramp: bool,
-    /// How long to wait for the outcome of a step, in seconds
+    /// How long to wait for the outcome of a stage, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     wait: u64,
     /// Stop when more than so many per cent of the letters fail

@@ -19,6 +19,8 @@ pub(super) struct Stock {
     /// Of their bodies.
     bytes: usize,
     seen: Seen,
+    /// The ids of what came while there was enough here.
+    surplus: Vec<String>,
 }
 
 /// How large letters are.
@@ -47,6 +49,19 @@ impl Stock {
     pub(super) fn push(&mut self, received: Received) {
         self.bytes += received.letter.body.len();
         self.letters.push_back(received);
+    }
+
+    /// Takes a letter in, unless there is enough here: then it is surplus, and so is what comes after it.
+    pub(super) fn push_or_spare(&mut self, received: Received) {
+        match self.surplus.is_empty() && !self.is_full() {
+            true => self.push(received),
+            false => self.surplus.push(received.letter.id),
+        }
+    }
+
+    /// The ids of the surplus, which is none any more.
+    pub(super) fn take_surplus(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.surplus)
     }
 
     pub(super) fn letters(&self) -> impl Iterator<Item = &Letter> {
@@ -102,8 +117,8 @@ impl Stock {
         wave
     }
 
-    /// Parts with letters whose visibility timeout could not be renewed. Somebody else may have them
-    /// by now; if not, they come back. So does what is behind them in their groups.
+    /// Drops letters whose visibility timeout could not be renewed. Another consumer may have received
+    /// them by now; if not, they come back. The same holds for what is behind them in their groups.
     pub(super) fn forget_lapsed(&mut self, reader: &mut Reader<'_>, now: Instant) {
         if self.letters().all(|letter| reader.holds(&letter.id, now)) {
             return;
@@ -162,7 +177,7 @@ mod tests {
         assert_eq!(ids(&wave.behind), ["a2", "a3"]);
         assert!(stock.is_empty() && stock.bytes == 0);
 
-        // A standard queue's groups are no order.
+        // The groups of a standard queue have no order.
         for id in ["a1", "a2"] {
             stock.push(letter(id, Some("a"), 1));
         }

@@ -18,8 +18,8 @@ pub enum Origin {
         /// The note is in an envelope around the body, since the message has ten attributes.
         enveloped: bool,
     },
-    /// SQS, after the receives of the queue's redrive policy, without a reason; or somebody else's
-    /// send.
+    /// SQS, after the receives of the queue's redrive policy, without a reason; or another
+    /// sender.
     MovedBySqs {
         /// The queue, as far as SQS tells.
         source_arn: Option<String>,
@@ -98,8 +98,8 @@ pub struct Cause {
     pub function: Option<String>,
 }
 
-pub(super) const RULE_ARN: &str = "RULE_ARN";
-pub(super) const RULE_ATTRIBUTES: [&str; 6] = [
+const RULE_ARN: &str = "RULE_ARN";
+const RULE_ATTRIBUTES: [&str; 6] = [
     RULE_ARN,
     "TARGET_ARN",
     "ERROR_CODE",
@@ -108,8 +108,117 @@ pub(super) const RULE_ATTRIBUTES: [&str; 6] = [
     "RETRY_ATTEMPTS",
 ];
 
+impl Letter {
+    /// What its consumer gets when it is put back: the body, without what parking or Lambda wrapped
+    /// around it. None for a batch of stream records, of which a dead letter names only the position,
+    /// and for an invocation whose payload Lambda left out of its record, as it does with large ones.
+    pub fn payload(&self) -> Option<Cow<'_, str>> {
+        if let Some((_, body)) = FailureNote::in_body(&self.body) {
+            return Some(Cow::Owned(body));
+        }
+        let is_ours = self.attributes.contains_key(FailureNote::ATTRIBUTE);
+        match OnFailure::of(&self.body) {
+            Some(record) if !is_ours => record.payload.map(|json| Cow::Borrowed(json.get())),
+            _ => Some(Cow::Borrowed(&self.body)),
+        }
+    }
+
+    /// Why there is no [`payload`](Self::payload), where there is none.
+    pub(crate) fn why_without_payload(&self) -> &'static str {
+        match self.origin() {
+            Origin::Invocation(_) => {
+                "it cannot be put back: Lambda left the payload out of its record, which would have been too large"
+            }
+            _ => {
+                "a batch of stream records cannot be put back: the letter holds only its position in the stream"
+            }
+        }
+    }
+
+    /// Who put it into the dead-letter queue.
+    pub fn origin(&self) -> Origin {
+        if let Some((note, enveloped)) = self.note() {
+            // What we park is sent, and what SQS moves is not: here the note is of an earlier time.
+            if self.source_arn.is_some() && !enveloped {
+                return Origin::MovedBySqs {
+                    source_arn: self.source_arn.clone(),
+                    earlier: Some(Box::new(note)),
+                };
+            }
+            return Origin::Parked {
+                note: Box::new(note),
+                enveloped,
+            };
+        }
+        if let Some(rule_arn) = text(self, RULE_ARN) {
+            return Origin::Rule {
+                rule_arn: rule_arn.to_owned(),
+                target_arn: text(self, "TARGET_ARN").map(str::to_owned),
+                error_code: text(self, "ERROR_CODE").map(str::to_owned),
+                error_message: text(self, "ERROR_MESSAGE").map(str::to_owned),
+                exhausted_retry_condition: text(self, "EXHAUSTED_RETRY_CONDITION")
+                    .map(str::to_owned),
+                retry_attempts: text(self, "RETRY_ATTEMPTS").and_then(|count| count.parse().ok()),
+            };
+        }
+        match OnFailure::of(&self.body) {
+            Some(record) => record.origin(),
+            None => Origin::MovedBySqs {
+                source_arn: self.source_arn.clone(),
+                earlier: None,
+            },
+        }
+    }
+
+    /// Why it is there.
+    pub fn cause(&self) -> Cause {
+        self.origin().cause()
+    }
+
+    /// Where it goes back to, unless a plan says otherwise: the queue it came from; the target of the
+    /// rule that could not deliver it, and not the bus, since other rules had it already; the function
+    /// that failed. None if the letter does not tell, and for a batch of stream records.
+    pub fn destination(&self) -> Option<Destination> {
+        self.origin().destination()
+    }
+
+    /// How often it has been put back already.
+    pub fn redrive_count(&self) -> u32 {
+        let counted = match self
+            .attributes
+            .get(FailureNote::REDRIVE_COUNT)
+            .map(|a| &a.value)
+        {
+            Some(AttributeValue::Text(count)) => count.parse().unwrap_or(0),
+            _ => 0,
+        };
+        let noted = self.note().map_or(0, |(note, _)| note.redrive_count);
+        counted.max(noted)
+    }
+
+    /// The attributes that travel with it when it is put back: all but those that say why it was here.
+    pub fn lasting_attributes(&self) -> impl Iterator<Item = (&str, &Attribute)> {
+        let is_rules = self.attributes.contains_key(RULE_ARN);
+        let attributes = self.attributes.iter();
+        attributes.filter_map(move |(name, attribute)| {
+            let is_stale = name == FailureNote::ATTRIBUTE
+                || name == FailureNote::REDRIVE_COUNT
+                || (is_rules && RULE_ATTRIBUTES.contains(&name.as_str()));
+            (!is_stale).then_some((name.as_str(), attribute))
+        })
+    }
+
+    /// The failure note, and whether it is in an envelope.
+    fn note(&self) -> Option<(FailureNote, bool)> {
+        if let Some(attribute) = self.attributes.get(FailureNote::ATTRIBUTE) {
+            return Some((FailureNote::from_attribute(attribute)?, false));
+        }
+        Some((FailureNote::in_body(&self.body)?.0, true))
+    }
+}
+
 impl Origin {
-    pub(super) fn destination(&self) -> Option<Destination> {
+    fn destination(&self) -> Option<Destination> {
         match self {
             Self::Parked { note, .. } => Destination::of_arn(note.source_queue.as_deref()?),
             Self::MovedBySqs { source_arn, .. } => Destination::of_arn(source_arn.as_deref()?),
@@ -119,7 +228,7 @@ impl Origin {
         }
     }
 
-    pub(super) fn cause(&self) -> Cause {
+    fn cause(&self) -> Cause {
         match self {
             Self::Parked { note, .. } => Cause {
                 kind: note.kind.clone(),
@@ -180,58 +289,6 @@ fn joined<const N: usize>(parts: [&Option<String>; N]) -> String {
 
 fn last_part(arn: &str) -> Option<String> {
     arn.rsplit([':', '/']).next().map(str::to_owned)
-}
-
-pub(super) fn origin(letter: &Letter) -> Origin {
-    if let Some((note, enveloped)) = note(letter) {
-        // What we park is sent, and what SQS moves is not: here the note is of an earlier time.
-        if letter.source_arn.is_some() && !enveloped {
-            return Origin::MovedBySqs {
-                source_arn: letter.source_arn.clone(),
-                earlier: Some(Box::new(note)),
-            };
-        }
-        return Origin::Parked {
-            note: Box::new(note),
-            enveloped,
-        };
-    }
-    if let Some(rule_arn) = text(letter, RULE_ARN) {
-        return Origin::Rule {
-            rule_arn: rule_arn.to_owned(),
-            target_arn: text(letter, "TARGET_ARN").map(str::to_owned),
-            error_code: text(letter, "ERROR_CODE").map(str::to_owned),
-            error_message: text(letter, "ERROR_MESSAGE").map(str::to_owned),
-            exhausted_retry_condition: text(letter, "EXHAUSTED_RETRY_CONDITION").map(str::to_owned),
-            retry_attempts: text(letter, "RETRY_ATTEMPTS").and_then(|count| count.parse().ok()),
-        };
-    }
-    match OnFailure::of(&letter.body) {
-        Some(record) => record.origin(),
-        None => Origin::MovedBySqs {
-            source_arn: letter.source_arn.clone(),
-            earlier: None,
-        },
-    }
-}
-
-/// The failure note, and whether it is in an envelope.
-pub(super) fn note(letter: &Letter) -> Option<(FailureNote, bool)> {
-    if let Some(attribute) = letter.attributes.get(FailureNote::ATTRIBUTE) {
-        return Some((FailureNote::from_attribute(attribute)?, false));
-    }
-    Some((FailureNote::in_body(&letter.body)?.0, true))
-}
-
-pub(super) fn payload(letter: &Letter) -> Option<Cow<'_, str>> {
-    if let Some((_, body)) = FailureNote::in_body(&letter.body) {
-        return Some(Cow::Owned(body));
-    }
-    let is_ours = letter.attributes.contains_key(FailureNote::ATTRIBUTE);
-    match OnFailure::of(&letter.body) {
-        Some(record) if !is_ours => record.payload.map(|json| Cow::Borrowed(json.get())),
-        _ => Some(Cow::Borrowed(&letter.body)),
-    }
 }
 
 fn text<'a>(letter: &'a Letter, name: &str) -> Option<&'a str> {

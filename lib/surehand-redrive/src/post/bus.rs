@@ -1,6 +1,5 @@
 //! Events back onto a bus.
 
-use super::refused;
 use crate::{
     bus_event::BusEvent,
     parcel::{Accepted, Parcel},
@@ -63,7 +62,7 @@ pub(super) async fn send(client: &Client, bus: &str, parcels: &[Parcel]) -> Entr
                 }
             }
             Err(error) => {
-                let refusal = refused(&error, is_permanent);
+                let refusal = Refusal::of_call(&error, is_permanent);
                 for place in places {
                     results[place] = Err(refusal.clone());
                 }

@@ -1,6 +1,5 @@
 //! Payloads back to a function.
 
-use super::refused;
 use crate::{
     parcel::{Accepted, Parcel},
     queue::Entries,
@@ -37,7 +36,7 @@ async fn invoke(client: &Client, arn: &str, parcel: &Parcel) -> Result<Accepted,
             }
         });
     let output = request.send().await;
-    let output = output.map_err(|error| refused(&error, is_permanent))?;
+    let output = output.map_err(|error| Refusal::of_call(&error, is_permanent))?;
     if output.status_code() != ACCEPTED || output.function_error().is_some() {
         return Err(Refusal::transient(
             "NotAccepted",

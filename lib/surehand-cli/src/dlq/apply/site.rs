@@ -101,7 +101,7 @@ impl Site {
         if !pace.no_ramp {
             if facts.are_known().await {
                 let ramp = Ramp::new(&facts)
-                    .steps(pace.ramp.iter().copied())
+                    .stages(pace.ramp.iter().copied())
                     .timeout(Duration::from_secs(pace.wait))
                     .poll(Duration::from_millis(500));
                 apply = apply.ramp(ramp);
@@ -114,8 +114,8 @@ impl Site {
         let step = context.progress.task(words.title.clone());
         let report = apply
             .run(&mut journal, &mut ledger, &mut |status| {
-                let message = match status.step {
-                    Some((size, sent)) => format!("step {sent}/{size}, {} failed", status.failed),
+                let message = match status.stage {
+                    Some((size, sent)) => format!("stage {sent}/{size}, {} failed", status.failed),
                     None => format!("{} failed", status.failed),
                 };
                 step.rate(status.settled, status.planned, message);

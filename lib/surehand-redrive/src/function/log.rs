@@ -1,5 +1,6 @@
-//! Lines in a table that somebody else goes on with.
+//! Logs in a table, which another invocation can continue.
 
+use crate::journal::{Entry, Journal};
 use aws_sdk_dynamodb::{
     Client,
     error::DisplayErrorContext,
@@ -14,7 +15,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use surehand::{Error, ErrorKind};
-use surehand_redrive::{Entry, Journal};
 
 /// The logs in a table.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Logs {
         Self { client, table }
     }
 
-    /// A log that nobody has begun; if somebody has, its first write says so.
+    /// A new log. If it has been begun already, its first write says so.
     pub(super) fn begin(&self, name: &str) -> Log {
         Log {
             logs: self.clone(),
@@ -75,7 +75,7 @@ impl Logs {
                     return Ok(log);
                 };
                 log.next += 1;
-                // Whoever wrote the parts before this one did not get to the last.
+                // The writer of the parts before this one did not get to the last.
                 if is_true(&item, "first") {
                     written.clear();
                 }
@@ -155,7 +155,7 @@ impl Log {
             // The client repeats a call whose answer was lost.
             let item = failed.item.as_ref();
             if item.and_then(|item| item.get("lines")) != Some(&lines) {
-                let taken = format!("somebody else writes to log {}", self.name);
+                let taken = format!("another invocation writes to log {}", self.name);
                 return Err(Error::new(ErrorKind::Fenced, taken));
             }
         }

@@ -1,7 +1,6 @@
 //! A dead-letter queue, a destination and the function's own queue, in memory.
 
 use futures_util::future::{BoxFuture, pending};
-use shop::redrive::{Queues, Work};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
@@ -10,6 +9,7 @@ use std::{
 use surehand::Result;
 use surehand_redrive::{
     Accepted, Destination, Entries, Letter, Parcel, Post, Queue, QueueInfo, Received, Refusal,
+    function::{Queues, Work},
 };
 use tokio::sync::Notify;
 

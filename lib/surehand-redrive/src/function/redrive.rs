@@ -1,37 +1,27 @@
-//! redrive: puts dead letters back where nobody waits for it, for hours or on a schedule.
-//!
-//! Whoever invokes it says what is meant ([`Request`]), and gets a run. The run's work is a message in
-//! the function's own queue. Whoever gets that message works until its time is nearly out, and sends
-//! the next one. An invocation that dies leaves its message, and with it the run, to the next.
-//!
-//! A run goes in rounds: a plan of so many letters, and a journal of what became of them. Both are in
-//! the idempotency table (`log.rs`), so that whoever goes on sends nothing that is known to be
-//! sent.
+//! Runs: what is done of one in an invocation, and how it goes on in the next.
 
-mod log;
-mod request;
-mod round;
-mod services;
-mod source;
-mod turn;
-
-pub use request::{Answer, DryRun, Request, RunStatus, Select, Started};
-pub use round::Work;
-pub use services::{Queues, SqsQueues};
-pub use source::Invocation;
-
-use log::{Log, Logs};
-use round::{Ended, Planned, Selecting, Settings, plan_letters};
-use services::Pace;
-use std::{sync::Arc, time::Duration};
-use surehand::{Deadline, Error, ErrorKind, Function, Json, Record, Source, Sqs, State};
-use surehand_redrive::{Apply, DryRun as PlanDryRun, Ledger, Plan, Progress, Reader};
+use super::{
+    log::{Log, Logs},
+    pace::Pace,
+    round::{Ended, Letters, Planned, Selecting, Settings, Work, acting, plan_letters},
+    services::Queues,
+    turn,
+};
+use crate::{
+    apply::{Apply, DryRun, Report, Stop},
+    journal::{Ledger, Progress},
+    plan::Plan,
+    reader::Reader,
+};
+use serde::Serialize;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use surehand::{Deadline, Error};
 
 /// What the function works with.
 #[derive(Clone)]
 pub struct Redrive {
     logs: Logs,
-    queues: Arc<dyn Queues>,
+    pub(super) queues: Arc<dyn Queues>,
 }
 
 impl Redrive {
@@ -64,69 +54,43 @@ impl Redrive {
     }
 }
 
-/// The function: a request that somebody makes, or messages of its own queue, which `worker` handles.
-#[derive(Clone)]
-pub struct Invocations {
-    redrive: Redrive,
-    worker: Arc<Function<Sqs>>,
+/// A run that has begun.
+#[derive(Debug, Serialize)]
+pub struct Started {
+    /// Its name.
+    pub run: String,
 }
 
-impl Invocations {
-    /// `worker` is a function around [`work`].
-    pub fn new(redrive: Redrive, worker: Function<Sqs>) -> Self {
-        let worker = Arc::new(worker);
-        Self { redrive, worker }
-    }
-}
-
-/// Hands messages to the worker, whose answer is that of the invocation, and answers requests.
-///
-/// # Errors
-/// A request that makes no sense is rejected; anything else may work next time.
-pub async fn invoked(
-    record: Record,
-    deadline: Deadline,
-    State(invocations): State<Invocations>,
-) -> surehand::Result<Answer> {
-    if let Ok(messages) = serde_json::from_str::<<Sqs as Source>::Event>(record.body())
-        && !messages.records.is_empty()
-    {
-        let context = record.context().clone();
-        let response = invocations.worker.invoke(messages, context).await?;
-        return Ok(Answer::Messages(serde_json::to_value(response)?));
-    }
-    let request: Request = serde_json::from_str(record.body())
-        .map_err(|error| Error::rejected(format!("the request makes no sense: {error}")))?;
-    let run = &record.context().request_id;
-    request.answer(&invocations.redrive, run, &deadline).await
-}
-
-/// Goes on with a run.
-///
-/// # Errors
-/// If a queue or the table does not answer; and if so many letters cannot be sent that somebody has to
-/// look.
-pub async fn work(
-    Json(work): Json<Work>,
-    deadline: Deadline,
-    State(redrive): State<Redrive>,
-) -> surehand::Result<()> {
-    let pace = Pace::of(&deadline);
-    match redrive.go_on(&work, &pace, &deadline).await {
-        // They have a message of their own, unless what looks like them is a write of one that died.
-        Err(error) if error.kind() == ErrorKind::Fenced => {
-            tracing::info!(run = work.run, "another invocation works on this run");
-            match work.may_try_again() {
-                true => redrive.try_again(&work, &pace).await,
-                false => Ok(()),
-            }
-        }
-        result => result,
-    }
+/// How far a run is.
+#[derive(Debug, Serialize)]
+pub struct RunStatus {
+    /// Its name.
+    pub run: String,
+    /// How many plans it has made.
+    pub rounds: u32,
+    /// How many letters these do something to.
+    pub planned: u64,
+    /// How many letters were sent, and are not known to be deleted.
+    pub sent: u64,
+    /// How many letters are done with.
+    pub done: u64,
+    /// Whether it has ended.
+    pub ended: bool,
+    /// Whether it had seen all that it was for when it ended.
+    pub complete: bool,
+    /// The letters that could not be put back in the end, with the reason.
+    pub failed: BTreeMap<String, String>,
+    /// The letters of a plan that were not there.
+    pub missing: Vec<String>,
 }
 
 impl Redrive {
-    async fn go_on(&self, work: &Work, pace: &Pace, deadline: &Deadline) -> surehand::Result<()> {
+    pub(super) async fn go_on(
+        &self,
+        work: &Work,
+        pace: &Pace,
+        deadline: &Deadline,
+    ) -> surehand::Result<()> {
         let (run, round) = (work.run.as_str(), work.round);
         if self.ended(run).await?.is_some() {
             tracing::info!(run, "the run has ended");
@@ -147,7 +111,7 @@ impl Redrive {
             },
         };
         let plan = Plan::read(planned.plan.as_bytes())?;
-        if round::acting(&plan) == 0 {
+        if acting(&plan) == 0 {
             return self.end(work, Ended::after(&planned)).await;
         }
         let (mut journal, mut ledger) = self.journal(run, round).await?;
@@ -161,7 +125,7 @@ impl Redrive {
         tracing::info!(
             run,
             round,
-            planned = round::acting(&plan),
+            planned = acting(&plan),
             done = ledger.count(Progress::Done),
             failed = report.failed.len(),
             stopped = ?report.stopped,
@@ -171,7 +135,7 @@ impl Redrive {
     }
 
     /// Plans the next letters, and keeps the plan before anything of it is done. None if the queue has
-    /// letters that nobody sees now.
+    /// letters that are hidden now.
     async fn plan_round(
         &self,
         work: &Work,
@@ -182,13 +146,13 @@ impl Redrive {
             return Err(Error::rejected(lost));
         };
         let letters = self.look(&work.queue, selecting, deadline).await?;
-        if round::acting(&letters.plan) == 0 && !letters.complete {
+        if acting(&letters.plan) == 0 && !letters.complete {
             if work.may_try_again() {
                 return Ok(None);
             }
             self.logs.end_turn(&work.queue, &work.run).await;
             return Err(Error::rejected(format!(
-                "{} has letters that cannot be seen: somebody else holds them, or there are too many for one invocation",
+                "{} has letters that cannot be seen: another consumer holds them, or there are too many for one invocation",
                 work.queue
             )));
         }
@@ -212,7 +176,7 @@ impl Redrive {
     }
 
     /// Puts a run into the function's queue, once it can be seen to make sense.
-    async fn start(
+    pub(super) async fn start(
         &self,
         work: &Work,
         plan: Option<&Plan>,
@@ -245,12 +209,12 @@ impl Redrive {
         Ok(Started { run })
     }
 
-    async fn try_plan(
+    pub(super) async fn try_plan(
         &self,
         plan: &Plan,
         settings: &Settings,
         deadline: &Deadline,
-    ) -> surehand::Result<PlanDryRun> {
+    ) -> surehand::Result<DryRun> {
         let queue = self.queues.dead_letters(&plan.header.queue);
         let pace = Pace::of(deadline);
         let (_, ledger) = self.journal(&plan.header.plan, 0).await?;
@@ -261,13 +225,96 @@ impl Redrive {
             .await
     }
 
-    async fn look(
+    pub(super) async fn look(
         &self,
         url: &str,
         selecting: &Selecting,
         deadline: &Deadline,
-    ) -> surehand::Result<round::Letters> {
+    ) -> surehand::Result<Letters> {
         let queue = self.queues.dead_letters(url);
         plan_letters((queue.as_ref(), url), selecting, deadline).await
+    }
+
+    /// Says how the run goes on after this invocation.
+    async fn next(
+        &self,
+        work: &Work,
+        pace: &Pace,
+        planned: &Planned,
+        report: &Report,
+        ledger: &Ledger,
+    ) -> surehand::Result<()> {
+        if report.stopped == Some(Stop::Asked) {
+            return self.queues.go_on(work, Duration::ZERO).await;
+        }
+        if report.stopped.is_some() {
+            self.logs.end_turn(&work.queue, &work.run).await;
+            // It is parked with this. Putting that dead letter back goes on with the run.
+            return Err(Error::rejected(format!(
+                "{} letters cannot be put back, so that the run stopped: {}",
+                report.failed.len(),
+                report.failed.values().next().map_or("", String::as_str)
+            )));
+        }
+        let is_left = !report.missing.is_empty() || report.not_deleted > 0;
+        if is_left && work.may_try_again() {
+            return self.try_again(work, pace).await;
+        }
+        // A round that changed nothing would be the same again.
+        let has_moved = ledger.count(Progress::Done) > 0;
+        if !planned.complete && has_moved && work.select.is_some() {
+            let work = Work {
+                round: work.round + 1,
+                tries: 0,
+                ..work.clone()
+            };
+            return self.queues.go_on(&work, Duration::ZERO).await;
+        }
+        let ended = Ended {
+            failed: report.failed.clone(),
+            missing: report.missing.clone(),
+            ..Ended::after(planned)
+        };
+        self.end(work, ended).await
+    }
+
+    /// Goes through the round once more, when what an invocation that died had received is there again.
+    pub(super) async fn try_again(&self, work: &Work, pace: &Pace) -> surehand::Result<()> {
+        let work = Work {
+            tries: work.tries + 1,
+            ..work.clone()
+        };
+        self.queues.go_on(&work, pace.visibility).await
+    }
+
+    pub(super) async fn status(&self, run: &str) -> surehand::Result<RunStatus> {
+        let ended = self.ended(run).await?;
+        let mut status = RunStatus {
+            run: run.to_owned(),
+            rounds: 0,
+            planned: 0,
+            sent: 0,
+            done: 0,
+            ended: ended.is_some(),
+            complete: false,
+            failed: BTreeMap::new(),
+            missing: Vec::new(),
+        };
+        if let Some(ended) = ended {
+            status.complete = ended.complete;
+            (status.failed, status.missing) = (ended.failed, ended.missing);
+        }
+        while let Some(planned) = self.planned(run, status.rounds).await? {
+            let (_, ledger) = self.journal(run, status.rounds).await?;
+            status.planned += acting(&Plan::read(planned.plan.as_bytes())?) as u64;
+            status.sent += ledger.count(Progress::Sent) as u64;
+            status.done += ledger.count(Progress::Done) as u64;
+            status.rounds += 1;
+        }
+        if status.rounds == 0 {
+            let unknown = format!("there is no run `{run}`, or it has not begun");
+            return Err(Error::rejected(unknown));
+        }
+        Ok(status)
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use surehand::{Batch, Deadline, Direct, Outcome, Result, Source};
 
-/// Whoever wants letters put back, and the function's own queue: both bring JSON and get JSON.
+/// Requests and messages of the function's own queue: both are JSON, and are answered with JSON.
 ///
 /// It is what [`Direct`] is, except that a template may have a queue deliver to it.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,23 +1,41 @@
-use crate::{
-    redrive_queues::{FakeQueues, OWN},
-    shop_table::ShopTable,
-};
+//! The redrive function: a run goes on from one invocation to the next, whatever they die of.
+//!
+//! Invocations take their time by the clock, so that these tests are not among those that keep the processor busy.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
+mod redrive_function {
+    pub(crate) mod queues;
+}
+
+// What other test targets use as well.
+#[path = "support/dynamodb.rs"]
+mod dynamodb;
+
+use aws_sdk_dynamodb::{Client, types::AttributeValue as TableValue};
 use futures_util::{StreamExt, future::ready, stream};
+use redrive_function::queues::{FakeQueues, OWN};
 use serde_json::{Value, json};
-use shop::redrive::{Invocation, Invocations, Redrive, invoked, work};
 use std::{collections::BTreeSet, future::poll_fn, pin::pin, task::Poll, time::Duration};
 use surehand::{
     Attribute, AttributeValue, FailureNote, Function, Sqs,
     testing::{self, Message, RecordedDeadLetters},
 };
-use surehand_redrive::{Action, Letter, Plan};
+use surehand_redrive::{
+    Action, Letter, Plan,
+    function::{Invocation, Invocations, Redrive, invoked, work},
+};
 
 const DEAD: &str = "https://sqs.local/1/dead";
 const ORDERS: &str = "https://sqs.local/1/orders";
+const TABLE: &str = "idempotency";
 
-/// The function with its tables and queues. Invocations are short, for each of them waits.
+/// The function with its table and queues. Invocations are short, for each of them waits.
 struct World {
-    table: ShopTable,
+    table: Client,
     queues: FakeQueues,
     parked: RecordedDeadLetters,
     function: Function<Invocation>,
@@ -36,8 +54,9 @@ fn letters(count: usize) -> Vec<Letter> {
 
 impl World {
     async fn new(letters: Vec<Letter>) -> Self {
-        let (table, queues) = (ShopTable::create().await, FakeQueues::new(DEAD, letters));
-        let redrive = Redrive::new(table.client(), "idempotency", queues.clone());
+        let ((table, _), queues) = (dynamodb::embedded().await, FakeQueues::new(DEAD, letters));
+        dynamodb::make_idempotency_table(&table, TABLE).await;
+        let redrive = Redrive::new(table.clone(), TABLE, queues.clone());
         let parked = RecordedDeadLetters::new();
         let worker = Function::new(Sqs, work, redrive.clone()).dead_letters(parked.clone());
         let function = Function::new(Invocation, invoked, Invocations::new(redrive, worker));
@@ -72,6 +91,24 @@ impl World {
                 Some(serde_json::from_str(reply.unwrap().get()).unwrap())
             }
             () = self.queues.died() => None,
+        }
+    }
+
+    /// The ids of the items in the table.
+    async fn items(&self) -> Vec<String> {
+        let scan = self.table.scan().table_name(TABLE).send().await.unwrap();
+        let items = scan.items.unwrap_or_default();
+        let ids = items.iter().map(|item| item["id"].as_s().unwrap().clone());
+        ids.collect()
+    }
+
+    /// Ends the turn of whichever run has the queue.
+    async fn forget_turn(&self) {
+        let ids = self.items().await;
+        for id in ids.into_iter().filter(|id| id.starts_with("redrive#turn#")) {
+            let request = self.table.delete_item().table_name(TABLE);
+            let request = request.key("id", TableValue::S(id));
+            request.send().await.unwrap();
         }
     }
 
@@ -120,7 +157,7 @@ async fn nothing_is_changed_unless_the_request_says_so() {
     assert_eq!(answer["groups"][0]["count"], 2);
     assert_eq!(world.queues.message(), None);
     assert_eq!((world.queues.left(), world.queues.hidden()), (5, 0));
-    assert!(world.table.claims().await.is_empty());
+    assert!(world.items().await.is_empty());
 }
 
 #[tokio::test]
@@ -248,7 +285,7 @@ async fn two_runs_on_a_queue_lose_and_double_nothing() {
     let message = world.queues.message().unwrap();
     let other = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        world.table.forget("redrive#turn#").await;
+        world.forget_turn().await;
         let run = world.start(&request).await;
         let message = world.queues.message().unwrap();
         assert_eq!(world.bring(&message, 3).await, Some(done()));
@@ -374,7 +411,7 @@ async fn requests_that_make_no_sense_are_refused() {
         ),
         (
             json!({ "queue": DEAD, "to": "orders" }),
-            "`orders` is no destination",
+            "`orders` is not a destination",
         ),
         (json!({ "queue": "deed" }), "its ARN or one of dead"),
         (json!({ "kueue": DEAD }), "unknown field `kueue`"),

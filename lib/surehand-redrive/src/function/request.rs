@@ -1,16 +1,16 @@
 //! What can be asked of the function.
 
 use super::{
-    Redrive,
-    round::{Selecting, Settings, Work, acting, now_ms},
+    redrive::{Redrive, RunStatus, Started},
+    round::{Select, Selecting, Settings, Work, acting},
 };
+use crate::{destination::Destination, group::Group, plan::Plan, time::epoch_ms};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 use surehand::{Deadline, Error};
-use surehand_redrive::{Destination, Group, Plan, Progress, Selection};
 
-/// What somebody wants: letters of a queue, a plan, or to know how a run is.
+/// What the function is asked: to put back letters of a queue, to apply a plan, or how far a run is.
 ///
 /// ```json
 /// {"queue": "reserve-stock", "select": {"kinds": ["rejected"]}, "rate": 50, "apply": true}
@@ -32,19 +32,6 @@ pub struct Request {
     rate: Option<f64>,
     threshold_percent: Option<u32>,
     apply: bool,
-}
-
-/// Which letters of a queue; all of them, unless something is named. See [`Selection`].
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Select {
-    groups: Vec<String>,
-    event_types: Vec<String>,
-    handlers: Vec<String>,
-    kinds: Vec<String>,
-    ids: Vec<String>,
-    since_ms: Option<u64>,
-    until_ms: Option<u64>,
 }
 
 /// What the function says.
@@ -75,36 +62,6 @@ pub struct DryRun {
     pub groups: Vec<Group>,
     /// Whether there was time for all of them.
     pub complete: bool,
-}
-
-/// A run that has begun.
-#[derive(Debug, Serialize)]
-pub struct Started {
-    /// Its name.
-    pub run: String,
-}
-
-/// How far a run is.
-#[derive(Debug, Serialize)]
-pub struct RunStatus {
-    /// Its name.
-    pub run: String,
-    /// How many plans it has made.
-    pub rounds: u32,
-    /// How many letters these do something to.
-    pub planned: u64,
-    /// How many letters were sent, and are not known to be deleted.
-    pub sent: u64,
-    /// How many letters are done with.
-    pub done: u64,
-    /// Whether it has ended.
-    pub ended: bool,
-    /// Whether it had seen all that it was for when it ended.
-    pub complete: bool,
-    /// The letters that could not be put back in the end, with the reason.
-    pub failed: BTreeMap<String, String>,
-    /// The letters of a plan that were not there.
-    pub missing: Vec<String>,
 }
 
 impl Request {
@@ -189,56 +146,8 @@ impl Request {
             select: self.select.clone().unwrap_or_default(),
             to,
             force: self.force,
-            began_ms: now_ms(),
+            began_ms: epoch_ms(SystemTime::now()),
         })
-    }
-}
-
-impl Select {
-    pub(super) fn selection(&self) -> Selection {
-        let this = self.clone();
-        Selection {
-            groups: this.groups,
-            event_types: this.event_types,
-            handlers: this.handlers,
-            kinds: this.kinds,
-            ids: this.ids,
-            since_ms: this.since_ms,
-            until_ms: this.until_ms,
-        }
-    }
-}
-
-impl Redrive {
-    async fn status(&self, run: &str) -> surehand::Result<RunStatus> {
-        let ended = self.ended(run).await?;
-        let mut status = RunStatus {
-            run: run.to_owned(),
-            rounds: 0,
-            planned: 0,
-            sent: 0,
-            done: 0,
-            ended: ended.is_some(),
-            complete: false,
-            failed: BTreeMap::new(),
-            missing: Vec::new(),
-        };
-        if let Some(ended) = ended {
-            status.complete = ended.complete;
-            (status.failed, status.missing) = (ended.failed, ended.missing);
-        }
-        while let Some(planned) = self.planned(run, status.rounds).await? {
-            let (_, ledger) = self.journal(run, status.rounds).await?;
-            status.planned += acting(&Plan::read(planned.plan.as_bytes())?) as u64;
-            status.sent += ledger.count(Progress::Sent) as u64;
-            status.done += ledger.count(Progress::Done) as u64;
-            status.rounds += 1;
-        }
-        if status.rounds == 0 {
-            let unknown = format!("there is no run `{run}`, or it has not begun");
-            return Err(Error::rejected(unknown));
-        }
-        Ok(status)
     }
 }
 
@@ -263,7 +172,7 @@ fn url_of(queue: &str, by_name: &BTreeMap<String, String>) -> surehand::Result<S
             let names: Vec<&str> = by_name.keys().map(String::as_str).collect();
             let names = names.join(", ");
             Err(Error::rejected(format!(
-                "`{queue}` is no dead-letter queue: give its URL, its ARN or one of {names}"
+                "`{queue}` is not a dead-letter queue: give its URL, its ARN or one of {names}"
             )))
         }
     }

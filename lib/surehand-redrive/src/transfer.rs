@@ -2,78 +2,18 @@
 
 use crate::{
     destination::Destination,
-    group::Group,
-    letter::{Cause, Letter},
     parcel::{MAX_SIZE, Parcel},
-    plan::Action,
     queue::{Post, Queue},
     reader::{MAX_ENTRIES, pause},
     refusal::Refusal,
 };
 use futures_util::future::join_all;
 
-/// A letter to be sent.
-pub(super) struct Job {
-    pub(super) to: Destination,
-    pub(super) parcel: Parcel,
-    /// The message group that it has in the dead-letter queue.
-    pub(super) group: Option<String>,
-    pub(super) is_edit: bool,
-    pub(super) lost_lists: bool,
-    /// What a ramp has to know.
-    pub(super) story: Option<Story>,
-}
-
-/// How to recognise a letter that comes back, and what it is counted as.
-pub(super) struct Story {
-    pub(super) event_id: Option<String>,
-    pub(super) group: Group,
-    pub(super) cause: Cause,
-    pub(super) redrive_count: u32,
-}
-
 const ATTEMPTS: u32 = 4;
 
-impl Job {
-    pub(super) fn new(
-        letter: &Letter,
-        to: Destination,
-        parcel: Parcel,
-        action: &Action,
-        has_ramp: bool,
-    ) -> Self {
-        let story = || {
-            // Of an edit, the event is the new one.
-            let sent = Letter::new(&*letter.id, &*parcel.body);
-            let event = sent.event().map(|event| event.id);
-            Story {
-                // Without an id of its own the event goes by its message's, which will be another.
-                event_id: event.filter(|id| *id != letter.id),
-                group: Group::of(letter),
-                cause: letter.cause(),
-                redrive_count: letter.redrive_count(),
-            }
-        };
-        Self {
-            to,
-            group: letter.group.clone(),
-            is_edit: matches!(action, Action::Edit { .. }),
-            lost_lists: !letter.dropped_attributes.is_empty(),
-            story: has_ramp.then(story),
-            parcel,
-        }
-    }
-}
-
-/// The id that each job's destination gave it, or why it does not have it. A refusal may also mean
-/// that nobody knows.
-pub(super) async fn send(post: &dyn Post, jobs: &[Job]) -> Vec<Result<String, Refusal>> {
-    let parcels: Vec<_> = jobs.iter().map(|job| (&job.to, &job.parcel)).collect();
-    send_parcels(post, &parcels).await
-}
-
-/// The same for parcels.
-pub(crate) async fn send_parcels(
+/// Sends parcels: the id that each one's destination gave it, or why it does not have it. A refusal may
+/// also mean that it is not known whether it was sent.
+pub(crate) async fn send(
     post: &dyn Post,
     parcels: &[(&Destination, &Parcel)],
 ) -> Vec<Result<String, Refusal>> {
@@ -154,16 +94,16 @@ fn chunks(parcels: &[(&Destination, &Parcel)], waiting: &[usize]) -> Vec<Vec<usi
 
 /// What came of deleting a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deletion {
+pub(crate) enum Deletion {
     Done,
     /// Its receipt is good for nothing any more.
     Stale,
-    /// Nobody knows.
+    /// It is not known whether it is deleted.
     Unanswered,
 }
 
 /// Deletes the letters, each given by its id and its receipt, which the result has as well.
-pub(super) async fn delete(
+pub(crate) async fn delete(
     queue: &dyn Queue,
     letters: Vec<(String, String)>,
 ) -> Vec<(String, String, Deletion)> {

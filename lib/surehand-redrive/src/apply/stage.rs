@@ -1,22 +1,22 @@
-//! A step of a ramp: what was put back, and what became of it.
+//! A stage of a ramp: what was put back, and what became of it.
 
-use super::{NotFixed, transfer::Job};
+use super::{job::Job, report::NotFixed};
 use crate::{letter::Letter, ramp::Redriven, time::epoch_ms};
 use std::{collections::BTreeMap, time::SystemTime};
 
 /// What of a ramp is on the way.
 #[derive(Default)]
-pub(super) struct Step {
+pub(super) struct Stage {
     pub(super) index: usize,
     pub(super) sent: u64,
-    /// What nobody knows the outcome of.
+    /// What was put back, and has no known outcome yet.
     pub(super) waiting: Vec<Redriven>,
     pub(super) is_awaited: bool,
     groups: BTreeMap<String, NotFixed>,
     failed: u64,
 }
 
-impl Step {
+impl Stage {
     pub(super) fn count(&mut self, job: Job, message_id: String, now: SystemTime) {
         self.sent += 1;
         let Some(story) = job.story else {
@@ -49,7 +49,7 @@ impl Step {
         self.waiting.retain(is_open);
     }
 
-    /// Whether the letter is one that was put back by this step, and failed again.
+    /// Whether the letter is one that was put back by this stage, and failed again.
     pub(super) fn has_returned(&mut self, letter: &Letter) -> bool {
         if self.waiting.is_empty() {
             return false;
@@ -78,23 +78,23 @@ impl Step {
         true
     }
 
-    /// Ends the step, and makes this the next one. Says which groups are not fixed, and whether no
+    /// Ends the stage, and makes this the next one. Says which groups are not fixed, and whether no
     /// more than so many per cent of the letters failed.
     pub(super) fn end(&mut self, threshold_percent: u32) -> (Vec<NotFixed>, bool) {
         let next = Self {
             index: self.index + 1,
             ..Self::default()
         };
-        let mut step = std::mem::replace(self, next);
-        for redriven in &step.waiting {
-            if let Some(group) = step.groups.get_mut(&redriven.group_id) {
+        let mut stage = std::mem::replace(self, next);
+        for redriven in &stage.waiting {
+            if let Some(group) = stage.groups.get_mut(&redriven.group_id) {
                 group.unanswered += 1;
             }
         }
-        let groups = step.groups.into_values();
+        let groups = stage.groups.into_values();
         let not_fixed = groups.filter(|group| group.returned + group.unanswered > 0);
-        let failed = step.failed + step.waiting.len() as u64;
-        let is_fixed = failed * 100 <= step.sent * u64::from(threshold_percent);
+        let failed = stage.failed + stage.waiting.len() as u64;
+        let is_fixed = failed * 100 <= stage.sent * u64::from(threshold_percent);
         (not_fixed.collect(), is_fixed)
     }
 }

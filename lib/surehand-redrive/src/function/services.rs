@@ -1,12 +1,16 @@
 //! The queues, and how long to wait for them.
 
-use super::Work;
+use super::round::Work;
+use crate::{
+    post::AwsPost,
+    queue::{Post, Queue},
+    sqs::SqsDeadLetterQueue,
+};
 use aws_config::SdkConfig;
 use aws_sdk_sqs::error::DisplayErrorContext;
 use futures_util::future::BoxFuture;
 use std::{collections::BTreeMap, time::Duration};
-use surehand::{BoxError, Deadline, Error, environment};
-use surehand_redrive::{AwsPost, Post, Queue, ReadOptions, SqsDeadLetterQueue};
+use surehand::{BoxError, Error, environment};
 
 /// The queues that the function reads and writes.
 pub trait Queues: Send + Sync + 'static {
@@ -40,7 +44,7 @@ impl SqsQueues {
     /// With the function's own queue as the environment names it.
     ///
     /// # Errors
-    /// If a variable is not set; if `DEAD_LETTER_QUEUES` is no list of `NAME=URL`, separated by commas.
+    /// If a variable is not set; if `DEAD_LETTER_QUEUES` is not a list of `NAME=URL`, separated by commas.
     pub fn from_env(aws: &SdkConfig) -> Result<Self, BoxError> {
         let client = aws_sdk_sqs::Client::new(aws);
         Ok(Self {
@@ -96,51 +100,5 @@ impl Queues for SqsQueues {
                 Error::transient(format!("the run cannot be continued: {error}"))
             })
         })
-    }
-}
-
-/// How the time of one invocation is spent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    /// With so much left nothing more is begun: giving back what is held, and saying how to go on.
-    pub(super) reserve: Duration,
-    /// How long one receive waits.
-    wait: Duration,
-    /// How long to look for what the queue says is there.
-    patience: Duration,
-    /// How long letters stay hidden if this invocation dies.
-    pub(super) visibility: Duration,
-}
-
-impl Pace {
-    pub(super) fn of(deadline: &Deadline) -> Self {
-        let left = deadline.remaining();
-        Self {
-            reserve: left / 4,
-            wait: (left / 20).clamp(Duration::from_millis(50), Duration::from_secs(2)),
-            // With a receive or two it is within the reserve.
-            patience: left / 8,
-            visibility: left + Duration::from_secs(30),
-        }
-    }
-
-    pub(super) fn read_options(&self) -> ReadOptions {
-        let mut options = ReadOptions::default();
-        options.wait = self.wait;
-        options.patience = self.patience;
-        options.visibility = self.visibility;
-        options
-    }
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        let second = Duration::from_secs(1);
-        Self {
-            reserve: second,
-            wait: second,
-            patience: second,
-            visibility: 30 * second,
-        }
     }
 }

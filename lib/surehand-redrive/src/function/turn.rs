@@ -32,7 +32,7 @@ impl Logs {
         }
     }
 
-    /// Lets others have the queue. If nobody is told, they wait.
+    /// Lets other runs have the queue. If the table does not answer, they wait.
     pub(super) async fn end_turn(&self, queue: &str, run: &str) {
         if let Err(error) = self.put_turn(queue, run, Duration::ZERO).await {
             tracing::warn!(run, queue, %error, "the queue stays with this run for a while");

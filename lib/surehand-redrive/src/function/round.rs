@@ -1,18 +1,19 @@
 //! A part of a run: some letters, a plan for them, and what comes after it.
 
-use super::{Redrive, services::Pace};
+use super::pace::Pace;
+use crate::{
+    apply::ApplyOptions,
+    destination::Destination,
+    group::{Groups, Selection},
+    plan::{Action, Plan},
+    queue::Queue,
+    reader::Reader,
+};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
-use surehand::{Deadline, Error};
-use surehand_redrive::{
-    Action, ApplyOptions, Destination, Groups, Ledger, Plan, Progress, Queue, Reader, Report,
-    Selection, Stop,
-};
+use std::collections::BTreeMap;
+use surehand::Deadline;
 
-/// Letters of one plan: its journal is read whenever somebody goes on with it.
+/// Letters of one plan: its journal is read by each invocation that continues it.
 const ROUND: usize = 5_000;
 /// How often a round is gone through again for letters that were not there, or not deleted. They may
 /// be hidden by an invocation that died.
@@ -28,17 +29,30 @@ pub struct Work {
     /// How often this round was gone through to its end.
     #[serde(default)]
     pub(super) tries: u32,
-    /// None if the run has a plan that somebody made.
+    /// None if the run was started with a plan.
     #[serde(default)]
     pub(super) select: Option<Selecting>,
     #[serde(default)]
     pub(super) settings: Settings,
 }
 
+/// Which letters of a queue; all of them, unless something is named. See [`Selection`](crate::Selection).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Select {
+    groups: Vec<String>,
+    event_types: Vec<String>,
+    handlers: Vec<String>,
+    kinds: Vec<String>,
+    ids: Vec<String>,
+    since_ms: Option<u64>,
+    until_ms: Option<u64>,
+}
+
 /// Which letters each round is for.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Selecting {
-    pub(super) select: super::Select,
+    pub(super) select: Select,
     pub(super) to: Option<Destination>,
     pub(super) force: bool,
     /// When the run began, in ms since the epoch. What comes into the queue later may be what the run
@@ -97,13 +111,13 @@ impl Ended {
 
 impl Settings {
     pub(super) fn options(self, pace: &Pace) -> ApplyOptions {
-        let mut options = ApplyOptions::default();
-        options.rate = self.rate;
-        options.read = pace.read_options();
-        if let Some(percent) = self.threshold_percent {
-            options.threshold_percent = percent;
+        let usual = ApplyOptions::default();
+        ApplyOptions {
+            rate: self.rate,
+            threshold_percent: self.threshold_percent.unwrap_or(usual.threshold_percent),
+            read: pace.read_options(),
+            ..usual
         }
-        options
     }
 }
 
@@ -113,6 +127,21 @@ impl Planned {
         plan.write(&mut file)?;
         let plan = String::from_utf8(file)?;
         Ok(Self { complete, plan })
+    }
+}
+
+impl Select {
+    fn selection(&self) -> Selection {
+        let this = self.clone();
+        Selection {
+            groups: this.groups,
+            event_types: this.event_types,
+            handlers: this.handlers,
+            kinds: this.kinds,
+            ids: this.ids,
+            since_ms: this.since_ms,
+            until_ms: this.until_ms,
+        }
     }
 }
 
@@ -138,11 +167,6 @@ impl Selecting {
 pub(super) fn acting(plan: &Plan) -> usize {
     let steps = plan.steps().iter();
     steps.filter(|step| step.action != Action::Hold).count()
-}
-
-pub(super) fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Reads the queue for half of the time there is, and plans for what is selected of it.
@@ -180,58 +204,4 @@ pub(super) async fn plan_letters(
         seen: report.read,
         complete: report.complete,
     })
-}
-
-impl Redrive {
-    /// Says how the run goes on after this invocation.
-    pub(super) async fn next(
-        &self,
-        work: &Work,
-        pace: &Pace,
-        planned: &Planned,
-        report: &Report,
-        ledger: &Ledger,
-    ) -> surehand::Result<()> {
-        if report.stopped == Some(Stop::Asked) {
-            return self.queues.go_on(work, Duration::ZERO).await;
-        }
-        if report.stopped.is_some() {
-            self.logs.end_turn(&work.queue, &work.run).await;
-            // It is parked with this. Putting that dead letter back goes on with the run.
-            return Err(Error::rejected(format!(
-                "{} letters cannot be put back, so that the run stopped: {}",
-                report.failed.len(),
-                report.failed.values().next().map_or("", String::as_str)
-            )));
-        }
-        let is_left = !report.missing.is_empty() || report.not_deleted > 0;
-        if is_left && work.may_try_again() {
-            return self.try_again(work, pace).await;
-        }
-        // A round that changed nothing would be the same again.
-        let has_moved = ledger.count(Progress::Done) > 0;
-        if !planned.complete && has_moved && work.select.is_some() {
-            let work = Work {
-                round: work.round + 1,
-                tries: 0,
-                ..work.clone()
-            };
-            return self.queues.go_on(&work, Duration::ZERO).await;
-        }
-        let ended = Ended {
-            failed: report.failed.clone(),
-            missing: report.missing.clone(),
-            ..Ended::after(planned)
-        };
-        self.end(work, ended).await
-    }
-
-    /// Goes through the round once more, when what an invocation that died had received is there again.
-    pub(super) async fn try_again(&self, work: &Work, pace: &Pace) -> surehand::Result<()> {
-        let work = Work {
-            tries: work.tries + 1,
-            ..work.clone()
-        };
-        self.queues.go_on(&work, pace.visibility).await
-    }
 }

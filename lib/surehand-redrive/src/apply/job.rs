@@ -1,0 +1,60 @@
+//! A letter to be sent, and what has to be known of it afterwards.
+
+use crate::{
+    destination::Destination,
+    group::Group,
+    letter::{Cause, Letter},
+    parcel::Parcel,
+    plan::Action,
+};
+
+/// A letter to be sent.
+pub(super) struct Job {
+    pub(super) to: Destination,
+    pub(super) parcel: Parcel,
+    /// The message group that it has in the dead-letter queue.
+    pub(super) group: Option<String>,
+    pub(super) is_edit: bool,
+    pub(super) lost_lists: bool,
+    /// What a ramp has to know.
+    pub(super) story: Option<Story>,
+}
+
+/// How to recognise a letter that comes back, and what it is counted as.
+pub(super) struct Story {
+    pub(super) event_id: Option<String>,
+    pub(super) group: Group,
+    pub(super) cause: Cause,
+    pub(super) redrive_count: u32,
+}
+
+impl Job {
+    pub(super) fn new(
+        letter: &Letter,
+        to: Destination,
+        parcel: Parcel,
+        action: &Action,
+        has_ramp: bool,
+    ) -> Self {
+        let story = || {
+            // Of an edit, the event is the new one.
+            let sent = Letter::new(&*letter.id, &*parcel.body);
+            let event = sent.event().map(|event| event.id);
+            Story {
+                // Without an id of its own the event goes by its message's, which will be another.
+                event_id: event.filter(|id| *id != letter.id),
+                group: Group::of(letter),
+                cause: letter.cause(),
+                redrive_count: letter.redrive_count(),
+            }
+        };
+        Self {
+            to,
+            group: letter.group.clone(),
+            is_edit: matches!(action, Action::Edit { .. }),
+            lost_lists: !letter.dropped_attributes.is_empty(),
+            story: has_ramp.then(story),
+            parcel,
+        }
+    }
+}
