@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 use surehand::{
     Claim, ClaimRequest, Clock, Direct, DynamoDbStore, Error, ErrorKind, Function, Idempotency,
-    IdempotencyKey, Json, KeyStyle, Lease, MemoryStore, Result, Store, testing,
+    IdempotencyKey, Json, KeyStyle, Lease, MemoryStore, Result, Store, Transaction, testing,
     testing::store_contract,
 };
 
@@ -69,6 +69,16 @@ impl Store for Unfenced {
 async fn a_store_without_fences_is_found_out() {
     let store = MemoryStore::new();
     fencing::check(|clock| Unfenced(store.clone().with_clock(clock))).await;
+}
+
+/// It is told when the function is built, and so also when it is only described.
+#[test]
+#[should_panic(expected = "the handler stage takes a Transaction, and the store")]
+fn a_transaction_needs_a_store_that_commits() {
+    async fn stage(_: Transaction) -> Result<()> {
+        Ok(())
+    }
+    let _ = Function::new(Direct, stage, ()).idempotent(Unfenced(MemoryStore::new()));
 }
 
 /// The digest of a JSON value as Powertools writes it, and as CPython computed these:

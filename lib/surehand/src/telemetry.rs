@@ -9,7 +9,7 @@ mod json_lines;
 mod names;
 mod sample;
 mod settings;
-#[cfg(test)]
+#[cfg(all(test, feature = "dynamodb"))]
 mod tests;
 
 pub(crate) use attempt::Attempt;

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    Clock, DeadLetters, Deadline, Delivery, Error, FailureNote, Function, Metrics, Reply, Result,
-    Sqs,
+    Clock, DeadLetters, Deadline, Delivery, Error, FailureNote, Function, Metrics, OnMalformed,
+    Reply, Result, Sqs,
     testing::{self, Message},
 };
 use futures_util::future::BoxFuture;
@@ -154,20 +154,23 @@ fn failures_are_warnings_with_kind_and_cause() {
         attempt.handled(&Reply::none().as_duplicate());
         attempt.retried(&Error::transient("busy"), Duration::from_millis(2500));
         attempt.parked(&Error::rejected("no such order"));
+        attempt.discarded(&Error::malformed("not ours"));
     });
-    assert_eq!(lines.len(), 2);
-    let common = json!(["WARN", "record handled", "m-1"]);
+    assert_eq!(lines.len(), 3);
+    let common = json!(["WARN", "record handled", "m-1", "surehand::telemetry"]);
     for line in &lines {
-        let keys = [&line["level"], &line["message"], &line["message_id"]];
+        let keys = ["level", "message", "message_id", "target"].map(|key| &line[key]);
         assert_eq!(json!(keys), common);
     }
-    let (retry, park) = (&lines[0], &lines[1]);
+    let (retry, park, discard) = (&lines[0], &lines[1], &lines[2]);
     assert_eq!(retry["outcome"], "retry");
     assert_eq!(retry["kind"], "transient");
     assert_eq!(retry["error"], "busy");
     assert_eq!(retry["delay_s"], 2.5);
     assert_eq!(park["outcome"], "park");
     assert_eq!(park["kind"], "rejected");
+    assert_eq!(discard["outcome"], "discard");
+    assert_eq!(discard["kind"], "malformed");
 }
 
 fn levels(variables: &[(&str, &str)]) -> Vec<String> {
@@ -250,6 +253,7 @@ async fn talk(event: crate::Envelope<Value>) -> Result<()> {
     match event.data["do"].as_str().unwrap() {
         "fail" => Err(Error::transient("not now")),
         "hang" => pending().await,
+        "garble" => Err(Error::malformed("not ours")),
         "talk" => {
             for n in 0..300 {
                 tracing::debug!(n, "talking");
@@ -274,7 +278,7 @@ fn talk_of(variables: &[(&str, &str)], acts: &[&str]) -> Vec<Value> {
     lines_of(&[variables, &[LAMBDA]].concat(), || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().unwrap();
-        let function = Function::new(Sqs, talk, ());
+        let function = Function::new(Sqs, talk, ()).on_malformed(OnMalformed::Discard);
         let messages = acts.iter().map(|act| {
             Message::body(json!({ "do": act, "card": "4111 1111" }).to_string()).id(*act)
         });
@@ -287,7 +291,7 @@ fn talk_of(variables: &[(&str, &str)], acts: &[&str]) -> Vec<Value> {
 
 #[test]
 fn what_is_too_detailed_is_there_when_a_record_fails() {
-    let lines = said(&[KEEP], &["succeed", "fail", "hang"]);
+    let lines = said(&[KEEP], &["succeed", "fail", "hang", "garble"]);
     let of = |id: &str| {
         let lines = lines.iter().filter_map(|line| line.strip_prefix(id));
         lines.map(str::trim).collect::<Vec<_>>()
@@ -296,7 +300,8 @@ fn what_is_too_detailed_is_there_when_a_record_fails() {
     let all = ["found", "looking", "deciding", "record handled"];
     assert_eq!(of("fail "), all);
     assert_eq!(of("hang "), all);
-    assert_eq!(lines.len(), 10);
+    assert_eq!(of("garble "), all);
+    assert_eq!(lines.len(), 14);
     // Without it the same lines are there as ever.
     let without = said(&[], &["succeed", "fail"]);
     assert_eq!(
@@ -387,7 +392,7 @@ fn table(title: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn the_guide_has_the_metrics_that_there_are() {
-    let ours = metrics::names::ALL.map(|ours| {
+    let ours = crate::metrics::names::ALL.map(|ours| {
         let by = ours.by.unwrap_or_default();
         vec![
             ours.name.to_owned(),
@@ -404,7 +409,7 @@ fn the_guide_has_the_metrics_that_there_are() {
 
 #[test]
 fn the_guide_has_the_variables_that_are_read() {
-    let read = std::cell::RefCell::new(vec![metrics::NAMESPACE.to_owned()]);
+    let read = std::cell::RefCell::new(vec![crate::metrics::NAMESPACE.to_owned()]);
     Settings::from(|name| {
         read.borrow_mut().push(name.to_owned());
         None
