@@ -13,7 +13,9 @@ mod integration {
     mod dispositions;
     mod fake_sqs;
     mod forms;
+    mod identity;
     mod interrupted;
+    mod layers;
     mod leases;
     mod malformed;
     mod metrics;
