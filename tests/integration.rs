@@ -27,11 +27,3 @@ mod integration {
     mod script;
     mod stores;
 }
-
-// What other test targets use as well.
-#[path = "support/dynamodb.rs"]
-mod dynamodb;
-#[path = "support/emf.rs"]
-mod emf;
-#[path = "support/fencing.rs"]
-mod fencing;

@@ -14,7 +14,3 @@ mod transactions {
     mod requests;
     mod world;
 }
-
-// What other test targets use as well.
-#[path = "support/dynamodb.rs"]
-mod dynamodb;

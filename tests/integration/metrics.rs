@@ -2,7 +2,6 @@
 //! in every case.
 
 use super::check::{context_at, read_event, virtual_clock};
-use crate::emf::{self, Sums};
 use lambda_runtime::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -11,7 +10,10 @@ use surehand::{
     Clock, Envelope, Error, Event, Function, Metrics, Result, Router, Sqs, Unit,
     testing::{self, Message, RecordedDeadLetters, RecordedMetrics},
 };
-use surehand_test_support::known_failure;
+use surehand_test_support::{
+    emf::{self, Sums},
+    known_failure,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -1,6 +1,5 @@
 //! The adapter for SQS, on the emulator.
 
-use crate::{cargo, sqs::Sqs};
 use aws_sdk_sqs::{
     Client,
     primitives::Blob,
@@ -17,6 +16,7 @@ use surehand::{
         Reader, Report, SqsDeadLetterQueue, Unlisted,
     },
 };
+use surehand_test_support::{cargo, sqs::Sqs};
 
 /// The emulator of these tests, and a client for this one.
 async fn sqs() -> (&'static Sqs, Client) {
