@@ -9,6 +9,7 @@
 )]
 
 mod architecture {
+    mod api;
     mod floors;
     mod imports;
     mod inmemory;
