@@ -11,16 +11,13 @@ mod artifacts {
     pub(crate) mod emulator;
 }
 
-// What other test targets use as well.
-#[path = "support/cargo.rs"]
-mod cargo;
-
 use artifacts::emulator::{Answer, Lambda, TIMEOUT};
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
 };
+use surehand_test_support::cargo;
 
 /// The example `faults`, which does what its messages say. Without the AWS SDK it takes a minute
 /// to compile rather than four, and nothing of it is used here.

@@ -28,18 +28,6 @@ mod emulator {
     pub(crate) mod update;
 }
 
-// What other test targets use as well.
-#[path = "support/cargo.rs"]
-mod cargo;
-#[path = "support/emf.rs"]
-mod emf;
-#[path = "support/fencing.rs"]
-mod fencing;
-#[path = "support/proxy.rs"]
-mod proxy;
-#[path = "support/run.rs"]
-mod run;
-
 use emulator::{
     batches, collector::Collector, command, dev::Dev, figures, flow, kills, page, redrive,
     shop::Shop, stores, traces, update,

@@ -8,12 +8,8 @@
     reason = "a panic is how a test fails, also in its helpers"
 )]
 
-// What other test targets use as well.
-#[path = "support/cargo.rs"]
-#[expect(dead_code, reason = "only cargo itself is asked")]
-mod cargo;
-
 use std::collections::BTreeSet;
+use surehand_test_support::cargo;
 
 /// The packages with their features, as these arguments select them.
 fn packages(selection: &[&str]) -> BTreeSet<String> {

@@ -1,10 +1,7 @@
 //! The fuzz targets over their committed corpus, without libFuzzer and its compiler.
 
-#[path = "../fuzz/src/lib.rs"]
-#[allow(unreachable_pub)]
-mod targets;
-
 use std::{collections::BTreeSet, fs, path::Path};
+use surehand_test_support::fuzz as targets;
 
 #[test]
 fn nothing_in_the_corpus_breaks_a_promise() {

@@ -13,7 +13,9 @@ mod integration {
     mod dispositions;
     mod fake_sqs;
     mod forms;
+    mod identity;
     mod interrupted;
+    mod layers;
     mod leases;
     mod malformed;
     mod metrics;
@@ -26,11 +28,3 @@ mod integration {
     mod stores;
     mod time_limits;
 }
-
-// What other test targets use as well.
-#[path = "support/dynamodb.rs"]
-mod dynamodb;
-#[path = "support/emf.rs"]
-mod emf;
-#[path = "support/fencing.rs"]
-mod fencing;

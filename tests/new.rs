@@ -13,14 +13,8 @@ mod new {
     pub(crate) mod handled;
 }
 
-// What other test targets use as well.
-#[path = "support/cargo.rs"]
-mod cargo;
-#[path = "support/run.rs"]
-mod run;
-
 use new::{application::Application, farewell, handled::Handled};
-use run::Run;
+use surehand_test_support::run::Run;
 
 /// One test, since each step takes what the one before has made.
 #[tokio::test]

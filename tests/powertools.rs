@@ -12,12 +12,6 @@ mod powertools {
     pub(crate) mod python;
 }
 
-// What other test targets use as well.
-#[path = "support/cargo.rs"]
-mod cargo;
-#[path = "support/dynamodb.rs"]
-mod dynamodb;
-
 use aws_sdk_dynamodb::Client;
 use powertools::{
     json,
@@ -33,6 +27,7 @@ use surehand::{
     ErrorKind, Result, Sqs,
     testing::{self, Message},
 };
+use surehand_test_support::dynamodb;
 
 const ORDER: &str = r#"{"request_id": "r-1", "customer": "Jürgen", "total": 12.50}"#;
 const IN_PROGRESS: &str = "IdempotencyAlreadyInProgressError";

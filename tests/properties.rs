@@ -10,6 +10,3 @@ mod properties {
 }
 
 // What is made of whole inputs is held to the promises that the fuzz targets check.
-#[path = "../fuzz/src/lib.rs"]
-#[allow(unreachable_pub)]
-mod targets;

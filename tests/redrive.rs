@@ -18,10 +18,3 @@ mod redrive {
     mod trouble;
     mod world;
 }
-
-// What other test targets use as well.
-#[expect(dead_code, reason = "of the tools only SQS is wanted")]
-#[path = "support/cargo.rs"]
-mod cargo;
-#[path = "support/sqs.rs"]
-mod sqs;

@@ -11,10 +11,6 @@ mod redrive_function {
     pub(crate) mod queues;
 }
 
-// What other test targets use as well.
-#[path = "support/dynamodb.rs"]
-mod dynamodb;
-
 use aws_sdk_dynamodb::{Client, types::AttributeValue as TableValue};
 use futures_util::{StreamExt, future::ready, stream};
 use redrive_function::queues::{FakeQueues, OWN};
@@ -28,6 +24,7 @@ use surehand_redrive::{
     Action, Letter, Plan,
     function::{Invocation, Invocations, Redrive, invoked, work},
 };
+use surehand_test_support::dynamodb;
 
 const DEAD: &str = "https://sqs.local/1/dead";
 const ORDERS: &str = "https://sqs.local/1/orders";

@@ -7,11 +7,8 @@
     reason = "a panic is how a test fails, also in its helpers"
 )]
 
-// What other test targets use as well.
-#[path = "support/cargo.rs"]
-mod cargo;
-
 use std::{fs, path::Path, process::Command};
+use surehand_test_support::cargo;
 
 #[test]
 fn without_docker_the_check_is_skipped() {

@@ -12,7 +12,3 @@ mod simulation {
     mod runs;
     mod shop;
 }
-
-// What other test targets use as well.
-#[path = "support/dynamodb.rs"]
-mod dynamodb;

@@ -8,12 +8,9 @@
 mod transactions {
     mod capacity;
     mod commits;
+    mod conflicts;
     mod meter;
     mod outbox;
     mod requests;
     mod world;
 }
-
-// What other test targets use as well.
-#[path = "support/dynamodb.rs"]
-mod dynamodb;

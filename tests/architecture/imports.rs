@@ -33,11 +33,16 @@ struct Mention {
 
 /// All imports of one module of a crate from another.
 pub(super) fn imports(krate: &Crate) -> Vec<Import> {
+    let resolver = Resolver { krate, stops: true };
     let mut imports = Vec::new();
     for (from, module) in &krate.modules {
         for mention in mentions(module) {
             let Mention { path, line, used } = mention;
-            for (to, _) in resolve(krate, from, &path, used.is_none(), 0) {
+            let ends = match used {
+                Some(_) => resolver.resolve(from, &path, 0),
+                None => resolver.resolve_in_code(from, &path),
+            };
+            for to in ends.into_iter().map(Definition::module) {
                 if to == *from {
                     continue;
                 }
@@ -61,96 +66,131 @@ pub(super) fn imports(krate: &Crate) -> Vec<Import> {
     imports
 }
 
-/// The modules that a path may lead to, and whether it names the module itself. There are several where
-/// features decide, and none for a path out of the crate.
-fn resolve(
-    krate: &Crate,
-    from: &[String],
-    path: &[String],
-    in_code: bool,
-    depth: usize,
-) -> Vec<(ModulePath, bool)> {
-    let Some((first, mut rest)) = path.split_first() else {
-        return vec![(from.to_vec(), true)];
-    };
-    if depth > 20 {
-        return Vec::new();
+/// What a path leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Definition {
+    Module(ModulePath),
+    /// An item, or what is in it, by the module that has it.
+    Item(ModulePath, String),
+}
+
+impl Definition {
+    fn module(self) -> ModulePath {
+        match self {
+            Self::Module(module) | Self::Item(module, _) => module,
+        }
     }
-    let child = [from, std::slice::from_ref(first)].concat();
-    let mut at = match first.as_str() {
-        "crate" => Vec::new(),
-        "self" => from.to_vec(),
-        "super" => parent(from),
-        _ if krate.modules.contains_key(&child) => child,
-        // In code, the first name may be of a module that a `use` brought in. What else it brought in is the
-        // import of that `use` already.
-        name if in_code => {
-            let module = &krate.modules[from];
-            let named = module
-                .names
-                .iter()
-                .filter(|it| it.name.as_deref() == Some(name) && it.path != [name]);
-            let found = named.flat_map(|it| resolve(krate, from, &it.path, false, depth + 1));
-            let modules: Vec<_> = found.filter(|(_, whole)| *whole).collect();
-            let ends = modules
-                .iter()
-                .flat_map(|(at, _)| walk(krate, at, rest, depth));
-            let ends: Vec<_> = ends.collect();
-            if ends.is_empty() && name == krate.name {
-                return walk(krate, &[], rest, depth);
+}
+
+/// The crate's own modules and items that a path in a module names, through all re-exports.
+pub(super) fn definitions(krate: &Crate, from: &[String], path: &[String]) -> Vec<Definition> {
+    let resolver = Resolver {
+        krate,
+        stops: false,
+    };
+    let mut found = resolver.resolve(from, path, 0);
+    if found.is_empty() {
+        found = resolver.walk(from, path, 0);
+    }
+    found.retain(|it| match it {
+        Definition::Module(_) => true,
+        Definition::Item(module, name) => defines(&krate.modules[module], name),
+    });
+    found
+}
+
+struct Resolver<'a> {
+    krate: &'a Crate,
+    /// Whether a module that hands on what another top-level module has stands for it. The root never does.
+    stops: bool,
+}
+
+impl Resolver<'_> {
+    /// Where a path of a `use` may lead. There are several ends where features decide, and none for a path
+    /// out of the crate.
+    fn resolve(&self, from: &[String], path: &[String], depth: usize) -> Vec<Definition> {
+        let Some((first, mut rest)) = path.split_first() else {
+            return vec![Definition::Module(from.to_vec())];
+        };
+        let child = [from, std::slice::from_ref(first)].concat();
+        let mut at = match first.as_str() {
+            "crate" => Vec::new(),
+            "self" => from.to_vec(),
+            "super" => parent(from),
+            _ if self.krate.modules.contains_key(&child) => child,
+            name if name == self.krate.name => Vec::new(),
+            _ => return Vec::new(),
+        };
+        while let Some((next, after)) = rest.split_first() {
+            if next != "super" {
+                break;
             }
-            return ends;
+            (at, rest) = (parent(&at), after);
         }
-        name if name == krate.name => Vec::new(),
-        _ => return Vec::new(),
-    };
-    while let Some((next, after)) = rest.split_first() {
-        if next != "super" {
-            break;
-        }
-        (at, rest) = (parent(&at), after);
+        self.walk(&at, rest, depth)
     }
-    walk(krate, &at, rest, depth)
+
+    /// Where a path in code may lead: its first name may also be of a module that a `use` brought in. What
+    /// else it brought in is the import of that `use` already.
+    fn resolve_in_code(&self, from: &[String], path: &[String]) -> Vec<Definition> {
+        let used = self.krate.modules[from].names.iter();
+        let used = used.filter(|it| it.name.as_ref() == path.first() && it.path != path[..1]);
+        let named = used.flat_map(|it| self.resolve(from, &it.path, 0));
+        let mut found = Vec::new();
+        for module in named {
+            if let Definition::Module(module) = module {
+                found.extend(self.walk(&module, &path[1..], 0));
+            }
+        }
+        if found.is_empty() {
+            found = self.resolve(from, path, 0);
+        }
+        found
+    }
+
+    /// Goes on from a module: into its modules, and through its re-exports.
+    fn walk(&self, at: &[String], rest: &[String], depth: usize) -> Vec<Definition> {
+        let Some((next, after)) = rest.split_first() else {
+            return vec![Definition::Module(at.to_vec())];
+        };
+        let child = [at, std::slice::from_ref(next)].concat();
+        if self.krate.modules.contains_key(&child) {
+            return self.walk(&child, after, depth);
+        }
+        let module = &self.krate.modules[at];
+        let mut found = Vec::new();
+        // Globs may go in circles.
+        let used = module.names.iter().filter(|_| depth < 20);
+        for used in used {
+            // What a glob brings in is looked for where it points to.
+            let path = match &used.name {
+                Some(name) if name == next => [&used.path, after].concat(),
+                None if !defines(module, next) => [&used.path, rest].concat(),
+                _ => continue,
+            };
+            for end in self.resolve(at, &path, depth + 1) {
+                let is_there = match &end {
+                    Definition::Item(module, name) if used.name.is_none() => {
+                        defines(&self.krate.modules[module], name)
+                    }
+                    _ => true,
+                };
+                let is_elsewhere = at.first() != end.clone().module().first();
+                let stands = self.stops && !at.is_empty() && used.public && is_elsewhere;
+                if is_there && !stands {
+                    found.push(end);
+                }
+            }
+        }
+        if found.is_empty() {
+            found.push(Definition::Item(at.to_vec(), next.clone()));
+        }
+        found
+    }
 }
 
 fn parent(path: &[String]) -> ModulePath {
     path[..path.len().saturating_sub(1)].to_vec()
-}
-
-/// Goes on from a module: into its modules, and through its re-exports.
-fn walk(krate: &Crate, at: &[String], rest: &[String], depth: usize) -> Vec<(ModulePath, bool)> {
-    let Some((next, after)) = rest.split_first() else {
-        return vec![(at.to_vec(), true)];
-    };
-    let child = [at, std::slice::from_ref(next)].concat();
-    if krate.modules.contains_key(&child) {
-        return walk(krate, &child, after, depth);
-    }
-    let module = &krate.modules[at];
-    let mut found = Vec::new();
-    for used in &module.names {
-        // What a glob brings in is looked for where it points to.
-        let path = match &used.name {
-            Some(name) if name == next => [&used.path, after].concat(),
-            None if !defines(module, next) => [&used.path, rest].concat(),
-            _ => continue,
-        };
-        if used.path.first() == Some(next) && used.path.len() == 1 {
-            continue;
-        }
-        for (to, whole) in resolve(krate, at, &path, false, depth + 1) {
-            let is_there = used.name.is_some() || whole || defines(&krate.modules[&to], next);
-            // A module that hands on what another tree has stands for it; the crate's root does not.
-            let stands = !at.is_empty() && used.public && at.first() != to.first();
-            if is_there && !stands {
-                found.push((to, whole));
-            }
-        }
-    }
-    if found.is_empty() {
-        found.push((at.to_vec(), false));
-    }
-    found
 }
 
 /// Whether a module has an item of this name itself.

@@ -52,6 +52,10 @@ pub(super) struct Crate {
 /// A module: a file, or a part of one.
 pub(super) struct Module {
     pub(super) file: String,
+    /// Whether its parent declares it `pub`, and with which attributes.
+    pub(super) is_public: bool,
+    pub(super) attributes: Vec<Attribute>,
+    /// Without the modules in it.
     pub(super) items: Vec<Item>,
     /// What its `use` items bring into it.
     pub(super) names: Vec<Used>,
@@ -99,6 +103,8 @@ impl Crate {
     ) {
         let mut module = Module {
             file: file.to_owned(),
+            is_public: false,
+            attributes: Vec::new(),
             items: Vec::new(),
             names: Vec::new(),
         };
@@ -136,14 +142,19 @@ impl Crate {
         let path = [parent, std::slice::from_ref(&name)].concat();
         let folder = format!("{folder}/{name}");
         if let Some((_, items)) = child.content {
-            return self.add(sources, path, file, &folder, items);
+            self.add(sources, path.clone(), file, &folder, items);
+        } else {
+            let beside = format!("{folder}.rs");
+            assert!(
+                sources.0.contains_key(&beside),
+                "{file} declares `mod {name}`, and {beside} is not there"
+            );
+            self.add_file(sources, path.clone(), &beside, &folder);
         }
-        let beside = format!("{folder}.rs");
-        assert!(
-            sources.0.contains_key(&beside),
-            "{file} declares `mod {name}`, and {beside} is not there"
-        );
-        self.add_file(sources, path, &beside, &folder);
+        if let Some(module) = self.modules.get_mut(&path) {
+            module.is_public = matches!(child.vis, Visibility::Public(_));
+            module.attributes = child.attrs;
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! AWS's own runtime interface emulator: Lambda's side of the runtime API, with its timeouts and
 //! restarts.
 
-use crate::cargo;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
@@ -15,6 +14,7 @@ use std::{
     thread,
     time::Duration,
 };
+use surehand_test_support::cargo;
 
 /// A function's timeout.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);

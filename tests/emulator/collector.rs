@@ -1,6 +1,5 @@
 //! A collector of OpenTelemetry's protocol, and behind it whoever reads what it collected.
 
-use crate::cargo;
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::{
@@ -17,6 +16,7 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
+use surehand_test_support::cargo;
 
 /// Spans with the functions they are of.
 type Collected = Arc<Mutex<Vec<(String, Span)>>>;

@@ -6,7 +6,6 @@ use super::{
     shell::{Shell, said},
     shop::{Message, Shop},
 };
-use crate::proxy::{self, Call, Fate, Moment};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
@@ -14,6 +13,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 use surehand::FailureNote;
+use surehand_test_support::proxy::{self, Call, Fate, Moment};
 
 /// The outputs that name the queues of reserve-stock's and notify-customer's dead letters.
 pub(crate) const LETTERS: &str = "ReserveStockDeadLetterQueueUrl";

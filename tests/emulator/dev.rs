@@ -1,11 +1,11 @@
 //! The shop's `surehand dev`, and what of it only its processes and its emulator's log tell.
 
 use super::processes::{self, FunctionProcess};
-use crate::{
+use std::{collections::BTreeMap, ops::Deref, path::PathBuf};
+use surehand_test_support::{
     cargo,
     run::{Place, Run},
 };
-use std::{collections::BTreeMap, ops::Deref, path::PathBuf};
 
 /// The run's name.
 const RUN: &str = "tests";

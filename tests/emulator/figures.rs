@@ -1,9 +1,9 @@
 //! What the functions have counted is what they have done.
 
 use super::{dev::Dev, flow::ORDERS};
-use crate::emf::{self, Sums};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
+use surehand_test_support::emf::{self, Sums};
 
 /// How often the log is looked at, for lines that are still on their way.
 const LOOKS: u32 = 40;

@@ -8,7 +8,6 @@ use super::{
     shell::Shell,
     shop::Shop,
 };
-use crate::cargo;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -16,6 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{Claim, ClaimRequest, DynamoDbStore, IdempotencyKey, Store};
+use surehand_test_support::cargo;
 
 const PAGES: [&str; 2] = ["docs/when-events-fail.md", "docs/redrive-function.md"];
 

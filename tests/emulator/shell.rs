@@ -1,13 +1,13 @@
 //! The command `surehand dlq` beside the running shop, in a folder for its files.
 
 use super::{dev::Dev, shop::Shop};
-use crate::run::surehand;
 use serde_json::Value;
 use std::{
     fs,
     path::PathBuf,
     process::{Command, Output},
 };
+use surehand_test_support::run::surehand;
 
 pub(crate) struct Shell {
     /// Inside the workspace, so that the run is found.

@@ -1,8 +1,8 @@
 //! The store's contract and the layer's fences, on the table that the template makes.
 
 use super::shop::Shop;
-use crate::fencing;
 use surehand::{DynamoDbStore, testing::store_contract};
+use surehand_test_support::fencing;
 
 pub(crate) async fn check(shop: &Shop) {
     let table = shop.output("IdempotencyTableName");

@@ -6,7 +6,6 @@ use super::{
     order::{self, BOOK_CENTS, line},
     shop::Shop,
 };
-use crate::cargo;
 use serde_json::{Value, json};
 use std::{
     cell::Cell,
@@ -15,6 +14,7 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
+use surehand_test_support::cargo;
 use tokio::process::Command;
 
 const CUSTOMER: &str = "update";

@@ -2,7 +2,6 @@
 //! response, the effects, the dead letters and the delays are what the case says.
 
 use super::script::{Script, Steps, anything, order_placed};
-use crate::emf;
 use lambda_runtime::Context;
 use serde_json::{Value, json};
 use std::{
@@ -15,6 +14,7 @@ use surehand::{
     MemoryStore, OnPark, Result, Router, Source, Sqs,
     testing::{self, RecordedDeadLetters, RecordedMetrics, RecordedRedelivery},
 };
+use surehand_test_support::emf;
 
 /// A function, and what is delivered to it.
 #[derive(Clone, Debug, Default)]

@@ -14,6 +14,7 @@ use surehand::{
     OnUnknown, Outgoing, Sqs, State, Store,
     testing::{self, Message, RecordedDeadLetters},
 };
+use surehand_test_support::known_failure;
 use tokio::time::sleep;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,17 +51,23 @@ struct World {
 
 impl World {
     fn new(on_unknown: OnUnknown) -> Self {
+        Self::with(on_unknown, Some(RecordedDeadLetters::new()))
+    }
+
+    fn with(on_unknown: OnUnknown, dead: Option<RecordedDeadLetters>) -> Self {
         let clock = virtual_clock();
         let store = MemoryStore::new().with_clock(clock.clone());
-        let (runs, dead) = (Runs::default(), RecordedDeadLetters::new());
+        let runs = Runs::default();
         let once = Idempotency::new(store.clone())
             .clock_skew(SKEW)
             .clock(clock.clone())
             .on_unknown(on_unknown);
-        let function = Function::new(Sqs, stand_still_once, runs.clone())
+        let mut function = Function::new(Sqs, stand_still_once, runs.clone())
             .clock(clock.clone())
-            .dead_letters(dead.clone())
             .idempotent(once);
+        if let Some(dead) = &dead {
+            function = function.dead_letters(dead.clone());
+        }
         let event = Outgoing::new(&OrderPlaced {
             order_id: "1".into(),
         })
@@ -69,7 +76,7 @@ impl World {
             clock,
             store,
             runs,
-            dead,
+            dead: dead.unwrap_or_default(),
             function,
             event,
         }
@@ -176,4 +183,56 @@ async fn so_has_one_whose_handler_takes_a_transaction() {
     // It locks nothing.
     assert!(!world.deliver(4, false).await);
     assert_eq!(world.runs(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_park_that_is_refused_leaves_the_attempt_unknown() {
+    known_failure("C1a", async {
+        let refusing = RecordedDeadLetters::refusing();
+        let world = World::with(OnUnknown::Park, Some(refusing));
+        world.deliver(1, true).await;
+        for receive in [2, 3] {
+            world.deliver(receive, false).await;
+        }
+        assert_eq!(
+            world.runs(),
+            1,
+            "after a refused park the handler must not run again"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_dead_letters_the_attempt_stays_unknown() {
+    known_failure("C1b", async {
+        let world = World::with(OnUnknown::Park, None);
+        world.deliver(1, true).await;
+        for receive in [2, 3] {
+            world.deliver(receive, false).await;
+        }
+        assert_eq!(
+            world.runs(),
+            1,
+            "without dead letters the handler must not run again"
+        );
+    })
+    .await;
+}
+
+/// The process lives, and drops the handler at the deadline, wherever that was.
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_was_stopped_at_the_deadline_has_an_unknown_end() {
+    known_failure("C2", async {
+        let world = World::new(OnUnknown::Park);
+        assert!(!world.deliver(1, false).await);
+        sleep(2 * TIMEOUT).await;
+        world.deliver(2, false).await;
+        assert_eq!(
+            (world.runs(), world.dead.parked().len()),
+            (1, 1),
+            "a handler that was stopped may have had its effect, and must not run again"
+        );
+    })
+    .await;
 }

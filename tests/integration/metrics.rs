@@ -2,7 +2,6 @@
 //! in every case.
 
 use super::check::{context_at, read_event, virtual_clock};
-use crate::emf::{self, Sums};
 use lambda_runtime::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -10,6 +9,10 @@ use std::time::Duration;
 use surehand::{
     Clock, Envelope, Error, Event, Function, Metrics, Result, Router, Sqs, Unit,
     testing::{self, Message, RecordedDeadLetters, RecordedMetrics},
+};
+use surehand_test_support::{
+    emf::{self, Sums},
+    known_failure,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -329,4 +332,30 @@ fn where_there_are_no_metrics_a_handler_counts_for_nobody() {
         let response = function.invoke(event, Context::default()).await;
         assert_eq!(testing::failed_ids(&response.unwrap()), ["m-1"]);
     });
+}
+
+/// CloudWatch takes from -2^360 to 2^360, and drops anything else without a word.
+#[tokio::test(start_paused = true)]
+async fn a_value_that_cloudwatch_would_drop_is_not_written() {
+    async fn far_out(_: Envelope<OrderPlaced>, metrics: Metrics) -> Result<()> {
+        metrics.record("Distance", 1e308, Unit::None);
+        Ok(())
+    }
+    known_failure("P16", async {
+        let (clock, metrics) = (virtual_clock(), RecordedMetrics::new());
+        let function = Function::new(Sqs, far_out, ())
+            .clock(clock.clone())
+            .metrics(metrics.emf("Shop"));
+        let event = testing::sqs_event("orders", [placed(&clock, "m-1", "1", 0)]);
+        function
+            .invoke(event, context_at(&clock, TIMEOUT))
+            .await
+            .unwrap();
+        assert_eq!(
+            metrics.values("Distance", None),
+            [0.0; 0],
+            "a value beyond CloudWatch's range must not be written"
+        );
+    })
+    .await;
 }

@@ -1,6 +1,5 @@
 //! The stores keep their contract, and the layer over them its fences.
 
-use crate::{dynamodb, fencing};
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -9,6 +8,7 @@ use surehand::{
     IdempotencyKey, Json, KeyStyle, Lease, MemoryStore, Result, Store, Transaction, testing,
     testing::store_contract,
 };
+use surehand_test_support::{dynamodb, fencing};
 
 const TABLE: &str = "idempotency";
 

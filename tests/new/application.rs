@@ -1,15 +1,15 @@
 //! An application as `surehand new` makes it, in the folder for tests of `target`.
 
-use crate::{
-    cargo,
-    run::{Place, surehand},
-};
 use serde_json::json;
 use std::{
     fs::{self, File},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+};
+use surehand_test_support::{
+    cargo,
+    run::{Place, surehand},
 };
 
 /// It is removed with the next one.

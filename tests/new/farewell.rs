@@ -1,8 +1,8 @@
 //! A second function, in a template that the application nests, added while `surehand dev` runs.
 
 use super::application::Application;
-use crate::run::Run;
 use std::time::{Duration, Instant};
+use surehand_test_support::run::Run;
 
 /// It is compiled, and two stacks are deployed.
 const PATIENCE: Duration = Duration::from_secs(120);

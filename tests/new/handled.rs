@@ -1,8 +1,8 @@
 //! What has become of the events that were published, as the functions log it.
 
-use crate::run::Run;
 use serde_json::Value;
 use std::time::{Duration, Instant};
+use surehand_test_support::run::Run;
 
 /// A function starts, and its queue is looked into.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,8 +1,8 @@
 //! A process of functions on Powertools for AWS Lambda, in Python.
 
-use crate::cargo;
 use serde_json::{Value, json};
 use std::{process::Stdio, time::Duration};
+use surehand_test_support::cargo;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},

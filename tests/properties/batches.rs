@@ -1,6 +1,5 @@
 //! Batches: the response names what must come back, and nothing else.
 
-use super::super::targets;
 use super::json;
 use proptest::{option, prelude::*};
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use surehand::{
     Envelope, Error, Function, MemoryStore, OnPark, Result, Sqs, State,
     testing::{self, Message, RecordedDeadLetters},
 };
+use surehand_test_support::fuzz as targets;
 
 /// What the handler does with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

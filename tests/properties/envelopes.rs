@@ -1,6 +1,5 @@
 //! Envelopes: what is written is read back, whatever was put around it on the way.
 
-use super::super::targets;
 use super::json;
 use proptest::{option, prelude::*};
 use serde::{Deserialize, Serialize};
@@ -10,6 +9,7 @@ use surehand::{
     Clock, Deadline, Direct, Event, EventBridge, Metadata, Outgoing, RawEvent, Record, Source, Sqs,
     testing::{self, Message},
 };
+use surehand_test_support::fuzz as targets;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]

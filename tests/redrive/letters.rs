@@ -4,6 +4,7 @@ use super::world::{DEAD, World};
 use proptest::prelude::*;
 use surehand::{Attribute, AttributeValue, FailureNote};
 use surehand_redrive::{Action, Apply, Destination, Ledger, Letter, Origin, Plan};
+use surehand_test_support::known_failure;
 
 fn text(data_type: &str, text: &str) -> Attribute {
     Attribute {
@@ -245,4 +246,74 @@ fn letters_of_every_origin_know_where_they_belong() {
             .unwrap()
             .contains("only its position in the stream")
     );
+}
+
+/// Lambda's own dead-letter queue, EventBridge Scheduler and an SNS subscription say why in attributes.
+#[tokio::test]
+async fn a_reason_in_attributes_is_the_letters_cause() {
+    let body = r#"{"version":"0","id":"b1","source":"shop","detail-type":"Placed","detail":{}}"#;
+    let letter = |attributes: &[(&str, &str, &str)]| {
+        let mut letter = Letter::new("m", body);
+        for (name, data_type, value) in attributes {
+            let value = text(data_type, value);
+            letter.attributes.insert((*name).into(), value);
+        }
+        letter
+    };
+    let lambda = letter(&[
+        ("RequestID", "String", "e4b46cbf"),
+        ("ErrorCode", "Number", "200"),
+        ("ErrorMessage", "String", "Process exited"),
+    ]);
+    let scheduler = letter(&[
+        (
+            "SCHEDULE_ARN",
+            "String",
+            "arn:aws:scheduler:eu-central-1:1:schedule/default/s",
+        ),
+        (
+            "TARGET_ARN",
+            "String",
+            "arn:aws:lambda:eu-central-1:1:function:f",
+        ),
+        (
+            "ERROR_CODE",
+            "String",
+            "AWS.SimpleQueueService.NonExistentQueue",
+        ),
+        (
+            "ERROR_MESSAGE",
+            "String",
+            "The specified queue does not exist",
+        ),
+        (
+            "EXHAUSTED_RETRY_CONDITION",
+            "String",
+            "MaximumRetryAttempts",
+        ),
+    ]);
+    let sns = letter(&[
+        ("RequestID", "String", "r"),
+        ("ErrorCode", "String", "AccessDenied"),
+        ("ErrorMessage", "String", "no permission"),
+    ]);
+    known_failure("P7", async {
+        for (letter, reason) in [
+            (lambda, "Process exited"),
+            (scheduler, "The specified queue does not exist"),
+            (sns, "no permission"),
+        ] {
+            let cause = letter.cause();
+            assert!(
+                cause.kind != "moved_by_sqs" && cause.message.contains(reason),
+                "the reason in a letter's attributes must be its cause: {cause:?}"
+            );
+            let lasting: Vec<_> = letter.lasting_attributes().map(|(name, _)| name).collect();
+            assert!(
+                lasting.is_empty(),
+                "what is stale stays behind: {lasting:?}"
+            );
+        }
+    })
+    .await;
 }

@@ -1,6 +1,5 @@
 //! The adapter for SQS, on the emulator.
 
-use crate::{cargo, sqs::Sqs};
 use aws_sdk_sqs::{
     Client,
     primitives::Blob,
@@ -15,6 +14,7 @@ use surehand_redrive::{
     Action, Apply, ApplyOptions, AwsPost, Destination, Letter, Plan, Queue, ReadOptions, Reader,
     Report, SqsDeadLetterQueue, Unlisted,
 };
+use surehand_test_support::{cargo, sqs::Sqs};
 
 /// The emulator of these tests, and a client for this one.
 async fn sqs() -> (&'static Sqs, Client) {

@@ -3,15 +3,17 @@
 use super::world::{DEAD, World, letters, plan_of, source};
 use futures_util::future::BoxFuture;
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
 use surehand_redrive::{
-    Accepted, Action, Apply, ApplyOptions, Destination, Entries, Ledger, Letter, Outcomes, Parcel,
-    Post, Progress, Ramp, Redriven, Refusal, Report, Stop, undo,
+    Accepted, Action, Apply, ApplyOptions, Destination, Entries, Entry, Journal, Ledger, Letter,
+    Outcomes, Parcel, Post, Progress, Ramp, Redriven, Refusal, Report, Stop, undo,
 };
-use tokio::time::sleep;
+use surehand_test_support::known_failure;
+use tokio::time::{Instant, sleep};
 
 async fn run(world: &World, apply: &Apply<'_>) -> Report {
     let (mut journal, mut ledger) = (world.clone(), world.ledger());
@@ -438,4 +440,140 @@ async fn behind_a_letter_that_is_refused_its_group_waits() {
     let of_group = source.iter().filter(|m| m.group.as_deref() == Some("g-0"));
     let ids: Vec<_> = of_group.filter_map(|m| m.letter_id.clone()).collect();
     assert_eq!(ids, [&["m-0".to_owned()], &waiting[..]].concat());
+}
+
+/// A journal whose second write takes five minutes.
+struct Stalling(World, u32);
+
+impl Journal for Stalling {
+    fn append<'a>(&'a mut self, entries: &'a [Entry]) -> BoxFuture<'a, surehand::Result<()>> {
+        Box::pin(async move {
+            self.1 += 1;
+            if self.1 == 2 {
+                sleep(Duration::from_secs(300)).await;
+            }
+            self.0.append(entries).await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_took_while_the_journal_stood_still_is_not_sent() {
+    known_failure("R10", async {
+        let all = letters(10, None);
+        let plan = plan_of(&all);
+        let world = World::new(0, false, all);
+        let apply = Apply::new(&world, &world, &plan);
+        let (mut journal, mut ledger) = (Stalling(world.clone(), 0), world.ledger());
+        let another = async {
+            sleep(Duration::from_secs(200)).await;
+            std::iter::from_fn(|| world.steal()).collect::<BTreeSet<String>>()
+        };
+        let mut quiet = |_: &_| {};
+        let (report, stolen) =
+            tokio::join!(apply.run(&mut journal, &mut ledger, &mut quiet), another);
+        assert_eq!(stolen.len(), 10);
+        report.unwrap();
+        assert_eq!(
+            world.delivered_ids().into_keys().collect::<Vec<_>>(),
+            [""; 0],
+            "what another consumer has received must not be sent"
+        );
+    })
+    .await;
+}
+
+/// Asks for one outcome after the other, which takes as long as it does from far away.
+struct OneByOne;
+
+impl Outcomes for OneByOne {
+    fn completed<'a>(
+        &'a self,
+        redriven: &'a [Redriven],
+    ) -> BoxFuture<'a, surehand::Result<Vec<bool>>> {
+        Box::pin(async move {
+            let count = u32::try_from(redriven.len()).unwrap();
+            sleep(count * Duration::from_millis(60)).await;
+            Ok(vec![true; redriven.len()])
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_stay_hidden_while_many_outcomes_are_read() {
+    known_failure("R11", async {
+        let mut all = letters(3_200, None);
+        let plan = plan_of(&all);
+        all.extend((0..100).map(|n| Letter::new(format!("unlisted-{n}"), "{}")));
+        let world = World::new(0, false, all);
+        let apply = Apply::new(&world, &world, &plan).ramp(Ramp::new(&OneByOne));
+        let (began, is_over) = (Instant::now(), Cell::new(false));
+        let (mut journal, mut ledger) = (world.clone(), world.ledger());
+        let mut quiet = |_: &_| {};
+        let run = async {
+            let report = apply.run(&mut journal, &mut ledger, &mut quiet).await;
+            is_over.set(true);
+            report.unwrap()
+        };
+        let others = async {
+            let mut most = 0;
+            while !is_over.get() {
+                sleep(Duration::from_secs(1)).await;
+                // The first seconds are for receiving all of them.
+                if began.elapsed() > Duration::from_secs(30) && !is_over.get() {
+                    most = most.max(world.queued().len() - world.hidden());
+                }
+            }
+            most
+        };
+        let (report, visible) = tokio::join!(run, others);
+        assert_eq!(report.redriven, 3_200);
+        assert_eq!(
+            visible, 0,
+            "letters must stay hidden while their outcomes are read"
+        );
+    })
+    .await;
+}
+
+/// All but one letter are handled.
+struct AllBut(&'static str);
+
+impl Outcomes for AllBut {
+    fn completed<'a>(
+        &'a self,
+        redriven: &'a [Redriven],
+    ) -> BoxFuture<'a, surehand::Result<Vec<bool>>> {
+        let completed = redriven.iter().map(|it| it.letter_id != self.0);
+        Box::pin(std::future::ready(Ok(completed.collect())))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ramp_leaves_the_group_of_a_letter_that_was_not_handled() {
+    known_failure("R12", async {
+        let mut all = letters(30, Some("g"));
+        for (index, letter) in all.iter_mut().enumerate() {
+            if index % 3 != 0 {
+                letter.group = Some(format!("alone-{index}"));
+            }
+        }
+        let plan = plan_of(&all);
+        let world = World::new(0, true, all);
+        let outcomes = AllBut("m-0");
+        let apply = Apply::new(&world, &world, &plan).ramp(Ramp::new(&outcomes).stages([5]));
+        let (mut journal, mut ledger) = (world.clone(), world.ledger());
+        let report = apply.run(&mut journal, &mut ledger, &mut |_| {}).await;
+        report.unwrap();
+        let state = world.state();
+        let of_group = state.source.iter();
+        let of_group = of_group.filter(|message| message.group.as_deref() == Some("g"));
+        let sent: Vec<&str> = of_group.filter_map(|it| it.letter_id.as_deref()).collect();
+        assert_eq!(
+            sent,
+            ["m-0"],
+            "behind a letter that was not handled its group must wait"
+        );
+    })
+    .await;
 }

@@ -6,7 +6,6 @@
 //! store, as they are before the one in memory.
 
 use super::shop::Scenario;
-use crate::dynamodb;
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use std::{
     sync::mpsc,
@@ -17,6 +16,7 @@ use surehand::{
     Item, Lease, Result, Store,
     testing::simulation::{self, Simulation},
 };
+use surehand_test_support::dynamodb;
 use tokio::runtime::Handle;
 
 const RUNS: u64 = 150;

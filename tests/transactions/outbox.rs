@@ -2,12 +2,13 @@
 
 use super::world::{OrderPlaced, StockReserved, World, order};
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -16,6 +17,7 @@ use surehand::{
     Sqs, State, Transaction, Transport, Unpublished,
     testing::{self, Message, RecordedEvents},
 };
+use surehand_test_support::known_failure;
 
 #[tokio::test]
 async fn events_wait_in_the_outbox_until_they_are_published_and_marked() {
@@ -238,4 +240,228 @@ async fn a_function_on_the_stream_publishes_and_stops_a_partition_at_its_first_f
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 4, "what was published twice has one id");
+}
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(source = "bank", detail_type = "Debited", partition_key = "{account}")]
+struct Debited {
+    account: String,
+    number: usize,
+}
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(source = "bank", detail_type = "Credited", partition_key = "{account}")]
+struct Credited {
+    account: String,
+    number: usize,
+}
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+#[event(source = "bank", detail_type = "Transferred")]
+struct Transferred {
+    from: String,
+    to: String,
+    number: usize,
+}
+
+async fn transfer(transferred: Envelope<Transferred>, tx: Transaction) -> surehand::Result<()> {
+    let Transferred { from, to, number } = transferred.data;
+    tx.publish(&Debited {
+        account: from,
+        number,
+    });
+    tx.publish(&Credited {
+        account: to,
+        number,
+    });
+    Ok(())
+}
+
+impl World {
+    /// Commits a transfer; returns what the stream says of it.
+    async fn transfer(
+        &self,
+        from: &str,
+        to: &str,
+        number: usize,
+    ) -> (&'static str, serde_json::Value, serde_json::Value) {
+        let before = self.items("idempotency").await;
+        let transferred = Transferred {
+            from: from.into(),
+            to: to.into(),
+            number,
+        };
+        let function = Function::new(Sqs, transfer, ()).idempotent(self.store.clone());
+        let event = testing::sqs_event("transfers", [Message::event(&transferred)]);
+        function.invoke(event, testing::context()).await.unwrap();
+        let after = self.items("idempotency").await;
+        let is_new = |item: &&surehand::Item| before.iter().all(|it| it["id"] != item["id"]);
+        let new = after.iter().find(is_new).unwrap();
+        ("INSERT", json!({ "id": to_json(&new["id"]) }), image(new))
+    }
+
+    fn outbox(&self, transport: impl Transport) -> Outbox {
+        Outbox::new(
+            self.client.clone(),
+            "idempotency",
+            Publisher::new(transport),
+        )
+    }
+}
+
+/// Refuses what a test says, and takes the rest.
+#[derive(Clone)]
+struct Refusing<F>(RecordedEvents, F);
+
+impl<F: Fn(&Outgoing) -> bool + Send + Sync + 'static> Transport for Refusing<F> {
+    fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
+        Box::pin(async move {
+            let (refused, taken): (Vec<_>, Vec<_>) =
+                events.iter().cloned().partition(|event| (self.1)(event));
+            self.0.send(&taken).await?;
+            if refused.is_empty() {
+                return Ok(());
+            }
+            let accepted = taken.iter().map(|event| event.id().to_owned());
+            let refused = refused
+                .iter()
+                .map(|event| Unpublished::new(event, "InvalidGroup", "never"));
+            Err(PublishError::new(accepted.collect(), refused.collect()))
+        })
+    }
+}
+
+#[tokio::test]
+async fn commits_that_share_any_partition_key_are_published_in_order() {
+    known_failure("C4", async {
+        let world = World::new().await;
+        let changes = [
+            world.transfer("a", "b", 1).await,
+            world.transfer("c", "b", 2).await,
+        ];
+        let (recorded, is_first) = (RecordedEvents::new(), AtomicBool::new(true));
+        let refusing = Refusing(recorded.clone(), move |event: &Outgoing| {
+            event.detail_type() == "Credited"
+                && event.data().contains("\"number\":1")
+                && is_first.swap(false, Ordering::SeqCst)
+        });
+        let relay = Function::new(OutboxStream, relay, world.outbox(refusing));
+        for _ in 0..2 {
+            let event = testing::stream_event("idempotency", changes.clone());
+            relay.invoke(event, testing::context()).await.unwrap();
+        }
+        let credits = recorded.of_type::<Credited>();
+        assert_eq!(
+            credits.first().map(|credit| credit.number),
+            Some(1),
+            "after a failure the rest of its partition key must wait"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_accepted_beside_a_refused_event_is_published_once() {
+    known_failure("C5a", async {
+        let world = World::new().await;
+        world.transfer("a", "no group", 1).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let recorded = RecordedEvents::new();
+        let refusing = Refusing(recorded.clone(), |event: &Outgoing| {
+            event.detail_type() == "Credited"
+        });
+        let outbox = world.outbox(refusing);
+        for _ in 0..5 {
+            outbox.sweep(Duration::ZERO, || false).await.unwrap();
+        }
+        assert_eq!(
+            recorded.of_type::<Debited>().len(),
+            1,
+            "what the bus has accepted must not be published again"
+        );
+    })
+    .await;
+}
+
+/// SQS takes the characters that XML has
+/// ([SendMessage](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html)).
+#[tokio::test]
+async fn a_body_that_no_queue_takes_is_not_committed() {
+    fn is_allowed(character: char) -> bool {
+        matches!(
+            character,
+            '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..
+        )
+    }
+    known_failure("C5b", async {
+        let world = World::new().await;
+        let transferred = Transferred {
+            from: "a".into(),
+            to: "b\u{ffff}".into(),
+            number: 1,
+        };
+        let function = Function::new(Sqs, transfer, ()).idempotent(world.store.clone());
+        let event = testing::sqs_event("transfers", [Message::event(&transferred)]);
+        function.invoke(event, testing::context()).await.unwrap();
+        let committed = world.items("idempotency").await;
+        let bodies = committed
+            .iter()
+            .filter_map(|item| item.get("outbox")?.as_l().ok())
+            .flatten()
+            .filter_map(|event| event.as_m().ok()?.get("body")?.as_s().ok());
+        for body in bodies {
+            assert!(
+                body.chars().all(is_allowed),
+                "what SQS does not take must not be committed: {body:?}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn items_that_fail_do_not_keep_older_ones_waiting() {
+    known_failure("C6", async {
+        let world = World::new().await;
+        let put = async |id: String, shard: u32, since: u32, account: &str| {
+            let debited = Debited {
+                account: account.into(),
+                number: 1,
+            };
+            let body = Outgoing::new(&debited).unwrap().body();
+            let event = AttributeValue::M([("body".into(), AttributeValue::S(body))].into());
+            world
+                .client
+                .put_item()
+                .table_name("idempotency")
+                .item("id", AttributeValue::S(id))
+                .item("outbox", AttributeValue::L(vec![event]))
+                .item("outbox_since", AttributeValue::N(since.to_string()))
+                .item("outbox_shard", AttributeValue::S(shard.to_string()))
+                .send()
+                .await
+                .unwrap();
+        };
+        for index in 0..10 {
+            put(format!("failing-{index}"), 0, 1_000 + index, "no group").await;
+        }
+        put("oldest".into(), 5, 1, "a").await;
+        let recorded = RecordedEvents::new();
+        let refusing = Refusing(recorded.clone(), |event: &Outgoing| {
+            event.data().contains("no group")
+        });
+        let outbox = world.outbox(refusing);
+        for _ in 0..20 {
+            // Time for eight items.
+            let looks = AtomicUsize::new(0);
+            let is_over = || looks.fetch_add(1, Ordering::SeqCst) >= 8;
+            outbox.sweep(Duration::ZERO, is_over).await.unwrap();
+        }
+        assert_eq!(
+            recorded.sent().len(),
+            1,
+            "a sweep must reach the oldest item"
+        );
+    })
+    .await;
 }

@@ -1,7 +1,6 @@
 //! A DynamoDB with the tables of a shop, and a function that works on it.
 
 use super::meter::{Meter, Spent};
-use crate::dynamodb;
 use aws_sdk_dynamodb::{
     Client,
     types::{
@@ -14,6 +13,7 @@ use surehand::{
     DynamoDbStore, Envelope, Error, Event, Function, Idempotency, Sqs, Transaction,
     testing::{self, Message},
 };
+use surehand_test_support::dynamodb;
 
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event(

@@ -15,9 +15,3 @@ mod dlq {
     pub(crate) mod moves;
     pub(crate) mod world;
 }
-
-// What other packages' tests use as well.
-#[path = "../../../tests/support/proxy.rs"]
-mod proxy;
-#[path = "../../../tests/support/sqs.rs"]
-mod sqs;

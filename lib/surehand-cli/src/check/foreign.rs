@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use surehand::description::Description;
+use surehand_test_support::known_failure;
 
 use super::{Binaries, Descriptions, Sources, check};
 
@@ -130,4 +131,45 @@ fn a_template_that_nests_itself_is_an_error_and_ends() {
             .collect::<Vec<_>>(),
         ["infra/inner.yaml:5 SH001 template.yaml nests itself"]
     );
+}
+
+/// SQS encrypts every queue since 2023, unless it is told not to.
+#[tokio::test]
+async fn a_queue_is_encrypted_without_a_word_about_it() {
+    known_failure("P8", async {
+        let template = "Resources:\n  Plain:\n    Type: AWS::SQS::Queue\n";
+        let found = found(&[("template.yaml", template)], None);
+        assert!(
+            !found.iter().any(|line| line.contains(" SH306 ")),
+            "a queue that says nothing of encryption is encrypted: {found:#?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_action_that_knows_no_resource_is_allowed_on_all() {
+    known_failure("P10", async {
+        let template = include_str!("foreign/no_resource.yaml");
+        let found = found(&[("template.yaml", template)], None);
+        assert!(
+            !found.iter().any(|line| line.contains(" SH503 ")),
+            "actions that know no resource must be allowed on all: {found:#?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_schedule_is_a_trigger() {
+    known_failure("P11", async {
+        let template = include_str!("foreign/scheduler.yaml");
+        let worker = WORKER.replace("\"source\": \"sqs\"", "\"source\": \"eventbridge\"");
+        let found = found(&[("template.yaml", template)], Some(&worker));
+        assert!(
+            !found.iter().any(|line| line.contains(" SH108 ")),
+            "a schedule delivers to its target: {found:#?}"
+        );
+    })
+    .await;
 }

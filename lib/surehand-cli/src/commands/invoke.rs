@@ -69,6 +69,7 @@ fn failure(reply: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use surehand_test_support::known_failure;
 
     use super::*;
 
@@ -91,5 +92,15 @@ mod tests {
             "rejected: no lines"
         );
         assert_eq!(failure(b"Task timed out"), "Task timed out");
+    }
+
+    #[tokio::test]
+    async fn numbers_are_sent_as_they_are() {
+        known_failure("P14a", async {
+            let text = r#"{"n":12345678901234567890123,"a":0.1000000000000000055}"#;
+            let sent = serde_json::to_string(&payload(text).unwrap()).unwrap();
+            assert_eq!(sent, text, "a payload must be sent as it was given");
+        })
+        .await;
     }
 }

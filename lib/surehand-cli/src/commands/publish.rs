@@ -231,6 +231,8 @@ async fn send_chunk(client: &Client, bus: &str, chunk: &[Event]) -> Result<Vec<S
 
 #[cfg(test)]
 mod tests {
+    use surehand_test_support::known_failure;
+
     use super::*;
 
     fn event(line: usize, bytes: usize) -> Event {
@@ -298,5 +300,19 @@ mod tests {
         let large: Vec<Event> = (0..5).map(|line| event(line, 100 * 1024)).collect();
         let sizes: Vec<usize> = chunks(&large).iter().map(|chunk| chunk.len()).collect();
         assert_eq!(sizes, [2, 2, 1]);
+    }
+
+    #[tokio::test]
+    async fn numbers_are_sent_as_they_are() {
+        known_failure("P14b", async {
+            let detail = r#"{"n":12345678901234567890123,"a":0.1000000000000000055}"#;
+            let line = format!(r#"{{"source":"a","detail-type":"b","detail":{detail}}}"#);
+            let events = parse(&line).unwrap();
+            assert_eq!(
+                events[0].detail, detail,
+                "a detail must be sent as it was given"
+            );
+        })
+        .await;
     }
 }

@@ -4,12 +4,12 @@ use super::{
     kills::pid,
     world::{Said, World, said},
 };
-use crate::proxy::{self, Call, Fate, Moment};
 use rustix::process::{Signal, kill_process};
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
+use surehand_test_support::proxy::{self, Call, Fate, Moment};
 
 const GENTLY: &str = "finishing what is in progress; interrupt again to stop at once\n";
 

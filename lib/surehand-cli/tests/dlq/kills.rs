@@ -1,13 +1,13 @@
 //! Redrives that are killed, and what a resume makes of them.
 
 use super::world::{World, body, said};
-use crate::proxy::{self, Call, Fate, Moment};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::OpenOptions,
     sync::{Arc, OnceLock},
     time::Duration,
 };
+use surehand_test_support::proxy::{self, Call, Fate, Moment};
 use tokio::process::Child;
 
 const LETTERS: usize = 25;

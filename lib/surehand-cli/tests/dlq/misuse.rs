@@ -1,9 +1,9 @@
 //! Wrong usage, of every command: one line that says what, where and what to do, and an exit code.
 
 use super::world::{World, said};
-use crate::proxy::{self, Call, Fate, Moment};
 use serde_json::Value;
 use std::fs;
+use surehand_test_support::proxy::{self, Call, Fate, Moment};
 
 /// Runs it, and checks that it says the one line and nothing else; `{endpoint}` is where it asked.
 async fn check(world: &World, arguments: &[&str], code: i32, line: &str) {

@@ -1,6 +1,5 @@
 //! Queues with letters, and the command at a shell.
 
-use crate::sqs::{KEY, Queues, REGION, Sqs};
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName, SendMessageBatchRequestEntry};
 use serde_json::{Value, json};
 use std::{
@@ -10,6 +9,7 @@ use std::{
     process::Stdio,
     time::Duration,
 };
+use surehand_test_support::sqs::{KEY, Queues, REGION, Sqs};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 

@@ -8,18 +8,41 @@ use std::{
 };
 
 /// Cargo, in the workspace's folder. What it is compiling is seen on standard error.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace());
     cargo
 }
 
-pub(crate) fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+/// The workspace's folder.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap()
+}
+
+/// A folder for what tests leave, in `target`.
+pub fn scratch() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    // It is in `target/debug/deps`.
+    let folder = test.ancestors().nth(3).unwrap().join("tmp");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The name of the test target that runs.
+pub fn target() -> String {
+    let test = env::current_exe().unwrap();
+    let name = test.file_stem().unwrap().to_string_lossy();
+    // Cargo adds a hash.
+    name.rsplit_once('-')
+        .map_or(&*name, |(name, _)| name)
+        .to_owned()
 }
 
 /// The virtual environment, which the first call installs.
-pub(crate) fn tools() -> &'static Path {
+pub fn tools() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let mut tools = cargo();
@@ -29,7 +52,7 @@ pub(crate) fn tools() -> &'static Path {
 }
 
 /// What a command prints.
-pub(crate) fn output_of(command: &mut Command) -> String {
+pub fn output_of(command: &mut Command) -> String {
     let output = command.stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", output.status);
     String::from_utf8(output.stdout).unwrap()

@@ -10,7 +10,7 @@ use std::future::pending;
 use tokio::net::TcpListener;
 
 /// A client of a DynamoDB of its own, which lives as long as the test's runtime, and its URL.
-pub(crate) async fn embedded() -> (Client, String) {
+pub async fn embedded() -> (Client, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let database = Database::memory().unwrap();
@@ -29,7 +29,7 @@ pub(crate) async fn embedded() -> (Client, String) {
 }
 
 /// Makes an idempotency table, as infra/tables.yaml has it.
-pub(crate) async fn make_idempotency_table(client: &Client, name: &str) {
+pub async fn make_idempotency_table(client: &Client, name: &str) {
     client
         .create_table()
         .table_name(name)

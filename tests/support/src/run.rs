@@ -1,10 +1,5 @@
 //! A `surehand dev` of the test's own in the folder of an application, and the command beside it.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a panic is how a test fails, also in its helpers"
-)]
-
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::Value;
@@ -27,14 +22,14 @@ const START: Duration = Duration::from_secs(30 * 60);
 const STOP: Duration = Duration::from_secs(20);
 
 /// An application's folder, and what its commands have in their environment.
-pub(crate) struct Place {
-    pub(crate) folder: PathBuf,
-    pub(crate) variables: Vec<(&'static str, PathBuf)>,
+pub struct Place {
+    pub folder: PathBuf,
+    pub variables: Vec<(&'static str, PathBuf)>,
 }
 
 impl Place {
     /// A program there, with nothing in its environment that names a cloud.
-    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command.current_dir(&self.folder);
         for (name, _) in std::env::vars_os() {
@@ -49,28 +44,28 @@ impl Place {
 }
 
 /// A running `surehand dev`; dropping it ends it.
-pub(crate) struct Run {
+pub struct Run {
     place: Place,
     name: &'static str,
     command: PathBuf,
     child: Child,
     watchdog: Child,
-    pub(crate) stack: Stack,
+    pub stack: Stack,
     /// Held until the process is gone, for somebody else may be testing the same checkout.
     _lock: File,
 }
 
 /// What it announces.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Stack {
-    pub(crate) endpoint: String,
-    pub(crate) outputs: BTreeMap<String, String>,
+pub struct Stack {
+    pub endpoint: String,
+    pub outputs: BTreeMap<String, String>,
 }
 
 impl Run {
     /// Returns once it has deployed the application. Its state is in a folder of this name, so that
     /// the `surehand dev` of whoever develops goes on undisturbed.
-    pub(crate) async fn start(place: Place, name: &'static str, arguments: &[&str]) -> Self {
+    pub async fn start(place: Place, name: &'static str, arguments: &[&str]) -> Self {
         let command = surehand();
         let folder = place.folder.join(".surehand").join(name);
         let lock = lock(&folder);
@@ -114,7 +109,7 @@ impl Run {
     }
 
     /// Another command of `surehand` that finds this run by its name; `input` is its standard input.
-    pub(crate) fn surehand(&self, arguments: &[&str], input: &str) -> Output {
+    pub fn surehand(&self, arguments: &[&str], input: &str) -> Output {
         let mut child = self
             .place
             .command(&self.command)
@@ -132,13 +127,13 @@ impl Run {
     }
 
     /// The folder of its state.
-    pub(crate) fn folder(&self) -> PathBuf {
+    pub fn folder(&self) -> PathBuf {
         self.place.folder.join(".surehand").join(self.name)
     }
 
     /// The lines that functions have logged and that the emulator has passed on. What a process says
     /// in an invocation that kills it may be lost.
-    pub(crate) fn log(&self) -> Vec<Value> {
+    pub fn log(&self) -> Vec<Value> {
         let text = self.emulator_log();
         let lines = text.lines().filter(|line| line.starts_with('{'));
         lines
@@ -146,7 +141,7 @@ impl Run {
             .collect()
     }
 
-    pub(crate) fn emulator_log(&self) -> String {
+    pub fn emulator_log(&self) -> String {
         let bytes = fs::read(self.folder().join("emulator.log")).unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -157,7 +152,7 @@ impl Run {
     }
 
     /// Ends it as Ctrl-C does; nothing of it may be left.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.signal(Signal::INT);
         let status = self.wait(STOP).expect("it does not end");
         assert!(status.success(), "{status}: {}", self.said());
@@ -183,7 +178,7 @@ impl Run {
     }
 
     /// The last that it has said.
-    pub(crate) fn said(&self) -> String {
+    pub fn said(&self) -> String {
         let text = fs::read_to_string(output(self.name)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
@@ -205,7 +200,7 @@ impl Drop for Run {
 }
 
 /// The command `surehand`, built anew only when `cargo test` was not asked for the whole workspace.
-pub(crate) fn surehand() -> &'static Path {
+pub fn surehand() -> &'static Path {
     static COMMAND: OnceLock<PathBuf> = OnceLock::new();
     COMMAND.get_or_init(|| {
         let mut build = cargo::cargo();
@@ -246,5 +241,5 @@ fn lock(folder: &Path) -> File {
 
 /// Where it writes what it says.
 fn output(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("surehand-dev-{name}.log"))
+    cargo::scratch().join(format!("surehand-dev-{name}.log"))
 }

@@ -17,9 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::cargo;
+
 /// Ends with the process that started it, however that ends.
-pub(crate) struct Sqs {
-    pub(crate) endpoint: String,
+pub struct Sqs {
+    pub endpoint: String,
     child: Child,
     log: std::path::PathBuf,
     /// Its end at this side tells the launcher that nobody needs it any more.
@@ -28,17 +30,17 @@ pub(crate) struct Sqs {
 
 /// A queue and the one for its dead letters.
 #[derive(Clone, Debug)]
-pub(crate) struct Queues {
+pub struct Queues {
     /// URLs.
-    pub(crate) queue: String,
-    pub(crate) letters: String,
+    pub queue: String,
+    pub letters: String,
     /// The first one's.
-    pub(crate) arn: String,
+    pub arn: String,
 }
 
 /// Who signs; the service takes anybody.
-pub(crate) const KEY: &str = "test";
-pub(crate) const REGION: &str = "us-east-1";
+pub const KEY: &str = "test";
+pub const REGION: &str = "us-east-1";
 
 /// How long it may take to answer; it takes three seconds on a machine that is not busy.
 const START: Duration = Duration::from_secs(120);
@@ -60,7 +62,7 @@ runpy.run_module("localstack.runtime.main", run_name="__main__")
 
 impl Sqs {
     /// The one of this process; the first call installs it, by the command `surehand`, and starts it.
-    pub(crate) fn shared(surehand: &Path) -> &'static Self {
+    pub fn shared(surehand: &Path) -> &'static Self {
         static SQS: OnceLock<Sqs> = OnceLock::new();
         SQS.get_or_init(|| Self::start(surehand))
     }
@@ -68,8 +70,7 @@ impl Sqs {
     fn start(surehand: &Path) -> Self {
         let tools = Command::new(surehand)
             .args(["tools", "--sqs"])
-            // The nearest folder with a template is the workspace's, whichever package this is in.
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(cargo::workspace())
             .stderr(Stdio::inherit())
             .output()
             .unwrap();
@@ -80,10 +81,9 @@ impl Sqs {
         let port = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = port.local_addr().unwrap();
         drop(port);
-        let folder =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sqs-{}", std::process::id()));
+        let folder = cargo::scratch().join(format!("sqs-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let log = folder.with_file_name(concat!("sqs-", env!("CARGO_CRATE_NAME"), ".log"));
+        let log = folder.with_file_name(format!("sqs-{}.log", cargo::target()));
         let output = File::create(&log).unwrap();
         let kept = ["PATH", "HOME", "LANG"].into_iter();
         let mut child = Command::new(python)
@@ -122,7 +122,7 @@ impl Sqs {
     }
 
     /// A client; of each runtime its own, since connections live in their runtime.
-    pub(crate) fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         let config = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(REGION))
@@ -134,7 +134,7 @@ impl Sqs {
 
     /// New queues, of which the second has the first one's dead letters; a `name` that ends in
     /// `.fifo` makes both keep order.
-    pub(crate) async fn queues(&self, name: &str) -> Queues {
+    pub async fn queues(&self, name: &str) -> Queues {
         let client = self.client();
         let (stem, suffix) = match name.strip_suffix(".fifo") {
             Some(stem) => (stem, ".fifo"),

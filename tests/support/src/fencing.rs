@@ -14,7 +14,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 ///
 /// `open` opens the store with the given clock; all that it opens must share their claims. Nothing
 /// here waits for time to pass: B's clock is simply ahead of A's.
-pub(crate) async fn check<St: Store>(open: impl Fn(Clock) -> St) {
+pub async fn check<St: Store>(open: impl Fn(Clock) -> St) {
     for end in [End::Completes, End::Fails] {
         for successor in [Successor::StillWorks, Successor::IsDone] {
             a_late_end_changes_nothing(&open, end, successor).await;

@@ -8,7 +8,7 @@ use std::{
 };
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
-    let schema = serde_json::from_str(include_str!("../data/emf.schema.json")).unwrap();
+    let schema = serde_json::from_str(include_str!("../../data/emf.schema.json")).unwrap();
     jsonschema::validator_for(&schema).unwrap()
 });
 
@@ -16,11 +16,11 @@ static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
 const MAX_LINE: usize = 256 * 1024 - 26;
 
 /// Sums by metric and dimensions, as `RecordsFailed{function=f,kind=rejected,service=s}`.
-pub(crate) type Sums = BTreeMap<String, f64>;
+pub type Sums = BTreeMap<String, f64>;
 
 /// Adds the metrics of a line, which must be as the specification has it.
 #[track_caller]
-pub(crate) fn add(sums: &mut Sums, line: &Value) {
+pub fn add(sums: &mut Sums, line: &Value) {
     let text = line.to_string();
     let problems: Vec<String> = SCHEMA.iter_errors(line).map(|e| e.to_string()).collect();
     assert!(problems.is_empty(), "{problems:?}: {text}");

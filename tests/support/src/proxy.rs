@@ -1,12 +1,6 @@
 //! What stands between a command and the service, and knows each call: the one place where a process
 //! can be killed at an exact step without a word about it in the process.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a panic is how a test fails, also in its helpers"
-)]
-#![allow(dead_code, reason = "each test target uses a part of it")]
-
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
@@ -16,16 +10,16 @@ use std::{
 
 /// A call, before it is handed on or after it was answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Call {
+pub struct Call {
     /// `SendMessageBatch`, for example.
-    pub(crate) action: String,
+    pub action: String,
     /// The how manieth of its action it is, from 1.
-    pub(crate) number: usize,
-    pub(crate) moment: Moment,
+    pub number: usize,
+    pub moment: Moment,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moment {
+pub enum Moment {
     /// The service does not know of it yet.
     Before,
     /// The service has done it, and nobody knows its answer yet.
@@ -33,7 +27,7 @@ pub(crate) enum Moment {
 }
 
 /// What becomes of a call.
-pub(crate) enum Fate {
+pub enum Fate {
     /// It goes its way.
     Pass,
     /// The caller gets this status and body instead of what it would get.
@@ -43,7 +37,7 @@ pub(crate) enum Fate {
 }
 
 /// Decides on calls.
-pub(crate) type Decide = dyn Fn(&Call) -> Fate + Send + Sync;
+pub type Decide = dyn Fn(&Call) -> Fate + Send + Sync;
 
 struct Shared {
     upstream: String,
@@ -52,10 +46,7 @@ struct Shared {
 }
 
 /// Starts to listen; returns the endpoint. It ends with the test's process.
-pub(crate) fn start(
-    upstream: &str,
-    decide: impl Fn(&Call) -> Fate + Send + Sync + 'static,
-) -> String {
+pub fn start(upstream: &str, decide: impl Fn(&Call) -> Fate + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let shared = Arc::new(Shared {

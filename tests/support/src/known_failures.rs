@@ -1,0 +1,73 @@
+//! Tests of faults that are known and not mended yet.
+
+use std::{any::Any, panic::AssertUnwindSafe};
+
+use futures_util::FutureExt;
+
+const LIST: &str = include_str!("../../known_failures.txt");
+
+/// The faults of `tests/known_failures.txt`: the id of each, and what its test says when it fails.
+pub fn known_failures() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lines = LIST.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(' '))
+}
+
+/// Runs the test of a fault.
+///
+/// The test says what is right. As long as the fault is on the list, the test must fail, and for this
+/// fault; if it is not, this is a test as any other.
+///
+/// # Panics
+/// If a fault on the list is mended, or its test fails for another reason.
+pub async fn known_failure(id: &str, test: impl Future<Output = ()>) {
+    let fault = known_failures().find(|(listed, _)| *listed == id);
+    run(id, fault.map(|(_, sentence)| sentence), test).await;
+}
+
+async fn run(id: &str, sentence: Option<&str>, test: impl Future<Output = ()>) {
+    let Some(sentence) = sentence else {
+        return test.await;
+    };
+    let Err(panic) = AssertUnwindSafe(test).catch_unwind().await else {
+        panic!("{id} does not fail any more: take it off tests/known_failures.txt");
+    };
+    let said = message(&*panic);
+    assert!(
+        said.contains(sentence),
+        "{id} fails for another reason than `{sentence}`: {said}"
+    );
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it panics with a value that is no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn outcome(sentence: Option<&str>, test: impl Future<Output = ()>) -> Option<String> {
+        let run = AssertUnwindSafe(run("X1", sentence, test));
+        let panic = run.catch_unwind().await.err()?;
+        Some(message(&*panic).to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_listed_test_must_fail_for_its_fault() {
+        let fault = async || assert_eq!(1, 2, "one is one");
+        assert_eq!(outcome(Some("one is one"), fault()).await, None);
+        let other = outcome(Some("two is two"), fault()).await.unwrap();
+        assert!(other.starts_with("X1 fails for another reason than `two is two`: "));
+        let mended = outcome(Some("one is one"), async {}).await.unwrap();
+        assert!(mended.contains("take it off"), "{mended}");
+    }
+
+    #[tokio::test]
+    async fn a_test_that_is_not_listed_is_a_test() {
+        assert_eq!(outcome(None, async {}).await, None);
+        let failed = outcome(None, async { panic!("as it should") }).await;
+        assert_eq!(failed.unwrap(), "as it should");
+    }
+}
