@@ -80,7 +80,7 @@ pub use redelivery::{Backoff, Redelivery};
 pub use router::{Routed, Router};
 #[cfg(feature = "dynamodb")]
 pub use source::{Change, ChangeKind};
-pub use source::{Direct, DynamoDbStream, EventBridge, Source, Sqs, StreamEvent};
+pub use source::{Direct, DynamoDbStream, EventBridge, Needs, Source, Sqs, StreamEvent};
 #[cfg(feature = "dynamodb")]
 pub use stage::Item;
 pub use surehand_macros::Event;

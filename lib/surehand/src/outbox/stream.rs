@@ -3,7 +3,7 @@
 use super::Waiting;
 use crate::{
     Batch, Change, Deadline, DynamoDbStream, Outcome, Result, Source, StreamEvent,
-    extract::FromRecord,
+    extract::FromRecord, source::Needs,
 };
 use aws_lambda_events::streams::DynamoDbEventResponse;
 
@@ -21,6 +21,12 @@ impl Source for OutboxStream {
 
     fn kind(&self) -> &'static str {
         "dynamodb_stream"
+    }
+
+    /// Consumers absorb an event that is published again, and claims would be changes of the very table
+    /// whose stream this is.
+    fn needs(&self) -> Needs {
+        Needs::Nothing
     }
 
     fn split(

@@ -1,6 +1,6 @@
 //! SQS queues, standard and FIFO.
 
-use super::Source;
+use super::{Needs, Source};
 use crate::{
     Attribute, AttributeValue, Batch, Deadline, Delivery, Error, ErrorKind, FailureNote, Outcome,
     Record, Result, clock::from_epoch_ms,
@@ -25,6 +25,10 @@ impl Source for Sqs {
 
     fn kind(&self) -> &'static str {
         "sqs"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::Queue
     }
 
     fn split(
