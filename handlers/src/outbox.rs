@@ -2,7 +2,8 @@
 
 use crate::events::OrderCharged;
 use surehand::{
-    BoxError, BySource, Event, EventBus, Outbox, Publisher, SqsQueue, aws, environment,
+    BoxError, Event, EventBus, Publisher, SqsQueue, aws, environment, outbox::Outbox,
+    publish::BySource,
 };
 
 /// The outbox, with a way to each destination: charges go to the queue of customer-ledger, which

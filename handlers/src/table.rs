@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, KeysAndAttributes, Put, builders::PutBuilder},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use surehand::{BoxError, Item, aws, environment};
+use surehand::{BoxError, aws, environment, transaction::Item};
 
 /// The table, with the client to reach it.
 #[derive(Clone, Debug)]

@@ -3,18 +3,23 @@
 mod rehearse;
 
 use crate::{
-    Backoff, Batch, BoxError, Clock, DeadLetters, Deadline, Emf, Error, Event, Handler,
-    HandlerService, Idempotency, MemoryStore, Metrics, OnMalformed, OnPark, Record, Redelivery,
-    Reply, Result, Signature, Source, Store,
+    Backoff, BoxError, Clock, Deadline, Error, Event, Idempotency, MemoryStore, Metrics,
+    OnMalformed, OnPark, Record, Reply, Result,
     batch::{self, Policy, RecordService},
     clock::epoch_ms,
+    dead_letter::DeadLetters,
     description::{
         BatchSettings, ClaimKind, DeadLetterSettings, Description, EventType, HandlerDescription,
         IdempotencySettings,
     },
     environment::{self, Mode},
+    handler::{Handler, HandlerService, Signature},
+    idempotency::Store,
     layers::{Around, caught, guarded},
-    metrics::Start,
+    metrics::{Emf, Start},
+    record::Batch,
+    redelivery::Redelivery,
+    source::Source,
     telemetry, trace,
 };
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
@@ -133,7 +138,7 @@ impl<So: Source> Function<So> {
     /// |---|---|---|
     /// | [`Sqs`](crate::Sqs) | [`idempotent`](Self::idempotent)`(`[`DynamoDbStore::from_env`]`)`, [`dead_letters`](Self::dead_letters)`(`[`SqsDeadLetters::from_env`]`)`, [`redelivery`](Self::redelivery)`(`[`SqsVisibility::from_env`]`)` | `IDEMPOTENCY_TABLE`, `DEAD_LETTER_QUEUE_URL`, and, if it is set, `MAX_RECEIVE_COUNT` |
     /// | [`EventBridge`](crate::EventBridge), [`DynamoDbStream`](crate::DynamoDbStream), [`Direct`](crate::Direct), and a source of your own that does not say otherwise | `idempotent(DynamoDbStore::from_env)` | `IDEMPOTENCY_TABLE` |
-    /// | [`OutboxStream`](crate::OutboxStream) | nothing | none |
+    /// | [`OutboxStream`](crate::outbox::OutboxStream) | nothing | none |
     ///
     /// Each of the three can be set again afterwards, and the last one counts; the variables are read
     /// all the same. A function that has no use for one of them is made by [`Function::new`].

@@ -2,8 +2,10 @@
 
 use super::Waiting;
 use crate::{
-    Batch, Change, Deadline, DynamoDbStream, Outcome, Result, Source, StreamEvent,
-    extract::FromRecord, source::Needs,
+    Change, Deadline, DynamoDbStream, Result,
+    extract::FromRecord,
+    record::{Batch, Outcome},
+    source::{Needs, Source, StreamEvent},
 };
 use aws_lambda_events::streams::DynamoDbEventResponse;
 
