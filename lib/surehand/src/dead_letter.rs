@@ -33,6 +33,47 @@ use std::{borrow::Cow, time::SystemTime};
 /// Takes records that cannot be handled.
 ///
 /// A parked record is acknowledged in its source, so `Ok` must mean that the destination has it.
+/// It may rely on the record and its note being those of this attempt, and on nobody else parking the record
+/// meanwhile. What it must keep to is on the [module's page](self).
+///
+/// ```
+/// # #[cfg(not(feature = "testing"))] fn main() {}
+/// # #[cfg(feature = "testing")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+/// use futures_util::future::BoxFuture;
+/// use std::sync::{Arc, Mutex};
+/// use surehand::{
+///     Error, Function, Json, Record, Result, Sqs,
+///     dead_letter::{DeadLetters, FailureNote},
+///     testing::{self, Message},
+/// };
+///
+/// /// A line for each dead letter.
+/// #[derive(Clone, Default)]
+/// struct Lines(Arc<Mutex<Vec<String>>>);
+///
+/// impl DeadLetters for Lines {
+///     fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
+///         Box::pin(async move {
+///             let line = format!("{}: {}", note.message, record.body());
+///             self.0.lock().unwrap().push(line);
+///             Ok(())
+///         })
+///     }
+/// }
+///
+/// async fn refuse(Json(_): Json<String>) -> Result<()> {
+///     Err(Error::rejected("not today"))
+/// }
+///
+/// let lines = Lines::default();
+/// let function = Function::new(Sqs, refuse, ()).dead_letters(lines.clone());
+/// let event = testing::sqs_event("orders", [Message::body(r#""tea""#)]);
+/// let response = function.invoke(event, testing::context()).await?;
+/// assert!(testing::failed_ids(&response).is_empty());
+/// assert_eq!(*lines.0.lock().unwrap(), [r#"not today: "tea""#]);
+/// # Ok(()) }
+/// ```
 pub trait DeadLetters: Send + Sync + 'static {
     /// What it is called in a function's [description](crate::description).
     fn kind(&self) -> &'static str {

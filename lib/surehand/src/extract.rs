@@ -30,6 +30,47 @@ use serde::de::DeserializeOwned;
 /// Something that a handler takes from a record or from the function's state.
 ///
 /// It is synchronous: the body is here already, and what needs IO belongs in the handler.
+/// An implementation may rely on the record's claim: it is made already, unless the value is part of the
+/// [key](crate::Idempotency::key). It promises to be quick, and to do nothing that another attempt may not
+/// repeat. Its error is the record's, and the error's kind decides what becomes of the record:
+/// [malformed](crate::Error::malformed) is parked, and any other error by `?` is tried again.
+///
+/// ```
+/// # #[cfg(not(feature = "testing"))] fn main() {}
+/// # #[cfg(feature = "testing")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+/// use surehand::{
+///     Error, Function, Record, Result, Sqs, extract::FromRecord, record::AttributeValue,
+///     testing::{self, Message, RecordedDeadLetters},
+/// };
+///
+/// struct Tenant(String);
+///
+/// impl<S> FromRecord<S> for Tenant {
+///     fn from_record(record: &Record, _state: &S) -> Result<Self> {
+///         let attribute = record.delivery().attributes.get("tenant");
+///         match attribute.map(|attribute| &attribute.value) {
+///             Some(AttributeValue::Text(name)) => Ok(Self(name.clone())),
+///             _ => Err(Error::malformed("the message has no attribute `tenant`")),
+///         }
+///     }
+/// }
+///
+/// async fn greet(Tenant(name): Tenant) -> Result<()> {
+///     println!("welcome, {name}");
+///     Ok(())
+/// }
+///
+/// let dead_letters = RecordedDeadLetters::new();
+/// let function = Function::new(Sqs, greet, ()).dead_letters(dead_letters.clone());
+/// let event = testing::sqs_event("greetings", [
+///     Message::body("{}").id("good").attribute("tenant", "ada"),
+///     Message::body("{}").id("bad"),
+/// ]);
+/// function.invoke(event, testing::context()).await?;
+/// assert_eq!(dead_letters.kinds(), [("bad".into(), "malformed".into())]);
+/// # Ok(()) }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "not something that can be taken from a record",

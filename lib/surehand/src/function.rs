@@ -190,6 +190,45 @@ impl<So: Source> Function<So> {
 
     /// Puts a tower layer around the handler, inside idempotency: it sees a record once it is
     /// claimed. A later layer is outside an earlier one.
+    ///
+    /// The service that the layer makes is cloned for each record, and called once. It may rely on the record
+    /// being this attempt's alone, and on the handler inside being stopped at the deadline. It promises to answer
+    /// `Ok` only if the record is done, because that completes the claim, or commits what a
+    /// [`Transaction`](crate::Transaction) has staged; with another `Ok` than the handler's it gives duplicates
+    /// another reply. Its errors and its panics are treated like a handler's. It is itself not stopped at the
+    /// deadline, but dropped shortly before the response is due: what takes long belongs in the handler.
+    ///
+    /// What it has for the handler goes into the record's [extensions](Record::extensions):
+    ///
+    /// ```
+    /// # #[cfg(not(feature = "testing"))] fn main() {}
+    /// # #[cfg(feature = "testing")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+    /// use surehand::{
+    ///     Function, Record, Result, Sqs,
+    ///     testing::{self, Message},
+    /// };
+    /// use tower::util::MapRequestLayer;
+    ///
+    /// #[derive(Clone)]
+    /// struct Region(&'static str);
+    ///
+    /// async fn greet(record: Record) -> Result<()> {
+    ///     let Region(name) = record.extensions.get().expect("the layer leaves it");
+    ///     assert_eq!(*name, "eu");
+    ///     Ok(())
+    /// }
+    ///
+    /// let region = MapRequestLayer::new(|mut record: Record| {
+    ///     record.extensions.insert(Region("eu"));
+    ///     record
+    /// });
+    /// let function = Function::new(Sqs, greet, ()).layer(region);
+    /// let event = testing::sqs_event("users", [Message::body("{}")]);
+    /// let response = function.invoke(event, testing::context()).await?;
+    /// assert!(testing::failed_ids(&response).is_empty());
+    /// # Ok(()) }
+    /// ```
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<BoxCloneSyncService<Record, Reply, Error>>,

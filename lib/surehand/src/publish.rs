@@ -41,6 +41,54 @@ use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
 
 /// Sends events off.
+///
+/// It may rely on events that are complete, each with an id that is its own, and on being given at least one.
+/// What it must keep to is on the [module's page](self).
+///
+/// ```
+/// use futures_util::future::BoxFuture;
+/// use serde::{Deserialize, Serialize};
+/// use surehand::{
+///     ErrorKind, Event, Publisher,
+///     envelope::Outgoing,
+///     publish::{PublishError, Transport, Unpublished},
+/// };
+///
+/// /// Prints events, if their line is not too long.
+/// struct Printer { columns: usize }
+///
+/// impl Transport for Printer {
+///     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
+///         Box::pin(async move {
+///             let (mut printed, mut refused) = (Vec::new(), Vec::new());
+///             for event in events {
+///                 if event.data().len() > self.columns {
+///                     refused.push(Unpublished::new(event, "TooLong", "the line is too long"));
+///                 } else {
+///                     println!("{}", event.data());
+///                     printed.push(event.id().to_owned());
+///                 }
+///             }
+///             if refused.is_empty() { Ok(()) } else { Err(PublishError::new(printed, refused)) }
+///         })
+///     }
+/// }
+///
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(source = "shop.orders", detail_type = "OrderPlaced")]
+/// struct OrderPlaced { order_id: String }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+/// let publisher = Publisher::new(Printer { columns: 80 });
+/// publisher.publish(&OrderPlaced { order_id: "42".into() }).await?;
+///
+/// let long = OrderPlaced { order_id: "4".repeat(100) };
+/// let error = publisher.publish(&long).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Publish);
+/// let refused = error.downcast_ref::<PublishError>().unwrap().unpublished();
+/// assert_eq!(refused[0].code(), "TooLong");
+/// # Ok(()) }
+/// ```
 pub trait Transport: Send + Sync + 'static {
     /// Sends the events, in order where the transport keeps one.
     ///

@@ -20,6 +20,48 @@ pub use visibility::SqsVisibility;
 /// Tells the source when records that failed are to be delivered again.
 ///
 /// It is a courtesy: if it fails the records still come back, only at another time.
+/// It may rely on being called at most once a batch, after the last handler, with records that all come back.
+/// It is dropped in the middle when the response is due.
+///
+/// ```
+/// # #[cfg(not(feature = "testing"))] fn main() {}
+/// # #[cfg(feature = "testing")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+/// use futures_util::future::BoxFuture;
+/// use std::{sync::{Arc, Mutex}, time::Duration};
+/// use surehand::{
+///     Delivery, Error, Function, Json, Result, Sqs,
+///     redelivery::Redelivery,
+///     testing::{self, Message},
+/// };
+///
+/// /// When each message comes back.
+/// #[derive(Clone, Default)]
+/// struct Timetable(Arc<Mutex<Vec<(String, Duration)>>>);
+///
+/// impl Redelivery for Timetable {
+///     fn delay<'a>(&'a self, records: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>> {
+///         Box::pin(async move {
+///             let lines = records.iter().map(|(delivery, delay)| (delivery.message_id.clone(), *delay));
+///             self.0.lock().unwrap().extend(lines);
+///             Ok(())
+///         })
+///     }
+/// }
+///
+/// const MINUTE: Duration = Duration::from_secs(60);
+///
+/// async fn pack(Json(_): Json<String>) -> Result<()> {
+///     Err(Error::retry_after(MINUTE, "the packers have a break"))
+/// }
+///
+/// let timetable = Timetable::default();
+/// let function = Function::new(Sqs, pack, ()).redelivery(timetable.clone());
+/// let event = testing::sqs_event("orders", [Message::body(r#""tea""#).id("m-1")]);
+/// function.invoke(event, testing::context()).await?;
+/// assert_eq!(*timetable.0.lock().unwrap(), [("m-1".to_owned(), MINUTE)]);
+/// # Ok(()) }
+/// ```
 pub trait Redelivery: Send + Sync + 'static {
     /// What it is called in a function's [description](crate::description).
     fn kind(&self) -> &'static str {
