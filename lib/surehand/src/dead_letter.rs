@@ -33,8 +33,9 @@ use std::{borrow::Cow, time::SystemTime};
 /// Takes records that cannot be handled.
 ///
 /// A parked record is acknowledged in its source, so `Ok` must mean that the destination has it.
-/// It may rely on the record and its note being those of this attempt, and on nobody else parking the record
-/// meanwhile. What it must keep to is on the [module's page](self).
+///
+/// It may rely on the note being about this attempt at this record, and on this process not parking the record
+/// a second time meanwhile. What it must keep to is on the [module's page](self).
 ///
 /// ```
 /// # #[cfg(not(feature = "testing"))] fn main() {}

@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 /// Something that a handler takes from a record or from the function's state.
 ///
 /// It is synchronous: the body is here already, and what needs IO belongs in the handler.
+///
 /// An implementation may rely on the record's claim: it is made already, unless the value is part of the
 /// [key](crate::Idempotency::key). It promises to be quick, and to do nothing that another attempt may not
 /// repeat. Its error is the record's, and the error's kind decides what becomes of the record:

@@ -20,6 +20,7 @@ pub use visibility::SqsVisibility;
 /// Tells the source when records that failed are to be delivered again.
 ///
 /// It is a courtesy: if it fails the records still come back, only at another time.
+///
 /// It may rely on being called at most once a batch, after the last handler, with records that all come back.
 /// It is dropped in the middle when the response is due.
 ///
