@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
-use surehand::{Error, Result, aws};
+use surehand::{
+    Error, Result,
+    aws::{limits, queue_url},
+};
 
 /// Where a dead letter is put back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,11 +25,19 @@ impl Destination {
     /// The destination that an ARN of a queue, a function or a bus names.
     pub fn of_arn(arn: &str) -> Option<Self> {
         match arn.split(':').nth(2)? {
-            "sqs" => aws::queue_url(arn).map(Self::Queue),
+            "sqs" => queue_url(arn).map(Self::Queue),
             "lambda" => function(arn).map(Self::Function),
             // Rules and API destinations are EventBridge's as well.
             "events" if arn.contains(":event-bus/") => Some(Self::Bus(arn.to_owned())),
             _ => None,
+        }
+    }
+
+    /// How many bytes the parcels of one call may have together.
+    pub fn max_call_size(&self) -> usize {
+        match self {
+            Self::Queue(_) | Self::Function(_) => limits::MESSAGE_BYTES,
+            Self::Bus(_) => limits::EVENT_BYTES,
         }
     }
 

@@ -62,7 +62,7 @@ use surehand::{
 /// # Errors
 /// If a variable is not set or makes no sense, and what Lambda's runtime reports.
 pub async fn run() -> Result<(), BoxError> {
-    let aws = aws::config().await;
+    let aws = aws::limited_config().await;
     let table = environment::var("IDEMPOTENCY_TABLE")?;
     let client = aws_sdk_dynamodb::Client::new(aws);
     let redrive = Redrive::new(client, table, SqsQueues::from_env(aws)?);

@@ -1,10 +1,16 @@
 //! A dead letter made ready to be put back.
 
-use crate::{bus_event::BusEvent, destination::Destination, letter::Letter, refusal::Refusal};
+use crate::{bus_event::BusEvent, destination::Destination, letter::Letter};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 use std::{borrow::Cow, collections::BTreeMap};
-use surehand::{Attribute, AttributeValue, FailureNote};
+use surehand::{
+    Attribute, AttributeValue, FailureNote,
+    aws::{
+        Refusal,
+        limits::{ATTRIBUTES, MESSAGE_BYTES},
+    },
+};
 
 /// A message as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +43,6 @@ pub struct Accepted {
     pub attributes_md5: Option<String>,
 }
 
-/// The [documented](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html)
-/// limits: bytes of a message, and of all messages of a call.
-pub(crate) const MAX_SIZE: usize = 1024 * 1024;
-pub(crate) const MAX_ATTRIBUTES: usize = 10;
 /// How often a letter may be put back before somebody has to insist.
 pub(crate) const MAX_REDRIVES: u32 = 3;
 
@@ -94,7 +96,7 @@ impl Parcel {
 
     /// The count takes the place of the note, and gives way to what the sender wrote.
     fn count_redrive(&mut self, count: u32) {
-        if self.attributes.len() >= MAX_ATTRIBUTES {
+        if self.attributes.len() >= ATTRIBUTES {
             return;
         }
         let attribute = Attribute {
@@ -103,7 +105,7 @@ impl Parcel {
         };
         let name = FailureNote::REDRIVE_COUNT;
         self.attributes.insert(name.to_owned(), attribute);
-        if self.size() > MAX_SIZE {
+        if self.size() > MESSAGE_BYTES {
             self.attributes.remove(name);
         }
     }
@@ -133,9 +135,9 @@ impl Parcel {
                 .chain_update(&self.body);
             self.deduplication_id = Some(hex::encode(id.finalize()));
         }
-        if self.attributes.len() > MAX_ATTRIBUTES {
+        if self.attributes.len() > ATTRIBUTES {
             return Err(format!(
-                "it has {} attributes, and SQS takes {MAX_ATTRIBUTES}",
+                "it has {} attributes, and SQS takes {ATTRIBUTES}",
                 self.attributes.len()
             ));
         }
@@ -143,21 +145,17 @@ impl Parcel {
             return Err("its body is empty, and SQS takes none such".into());
         }
         match self.size() {
-            ..=MAX_SIZE => Ok(self),
-            size => Err(format!("it has {size} bytes, and SQS takes {MAX_SIZE}")),
+            ..=MESSAGE_BYTES => Ok(self),
+            size => Err(format!(
+                "it has {size} bytes, and SQS takes {MESSAGE_BYTES}"
+            )),
         }
     }
 
     /// In bytes, as SQS counts them: the body, and the names, types and values of attributes.
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter();
-        let attributes = attributes.map(|(name, attribute)| {
-            let value = match &attribute.value {
-                AttributeValue::Text(text) => text.len(),
-                AttributeValue::Binary(bytes) => bytes.len(),
-            };
-            name.len() + attribute.data_type.len() + value
-        });
+        let attributes = attributes.map(|(name, attribute)| attribute.size(name));
         self.body.len() + attributes.sum::<usize>()
     }
 

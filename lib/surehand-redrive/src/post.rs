@@ -7,11 +7,13 @@ mod queue;
 use crate::{
     destination::Destination,
     parcel::{Accepted, Parcel},
-    queue::{Entries, Post},
-    refusal::Refusal,
+    queue::Post,
 };
 use futures_util::future::BoxFuture;
-use surehand::Result;
+use surehand::{
+    Result,
+    aws::{Entries, Refusal},
+};
 
 /// Puts letters back by the AWS services, as far as it is given their clients.
 ///

@@ -4,12 +4,11 @@ use crate::{
     destination::Destination,
     letter::Letter,
     parcel::{Accepted, Parcel},
-    refusal::Refusal,
 };
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use surehand::Result;
+use surehand::{Result, aws::Entries};
 
 /// A dead-letter queue.
 ///
@@ -41,16 +40,15 @@ pub trait Queue: Send + Sync {
 
 /// Where dead letters are put back.
 pub trait Post: Send + Sync {
-    /// Sends up to ten parcels, 1 MiB together. `Err` means that nobody knows what was sent.
+    /// Sends up to ten parcels, which have no more than
+    /// [`Destination::max_call_size`] bytes together unless there is only one. `Err` means that nobody
+    /// knows what was sent.
     fn send<'a>(
         &'a self,
         to: &'a Destination,
         parcels: &'a [Parcel],
     ) -> BoxFuture<'a, Result<Entries<Accepted>>>;
 }
-
-/// The results of a call's entries, in the request's order.
-pub type Entries<T> = Vec<Result<T, Refusal>>;
 
 /// A letter and the right to delete it.
 #[derive(Clone, Debug, PartialEq, Eq)]

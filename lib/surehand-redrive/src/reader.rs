@@ -3,7 +3,7 @@
 use crate::queue::{Queue, QueueInfo, Received};
 use futures_util::future::{Either, join_all, select};
 use std::{collections::HashMap, pin::pin, time::Duration};
-use surehand::{Error, Result};
+use surehand::{Error, Result, aws::limits::ENTRIES};
 use tokio::time::{Instant, sleep_until};
 
 /// Reads every letter of a queue once, and gives them back at the end.
@@ -102,7 +102,6 @@ struct End {
 
 const EMPTY_RECEIVES: u32 = 3;
 const ATTEMPTS: u32 = 4;
-pub(crate) const MAX_ENTRIES: usize = 10;
 /// Calls with ten entries that go on at once.
 const CALLS: usize = 8;
 
@@ -204,7 +203,7 @@ impl<'a> Reader<'a> {
         async move {
             // Counted from before the calls: it ends there at the earliest.
             let until = Instant::now() + visibility;
-            let receive = || persistently(|| queue.receive(MAX_ENTRIES, visibility, wait));
+            let receive = || persistently(|| queue.receive(ENTRIES, visibility, wait));
             let results = join_all((0..count).map(|_| receive())).await;
             Receipts { results, until }
         }
@@ -362,8 +361,8 @@ impl<'a> Reader<'a> {
         let mut changed = Vec::new();
         for attempt in 0..ATTEMPTS {
             let round = std::mem::take(&mut waiting);
-            for calls in round.chunks(MAX_ENTRIES * CALLS) {
-                let calls = calls.chunks(MAX_ENTRIES).map(async |chunk| {
+            for calls in round.chunks(ENTRIES * CALLS) {
+                let calls = calls.chunks(ENTRIES).map(async |chunk| {
                     let receipts: Vec<_> = chunk.iter().map(|(_, r)| r.clone()).collect();
                     (
                         chunk,

@@ -2,21 +2,20 @@
 
 use crate::{
     letter::Letter,
-    queue::{Entries, Queue, QueueInfo, Received},
-    refusal::Refusal,
+    queue::{Queue, QueueInfo, Received},
 };
 use aws_sdk_sqs::{
     Client,
+    config::{self, timeout::TimeoutConfig},
     error::ProvideErrorMetadata,
-    types::{
-        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
-        DeleteMessageBatchRequestEntry, Message, MessageAttributeValue,
-        MessageSystemAttributeName as System, QueueAttributeName,
-    },
+    types::{Message, MessageSystemAttributeName as System, QueueAttributeName},
 };
 use futures_util::future::BoxFuture;
 use std::time::Duration;
-use surehand::{Attribute, AttributeValue, Error, Result, aws};
+use surehand::{
+    Result,
+    aws::{self, Entries, Refusal, sqs},
+};
 
 /// A dead-letter queue in SQS.
 ///
@@ -44,7 +43,7 @@ impl Queue for SqsDeadLetterQueue {
                 .attribute_names(QueueAttributeName::All)
                 .send()
                 .await
-                .map_err(|error| failed(&error))?;
+                .map_err(|error| Refusal::of_call(&error))?;
             let attributes = output.attributes.unwrap_or_default();
             let text = |name| attributes.get(&name).cloned();
             let count = |name| attributes.get(&name).and_then(|n| n.parse().ok());
@@ -75,6 +74,8 @@ impl Queue for SqsDeadLetterQueue {
                 .wait_time_seconds(seconds(wait).min(20))
                 .message_attribute_names("All")
                 .message_system_attribute_names(System::All)
+                .customize()
+                .config_override(config::Builder::new().timeout_config(long_poll(wait)))
                 .send()
                 .await;
             match output {
@@ -83,28 +84,13 @@ impl Queue for SqsDeadLetterQueue {
                 Err(error) if error.code().is_some_and(|code| code.ends_with("OverLimit")) => {
                     Ok(Vec::new())
                 }
-                Err(error) => Err(failed(&error)),
+                Err(error) => Err(Refusal::of_call(&error).into()),
             }
         })
     }
 
     fn delete<'a>(&'a self, receipts: &'a [String]) -> BoxFuture<'a, Result<Entries<()>>> {
-        Box::pin(async move {
-            let entries = receipts.iter().enumerate().map(|(index, receipt)| {
-                DeleteMessageBatchRequestEntry::builder()
-                    .id(index.to_string())
-                    .receipt_handle(receipt)
-                    .build()
-            });
-            let request = self.client.delete_message_batch().queue_url(&self.url);
-            let output = request
-                .set_entries(Some(entries.collect::<Result<_, _>>()?))
-                .send()
-                .await
-                .map_err(|error| failed(&error))?;
-            let done = output.successful.iter().map(|entry| (entry.id(), ()));
-            Ok(in_order(receipts.len(), done, &output.failed))
-        })
+        Box::pin(async move { Ok(sqs::delete(&self.client, &self.url, receipts).await?) })
     }
 
     fn change_visibility<'a>(
@@ -113,22 +99,10 @@ impl Queue for SqsDeadLetterQueue {
         visibility: Duration,
     ) -> BoxFuture<'a, Result<Entries<()>>> {
         Box::pin(async move {
-            let entries = receipts.iter().enumerate().map(|(index, receipt)| {
-                ChangeMessageVisibilityBatchRequestEntry::builder()
-                    .id(index.to_string())
-                    .receipt_handle(receipt)
-                    .visibility_timeout(seconds(visibility))
-                    .build()
-            });
-            let request = self.client.change_message_visibility_batch();
-            let output = request
-                .queue_url(&self.url)
-                .set_entries(Some(entries.collect::<Result<_, _>>()?))
-                .send()
-                .await
-                .map_err(|error| failed(&error))?;
-            let done = output.successful.iter().map(|entry| (entry.id(), ()));
-            Ok(in_order(receipts.len(), done, &output.failed))
+            let receipts = receipts.iter();
+            let timeouts = receipts.map(|receipt| (&**receipt, seconds(visibility)));
+            let timeouts: Vec<_> = timeouts.collect();
+            Ok(sqs::change_visibility(&self.client, &self.url, &timeouts).await?)
         })
     }
 }
@@ -140,7 +114,7 @@ fn received(messages: Vec<Message>) -> Vec<Received> {
         let text = |name: System| system.get(&name).cloned();
         let mut letter = Letter::new(message.message_id?, message.body.unwrap_or_default());
         for (name, value) in message.message_attributes.unwrap_or_default() {
-            match attribute(value) {
+            match sqs::attribute(value) {
                 Some(attribute) => {
                     letter.attributes.insert(name, attribute);
                 }
@@ -164,64 +138,13 @@ fn received(messages: Vec<Message>) -> Vec<Received> {
     received.collect()
 }
 
-fn attribute(value: MessageAttributeValue) -> Option<Attribute> {
-    let data_type = value.data_type;
-    let value = match (value.string_value, value.binary_value) {
-        (Some(text), _) => AttributeValue::Text(text),
-        (None, Some(bytes)) => AttributeValue::Binary(bytes.into_inner()),
-        (None, None) => return None,
-    };
-    Some(Attribute { data_type, value })
-}
-
-/// The result of each entry; what the answer does not name was not done, as far as anybody knows.
-pub(crate) fn in_order<'a, T>(
-    entries: usize,
-    done: impl Iterator<Item = (&'a str, T)>,
-    failed: &[BatchResultErrorEntry],
-) -> Entries<T> {
-    let mut results: Vec<_> = (0..entries)
-        .map(|_| {
-            Err(Refusal::transient(
-                "NoResult",
-                "the answer does not name it",
-            ))
-        })
-        .collect();
-    for entry in failed {
-        let refusal = Refusal {
-            code: entry.code().to_owned(),
-            message: entry.message().unwrap_or_default().to_owned(),
-            // Throttling counts as the sender's fault too, and a receipt does not get better with time.
-            permanent: entry.sender_fault() && !entry.code().contains("Throttl")
-                || entry.code().ends_with("ReceiptHandleIsInvalid"),
-        };
-        put(&mut results, entry.id(), Err(refusal));
-    }
-    for (id, value) in done {
-        put(&mut results, id, Ok(value));
-    }
-    results
-}
-
-fn put<T>(results: &mut Entries<T>, id: &str, result: Result<T, Refusal>) {
-    if let Some(place) = id.parse().ok().and_then(|id: usize| results.get_mut(id)) {
-        *place = result;
-    }
+/// The client's own limit is for calls that are answered at once.
+fn long_poll(wait: Duration) -> TimeoutConfig {
+    let limit = wait + aws::ATTEMPT_TIMEOUT;
+    let limits = TimeoutConfig::builder();
+    limits.operation_attempt_timeout(limit).build()
 }
 
 fn seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
-}
-
-/// What the service says, or why it could not be asked.
-pub(crate) fn failed<E>(error: &E) -> Error
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    Error::transient(match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => aws::describe(error),
-    })
 }

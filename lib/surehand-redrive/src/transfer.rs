@@ -2,12 +2,12 @@
 
 use crate::{
     destination::Destination,
-    parcel::{MAX_SIZE, Parcel},
+    parcel::Parcel,
     queue::{Post, Queue},
-    reader::{MAX_ENTRIES, pause},
-    refusal::Refusal,
+    reader::pause,
 };
 use futures_util::future::join_all;
+use surehand::aws::{Refusal, limits::ENTRIES};
 
 const ATTEMPTS: u32 = 4;
 
@@ -39,12 +39,7 @@ pub(crate) async fn send(
             };
             answers.resize(chunk.len(), None);
             for (index, answer) in chunk.into_iter().zip(answers) {
-                let answer = answer.unwrap_or_else(|| {
-                    Err(Refusal::transient(
-                        "NoResult",
-                        "the answer does not name it",
-                    ))
-                });
+                let answer = answer.unwrap_or_else(|| Err(Refusal::unanswered()));
                 let mut is_over = true;
                 results[index] = match answer {
                     Ok(accepted) => {
@@ -72,14 +67,14 @@ pub(crate) async fn send(
     results
 }
 
-/// Calls of one destination, ten entries and 1 MiB each.
+/// Calls of one destination, ten entries and as many bytes each as it takes.
 fn chunks(parcels: &[(&Destination, &Parcel)], waiting: &[usize]) -> Vec<Vec<usize>> {
     let mut chunks: Vec<(Vec<usize>, usize)> = Vec::new();
     for &index in waiting {
         let (to, parcel) = parcels[index];
         let size = parcel.size();
         let open = chunks.iter_mut().rev().find(|(chunk, used)| {
-            parcels[chunk[0]].0 == to && chunk.len() < MAX_ENTRIES && used + size <= MAX_SIZE
+            parcels[chunk[0]].0 == to && chunk.len() < ENTRIES && used + size <= to.max_call_size()
         });
         match open {
             Some((chunk, used)) => {
@@ -110,14 +105,14 @@ pub(crate) async fn delete(
     let mut waiting = letters;
     let mut results = Vec::with_capacity(waiting.len());
     for attempt in 0..ATTEMPTS {
-        let calls = waiting.chunks(MAX_ENTRIES).map(|chunk| {
+        let calls = waiting.chunks(ENTRIES).map(|chunk| {
             let receipts = chunk.iter().map(|(_, receipt)| receipt.clone());
             let receipts: Vec<_> = receipts.collect();
             async move { queue.delete(&receipts).await.unwrap_or_default() }
         });
         let answers = join_all(calls).await;
         let round = std::mem::take(&mut waiting);
-        for (chunk, answers) in round.chunks(MAX_ENTRIES).zip(answers) {
+        for (chunk, answers) in round.chunks(ENTRIES).zip(answers) {
             for (index, (id, receipt)) in chunk.iter().cloned().enumerate() {
                 match answers.get(index) {
                     Some(Ok(())) => results.push((id, receipt, Deletion::Done)),

@@ -4,7 +4,7 @@ use crate::{
     destination::Destination,
     journal::{Book, Entry, Journal, Ledger, Progress},
     letter::{Letter, Origin},
-    parcel::{MAX_ATTRIBUTES, Parcel},
+    parcel::Parcel,
     queue::Post,
     transfer,
 };
@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     time::SystemTime,
 };
-use surehand::{FailureNote, Result};
+use surehand::{FailureNote, Result, aws::limits::ATTRIBUTES};
 
 /// What came of an undo. What consumers did with the letters stays done, and a letter that is not
 /// consumed yet is still on its way.
@@ -182,7 +182,7 @@ fn with_origin(letter: &Letter) -> Option<Letter> {
     note.redrive_count = letter.redrive_count();
     let mut letter = letter.clone();
     let name = FailureNote::ATTRIBUTE;
-    if letter.attributes.len() < MAX_ATTRIBUTES || letter.attributes.contains_key(name) {
+    if letter.attributes.len() < ATTRIBUTES || letter.attributes.contains_key(name) {
         letter.attributes.insert(name.into(), note.to_attribute());
     } else {
         letter.body = note.around(&letter.body);

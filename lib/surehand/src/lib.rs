@@ -5,7 +5,7 @@
 #[allow(unused_extern_crates)]
 extern crate self as surehand;
 
-#[cfg(any(feature = "dynamodb", feature = "sqs", feature = "eventbridge"))]
+mod attribute;
 pub mod aws;
 mod batch;
 mod clock;
@@ -38,6 +38,7 @@ mod trace;
 #[cfg(feature = "dynamodb")]
 mod transaction;
 
+pub use attribute::{Attribute, AttributeValue};
 pub use clock::Clock;
 #[cfg(feature = "sqs")]
 pub use dead_letter::SqsDeadLetters;
@@ -62,7 +63,7 @@ pub use publish::EventBus;
 #[cfg(feature = "sqs")]
 pub use publish::SqsQueue;
 pub use publish::{BySource, PublishError, Publisher, Transport, Unpublished};
-pub use record::{Attribute, AttributeValue, Batch, Delivery, Outcome, Record, Reply};
+pub use record::{Batch, Delivery, Outcome, Record, Reply};
 #[cfg(feature = "sqs")]
 pub use redelivery::SqsVisibility;
 pub use redelivery::{Backoff, Redelivery};

@@ -52,7 +52,7 @@ pub struct Swept {
 }
 
 impl Outbox {
-    /// The events in `table`, to be published by `publisher`.
+    /// The events in `table`, to be published by `publisher`. The client keeps its own time limits.
     pub fn new(client: Client, table: impl Into<String>, publisher: Publisher) -> Self {
         Self::over(DynamoDbTable::new(client, table.into()), publisher)
     }
@@ -66,13 +66,14 @@ impl Outbox {
     }
 
     /// The events in the table that `IDEMPOTENCY_TABLE` names, with the environment's AWS
-    /// configuration.
+    /// configuration. A call that gets no answer in 2 s is repeated, as
+    /// [`aws::with_time_limits`](crate::aws::with_time_limits) says.
     ///
     /// # Errors
     /// If the variable is not set.
     pub async fn from_env(publisher: Publisher) -> Result<Self> {
         let table = crate::environment::used("IDEMPOTENCY_TABLE", Use::OutboxTable)?;
-        let client = Client::new(crate::aws::config().await);
+        let client = Client::new(crate::aws::limited_config().await);
         Ok(Self::new(client, table, publisher))
     }
 

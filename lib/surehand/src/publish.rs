@@ -13,8 +13,6 @@ pub use by_source::BySource;
 pub use error::{PublishError, Unpublished};
 #[cfg(feature = "eventbridge")]
 pub use eventbridge::EventBus;
-#[cfg(feature = "eventbridge")]
-pub use eventbridge::{MAX_REQUEST_SIZE as MAX_PUT_EVENTS, is_permanent as is_refused_for_good};
 #[cfg(feature = "sqs")]
 pub use sqs::SqsQueue;
 

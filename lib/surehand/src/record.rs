@@ -1,7 +1,7 @@
 //! One message, event or change, whatever source it came from.
 
 use crate::{
-    Deadline, Error, Result,
+    Attribute, AttributeValue, Deadline, Error, Result,
     envelope::{Fallback, RawEvent, read},
 };
 use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
@@ -69,25 +69,6 @@ impl Delivery {
     pub fn queue(&self) -> Option<&str> {
         self.source_arn.as_deref()?.rsplit(':').next()
     }
-}
-
-/// The value of a message attribute. SQS lets a type carry a label of the sender's, as in
-/// `Number.cents`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attribute {
-    /// `String`, `Number` or `Binary`, with its label.
-    pub data_type: String,
-    /// The value.
-    pub value: AttributeValue,
-}
-
-/// What an [`Attribute`] holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AttributeValue {
-    /// Of type `String` or `Number`.
-    Text(String),
-    /// Of type `Binary`.
-    Binary(Vec<u8>),
 }
 
 impl Record {

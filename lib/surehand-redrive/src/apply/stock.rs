@@ -1,11 +1,8 @@
 //! Letters that were received and wait for their wave.
 
-use crate::{
-    letter::Letter,
-    queue::Received,
-    reader::{MAX_ENTRIES, Reader},
-};
+use crate::{letter::Letter, queue::Received, reader::Reader};
 use std::collections::{HashSet, VecDeque};
+use surehand::aws::limits::ENTRIES;
 use tokio::time::Instant;
 
 /// Bodies that wait in memory, about; and bodies that are on the way.
@@ -83,8 +80,8 @@ impl Stock {
             return 0;
         }
         let mean = self.seen.bytes / self.seen.letters.max(1);
-        let that_fit = (STOCK_BYTES - self.bytes) / (mean.max(1) * MAX_ENTRIES);
-        wanted.div_ceil(MAX_ENTRIES).min(that_fit.max(1))
+        let that_fit = (STOCK_BYTES - self.bytes) / (mean.max(1) * ENTRIES);
+        wanted.div_ceil(ENTRIES).min(that_fit.max(1))
     }
 
     /// Takes so many letters at most. On a FIFO queue, which has groups that are `halted`, one of a

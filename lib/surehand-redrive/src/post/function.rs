@@ -1,13 +1,10 @@
 //! Payloads back to a function.
 
-use crate::{
-    parcel::{Accepted, Parcel},
-    queue::Entries,
-    refusal::Refusal,
-};
+use crate::parcel::{Accepted, Parcel};
 use aws_sdk_lambda::{Client, operation::RequestId, primitives::Blob, types::InvocationType};
 use futures_util::future::join_all;
 use http::HeaderValue;
+use surehand::aws::{Entries, Refusal};
 
 /// What carries X-Ray's header to Lambda.
 const TRACE_HEADER: &str = "X-Amzn-Trace-Id";
@@ -36,7 +33,7 @@ async fn invoke(client: &Client, arn: &str, parcel: &Parcel) -> Result<Accepted,
             }
         });
     let output = request.send().await;
-    let output = output.map_err(|error| Refusal::of_call(&error, is_permanent))?;
+    let output = output.map_err(|error| Refusal::of_call(&error))?;
     if output.status_code() != ACCEPTED || output.function_error().is_some() {
         return Err(Refusal::transient(
             "NotAccepted",
@@ -51,18 +48,4 @@ async fn invoke(client: &Client, arn: &str, parcel: &Parcel) -> Result<Accepted,
         message_id: output.request_id().unwrap_or_default().to_owned(),
         ..Accepted::default()
     })
-}
-
-/// Throttling and failures inside Lambda pass, and so may what is not known here.
-fn is_permanent(code: &str) -> bool {
-    matches!(
-        code,
-        "AccessDeniedException"
-            | "InvalidParameterValueException"
-            | "InvalidRequestContentException"
-            | "RequestTooLargeException"
-            | "ResourceNotFoundException"
-            | "UnsupportedMediaTypeException"
-            | "ValidationException"
-    )
 }

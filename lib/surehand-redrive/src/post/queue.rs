@@ -1,20 +1,11 @@
 //! Messages back into a queue.
 
-use crate::{
-    parcel::{Accepted, Parcel},
-    queue::Entries,
-    sqs::{failed, in_order},
+use crate::parcel::{Accepted, Parcel};
+use aws_sdk_sqs::{Client, types::SendMessageBatchResultEntry};
+use surehand::{
+    Result,
+    aws::{Entries, sqs},
 };
-use aws_sdk_sqs::{
-    Client,
-    error::BuildError,
-    primitives::Blob,
-    types::{
-        MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
-        SendMessageBatchRequestEntry,
-    },
-};
-use surehand::{AttributeValue, Result};
 
 /// Sends up to ten parcels in one call.
 pub(super) async fn send(
@@ -22,44 +13,27 @@ pub(super) async fn send(
     url: &str,
     parcels: &[Parcel],
 ) -> Result<Entries<Accepted>> {
-    let entries = parcels.iter().enumerate();
-    let entries: Result<Vec<_>, _> = entries.map(|(i, parcel)| entry(i, parcel)).collect();
-    let request = client.send_message_batch().queue_url(url);
-    let output = request.set_entries(Some(entries?)).send().await;
-    let output = output.map_err(|error| failed(&error))?;
-    let done = output.successful.iter().map(|entry| {
-        let accepted = Accepted {
-            message_id: entry.message_id.clone(),
-            body_md5: Some(entry.md5_of_message_body.clone()),
-            attributes_md5: entry.md5_of_message_attributes.clone(),
-        };
-        (entry.id(), accepted)
-    });
-    Ok(in_order(parcels.len(), done, &output.failed))
+    let messages = parcels.iter().map(message).collect();
+    let results = sqs::send_batch(client, url, messages).await?;
+    let results = results.into_iter();
+    Ok(results.map(|result| result.map(accepted)).collect())
 }
 
-fn entry(index: usize, parcel: &Parcel) -> Result<SendMessageBatchRequestEntry, BuildError> {
-    let mut entry = SendMessageBatchRequestEntry::builder()
-        .id(index.to_string())
-        .message_body(&parcel.body)
-        .set_message_group_id(parcel.group.clone())
-        .set_message_deduplication_id(parcel.deduplication_id.clone());
-    for (name, attribute) in &parcel.attributes {
-        let value = MessageAttributeValue::builder().data_type(&attribute.data_type);
-        let value = match &attribute.value {
-            AttributeValue::Text(text) => value.string_value(text),
-            AttributeValue::Binary(bytes) => value.binary_value(Blob::new(bytes.clone())),
-        };
-        entry = entry.message_attributes(name, value.build()?);
+fn message(parcel: &Parcel) -> sqs::Message<'_> {
+    let attributes = parcel.attributes.iter();
+    sqs::Message {
+        body: (&*parcel.body).into(),
+        attributes: attributes.map(|(name, it)| (&**name, it)).collect(),
+        trace_header: parcel.trace_header.as_deref(),
+        group: parcel.group.as_deref(),
+        deduplication_id: parcel.deduplication_id.as_deref(),
     }
-    if let Some(header) = &parcel.trace_header {
-        entry = entry.message_system_attributes(
-            MessageSystemAttributeNameForSends::AwsTraceHeader,
-            MessageSystemAttributeValue::builder()
-                .data_type("String")
-                .string_value(header)
-                .build()?,
-        );
+}
+
+fn accepted(entry: SendMessageBatchResultEntry) -> Accepted {
+    Accepted {
+        message_id: entry.message_id,
+        body_md5: Some(entry.md5_of_message_body),
+        attributes_md5: entry.md5_of_message_attributes,
     }
-    entry.build()
 }

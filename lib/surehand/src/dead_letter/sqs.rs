@@ -1,14 +1,17 @@
 //! An SQS dead-letter queue.
 
 use super::{DeadLetters, FailureNote};
-use crate::{Attribute, AttributeValue, Error, Record, Result, description::Use, environment};
-use aws_sdk_sqs::{
-    Client,
-    primitives::Blob,
-    types::{
-        MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+use crate::{
+    Attribute, Error, Record, Result,
+    aws::{
+        self,
+        limits::{ATTRIBUTES, MESSAGE_BYTES},
+        sqs,
     },
+    description::Use,
+    environment,
 };
+use aws_sdk_sqs::Client;
 use futures_util::future::BoxFuture;
 use std::borrow::Cow;
 
@@ -28,12 +31,8 @@ pub struct SqsDeadLetters {
     max_receive_count: Option<u32>,
 }
 
-/// SQS's own limits.
-const MAX_ATTRIBUTES: usize = 10;
-const MAX_BYTES: usize = 1024 * 1024;
-
 impl SqsDeadLetters {
-    /// Parks in the queue at `queue_url`.
+    /// Parks in the queue at `queue_url`. The client keeps its own time limits.
     pub fn new(client: Client, queue_url: impl Into<String>) -> Self {
         Self {
             client,
@@ -43,13 +42,14 @@ impl SqsDeadLetters {
     }
 
     /// Parks in the queue at `DEAD_LETTER_QUEUE_URL`, on the receive `MAX_RECEIVE_COUNT` at the
-    /// latest, both environment variables, with the environment's AWS configuration.
+    /// latest, both environment variables, with the environment's AWS configuration. A call that gets
+    /// no answer in 2 s is repeated, as [`aws::with_time_limits`](crate::aws::with_time_limits) says.
     ///
     /// # Errors
     /// If `DEAD_LETTER_QUEUE_URL` is not set, or `MAX_RECEIVE_COUNT` is not a positive number.
     pub async fn from_env() -> Result<Self> {
         let queue_url = environment::used("DEAD_LETTER_QUEUE_URL", Use::DeadLetterQueue)?;
-        let mut this = Self::new(Client::new(crate::aws::config().await), queue_url);
+        let mut this = Self::new(Client::new(aws::limited_config().await), queue_url);
         if let Some(count) = environment::used_if_set("MAX_RECEIVE_COUNT", Use::MaxReceiveCount) {
             let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
                 Error::new(
@@ -72,33 +72,16 @@ impl SqsDeadLetters {
     async fn send(&self, record: &Record, note: &FailureNote) -> Result<()> {
         let delivery = record.delivery();
         let (body, attributes) = message(record, note)?;
-        let mut send = self
-            .client
-            .send_message()
-            .queue_url(&self.queue_url)
-            .message_body(body);
-        for (name, attribute) in &attributes {
-            send = send.message_attributes(*name, attribute_value(attribute)?);
-        }
-        if let Some(header) = &delivery.trace_header {
-            send = send.message_system_attributes(
-                MessageSystemAttributeNameForSends::AwsTraceHeader,
-                MessageSystemAttributeValue::builder()
-                    .data_type("String")
-                    .string_value(header)
-                    .build()?,
-            );
-        }
-        if let Some(group) = &delivery.group {
+        let group = delivery.group.as_deref();
+        let message = sqs::Message {
+            body,
+            attributes: attributes.iter().map(|(name, it)| (*name, &**it)).collect(),
+            trace_header: delivery.trace_header.as_deref(),
+            group,
             // A repeated send of the same message is the same dead letter.
-            send = send
-                .message_group_id(group)
-                .message_deduplication_id(record.id());
-        }
-        send.send()
-            .await
-            .map(drop)
-            .map_err(|error| Error::transient(crate::aws::describe(&error)))
+            deduplication_id: group.map(|_| record.id()),
+        };
+        Ok(sqs::send(&self.client, &self.queue_url, message).await?)
     }
 }
 
@@ -125,7 +108,7 @@ fn message<'a>(record: &'a Record, note: &FailureNote) -> Result<Letter<'a>> {
         .filter(|(name, _)| !ours.contains(&name.as_str()))
         .map(|(name, attribute)| (name.as_str(), Cow::Borrowed(attribute)))
         .collect();
-    let is_full = kept.len() >= MAX_ATTRIBUTES;
+    let is_full = kept.len() >= ATTRIBUTES;
     let with = |note: &FailureNote| {
         if is_full {
             return (Cow::Owned(note.around(record.body())), kept.clone());
@@ -137,11 +120,11 @@ fn message<'a>(record: &'a Record, note: &FailureNote) -> Result<Letter<'a>> {
     };
     let size = |(body, attributes): &Letter<'_>| {
         let attributes = attributes.iter();
-        body.len() + attributes.map(|(name, it)| bytes(name, it)).sum::<usize>()
+        body.len() + attributes.map(|(name, it)| it.size(name)).sum::<usize>()
     };
     std::iter::once(with(note))
         .chain(note.shorter().map(|shorter| with(&shorter)))
-        .find(|message| size(message) <= MAX_BYTES)
+        .find(|message| size(message) <= MESSAGE_BYTES)
         .ok_or_else(|| {
             Error::transient(format!(
                 "message {} has {} bytes, so that no room is left for the reason of its failure",
@@ -149,22 +132,4 @@ fn message<'a>(record: &'a Record, note: &FailureNote) -> Result<Letter<'a>> {
                 record.body().len()
             ))
         })
-}
-
-/// As SQS counts.
-fn bytes(name: &str, attribute: &Attribute) -> usize {
-    let value = match &attribute.value {
-        AttributeValue::Text(text) => text.len(),
-        AttributeValue::Binary(bytes) => bytes.len(),
-    };
-    name.len() + attribute.data_type.len() + value
-}
-
-fn attribute_value(attribute: &Attribute) -> Result<MessageAttributeValue> {
-    let builder = MessageAttributeValue::builder().data_type(&attribute.data_type);
-    let builder = match &attribute.value {
-        AttributeValue::Text(text) => builder.string_value(text),
-        AttributeValue::Binary(bytes) => builder.binary_value(Blob::new(bytes.clone())),
-    };
-    Ok(builder.build()?)
 }

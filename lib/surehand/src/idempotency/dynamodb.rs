@@ -13,15 +13,11 @@ use crate::{
 };
 use aws_sdk_dynamodb::{
     Client,
-    config::timeout::TimeoutConfig,
     error::SdkError,
     operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
-use std::{
-    collections::HashMap,
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashMap, time::SystemTime};
 
 /// Keeps claims in a DynamoDB table whose partition key is the string `id`.
 ///
@@ -61,15 +57,11 @@ pub struct DynamoDbStore {
 const CLAIMABLE: &str = "attribute_not_exists(#id) OR #expiration < :now \
     OR (#status = :inprogress AND attribute_exists(#until) AND #until < :now_ms)";
 
-/// DynamoDB answers in milliseconds. Without a limit a call whose connection died would wait for the
-/// invocation's end, and its record's effect would be repeated.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// An item is a few hundred bytes; DynamoDB takes 400 KB, and long errors say little more.
 const MAX_ERROR_CHARS: usize = 1_000;
 
 impl DynamoDbStore {
-    /// The claims in `table`.
+    /// The claims in `table`. The client keeps its own time limits.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self {
             client,
@@ -79,20 +71,15 @@ impl DynamoDbStore {
     }
 
     /// The claims in the table that the environment variable `IDEMPOTENCY_TABLE` names, with the
-    /// environment's AWS configuration. A call that gets no answer in 2 s is repeated.
+    /// environment's AWS configuration. A call that gets no answer in 2 s is repeated, as
+    /// [`aws::with_time_limits`](crate::aws::with_time_limits) says.
     ///
     /// # Errors
     /// If the variable is not set.
     pub async fn from_env() -> Result<Self> {
         let table = crate::environment::used("IDEMPOTENCY_TABLE", Use::IdempotencyTable)?;
-        let config = aws_sdk_dynamodb::config::Builder::from(crate::aws::config().await)
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-                    .build(),
-            )
-            .build();
-        Ok(Self::new(Client::from_conf(config), table))
+        let client = Client::new(crate::aws::limited_config().await);
+        Ok(Self::new(client, table))
     }
 
     /// The same table, with another clock.

@@ -1,7 +1,10 @@
 //! Many events in few calls: chunks, retries of what failed, and order within a lane.
 
 use super::{PublishError, Unpublished};
-use crate::{Backoff, Outgoing};
+use crate::{
+    Backoff, Outgoing,
+    aws::{Entries, Refusal, limits::ENTRIES},
+};
 use std::{collections::HashSet, time::Duration};
 
 /// One call to the service.
@@ -11,32 +14,7 @@ pub(super) trait Call: Send + Sync {
     fn call(
         &self,
         events: &[&Outgoing],
-    ) -> impl Future<Output = Result<Vec<Result<(), Refusal>>, Refusal>> + Send;
-}
-
-/// Why the service did not take an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) code: String,
-    pub(super) message: String,
-    /// Another attempt would meet the same refusal.
-    pub(super) permanent: bool,
-}
-
-impl Refusal {
-    /// What is wrong with an event can be seen before it is sent.
-    pub(super) fn permanent(code: &str, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            permanent: true,
-        }
-    }
-
-    /// What a call that failed as a whole says.
-    pub(super) fn of_call(code: Option<&str>, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::permanent(code.unwrap_or("CallFailed"), crate::aws::describe(error))
-    }
+    ) -> impl Future<Output = Result<Entries<()>, Refusal>> + Send;
 }
 
 /// An event with what its request must know of it.
@@ -48,8 +26,6 @@ pub(super) struct Parcel<'a> {
     pub(super) lane: Option<&'a str>,
 }
 
-/// EventBridge and SQS both take ten entries.
-pub(super) const MAX_ENTRIES: usize = 10;
 const ATTEMPTS: u32 = 4;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
@@ -144,7 +120,7 @@ impl Delivery<'_> {
             if is_first && size + parcel.size <= max_size {
                 size += parcel.size;
                 chunk.push(index);
-                if chunk.len() == MAX_ENTRIES {
+                if chunk.len() == ENTRIES {
                     break;
                 }
             }
@@ -247,7 +223,7 @@ mod tests {
         events.map(|event| Outgoing::new(&event).unwrap()).collect()
     }
 
-    type Answer = Result<Vec<Result<(), Refusal>>, Refusal>;
+    type Answer = Result<Entries<()>, Refusal>;
 
     /// Answers calls as scripted, then takes everything, and writes down what each call held.
     #[derive(Default)]
@@ -283,11 +259,7 @@ mod tests {
     }
 
     fn throttled() -> Refusal {
-        Refusal {
-            code: "ThrottlingException".into(),
-            message: "slow down".into(),
-            permanent: false,
-        }
+        Refusal::transient("ThrottlingException", "slow down")
     }
 
     fn denied() -> Refusal {

@@ -2,17 +2,15 @@
 
 use super::{
     PublishError, Transport, Unpublished,
-    deliver::{Call, Parcel, Refusal, deliver},
+    deliver::{Call, Parcel, deliver},
 };
-use crate::{Outgoing, Result, aws, description::Use, environment};
-use aws_sdk_sqs::{
-    Client,
-    error::{BuildError, ProvideErrorMetadata},
-    types::{
-        BatchResultErrorEntry, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
-        SendMessageBatchRequestEntry,
-    },
+use crate::{
+    Outgoing, Result,
+    aws::{self, Entries, Refusal, limits::MESSAGE_BYTES, sqs, sqs::Message},
+    description::Use,
+    environment,
 };
+use aws_sdk_sqs::Client;
 use futures_util::future::BoxFuture;
 
 /// An SQS queue to publish to without a bus between, by SendMessageBatch.
@@ -34,29 +32,27 @@ pub struct SqsQueue {
     max_request_size: usize,
 }
 
-/// The [documented](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html)
-/// limit of a request, and of a message.
-const MAX_REQUEST_SIZE: usize = 1024 * 1024;
 const MAX_GROUP: usize = 128;
 
 impl SqsQueue {
-    /// The queue with this URL.
+    /// The queue with this URL. The client keeps its own time limits.
     pub fn new(client: Client, url: impl Into<String>) -> Self {
         Self {
             client,
             url: url.into(),
-            max_request_size: MAX_REQUEST_SIZE,
+            max_request_size: MESSAGE_BYTES,
         }
     }
 
     /// The queue whose URL the environment variable `EVENT_QUEUE_URL` holds, with the environment's
-    /// AWS configuration.
+    /// AWS configuration. A call that gets no answer in 2 s is repeated, as
+    /// [`aws::with_time_limits`](crate::aws::with_time_limits) says.
     ///
     /// # Errors
     /// If the variable is not set.
     pub async fn from_env() -> Result<Self> {
         let url = environment::used("EVENT_QUEUE_URL", Use::EventQueue)?;
-        Ok(Self::new(Client::new(aws::config().await), url))
+        Ok(Self::new(Client::new(aws::limited_config().await), url))
     }
 
     /// Sets how many bytes the messages of a request may have together; 1 MiB unless set. For queues
@@ -92,29 +88,16 @@ impl SqsQueue {
         Ok(Some(group))
     }
 
-    fn entry(
-        &self,
-        index: usize,
-        event: &Outgoing,
-    ) -> Result<SendMessageBatchRequestEntry, BuildError> {
-        let mut entry = SendMessageBatchRequestEntry::builder()
-            .id(index.to_string())
-            .message_body(event.body());
-        if self.is_fifo() {
-            entry = entry
-                .set_message_group_id(event.metadata().partition_key.clone())
-                .message_deduplication_id(event.id());
+    fn message<'a>(&self, event: &'a Outgoing) -> Message<'a> {
+        let is_fifo = self.is_fifo();
+        let group = event.metadata().partition_key.as_deref();
+        Message {
+            body: event.body().into(),
+            trace_header: event.trace_header(),
+            group: group.filter(|_| is_fifo),
+            deduplication_id: is_fifo.then(|| event.id()),
+            ..Message::default()
         }
-        if let Some(header) = event.trace_header() {
-            entry = entry.message_system_attributes(
-                MessageSystemAttributeNameForSends::AwsTraceHeader,
-                MessageSystemAttributeValue::builder()
-                    .data_type("String")
-                    .string_value(header)
-                    .build()?,
-            );
-        }
-        entry.build()
     }
 }
 
@@ -147,42 +130,10 @@ impl SqsQueue {
 }
 
 impl Call for SqsQueue {
-    async fn call(&self, events: &[&Outgoing]) -> Result<Vec<Result<(), Refusal>>, Refusal> {
-        let entries = events.iter().enumerate();
-        let entries: Result<Vec<_>, _> = entries.map(|(i, event)| self.entry(i, event)).collect();
-        let entries = entries.map_err(|error| Refusal::of_call(None, &error))?;
-        let request = self.client.send_message_batch().queue_url(&self.url);
-        let output = request.set_entries(Some(entries)).send().await;
-        let output = output.map_err(|error| Refusal::of_call(error.code(), &error))?;
-        let accepted: Vec<&str> = output.successful().iter().map(|entry| entry.id()).collect();
-        Ok(results(events.len(), &accepted, output.failed()))
-    }
-}
-
-/// The result of each entry, in the request's order. Entries of which the response says nothing
-/// make it shorter than the request, and the whole response an error.
-fn results(
-    entries: usize,
-    accepted: &[&str],
-    failed: &[BatchResultErrorEntry],
-) -> Vec<Result<(), Refusal>> {
-    let result = |index: usize| {
-        let id = index.to_string();
-        if let Some(failed) = failed.iter().find(|failed| failed.id() == id) {
-            return Some(Err(refusal(failed)));
-        }
-        accepted.contains(&id.as_str()).then_some(Ok(()))
-    };
-    (0..entries).filter_map(result).collect()
-}
-
-fn refusal(failed: &BatchResultErrorEntry) -> Refusal {
-    let code = failed.code();
-    Refusal {
-        code: code.to_owned(),
-        message: failed.message().unwrap_or_default().to_owned(),
-        // Throttling counts as the sender's fault too.
-        permanent: failed.sender_fault() && !code.contains("Throttl"),
+    async fn call(&self, events: &[&Outgoing]) -> Result<Entries<()>, Refusal> {
+        let messages = events.iter().map(|event| self.message(event)).collect();
+        let results = sqs::send_batch(&self.client, &self.url, messages).await?;
+        Ok(results.into_iter().map(|result| result.map(drop)).collect())
     }
 }
 
@@ -220,18 +171,17 @@ mod tests {
     fn fifo_messages_are_grouped_by_partition_key_and_deduplicated_by_event_id() {
         let mut event = placed("customer-7");
         event.set_trace_header(Some("Root=1-2-3".into()));
-        let entry = queue("https://q/orders.fifo").entry(3, &event).unwrap();
-        assert_eq!(entry.id(), "3");
-        assert_eq!(entry.message_body(), event.body());
-        assert_eq!(entry.message_group_id(), Some("customer-7"));
-        assert_eq!(entry.message_deduplication_id(), Some(event.id()));
-        assert_eq!(entry.message_system_attributes().unwrap().len(), 1);
+        let fifo = queue("https://q/orders.fifo");
+        let message = fifo.message(&event);
+        assert_eq!(message.body, event.body());
+        assert_eq!(message.group, Some("customer-7"));
+        assert_eq!(message.deduplication_id, Some(event.id()));
+        assert_eq!(message.trace_header, Some("Root=1-2-3"));
 
-        let entry = queue("https://q/orders")
-            .entry(0, &placed("customer-7"))
-            .unwrap();
-        assert_eq!(entry.message_group_id(), None);
-        assert_eq!(entry.message_deduplication_id(), None);
+        let standard = queue("https://q/orders");
+        let message = standard.message(&event);
+        assert_eq!(message.group, None);
+        assert_eq!(message.deduplication_id, None);
     }
 
     #[test]
@@ -263,30 +213,5 @@ mod tests {
             queue("https://q/orders").parcels(&[placed("a b")]).unwrap()[0].lane,
             None
         );
-    }
-
-    #[test]
-    fn results_are_matched_by_the_entries_ids() {
-        let failed = |id: &str, code: &str, sender_fault| {
-            let entry = BatchResultErrorEntry::builder().id(id).code(code);
-            entry.sender_fault(sender_fault).build().unwrap()
-        };
-        let all = [
-            failed("2", "InternalError", false),
-            failed("0", "InvalidMessageContents", true),
-            failed("3", "RequestThrottled", true),
-        ];
-        let results = results(4, &["1"], &all);
-        let permanent = results
-            .iter()
-            .map(|r| r.as_ref().err().map(|r| r.permanent));
-        let permanent: Vec<_> = permanent.collect();
-        assert_eq!(permanent, [Some(true), None, Some(false), Some(false)]);
-    }
-
-    #[test]
-    fn an_entry_without_a_result_makes_the_response_too_short() {
-        assert_eq!(results(2, &["0"], &[]).len(), 1);
-        assert_eq!(results(2, &["0", "7"], &[]).len(), 1);
     }
 }

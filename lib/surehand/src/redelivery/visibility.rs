@@ -1,8 +1,11 @@
 //! SQS's visibility timeout.
 
 use super::Redelivery;
-use crate::{Delivery, Error, ErrorKind, Result, aws::queue_url};
-use aws_sdk_sqs::{Client, types::ChangeMessageVisibilityBatchRequestEntry};
+use crate::{
+    Delivery, Error, ErrorKind, Result,
+    aws::{self, Refusal, limits::ENTRIES, queue_url, sqs},
+};
+use aws_sdk_sqs::Client;
 use futures_util::future::{BoxFuture, join_all};
 use std::time::Duration;
 
@@ -14,20 +17,19 @@ pub struct SqsVisibility {
     client: Client,
 }
 
-/// SQS takes 10 entries a call.
-const MAX_ENTRIES: usize = 10;
 /// SQS takes up to 12 hours, counted from the receive, so a little less from now.
 const MAX_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60 - 15 * 60);
 
 impl SqsVisibility {
-    /// Visibility changes by `client`.
+    /// Visibility changes by `client`, which keeps its own time limits.
     pub fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// Visibility changes with the environment's AWS configuration.
+    /// Visibility changes with the environment's AWS configuration. A call that gets no answer in 2 s
+    /// is repeated, as [`aws::with_time_limits`](crate::aws::with_time_limits) says.
     pub async fn from_env() -> Self {
-        Self::new(Client::new(crate::aws::config().await))
+        Self::new(Client::new(aws::limited_config().await))
     }
 
     async fn change(&self, chunk: &[(Delivery, Duration)]) -> Result<()> {
@@ -40,30 +42,17 @@ impl SqsVisibility {
                 "messages without the ARN of an SQS queue: their visibility cannot be changed",
             ));
         };
-        let entries = chunk
-            .iter()
-            .enumerate()
-            .filter_map(|(index, (delivery, delay))| {
-                ChangeMessageVisibilityBatchRequestEntry::builder()
-                    .id(index.to_string())
-                    .receipt_handle(delivery.receipt_handle.as_ref()?)
-                    .visibility_timeout(whole_seconds(*delay))
-                    .build()
-                    .ok()
-            });
-        let output = self
-            .client
-            .change_message_visibility_batch()
-            .queue_url(queue_url)
-            .set_entries(Some(entries.collect()))
-            .send()
-            .await
-            .map_err(|error| Error::transient(crate::aws::describe(&error)))?;
-        match output.failed.first() {
+        let timeouts = chunk.iter().filter_map(|(delivery, delay)| {
+            Some((delivery.receipt_handle.as_deref()?, whole_seconds(*delay)))
+        });
+        let timeouts: Vec<_> = timeouts.collect();
+        let results = sqs::change_visibility(&self.client, &queue_url, &timeouts).await?;
+        let refusals: Vec<Refusal> = results.into_iter().filter_map(Result::err).collect();
+        match refusals.first() {
             None => Ok(()),
             Some(first) => Err(Error::transient(format!(
                 "the visibility of {} of {} messages was not changed, the first because of {}",
-                output.failed.len(),
+                refusals.len(),
                 chunk.len(),
                 first.code
             ))),
@@ -78,7 +67,7 @@ impl Redelivery for SqsVisibility {
 
     fn delay<'a>(&'a self, records: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let chunks = records.chunks(MAX_ENTRIES).map(|chunk| self.change(chunk));
+            let chunks = records.chunks(ENTRIES).map(|chunk| self.change(chunk));
             join_all(chunks).await.into_iter().collect()
         })
     }
