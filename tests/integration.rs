@@ -24,6 +24,7 @@ mod integration {
     mod round_trips;
     mod script;
     mod stores;
+    mod time_limits;
 }
 
 // What other test targets use as well.

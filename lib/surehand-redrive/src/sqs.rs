@@ -5,7 +5,7 @@ use crate::{
     queue::{Queue, QueueInfo, Received},
 };
 use aws_sdk_sqs::{
-    Client,
+    Client, Config,
     config::{self, timeout::TimeoutConfig},
     error::ProvideErrorMetadata,
     types::{Message, MessageSystemAttributeName as System, QueueAttributeName},
@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use std::time::Duration;
 use surehand::{
     Result,
-    aws::{self, Entries, Refusal, sqs},
+    aws::{Entries, Refusal, sqs},
 };
 
 /// A dead-letter queue in SQS.
@@ -32,6 +32,18 @@ impl SqsDeadLetterQueue {
     pub fn new(client: Client, url: impl Into<String>) -> Self {
         let url = url.into();
         Self { client, url }
+    }
+
+    /// A receive is answered after its wait at the latest, which the client's time limit for an
+    /// attempt, if it has one, does not know.
+    fn patient(&self, wait: Duration) -> config::Builder {
+        let mut patient = Config::builder();
+        let limits = self.client.config().timeout_config();
+        if let Some(limit) = limits.and_then(TimeoutConfig::operation_attempt_timeout) {
+            let limits = TimeoutConfig::builder().operation_attempt_timeout(limit + wait);
+            patient.set_timeout_config(Some(limits.build()));
+        }
+        patient
     }
 }
 
@@ -75,7 +87,7 @@ impl Queue for SqsDeadLetterQueue {
                 .message_attribute_names("All")
                 .message_system_attribute_names(System::All)
                 .customize()
-                .config_override(config::Builder::new().timeout_config(long_poll(wait)))
+                .config_override(self.patient(wait))
                 .send()
                 .await;
             match output {
@@ -136,13 +148,6 @@ fn received(messages: Vec<Message>) -> Vec<Received> {
         })
     });
     received.collect()
-}
-
-/// The client's own limit is for calls that are answered at once.
-fn long_poll(wait: Duration) -> TimeoutConfig {
-    let limit = wait + aws::ATTEMPT_TIMEOUT;
-    let limits = TimeoutConfig::builder();
-    limits.operation_attempt_timeout(limit).build()
 }
 
 fn seconds(duration: Duration) -> i32 {
