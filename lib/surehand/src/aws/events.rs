@@ -139,7 +139,7 @@ mod tests {
         for answers in [
             &[][..],
             std::slice::from_ref(&taken),
-            &[taken.clone(), taken.clone(), taken],
+            &[taken.clone(), taken.clone(), taken.clone()],
         ] {
             let refusal = results(2, answers).unwrap_err();
             assert_eq!(refusal.code, "UnexpectedResponse");
