@@ -2,7 +2,9 @@
 
 use crate::events::OrderCharged;
 use aws_config::SdkConfig;
-use surehand::{BoxError, BySource, Event, EventBus, Outbox, Publisher, SqsQueue, environment};
+use surehand::{
+    BoxError, Event, EventBus, Publisher, SqsQueue, environment, outbox::Outbox, publish::BySource,
+};
 
 /// The outbox, with a way to each destination: charges go to the queue of customer-ledger, which
 /// keeps them in order as a bus could not, and everything else to the bus.

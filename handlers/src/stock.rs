@@ -7,7 +7,7 @@ use crate::{
 };
 use aws_sdk_dynamodb::types::{AttributeValue, Update, builders::UpdateBuilder};
 use serde::{Deserialize, Serialize};
-use surehand::{BoxError, Item, Transaction, environment};
+use surehand::{BoxError, Transaction, environment, transaction::Item};
 
 /// What became of an order's stock. It is decided once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, KeysAndAttributes, Put, builders::PutBuilder},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use surehand::{BoxError, Item, environment};
+use surehand::{BoxError, environment, transaction::Item};
 
 /// The table, with the client to reach it.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Changes of the idempotency table, from its stream.
 
 use shop::{outbox::ShopOutbox, outbox_relay::outbox_relay};
-use surehand::{BoxError, Function, OutboxStream};
+use surehand::{BoxError, Function, outbox::OutboxStream};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {

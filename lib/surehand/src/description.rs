@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub struct Description {
     /// The library's version.
     pub surehand: String,
-    /// What delivers to it: [`Source::kind`](crate::Source::kind).
+    /// What delivers to it: [`Source::kind`](crate::source::Source::kind).
     pub source: String,
     /// Its handlers: one, or those of a [`Router`](crate::Router).
     pub handlers: Vec<HandlerDescription>,
@@ -38,7 +38,7 @@ pub struct Description {
     pub idempotency: Option<IdempotencySettings>,
     /// Where it parks records; none if it leaves them to their source.
     pub dead_letters: Option<DeadLetterSettings>,
-    /// Who is told when a record is to come back: [`Redelivery::kind`](crate::Redelivery::kind).
+    /// Who is told when a record is to come back: [`Redelivery::kind`](crate::redelivery::Redelivery::kind).
     pub redelivery: Option<String>,
     /// The variables that it read from its [environment](crate::environment), by name.
     pub variables: Vec<Variable>,
@@ -116,7 +116,7 @@ pub struct BatchSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IdempotencySettings {
-    /// Where claims are kept: [`Store::kind`](crate::Store::kind).
+    /// Where claims are kept: [`Store::kind`](crate::idempotency::Store::kind).
     pub store: String,
     /// `event_id`, or `custom` for what the function's own code reads.
     pub key: String,
@@ -132,7 +132,7 @@ pub struct IdempotencySettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DeadLetterSettings {
-    /// [`DeadLetters::kind`](crate::DeadLetters::kind).
+    /// [`DeadLetters::kind`](crate::dead_letter::DeadLetters::kind).
     pub destination: String,
     /// The receive on which a failure is parked, where the function's code says so. Where its
     /// environment does, it is not known here.

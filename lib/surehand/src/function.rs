@@ -3,18 +3,23 @@
 mod rehearse;
 
 use crate::{
-    Backoff, Batch, BoxError, Clock, DeadLetters, Deadline, Emf, Error, Event, Handler,
-    HandlerService, Idempotency, MemoryStore, Metrics, OnMalformed, OnPark, Record, Redelivery,
-    Reply, Result, Signature, Source, Store,
+    Backoff, BoxError, Clock, Deadline, Error, Event, Idempotency, MemoryStore, Metrics,
+    OnMalformed, OnPark, Record, Reply, Result,
     batch::{self, Policy, RecordService},
     clock::epoch_ms,
+    dead_letter::DeadLetters,
     description::{
         BatchSettings, ClaimKind, DeadLetterSettings, Description, EventType, HandlerDescription,
         IdempotencySettings,
     },
     environment::{self, Mode},
+    handler::{Handler, HandlerService, Signature},
+    idempotency::Store,
     layers::{Around, caught, guarded},
-    metrics::Start,
+    metrics::{Emf, Start},
+    record::Batch,
+    redelivery::Redelivery,
+    source::Source,
     telemetry, trace,
 };
 use futures_util::future::BoxFuture;

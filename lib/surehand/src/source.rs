@@ -1,4 +1,20 @@
-//! What triggers functions. Only the modules below know the shapes of Lambda's events.
+//! What triggers functions.
+//!
+//! | Source | Delivers | A failure |
+//! |---|---|---|
+//! | [`Sqs`] | messages of a queue, standard or FIFO | is reported for its message alone |
+//! | [`DynamoDbStream`] | changes of a table | is reported, and the stream is read again from there |
+//! | [`EventBridge`] | one event, asynchronously | fails the invocation |
+//! | [`Direct`] | one request, whose caller waits for the reply | is the error that the caller gets |
+//!
+//! A source of your own implements [`Source`]. It is all that knows the shapes of Lambda's event and response:
+//!
+//! - [`split`](Source::split) makes one record of each part that can be handled on its own, each with an id of its own
+//!   within the batch. A part that cannot be read is a malformed record, not an error. It fails only where an
+//!   answer would be impossible, and before anything was handled.
+//! - Records that must be handled in order have the same [lane](Record::lane).
+//! - [`join`](Source::join) gets one outcome for each record, in the batch's order, and answers so that each record
+//!   whose outcome is an error comes back, and no other that the service lets it tell apart.
 
 #[cfg(feature = "dynamodb")]
 mod change;
@@ -14,7 +30,10 @@ pub use dynamodb_stream::{DynamoDbStream, StreamEvent};
 pub use eventbridge::EventBridge;
 pub use sqs::Sqs;
 
-use crate::{Batch, Deadline, Outcome, Result};
+use crate::{
+    Deadline, Result,
+    record::{Batch, Outcome},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Turns what Lambda delivers into records, and what came of them into what Lambda expects.

@@ -2,8 +2,10 @@
 
 use super::Waiting;
 use crate::{
-    Batch, Change, Deadline, DynamoDbStream, Outcome, Result, Source, StreamEvent,
+    Change, Deadline, DynamoDbStream, Result,
     extract::FromRecord,
+    record::{Batch, Outcome},
+    source::{Source, StreamEvent},
 };
 use aws_lambda_events::streams::DynamoDbEventResponse;
 

@@ -1,6 +1,6 @@
 //! Events that could not be published.
 
-use crate::{Error, ErrorKind, Outgoing};
+use crate::{Error, ErrorKind, envelope::Outgoing};
 use std::fmt;
 
 /// Some events, or all, were not published.

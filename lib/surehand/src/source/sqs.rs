@@ -2,8 +2,11 @@
 
 use super::Source;
 use crate::{
-    Attribute, AttributeValue, Batch, Deadline, Delivery, Error, ErrorKind, FailureNote, Outcome,
-    Record, Result, clock::from_epoch_ms,
+    Deadline, Delivery, Error, ErrorKind, Record, Result,
+    attribute::{Attribute, AttributeValue},
+    clock::from_epoch_ms,
+    dead_letter::FailureNote,
+    record::{Batch, Outcome},
 };
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
 use std::collections::BTreeMap;
