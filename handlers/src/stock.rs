@@ -71,12 +71,12 @@ impl Stock {
         }
     }
 
-    /// The stock in `table`; `UNKNOWN_SKU=sold-out` in the environment rejects orders for what the
-    /// shop has never sold.
+    /// The stock in the [environment's table](Table::from_env); `UNKNOWN_SKU=sold-out` rejects orders for
+    /// what the shop has never sold.
     ///
     /// # Errors
-    /// If the variable has another value.
-    pub fn from_env(table: Table) -> Result<Self, BoxError> {
+    /// If the table is not named, or `UNKNOWN_SKU` has another value.
+    pub async fn from_env() -> Result<Self, BoxError> {
         let unknown = match environment::optional("UNKNOWN_SKU").as_deref() {
             None | Some("fail") => UnknownSku::Fail,
             Some("sold-out") => UnknownSku::SoldOut,
@@ -86,7 +86,7 @@ impl Stock {
                 );
             }
         };
-        Ok(Self::new(table).unknown(unknown))
+        Ok(Self::new(Table::from_env().await?).unknown(unknown))
     }
 
     /// Sets what becomes of an order for something that the shop has never sold; it is an error

@@ -5,8 +5,7 @@ use surehand::{BoxError, Function, outbox::OutboxStream};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let outbox = ShopOutbox::from_env(surehand::aws::config().await).await?;
-    Function::new(OutboxStream, outbox_relay, outbox)
+    Function::new(OutboxStream, outbox_relay, ShopOutbox::from_env().await?)
         .run()
         .await
 }

@@ -22,6 +22,8 @@ use crate::{
     source::Source,
     telemetry, trace,
 };
+#[cfg(all(feature = "dynamodb", feature = "sqs"))]
+use crate::{DynamoDbStore, SqsDeadLetters, SqsVisibility, source::Needs};
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
 use std::{
@@ -41,7 +43,7 @@ use tracing::Instrument;
 ///
 /// ```no_run
 /// # use serde::{Deserialize, Serialize};
-/// use surehand::{DynamoDbStore, Envelope, Event, Function, Sqs, SqsDeadLetters, SqsVisibility};
+/// use surehand::{Envelope, Event, Function, Sqs};
 ///
 /// #[derive(Serialize, Deserialize, Event)]
 /// #[event(source = "shop.orders", detail_type = "OrderPlaced")]
@@ -54,14 +56,12 @@ use tracing::Instrument;
 ///
 /// #[tokio::main(flavor = "current_thread")]
 /// async fn main() -> Result<(), surehand::BoxError> {
-///     Function::new(Sqs, greet, ())
-///         .idempotent(DynamoDbStore::from_env().await?)
-///         .dead_letters(SqsDeadLetters::from_env().await?)
-///         .redelivery(SqsVisibility::from_env().await)
-///         .run()
-///         .await
+///     Function::from_env(Sqs, greet, ()).await?.run().await
 /// }
 /// ```
+///
+/// [`Function::from_env`] is the usual function of its source, with AWS behind it. [`Function::new`] is a
+/// handler alone, to which everything else is added one by one, as tests do.
 ///
 /// Around the handler are, from the inside: panics caught, the deadline, your own
 /// [layers](Self::layer), idempotency, and what becomes of the record.
@@ -120,6 +120,52 @@ impl<So: Source> Function<So> {
             once: None,
             emf: None,
         }
+    }
+
+    /// The usual function of its source: [`Function::new`], and what the source
+    /// [needs](Source::needs) around its records, with the environment's AWS configuration.
+    ///
+    /// ```no_run
+    /// # async fn greet(user: surehand::Json<String>) -> surehand::Result<()> { Ok(()) }
+    /// # async fn function() -> Result<(), surehand::BoxError> {
+    /// use surehand::{Function, Sqs};
+    ///
+    /// Function::from_env(Sqs, greet, ()).await?.run().await
+    /// # }
+    /// ```
+    ///
+    /// | Source | Added | Variables |
+    /// |---|---|---|
+    /// | [`Sqs`](crate::Sqs) | [`idempotent`](Self::idempotent)`(`[`DynamoDbStore::from_env`]`)`, [`dead_letters`](Self::dead_letters)`(`[`SqsDeadLetters::from_env`]`)`, [`redelivery`](Self::redelivery)`(`[`SqsVisibility::from_env`]`)` | `IDEMPOTENCY_TABLE`, `DEAD_LETTER_QUEUE_URL`, and, if it is set, `MAX_RECEIVE_COUNT` |
+    /// | [`EventBridge`](crate::EventBridge), [`DynamoDbStream`](crate::DynamoDbStream), [`Direct`](crate::Direct), and a source of your own that does not say otherwise | `idempotent(DynamoDbStore::from_env)` | `IDEMPOTENCY_TABLE` |
+    /// | [`OutboxStream`](crate::outbox::OutboxStream) | nothing | none |
+    ///
+    /// Each of the three can be set again afterwards, and the last one counts; the variables are read
+    /// all the same. A function that has no use for one of them is made by [`Function::new`].
+    ///
+    /// It exists with the features `dynamodb` and `sqs`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invocation`](crate::ErrorKind::Invocation) if a variable is not set, which the error
+    /// names, or if `MAX_RECEIVE_COUNT` is not a positive number.
+    #[cfg(all(feature = "dynamodb", feature = "sqs"))]
+    pub async fn from_env<H, Args, S>(source: So, handler: H, state: S) -> Result<Self>
+    where
+        H: Signature<Args> + Handler<Args, S>,
+        Args: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        let needs = source.needs();
+        let mut function = Self::new(source, handler, state);
+        if needs != Needs::Nothing {
+            function = function.idempotent(DynamoDbStore::from_env().await?);
+        }
+        if needs == Needs::Queue {
+            function = function
+                .dead_letters(SqsDeadLetters::from_env().await?)
+                .redelivery(SqsVisibility::from_env().await);
+        }
+        Ok(function)
     }
 
     /// Handles each record once: by its event id with a [`Store`], or as an [`Idempotency`] says.

@@ -89,16 +89,11 @@
 //! # #[event(source = "hello.users", detail_type = "UserRegistered")]
 //! # struct UserRegistered { name: String }
 //! # async fn greet(_: Envelope<UserRegistered>) -> surehand::Result<()> { Ok(()) }
-//! use surehand::{BoxError, DynamoDbStore, Function, Sqs, SqsDeadLetters, SqsVisibility};
+//! use surehand::{BoxError, Function, Sqs};
 //!
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), BoxError> {
-//!     Function::new(Sqs, greet, ())
-//!         .idempotent(DynamoDbStore::from_env().await?)
-//!         .dead_letters(SqsDeadLetters::from_env().await?)
-//!         .redelivery(SqsVisibility::from_env().await)
-//!         .run()
-//!         .await
+//!     Function::from_env(Sqs, greet, ()).await?.run().await
 //! }
 //! ```
 //!

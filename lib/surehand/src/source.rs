@@ -49,6 +49,12 @@ pub trait Source: Send + Sync + 'static {
         "custom"
     }
 
+    /// What [`Function::from_env`](crate::Function::from_env) puts around the handler: claims, unless the
+    /// source says otherwise.
+    fn needs(&self) -> Needs {
+        Needs::Claims
+    }
+
     /// Splits an event into its records.
     ///
     /// A record that cannot be read is [malformed](crate::Record::with_malformed) and concerns
@@ -69,4 +75,18 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// If the source has no other way to say that a record failed; the invocation fails.
     fn join(&self, outcomes: Vec<Outcome>) -> Result<Self::Response>;
+}
+
+/// What a source needs around its records for the usual function of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Needs {
+    /// Nothing: its records can be handled again without harm, and it keeps its own dead letters.
+    Nothing,
+    /// Claims, so that a record that is delivered again is not handled again. Records that cannot be
+    /// handled fail, and are left to the source: an on-failure destination, or the caller.
+    Claims,
+    /// Claims, a dead-letter queue and visibility timeouts, because its records are messages of an SQS
+    /// queue.
+    Queue,
 }

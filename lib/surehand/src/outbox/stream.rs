@@ -5,7 +5,7 @@ use crate::{
     Change, Deadline, DynamoDbStream, Result,
     extract::FromRecord,
     record::{Batch, Outcome},
-    source::{Source, StreamEvent},
+    source::{Needs, Source, StreamEvent},
 };
 use aws_lambda_events::streams::DynamoDbEventResponse;
 
@@ -23,6 +23,12 @@ impl Source for OutboxStream {
 
     fn kind(&self) -> &'static str {
         "dynamodb_stream"
+    }
+
+    /// Consumers absorb an event that is published again, and claims would be changes of the very table
+    /// whose stream this is.
+    fn needs(&self) -> Needs {
+        Needs::Nothing
     }
 
     fn split(

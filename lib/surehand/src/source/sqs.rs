@@ -1,6 +1,6 @@
 //! SQS queues, standard and FIFO.
 
-use super::Source;
+use super::{Needs, Source};
 use crate::{
     Deadline, Delivery, Error, ErrorKind, Record, Result,
     attribute::{Attribute, AttributeValue},
@@ -28,6 +28,10 @@ impl Source for Sqs {
 
     fn kind(&self) -> &'static str {
         "sqs"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::Queue
     }
 
     fn split(
