@@ -383,7 +383,7 @@ fn is_exported(visibility: &Visibility, attributes: &[Attribute]) -> bool {
 /// What the documentation leaves out is for macros alone.
 fn is_hidden(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|it| match &it.meta {
-        Meta::List(list) => it.path().is_ident("doc") && tokens(&list.tokens) == "hidden",
+        Meta::List(list) if it.path().is_ident("doc") => tokens(&list.tokens) == "hidden",
         _ => conditions(std::slice::from_ref(it)).any(|it| tokens(&it.meta).contains("doctest")),
     })
 }

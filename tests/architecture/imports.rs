@@ -233,7 +233,7 @@ impl Collector {
 
     fn tree(&mut self, tree: &UseTree, public: bool) {
         // A group's members have lines of their own.
-        fn each<'a>(tree: &'a UseTree, prefix: &[String], found: &mut Vec<(Vec<String>, Span)>) {
+        fn each(tree: &UseTree, prefix: &[String], found: &mut Vec<(Vec<String>, Span)>) {
             match tree {
                 UseTree::Path(path) => {
                     let prefix = [prefix, &[path.ident.to_string()]].concat();
@@ -304,10 +304,11 @@ impl Collector {
                     joined = false;
                     // As in `#[serde(with = "crate::time")]`.
                     let text = syn::parse_str::<syn::LitStr>(&literal.to_string());
-                    if texts && let Ok(text) = text {
-                        if let Ok(path) = text.parse::<Path>() {
-                            self.code(segments(&path), literal.span());
-                        }
+                    if texts
+                        && let Ok(text) = text
+                        && let Ok(path) = text.parse::<Path>()
+                    {
+                        self.code(segments(&path), literal.span());
                     }
                 }
                 TokenTree::Punct(_) => {

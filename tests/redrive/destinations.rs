@@ -221,7 +221,7 @@ async fn without_a_client_nothing_is_sent() {
 #[test]
 fn a_plan_holds_what_its_destination_cannot_take() {
     for (to, body, expected) in [
-        (BUS, r#"{"order_id": 1}"#, "no event that a bus takes"),
+        (BUS, r#"{"order_id": 1}"#, "not an event that a bus takes"),
         (FUNCTION, "no JSON", "takes only JSON"),
     ] {
         let mut plan = Plan::new(DEAD).to(to.parse().unwrap());

@@ -26,7 +26,7 @@ pub use clients::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, config, limited_config, with
 #[cfg(any(feature = "dynamodb", feature = "sqs", feature = "eventbridge"))]
 mod clients;
 
-/// Says a client's error with everything that caused it, in one line. What the SDK itself would show adds
+/// A client's error with everything that caused it, in one line. What the SDK itself would show adds
 /// the whole response.
 #[cfg(any(feature = "dynamodb", feature = "sqs", feature = "eventbridge"))]
 pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {

@@ -249,7 +249,7 @@ pub use dead_letter::SqsDeadLetters;
 pub use dead_letter::{OnMalformed, OnPark};
 pub use deadline::Deadline;
 #[doc(inline)]
-pub use envelope::{Envelope, Metadata};
+pub use envelope::Envelope;
 #[doc(inline)]
 pub use error::{BoxError, Error, ErrorKind, Result};
 #[doc(inline)]
@@ -261,7 +261,9 @@ pub use function::Function;
 #[doc(inline)]
 pub use idempotency::DynamoDbStore;
 #[doc(inline)]
-pub use idempotency::{Idempotency, IdempotencyKey, MemoryStore, OnUnknown};
+pub use idempotency::{Idempotency, MemoryStore, OnUnknown};
+pub use key::IdempotencyKey;
+pub use metadata::Metadata;
 #[doc(inline)]
 pub use metrics::Metrics;
 #[cfg(feature = "eventbridge")]

@@ -8,8 +8,10 @@
 mod blob;
 mod collector;
 pub(crate) mod names;
+mod unit;
 
 pub(crate) use collector::{Collector, CountedAs};
+pub use unit::Unit;
 
 use crate::{BoxError, Result, environment};
 use std::{fmt, io::Write, sync::Arc};
@@ -96,40 +98,6 @@ impl fmt::Debug for Emf {
             .field("namespace", &self.namespace)
             .field("service", &self.service)
             .finish_non_exhaustive()
-    }
-}
-
-/// The unit of a metric, by CloudWatch's names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Unit {
-    #[default]
-    None,
-    Count,
-    Percent,
-    Microseconds,
-    Milliseconds,
-    Seconds,
-    Bytes,
-    Kilobytes,
-    Megabytes,
-}
-
-impl Unit {
-    /// CloudWatch's name of it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "None",
-            Self::Count => "Count",
-            Self::Percent => "Percent",
-            Self::Microseconds => "Microseconds",
-            Self::Milliseconds => "Milliseconds",
-            Self::Seconds => "Seconds",
-            Self::Bytes => "Bytes",
-            Self::Kilobytes => "Kilobytes",
-            Self::Megabytes => "Megabytes",
-        }
     }
 }
 

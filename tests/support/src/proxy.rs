@@ -13,11 +13,13 @@ use std::{
 pub struct Call {
     /// `SendMessageBatch`, for example.
     pub action: String,
-    /// The how manieth of its action it is, from 1.
+    /// Its number among the calls of its action, from 1.
     pub number: usize,
+    /// When the proxy looks at it.
     pub moment: Moment,
 }
 
+/// When the proxy looks at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// The service does not know of it yet.

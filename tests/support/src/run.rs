@@ -23,7 +23,9 @@ const STOP: Duration = Duration::from_secs(20);
 
 /// An application's folder, and what its commands have in their environment.
 pub struct Place {
+    /// Where `template.yaml` is.
     pub folder: PathBuf,
+    /// By name.
     pub variables: Vec<(&'static str, PathBuf)>,
 }
 
@@ -50,6 +52,7 @@ pub struct Run {
     command: PathBuf,
     child: Child,
     watchdog: Child,
+    /// What it has deployed.
     pub stack: Stack,
     /// Held until the process is gone, for somebody else may be testing the same checkout.
     _lock: File,
@@ -58,7 +61,9 @@ pub struct Run {
 /// What it announces.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Stack {
+    /// The emulator's URL.
     pub endpoint: String,
+    /// The stack's outputs, by name.
     pub outputs: BTreeMap<String, String>,
 }
 
@@ -141,6 +146,7 @@ impl Run {
             .collect()
     }
 
+    /// Everything that the emulator and its functions have written so far.
     pub fn emulator_log(&self) -> String {
         let bytes = fs::read(self.folder().join("emulator.log")).unwrap();
         String::from_utf8_lossy(&bytes).into_owned()

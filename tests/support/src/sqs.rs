@@ -21,6 +21,7 @@ use crate::cargo;
 
 /// Ends with the process that started it, however that ends.
 pub struct Sqs {
+    /// Its URL.
     pub endpoint: String,
     child: Child,
     log: std::path::PathBuf,
@@ -31,15 +32,17 @@ pub struct Sqs {
 /// A queue and the one for its dead letters.
 #[derive(Clone, Debug)]
 pub struct Queues {
-    /// URLs.
+    /// The queue's URL.
     pub queue: String,
+    /// The URL of the one for its dead letters.
     pub letters: String,
-    /// The first one's.
+    /// The queue's ARN.
     pub arn: String,
 }
 
-/// Who signs; the service takes anybody.
+/// The key that signs requests; the service takes any.
 pub const KEY: &str = "test";
+/// The region that requests are signed for.
 pub const REGION: &str = "us-east-1";
 
 /// How long it may take to answer; it takes three seconds on a machine that is not busy.

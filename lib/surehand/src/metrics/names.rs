@@ -1,6 +1,6 @@
 //! Surehand's own metrics, and what CloudWatch takes.
 
-use super::Unit;
+use super::unit::Unit;
 
 /// A metric's name, its unit, and the dimension that it also has by itself.
 pub(crate) struct Name {

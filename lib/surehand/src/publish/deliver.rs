@@ -19,7 +19,7 @@ pub(super) trait Call: Send + Sync {
 }
 
 /// An event with what its request must know of it.
-pub(super) struct Parcel<'a> {
+pub(super) struct ToSend<'a> {
     pub(super) event: &'a Outgoing,
     /// In bytes, as the service counts them.
     pub(super) size: usize,
@@ -30,20 +30,20 @@ pub(super) struct Parcel<'a> {
 const ATTEMPTS: u32 = 4;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
-/// Sends all parcels, in requests of at most ten entries and `max_size` bytes.
+/// Sends all events, in requests of at most ten entries and `max_size` bytes.
 ///
-/// A request holds one parcel of a lane at most: the service takes or refuses each entry by itself,
+/// A request holds one event of a lane at most: the service takes or refuses each entry by itself,
 /// so that a second one could be taken before a first that is refused. Entries that fail are sent
 /// again a few times, with what is left. When a whole request fails, the client has tried it several
 /// times already; it and everything after it is given up.
 pub(super) async fn deliver(
-    parcels: &[Parcel<'_>],
+    to_send: &[ToSend<'_>],
     max_size: usize,
     service: &impl Call,
 ) -> Result<(), PublishError> {
     let mut delivery = Delivery {
-        parcels,
-        states: parcels
+        to_send,
+        states: to_send
             .iter()
             .map(|_| State::Waiting { failures: 0 })
             .collect(),
@@ -56,7 +56,7 @@ pub(super) async fn deliver(
         if chunk.is_empty() {
             return delivery.finish();
         }
-        let events: Vec<&Outgoing> = chunk.iter().map(|&index| parcels[index].event).collect();
+        let events: Vec<&Outgoing> = chunk.iter().map(|&index| to_send[index].event).collect();
         let results = match service.call(&events).await {
             Ok(results) if results.len() == chunk.len() => results,
             Ok(results) => {
@@ -80,7 +80,7 @@ pub(super) async fn deliver(
 }
 
 struct Delivery<'a> {
-    parcels: &'a [Parcel<'a>],
+    to_send: &'a [ToSend<'a>],
     states: Vec<State>,
 }
 
@@ -94,11 +94,11 @@ impl Delivery<'_> {
     /// Refuses what no request can hold. True if there is any: then nothing is sent.
     fn refuse_large(&mut self, max_size: usize) -> bool {
         let mut any = false;
-        for (parcel, state) in self.parcels.iter().zip(&mut self.states) {
-            if parcel.size > max_size {
+        for (one, state) in self.to_send.iter().zip(&mut self.states) {
+            if one.size > max_size {
                 let message = format!(
                     "{} bytes, and a request takes {max_size}: publish a reference to the data",
-                    parcel.size
+                    one.size
                 );
                 *state = State::Refused(Refusal::permanent("TooLarge", message));
                 any = true;
@@ -107,19 +107,19 @@ impl Delivery<'_> {
         any
     }
 
-    /// The next parcels to send, in order.
+    /// The next events to send, in order.
     fn next_chunk(&self, max_size: usize) -> Vec<usize> {
         let mut chunk = Vec::new();
         let mut size = 0;
         let mut lanes = HashSet::new();
-        for (index, parcel) in self.parcels.iter().enumerate() {
+        for (index, one) in self.to_send.iter().enumerate() {
             if !matches!(self.states[index], State::Waiting { .. }) {
                 continue;
             }
             // Whether it fits or not, what follows in its lane must wait for it.
-            let is_first = parcel.lane.is_none_or(|lane| lanes.insert(lane));
-            if is_first && size + parcel.size <= max_size {
-                size += parcel.size;
+            let is_first = one.lane.is_none_or(|lane| lanes.insert(lane));
+            if is_first && size + one.size <= max_size {
+                size += one.size;
                 chunk.push(index);
                 if chunk.len() == ENTRIES {
                     break;
@@ -149,12 +149,12 @@ impl Delivery<'_> {
     }
 
     fn stop_lane(&mut self, refused: usize) {
-        let Some(lane) = self.parcels[refused].lane else {
+        let Some(lane) = self.to_send[refused].lane else {
             return;
         };
-        let earlier = self.parcels[refused].event.id();
-        for (parcel, state) in self.parcels.iter().zip(&mut self.states) {
-            if parcel.lane == Some(lane) && matches!(state, State::Waiting { .. }) {
+        let earlier = self.to_send[refused].event.id();
+        for (one, state) in self.to_send.iter().zip(&mut self.states) {
+            if one.lane == Some(lane) && matches!(state, State::Waiting { .. }) {
                 let message = format!("event {earlier} of the same group was not published");
                 *state = State::Refused(Refusal::permanent("NotSent", message));
             }
@@ -171,10 +171,10 @@ impl Delivery<'_> {
     fn finish(self) -> Result<(), PublishError> {
         let mut accepted = Vec::new();
         let mut unpublished = Vec::new();
-        for (parcel, state) in self.parcels.iter().zip(self.states) {
+        for (one, state) in self.to_send.iter().zip(self.states) {
             let refusal = match state {
                 State::Accepted => {
-                    accepted.push(parcel.event.id().to_owned());
+                    accepted.push(one.event.id().to_owned());
                     continue;
                 }
                 State::Refused(refusal) => refusal,
@@ -182,11 +182,7 @@ impl Delivery<'_> {
                     Refusal::permanent("NotSent", "given up after the failure of another event")
                 }
             };
-            unpublished.push(Unpublished::new(
-                parcel.event,
-                refusal.code,
-                refusal.message,
-            ));
+            unpublished.push(Unpublished::new(one.event, refusal.code, refusal.message));
         }
         if unpublished.is_empty() {
             Ok(())
@@ -269,7 +265,7 @@ mod tests {
 
     /// Events of 10 bytes each, in requests of 100.
     async fn send(events: &[Outgoing], in_lanes: bool, service: &Service) -> Vec<String> {
-        let parcels = events.iter().map(|event| Parcel {
+        let to_send = events.iter().map(|event| ToSend {
             event,
             size: 10,
             lane: event
@@ -278,8 +274,8 @@ mod tests {
                 .as_deref()
                 .filter(|_| in_lanes),
         });
-        let parcels: Vec<Parcel<'_>> = parcels.collect();
-        let Err(error) = deliver(&parcels, 100, service).await else {
+        let to_send: Vec<ToSend<'_>> = to_send.collect();
+        let Err(error) = deliver(&to_send, 100, service).await else {
             return Vec::new();
         };
         assert_eq!(
@@ -310,28 +306,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn requests_hold_no_more_bytes_than_the_service_takes() {
         let events = events(&["a", "b", "c", "d"]);
-        let parcel = |(event, size)| Parcel {
+        let one = |(event, size)| ToSend {
             event,
             size,
             lane: None,
         };
-        let parcels: Vec<Parcel<'_>> = events.iter().zip([60, 40, 1, 100]).map(parcel).collect();
+        let to_send: Vec<ToSend<'_>> = events.iter().zip([60, 40, 1, 100]).map(one).collect();
         let service = Service::default();
-        deliver(&parcels, 100, &service).await.unwrap();
+        deliver(&to_send, 100, &service).await.unwrap();
         assert_eq!(service.calls(), ["a b", "c", "d"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_event_that_no_request_can_hold_stops_all_before_anything_is_sent() {
         let events = events(&["a", "b"]);
-        let parcel = |(event, size)| Parcel {
+        let one = |(event, size)| ToSend {
             event,
             size,
             lane: None,
         };
-        let parcels: Vec<Parcel<'_>> = events.iter().zip([10, 101]).map(parcel).collect();
+        let to_send: Vec<ToSend<'_>> = events.iter().zip([10, 101]).map(one).collect();
         let service = Service::default();
-        let error = deliver(&parcels, 100, &service).await.unwrap_err();
+        let error = deliver(&to_send, 100, &service).await.unwrap_err();
         assert!(service.calls().is_empty() && error.accepted().is_empty());
         let codes: Vec<&str> = error.unpublished().iter().map(Unpublished::code).collect();
         assert_eq!(codes, ["NotSent", "TooLarge"]);

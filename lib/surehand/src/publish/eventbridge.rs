@@ -2,7 +2,7 @@
 
 use super::{
     PublishError, Transport,
-    deliver::{Call, Parcel, deliver},
+    deliver::{Call, ToSend, deliver},
 };
 use crate::{
     Result,
@@ -58,13 +58,13 @@ impl EventBus {
 impl Transport for EventBus {
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
         Box::pin(async move {
-            let parcels = events.iter().map(|event| Parcel {
+            let to_send = events.iter().map(|event| ToSend {
                 event,
                 size: entry(event).size(),
                 lane: None,
             });
-            let parcels: Vec<Parcel<'_>> = parcels.collect();
-            deliver(&parcels, self.max_request_size, self).await
+            let to_send: Vec<ToSend<'_>> = to_send.collect();
+            deliver(&to_send, self.max_request_size, self).await
         })
     }
 }

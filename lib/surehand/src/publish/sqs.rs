@@ -2,7 +2,7 @@
 
 use super::{
     PublishError, Transport, Unpublished,
-    deliver::{Call, Parcel, deliver},
+    deliver::{Call, ToSend, deliver},
 };
 use crate::{
     Result,
@@ -105,14 +105,14 @@ impl SqsQueue {
 impl Transport for SqsQueue {
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
         Box::pin(async move {
-            let parcels = self.parcels(events)?;
-            deliver(&parcels, self.max_request_size, self).await
+            let to_send = self.to_send(events)?;
+            deliver(&to_send, self.max_request_size, self).await
         })
     }
 }
 
 impl SqsQueue {
-    fn parcels<'a>(&self, events: &'a [Outgoing]) -> Result<Vec<Parcel<'a>>, PublishError> {
+    fn to_send<'a>(&self, events: &'a [Outgoing]) -> Result<Vec<ToSend<'a>>, PublishError> {
         let groups: Vec<_> = events.iter().map(|event| self.group(event)).collect();
         if groups.iter().any(Result::is_err) {
             let unpublished = events.iter().zip(groups).map(|(event, group)| match group {
@@ -121,12 +121,12 @@ impl SqsQueue {
             });
             return Err(PublishError::new(Vec::new(), unpublished.collect()));
         }
-        let parcels = events.iter().zip(groups).map(|(event, group)| Parcel {
+        let to_send = events.iter().zip(groups).map(|(event, group)| ToSend {
             event,
             size: event.body().len(),
             lane: group.ok().flatten(),
         });
-        Ok(parcels.collect())
+        Ok(to_send.collect())
     }
 }
 
@@ -191,12 +191,12 @@ mod tests {
         let long = "x".repeat(129);
         for bad in ["", "a b", "ü", "a\nb", &long] {
             let events = [placed("fine"), placed(bad)];
-            let error = fifo.parcels(&events).err().unwrap();
+            let error = fifo.to_send(&events).err().unwrap();
             assert_eq!(error.unpublished()[0].code(), "NotSent");
             assert_eq!(error.unpublished()[1].code(), "InvalidGroup");
         }
         let error = fifo
-            .parcels(&[Outgoing::new(&Closed {}).unwrap()])
+            .to_send(&[Outgoing::new(&Closed {}).unwrap()])
             .err()
             .unwrap();
         assert!(
@@ -208,10 +208,10 @@ mod tests {
 
         let longest = "x".repeat(128);
         for good in ["a", "order/42", "{~}!", &longest] {
-            assert_eq!(fifo.parcels(&[placed(good)]).unwrap()[0].lane, Some(good));
+            assert_eq!(fifo.to_send(&[placed(good)]).unwrap()[0].lane, Some(good));
         }
         assert_eq!(
-            queue("https://q/orders").parcels(&[placed("a b")]).unwrap()[0].lane,
+            queue("https://q/orders").to_send(&[placed("a b")]).unwrap()[0].lane,
             None
         );
     }

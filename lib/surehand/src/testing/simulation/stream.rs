@@ -160,7 +160,7 @@ where
             },
             mapping,
             build: RefCell::new(build),
-            processes: Cell::new(processes::started_before(world)),
+            processes: Cell::new(started_before(world)),
             invocations: Cell::new(0),
             given_up: RefCell::default(),
             thawing: RefCell::default(),
@@ -369,4 +369,11 @@ fn change(number: usize, waiting: &Waiting) -> Value {
         },
         "eventSourceARN": "arn:aws:dynamodb:eu-central-1:123456789012:table/idempotency/stream/1",
     })
+}
+
+/// How many processes there have been.
+fn started_before(world: &World) -> usize {
+    let state = world.state();
+    let processes = state.invocations.iter().map(|it| it.process + 1);
+    processes.max().unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use super::{Run, Stream, Warm};
 use crate::{
     Result,
-    testing::simulation::{fault::Fault, process::Process, world::World},
+    testing::simulation::{fault::Fault, process::Process},
 };
 use std::{future::poll_fn, sync::Arc, task::Poll};
 use tokio::time::Instant;
@@ -103,11 +103,4 @@ impl<So> Stream<'_, So> {
             memory: self.memory.clone(),
         }
     }
-}
-
-/// How many processes there have been.
-pub(super) fn started_before(world: &World) -> usize {
-    let state = world.state();
-    let processes = state.invocations.iter().map(|it| it.process + 1);
-    processes.max().unwrap_or_default()
 }
