@@ -73,7 +73,7 @@ async fn a_store_without_fences_is_found_out() {
 
 /// It is told when the function is built, and so also when it is only described.
 #[test]
-#[should_panic(expected = "the handler stage takes a Transaction, and the store")]
+#[should_panic(expected = "the handler stage takes a `Transaction`, but the store")]
 fn a_transaction_needs_a_store_that_commits() {
     async fn stage(_: Transaction) -> Result<()> {
         Ok(())
