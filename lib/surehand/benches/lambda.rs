@@ -38,7 +38,7 @@ fn main() {
     let mut others = Vec::new();
     for argument in env::args().skip(1) {
         match argument.as_str() {
-            // Cargo says so to every benchmark.
+            // Cargo passes this argument to every benchmark.
             "--bench" => {}
             path => others.push(PathBuf::from(path)),
         }
@@ -47,7 +47,7 @@ fn main() {
     let others: Vec<Variant> = others.iter().map(|path| Variant::other(path)).collect();
     let counts: Vec<Option<u64>> = compared.iter().map(instructions).collect();
 
-    // In turns, so that a busy moment of the machine is nobody's alone.
+    // The variants take turns, so that a busy moment of the machine affects all of them.
     let mut starts = vec![Vec::new(); compared.len() + others.len()];
     for _ in 0..STARTS {
         for (variant, times) in compared.iter().chain(&others).zip(&mut starts) {

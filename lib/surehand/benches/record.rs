@@ -151,7 +151,7 @@ fn record(criterion: &mut Criterion<CpuTime>) {
     group.bench_function("bare lambda_runtime types", |bencher| {
         bencher.to_async(runtime()).iter(|| async {
             let event: SqsEvent = serde_json::from_slice(&bytes).expect("an SQS event");
-            // Lambda's context is made each time, whoever looks at it.
+            // Lambda's context is made each time, even if it is not used.
             black_box(context());
             let response = on_bare_types(event).await;
             assert!(response.batch_item_failures.is_empty());

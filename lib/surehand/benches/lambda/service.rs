@@ -94,7 +94,7 @@ impl Request {
     }
 }
 
-/// DynamoDB's answer to whoever looks at an order and its article.
+/// DynamoDB's answer to a read of an order and its article.
 const IN_STOCK: &str = r#"{"Responses": {"shop": [{"pk": {"S": "STOCK#book"}, "sk": {"S": "STOCK"}, "available": {"N": "1000000"}}]}, "UnprocessedKeys": {}}"#;
 
 /// Answers a connection's requests, or hands them on, until its function is ended.

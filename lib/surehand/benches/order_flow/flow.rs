@@ -25,7 +25,7 @@ impl FromRef<Shop> for Publisher {
     }
 }
 
-/// Takes every event, for nothing: EventBridge is no part of what is measured.
+/// Accepts every event without any work: EventBridge is not part of what is measured.
 struct Nowhere;
 
 impl Transport for Nowhere {

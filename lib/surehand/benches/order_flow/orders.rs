@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
 use serde::{Deserialize, Serialize};
 use surehand::Event;
 
-/// As many as SQS delivers at once without a window.
+/// The most messages that SQS delivers in a batch without a window.
 pub(crate) const RECORDS: u64 = 10;
 
 #[derive(Debug, Serialize, Deserialize, Event)]
@@ -36,7 +36,7 @@ pub(crate) fn order(id: String, index: u64) -> OrderPlaced {
     }
 }
 
-/// Takes the order's quantity from the stock, if there is so much.
+/// Takes the order's quantity from the stock, if there is enough.
 pub(crate) fn take(order: &OrderPlaced) -> UpdateBuilder {
     Update::builder()
         .table_name("shop")

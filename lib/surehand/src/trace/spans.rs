@@ -134,7 +134,8 @@ impl Sending {
 }
 
 fn process(record: &Record) -> String {
-    // An event that a rule delivers does not name its bus, so its source is the destination's name.
+    // An event that a rule delivers does not name its bus, so the span is named after the event's
+    // type.
     let event_type = || record.event().ok()?.metadata.detail_type.as_deref();
     let what = destination(record).or_else(event_type);
     format!("process {}", what.unwrap_or("event"))
