@@ -43,7 +43,7 @@ async fn a_new_application_works_as_it_is() {
     assert_eq!(handled.welcomed, ["u-1", "u-2"]);
     assert_eq!(handled.outcomes, ["ok", "ok"]);
 
-    // The same event once more, and one that can never be handled.
+    // The same event is sent again, and one that can never be handled.
     Handled::publish(&run, &format!("{grace}\n{nameless}"));
     handled = Handled::of(&run, 4).await;
     assert_eq!(handled.welcomed, ["u-1", "u-2"]);

@@ -217,7 +217,7 @@ async fn what_fails_in_one_is_free_for_the_other_at_once() {
     assert_eq!(again, Returned(reply("42")));
 }
 
-/// Powertools keeps no digest of the payload unless told, and looks at none.
+/// Unless it is configured to, Powertools neither stores nor checks a digest of the payload.
 #[tokio::test]
 async fn payloads_are_compared_by_those_who_compare() {
     let (mut python, client) = open().await;

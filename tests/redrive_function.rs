@@ -195,7 +195,7 @@ async fn a_run_survives_the_death_of_an_invocation() {
         let delivered = world.queues.delivered();
         let once: BTreeSet<_> = delivered.iter().cloned().collect();
         assert_eq!(once.len(), 4, "{case}");
-        // Only what was on its way at that moment may have been sent twice.
+        // Only messages that were on their way at that moment may have been sent twice.
         let twice = delivered.len() - once.len();
         assert!(
             twice == 0 || (twice == 4 && world.queues.may_repeat()),
@@ -206,14 +206,15 @@ async fn a_run_survives_the_death_of_an_invocation() {
     let calls = (0..CALLS).flat_map(|call| [run(call, false), run(call, true)]);
     let runs = stream::iter(calls).buffer_unordered(16);
     let died = runs.filter(|died| ready(*died)).count().await;
-    // Look, read, give back, look, read, send, delete: and beyond the last nobody dies.
+    // The calls are: look, read, release, look, read, send, delete. After the last one no process
+    // dies.
     assert!((14..2 * CALLS as usize).contains(&died), "{died}");
 }
 
 /// More than a run takes.
 const CALLS: u64 = 40;
 
-/// Whatever an invocation waits for when it dies: a queue, the table, or nothing.
+/// What an invocation waits for when it dies: a queue, the table, or nothing.
 #[tokio::test]
 async fn a_run_survives_the_death_of_an_invocation_at_any_await() {
     let run = async |polls: usize| {

@@ -55,7 +55,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| p.document()["Globals"]["Function"]["DeploymentPreference"]["Enabled"] = json!(true),
-        "nobody can choose whether a deployment shifts traffic",
+        "the template has no parameter that makes a deployment shift traffic",
     ),
     (
         |p| {
@@ -90,7 +90,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| change_dashboard(p, "\"QueueName\", ", ""),
-        "is no list of metrics",
+        "is not a list of metrics",
     ),
     (
         |p| {
@@ -143,7 +143,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| p.event("OutboxRelay")["DestinationConfig"] = json!({}),
-        "OutboxRelay: nobody learns what it gave up",
+        "OutboxRelay: records that it gives up are lost without a notice",
     ),
     (
         |p| {
@@ -154,7 +154,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| drop(p.resources().remove("OutboxRelayLagAlarm")),
-        "OutboxRelay: nobody is told when it lags behind its stream",
+        "OutboxRelay: there is no alarm for its lag behind its stream",
     ),
     (
         |p| p.event("ReserveStock")["MaximumBatchingWindowInSeconds"] = json!(10),
@@ -184,7 +184,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| drop(p.queue("reliable-queue", "Queue").remove("RedrivePolicy")),
-        "Queue keeps messages that nobody can handle",
+        "Queue keeps messages that cannot be handled",
     ),
     (
         |p| p.queue("reliable-queue", "DeadLetterQueue")["MessageRetentionPeriod"] = json!(345_600),
@@ -225,7 +225,7 @@ const MISTAKES: &[Mistake] = &[
                     .remove("DeadLetterAlarm"),
             )
         },
-        "nobody is told of dead letters in DeadLetterQueue",
+        "there is no alarm for dead letters in DeadLetterQueue",
     ),
     (
         |p| drop(p.properties("NotifyCustomer").remove("Role")),
@@ -363,7 +363,7 @@ const MISTAKES: &[Mistake] = &[
                     .remove("LogStreamsArn"),
             )
         },
-        "Outputs.LogStreamsArn is no output of infra/function-watch.yaml",
+        "Outputs.LogStreamsArn is not an output of infra/function-watch.yaml",
     ),
 ];
 

@@ -172,7 +172,7 @@ pub fn body(bytes: &[u8]) {
             "an event in a body that is no JSON"
         );
     }
-    // What can be sent on is the same event for whoever reads it next.
+    // An event that can be sent on is the same event for its next reader.
     let Ok(event) = Outgoing::from_body(body) else {
         return;
     };
@@ -204,7 +204,7 @@ pub fn trace_header(bytes: &[u8]) {
     }
 }
 
-/// The attribute that a dead letter carries, also in a message that was moved back with it.
+/// The attribute of a dead letter, which a message that was moved back unchanged still has.
 pub fn failure_note(bytes: &[u8]) {
     let value = match std::str::from_utf8(bytes) {
         Ok(text) => AttributeValue::Text(text.to_owned()),

@@ -39,12 +39,12 @@ fn of_ten_records_each_gets_what_is_its_own() {
                 ],
                 ..Delivery::default()
             },
-            // SQS redelivers what was returned.
+            // SQS delivers the returned messages again.
             Delivery {
                 only: &["m-4", "m-8"],
                 ..Delivery::again("sqs-ten-orders", &["e-4", "e-8"])
             },
-            // SQS may deliver anything again, also what was acked: nothing happens twice.
+            // SQS may deliver any message again, even one that was acked: no effect happens twice.
             Delivery {
                 event: "sqs-ten-orders",
                 receive: Some(3),

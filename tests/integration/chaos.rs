@@ -223,7 +223,8 @@ impl Facts {
         Some(fault)
     }
 
-    /// What ReceiveMessage gives: up to ten, and of a FIFO group nothing behind what is in flight.
+    /// Returns messages as ReceiveMessage does: up to ten, and none of a FIFO group that has an
+    /// earlier one in flight.
     fn receive(&mut self, now: Instant) -> Vec<Message> {
         let mut order: Vec<usize> = (0..self.messages.len()).collect();
         if !self.is_fifo {

@@ -16,7 +16,7 @@ use surehand::{
 };
 use surehand_test_support::emf;
 
-/// A function, and what is delivered to it.
+/// A function, and the deliveries to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Case {
     pub(crate) trigger: Trigger,
@@ -54,7 +54,7 @@ pub(crate) enum Parking {
     #[default]
     Accepted,
     Refused,
-    /// There is no destination.
+    /// The function has no dead-letter destination.
     None,
 }
 
@@ -74,14 +74,14 @@ pub(crate) struct Delivery {
     pub(crate) response: Response,
     /// The ids of the events that take effect, in any order.
     pub(crate) effects: &'static [&'static str],
-    /// What is parked: the record's id, the kind of failure, a part of the message.
+    /// The parked records: the id, the kind of failure, and a part of the message.
     pub(crate) parked: &'static [(&'static str, &'static str, &'static str)],
     /// When records come back, in seconds from now, for those that are named here.
     pub(crate) back_in: &'static [(&'static str, RangeInclusive<f64>)],
 }
 
 impl Delivery {
-    /// What came back is received for the second time, and takes effect.
+    /// The returned records are received for the second time, and take effect.
     pub(crate) fn again(event: &'static str, effects: &'static [&'static str]) -> Self {
         Self {
             event,
@@ -299,7 +299,8 @@ impl Delivery {
     fn check_delays(&self, delays: &[(String, Duration)], what: &str) {
         if let Response::Failures(failures) = self.response {
             let mut delayed: Vec<_> = delays.iter().map(|(id, _)| id.as_str()).collect();
-            // A stream's response names one record, and all that failed are told about.
+            // A stream's response names one record, but the redelivery learns of every one that
+            // failed.
             delayed.retain(|id| failures.contains(id));
             assert_eq!(delayed, failures, "what comes back after {what}");
         }
@@ -319,7 +320,7 @@ pub(crate) fn virtual_clock() -> Clock {
     Clock::virtual_from(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_255_200))
 }
 
-/// The context of an invocation that begins now and may take so long.
+/// Makes the context of an invocation that begins now and may take this long.
 pub(crate) fn context_at(clock: &Clock, timeout: Duration) -> Context {
     let end = clock.now() + timeout;
     let mut context = testing::context();

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 const TIMEOUT: Duration = Duration::from_secs(30);
 const SKEW: Duration = Duration::from_secs(1);
 
-/// One process that handles m-1, and what it is told.
+/// Handles m-1 in one process, and returns the result.
 struct Process {
     function: Function<Sqs>,
     script: Script,
@@ -232,7 +232,7 @@ async fn a_short_expiry_does_not_end_a_lease() {
     .await;
 }
 
-/// A claim whose answer is lost is a lease of nobody.
+/// A claim whose answer is lost leaves a lease that no attempt knows it has.
 #[tokio::test(start_paused = true)]
 async fn receives_without_an_attempt_park_nothing() {
     known_failure("C10", async {

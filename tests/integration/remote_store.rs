@@ -24,7 +24,7 @@ pub(crate) enum Call {
 pub(crate) enum Fault {
     /// Nothing has changed.
     Refused,
-    /// It took effect, and nobody learns of it.
+    /// The call took effect, but its caller does not learn of it.
     AnswerLost,
     /// There is never an answer.
     Hangs,

@@ -39,7 +39,7 @@ pub(crate) enum Step {
 /// Steps by event id, one for each attempt, the last one for all further attempts.
 pub(crate) type Steps = &'static [(&'static str, &'static [Step])];
 
-/// The steps of all events, and what has come of them. Clones share both.
+/// The steps of all events, and their effects. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script(Arc<Mutex<Progress>>);
 

@@ -39,7 +39,7 @@ async fn a_late_owner_is_fenced_off_in_dynamodb() {
     fencing::check(|clock| DynamoDbStore::new(client.clone(), TABLE).with_clock(clock)).await;
 }
 
-/// A store as most are: whoever ends last has the last word.
+/// A store without fencing: the attempt that ends last decides the result.
 #[derive(Clone)]
 struct Unfenced(MemoryStore);
 
@@ -71,7 +71,7 @@ async fn a_store_without_fences_is_found_out() {
     fencing::check(|clock| Unfenced(store.clone().with_clock(clock))).await;
 }
 
-/// It is told when the function is built, and so also when it is only described.
+/// The mistake is reported when the function is built, and so also when it is only described.
 #[test]
 #[should_panic(expected = "the handler stage takes a `Transaction`, but the store")]
 fn a_transaction_needs_a_store_that_commits() {

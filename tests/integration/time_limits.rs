@@ -27,7 +27,7 @@ const SILENCE: &str = "SUREHAND_SILENCE";
 fn no_client_of_the_environment_waits_for_ever() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    // Connections stay open as long as somebody has them.
+    // Connections stay open as long as they are held here.
     thread::spawn(move || listener.incoming().collect::<Vec<_>>());
     // The environment of a process is the same for all of its tests.
     let output = Command::new(env::current_exe().unwrap())
@@ -85,7 +85,7 @@ async fn calls_of_from_env() {
         SystemTime::now(),
     );
 
-    // What waits for a time is over at once then, in the order of the times.
+    // Timers then fire immediately, in the order of their times.
     tokio::time::pause();
     gives_up("publish on a bus", bus.publish(&Placed {})).await;
     gives_up("publish to a queue", queue.publish(&Placed {})).await;
@@ -99,7 +99,7 @@ async fn calls_of_from_env() {
 async fn gives_up<T>(what: &str, call: impl Future<Output = surehand::Result<T>>) {
     let began = Instant::now();
     let error: Error = match call.await {
-        Ok(_) => panic!("{what}: nobody answered"),
+        Ok(_) => panic!("{what}: the service must not answer"),
         Err(error) => error,
     };
     let text = error.to_string();

@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Sorted, for a queue has no order.
 #[derive(Debug, Default)]
 pub(crate) struct Handled {
-    /// What came of each record.
+    /// Returns the outcome of each record.
     pub(crate) outcomes: Vec<String>,
     /// The users whom the handler has welcomed, as often as it did.
     pub(crate) welcomed: Vec<String>,

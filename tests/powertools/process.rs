@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) enum Step {
     Return(Value),
     Fail,
-    /// Stays where it is until it is told to go on, and returns.
+    /// Waits until the test lets it go on, and returns.
     Hold(Arc<Held>, Value),
 }
 

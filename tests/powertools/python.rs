@@ -32,7 +32,7 @@ impl Python {
     pub(crate) async fn start(url: &str) -> Self {
         let python = tokio::task::spawn_blocking(cargo::tools).await.unwrap();
         let mut process = Command::new(python.join("bin/python"))
-            // It leaves no compiled files beside the source.
+            // Python writes no compiled files beside the source.
             .args(["-B", "-c", "import functions; functions.serve()"])
             .current_dir(cargo::workspace().join("tests/powertools"))
             .env("AWS_ENDPOINT_URL", url)
@@ -58,7 +58,7 @@ impl Python {
             .await
     }
 
-    /// Calls a function that has so much time, or does not know how much.
+    /// Calls a function with this much time, or without a known limit.
     pub(crate) async fn call_with(
         &mut self,
         function: &str,

@@ -90,7 +90,8 @@ proptest! {
             .block_on(function.invoke(event, testing::context()))
             .unwrap();
 
-        // The same by the rules: a group goes on until one of it must come back.
+        // The expected result by the rules: a group goes on until one of its records must be
+        // retried.
         let mut halted = BTreeSet::new();
         let (mut failed, mut parked, mut handled) = (Vec::new(), Vec::new(), BTreeSet::new());
         for (number, (fate, group)) in messages.iter().enumerate() {

@@ -17,7 +17,7 @@ pub(crate) struct Claimed {
     pub(crate) fingerprint: String,
 }
 
-/// What is claimed for a request with this text whose key is `key`.
+/// Returns the claim for a request with this text whose key is `key`.
 pub(crate) fn claimed(style: KeyStyle, scope: &str, key: &str, request: &str) -> Claimed {
     async fn handle() -> Result<()> {
         Ok(())

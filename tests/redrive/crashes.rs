@@ -211,7 +211,7 @@ fn each_call_may_fail_in_each_way() {
     }
 }
 
-/// A process died after a deletion, and before the line that says so.
+/// A process dies after a deletion, before it has written the line about it.
 #[test]
 fn what_is_gone_is_finished() {
     let mut finished = 0;

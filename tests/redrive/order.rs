@@ -190,7 +190,7 @@ async fn a_ramp_goes_on_only_with_what_is_fixed() {
     }
 }
 
-/// Every fourth letter fails, and that is thought to be well.
+/// Every fourth dead letter fails, and the redrive counts that as success.
 struct Mostly;
 
 impl Outcomes for Mostly {

@@ -52,7 +52,7 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     assert_eq!(state(), (0, 9, 0));
     assert!(world.state().journal.is_empty());
 
-    // After it was done, and one letter was left by a death.
+    // This is after the redrive, when a death left one dead letter.
     run(&world, &apply).await;
     world.arrive(Letter::new("m-0", "{\"n\":0}"));
     let dry = apply.dry_run(&world.ledger()).await.unwrap();
@@ -141,7 +141,7 @@ async fn deletions_without_an_answer_end_and_nothing_is_sent_twice() {
         let report = run(&world, &apply).await;
         assert_eq!(report.not_deleted, report.redriven);
         match threshold {
-            // What is on the way when the first wave is not deleted.
+            // These are under way when the first wave could not be deleted.
             20 => assert_eq!(
                 (report.stopped, report.redriven),
                 (Some(Stop::Failures), 200)
@@ -157,9 +157,10 @@ async fn deletions_without_an_answer_end_and_nothing_is_sent_twice() {
     }
 }
 
-/// Somebody else takes letters whose visibility timeout could not be renewed, and puts them back.
+/// Another process takes dead letters whose visibility timeout could not be renewed, and redrives
+/// them.
 #[tokio::test(start_paused = true)]
-async fn what_somebody_else_may_have_is_not_sent() {
+async fn a_dead_letter_that_another_process_may_have_is_not_sent() {
     for fifo in [false, true] {
         let all = letters(10, fifo.then_some("g"));
         let plan = plan_of(&all);
@@ -246,7 +247,7 @@ impl Outcomes for Late {
     }
 }
 
-/// A plan is a file, and somebody may change it before the resume.
+/// A plan is a file, which may be changed before the resume.
 #[tokio::test(start_paused = true)]
 async fn a_resume_does_what_the_plan_says_now() {
     for fifo in [false, true] {
@@ -333,7 +334,7 @@ async fn an_undo_keeps_the_order_of_groups() {
 
     let refusing = Refusing(&world, "m-9");
     let undo = async |post: &dyn Post, ledger: &mut Ledger| {
-        // An interrupted and resumed redrive may have letters twice.
+        // An interrupted and resumed redrive may send dead letters twice.
         let twice = [&all[..4], &all[..]].concat();
         let mut letters = twice.into_iter().map(Ok);
         let mut journal = world.clone();
@@ -372,7 +373,7 @@ async fn an_undo_keeps_the_order_of_groups() {
     assert_eq!(letter.body.len(), 1 << 20);
 }
 
-/// Confirms what nobody sent: another body, or other attributes.
+/// A service that confirms what was not sent: another body, or other attributes.
 struct Garbling {
     body: bool,
 }
@@ -536,7 +537,7 @@ async fn letters_stay_hidden_while_many_outcomes_are_read() {
     .await;
 }
 
-/// All but one letter are handled.
+/// All dead letters but one are handled.
 struct AllBut(&'static str);
 
 impl Outcomes for AllBut {

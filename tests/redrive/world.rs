@@ -62,7 +62,7 @@ pub(crate) struct State {
     rng: fastrand::Rng,
     /// How likely each call is to fail, in one of the ways.
     faults: f64,
-    /// The call with this number fails, in this way, whatever the rest does.
+    /// The call with this number fails in this way, independently of the other calls.
     one: Option<(u64, u8)>,
     pub(crate) calls: u64,
     fifo: bool,
@@ -86,7 +86,7 @@ pub(crate) struct State {
     /// No call of this kind has an answer.
     pub(crate) deletes_fail: bool,
     pub(crate) renewals_fail: bool,
-    /// What is sent is back at once.
+    /// Every sent message is immediately a dead letter again.
     pub(crate) bounces: bool,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct State {
 pub(crate) struct Message {
     pub(crate) group: Option<String>,
     pub(crate) body: String,
-    /// The dead letter that it was.
+    /// The dead letter that it came from.
     pub(crate) letter_id: Option<String>,
 }
 
@@ -163,7 +163,8 @@ impl World {
         self.state().held.push(Held::new(letter));
     }
 
-    /// Somebody else's message for the source queue. False if it was accepted and dropped.
+    /// Sends another producer's message to the source queue. Returns false if it was accepted and
+    /// dropped.
     pub(crate) fn publish(&self, message: Message, deduplication_id: &str) -> bool {
         let mut state = self.state();
         let is_new = !state.has_seen(SOURCE_FIFO, deduplication_id);
@@ -173,7 +174,7 @@ impl World {
         is_new
     }
 
-    /// Somebody else takes a letter that nobody holds.
+    /// Another process takes a dead letter that is visible.
     pub(crate) fn steal(&self) -> Option<String> {
         let now = Instant::now();
         let mut state = self.state();
@@ -471,7 +472,7 @@ impl State {
         let mut is_safe = self.archived.contains(id);
         if self.confirmed.contains(id) {
             is_safe = self.delivered.iter().any(|p| p.letter_id == id);
-            assert!(is_safe, "{id} is journalled as sent, and nobody has it");
+            assert!(is_safe, "{id} is journalled as sent, but no queue has it");
         }
         assert!(is_safe, "{id} is deleted, and was neither sent nor dropped");
     }
@@ -505,7 +506,7 @@ impl State {
         assert!(parcels.len() <= 10 && bytes <= 1024 * 1024);
         self.largest = (self.largest.0.max(parcels.len()), self.largest.1.max(bytes));
         let Destination::Queue(url) = to else {
-            panic!("{to} is no queue");
+            panic!("{to} is not a queue");
         };
         let mut results = Vec::new();
         for parcel in parcels {

@@ -63,7 +63,7 @@ struct Mutant<St> {
     mutation: Mutation,
     process: Process,
     exercised: Exercised,
-    /// Who has each key.
+    /// The owner of each key.
     owners: Arc<Mutex<Vec<(IdempotencyKey, String)>>>,
 }
 
@@ -85,9 +85,9 @@ impl<St: CommitStore> Mutant<St> {
         is
     }
 
-    /// The lease of whoever has the key now.
+    /// Returns the lease of the key's current owner.
     fn unfenced(&self, lease: &Lease) -> Lease {
-        let owners = self.owners.lock().expect("nobody panics with it");
+        let owners = self.owners.lock().expect("no panic while it is locked");
         let last = owners.iter().rev().find(|(key, _)| *key == lease.key);
         let mut unfenced = lease.clone();
         if self.mutation == Mutation::DropTheFence
@@ -114,7 +114,7 @@ impl<St: CommitStore> Store for Mutant<St> {
         }
         let claim = self.inner.claim(&request).await?;
         if let Claim::Acquired(lease) = &claim {
-            let mut owners = self.owners.lock().expect("nobody panics with it");
+            let mut owners = self.owners.lock().expect("no panic while it is locked");
             owners.push((lease.key.clone(), lease.owner.clone()));
         }
         Ok(claim)
@@ -216,7 +216,7 @@ fn store_mutation(name: &str, part: &str, mutation: Mutation, is_lease: bool) {
     });
 }
 
-/// The store does as it is told, by whomever: what the condition on the owner is there for.
+/// A store without the condition on the owner: it obeys any caller.
 #[test]
 fn the_fence_is_dropped() {
     let exercised = Exercised::default();
@@ -245,7 +245,7 @@ fn the_fence_is_dropped() {
 
 #[test]
 fn a_commit_is_acked_before_it_is_made() {
-    let part = "is acked, and neither done nor parked";
+    let part = "is acked, but neither done nor parked";
     store_mutation("ack before commit", part, Mutation::AckBeforeCommit, false);
     store_mutation(
         "ack before completion",
@@ -372,7 +372,7 @@ impl DeadLetters for Careless {
 #[test]
 fn a_failed_park_is_acked() {
     let exercised = Exercised::default();
-    let part = "is acked, and neither done nor parked";
+    let part = "is acked, but neither done nor parked";
     caught(
         "ack a failed park",
         part,
@@ -392,7 +392,7 @@ fn a_failed_park_is_acked() {
     );
 }
 
-/// Takes what was refused for accepted.
+/// Treats refused events as accepted.
 #[derive(Clone, Debug)]
 struct Hopeful {
     inner: SimulatedTransport,

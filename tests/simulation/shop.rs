@@ -34,7 +34,7 @@ struct Booked {
     number: usize,
 }
 
-/// What is simulated, drawn by the seed.
+/// The scenario of a run, drawn by the seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     simulation: Simulation,
@@ -253,7 +253,7 @@ async fn notify(
     Ok(())
 }
 
-/// Looks before it books, and takes its own earlier success for somebody else's.
+/// Reads before it books, and mistakes its own earlier success for another attempt's.
 async fn book_new(
     order: Envelope<OrderPlaced>,
     metadata: Metadata,

@@ -20,8 +20,8 @@ pub(crate) fn broken(project: &Project) -> Vec<String> {
     rules.iter().flat_map(|rule| rule(project)).collect()
 }
 
-/// The key of the application is for all that it keeps: a nested stack that is not given it would go
-/// on with the services' keys, and nobody would notice.
+/// The key of the application is for all that it keeps: a nested stack that is not given it would
+/// go on with the services' keys, and it would not be noticed.
 fn the_key_reaches_everything(project: &Project) -> Vec<String> {
     let key =
         json!({"Fn::If": ["HasKey", {"Fn::GetAtt": ["EncryptionKey", "Outputs.KeyArn"]}, ""]});
@@ -64,7 +64,8 @@ fn deployments_can_be_stopped(project: &Project) -> Vec<String> {
         &globals["DeploymentPreference"]["Enabled"],
         "SafeDeployments",
     ) {
-        broken.push("nobody can choose whether a deployment shifts traffic".to_owned());
+        broken
+            .push("the template has no parameter that makes a deployment shift traffic".to_owned());
     }
     for function in project.functions() {
         let name = function.name;
@@ -132,11 +133,11 @@ fn dashboard(project: &Project) -> Result<Value, String> {
     let body = &dashboard.properties()["DashboardBody"]["Fn::Sub"];
     let mut text = body[0]
         .as_str()
-        .ok_or("the dashboard is no text")?
+        .ok_or("the dashboard is not a text")?
         .to_owned();
     let names = body[1].as_object().into_iter().flatten();
     for (name, list) in names {
-        // What is between two names must keep the JSON in order, too.
+        // The text between two names must keep the JSON valid too.
         let between = list["Fn::Join"][0].as_str().unwrap_or_default();
         text = text.replace(&format!("${{{name}}}"), &["a", "b"].join(between));
     }
@@ -180,7 +181,9 @@ fn the_dashboard_is_readable(project: &Project) -> Vec<String> {
         // The first row in full, and what differs from it.
         let is_list = matches!(rows[..], [first, 2] if first % 2 == 0);
         if !is_search && !is_list {
-            broken.push(format!("the dashboard's `{title}` is no list of metrics"));
+            broken.push(format!(
+                "the dashboard's `{title}` is not a list of metrics"
+            ));
         }
     }
     broken.extend(

@@ -161,7 +161,9 @@ fn stream_events_lose_nothing(project: &Project) -> Vec<String> {
             let destination = &event["DestinationConfig"]["OnFailure"]["Destination"];
             let queue = get_att(destination).map_or("", |(queue, _)| queue);
             if project.stack(queue).is_none() {
-                broken.push(format!("{name}: nobody learns what it gave up"));
+                broken.push(format!(
+                    "{name}: records that it gives up are lost without a notice"
+                ));
             } else if !may(project, &function, "sqs:SendMessage*", destination) {
                 broken.push(format!("{name}: its role does not let it send to {queue}"));
             }
@@ -172,7 +174,7 @@ fn stream_events_lose_nothing(project: &Project) -> Vec<String> {
                     && is_ref(&alarm["Dimensions"][0]["Value"], name)
             }) {
                 broken.push(format!(
-                    "{name}: nobody is told when it lags behind its stream"
+                    "{name}: there is no alarm for its lag behind its stream"
                 ));
             }
         }
@@ -213,9 +215,9 @@ fn queues_hold_messages_until_they_are_handled(project: &Project) -> Vec<String>
             broken.push(format!("{name} is not encrypted"));
         }
         if redrive.is_null() {
-            // Whoever has no dead letters is the last to have the message.
+            // A queue without a dead-letter queue is the message's last place.
             if properties["RedriveAllowPolicy"].is_null() {
-                broken.push(format!("{name} keeps messages that nobody can handle: it has no redrive policy, and is no dead-letter queue"));
+                broken.push(format!("{name} keeps messages that cannot be handled: it has no redrive policy, and is not a dead-letter queue"));
             }
             if properties["MessageRetentionPeriod"] != FOURTEEN_DAYS {
                 broken.push(format!("{name} keeps dead letters for less than 14 days"));
@@ -226,7 +228,7 @@ fn queues_hold_messages_until_they_are_handled(project: &Project) -> Vec<String>
                 ));
             }
             if !has_alarm(queue.template, "ApproximateNumberOfMessagesVisible", name) {
-                broken.push(format!("nobody is told of dead letters in {name}"));
+                broken.push(format!("there is no alarm for dead letters in {name}"));
             }
             continue;
         }
@@ -240,7 +242,9 @@ fn queues_hold_messages_until_they_are_handled(project: &Project) -> Vec<String>
             broken.push(format!("{name} has no dead-letter queue beside it"));
         }
         if !has_alarm(queue.template, "ApproximateAgeOfOldestMessage", name) {
-            broken.push(format!("nobody is told when the consumer of {name} lags"));
+            broken.push(format!(
+                "there is no alarm for a lagging consumer of {name}"
+            ));
         }
     }
     broken
@@ -264,7 +268,10 @@ fn visibility_outlasts_the_function(project: &Project) -> Vec<String> {
             let seconds = event["MaximumBatchingWindowInSeconds"].as_u64();
             window = window.max(seconds.unwrap_or(0));
             let Some((stack, template)) = project.stack(stack) else {
-                broken.push(format!("{}: its queue is no nested stack's", function.name));
+                broken.push(format!(
+                    "{}: its queue is not in a nested stack",
+                    function.name
+                ));
                 continue;
             };
             let timeout = &stack["Properties"]["Parameters"]["FunctionTimeout"];
@@ -438,7 +445,7 @@ fn rules_lose_nothing(project: &Project) -> Vec<String> {
             };
             if function.is_some_and(|function| !on_failure(&function)) {
                 broken.push(format!(
-                    "{receiver}: what it fails on is lost, for a rule's dead-letter queue never sees it"
+                    "{receiver}: events that it fails on are lost, because a rule's dead-letter queue does not get them"
                 ));
             }
         }
@@ -568,7 +575,7 @@ fn outputs_exist(project: &Project) -> Vec<String> {
         };
         if template["Outputs"][output].is_null() {
             broken.push(format!(
-                "{attribute} is no output of {}",
+                "{attribute} is not an output of {}",
                 nested["Properties"]["TemplateURL"]
                     .as_str()
                     .unwrap_or_default()

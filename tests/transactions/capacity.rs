@@ -41,7 +41,7 @@ async fn commit(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Resu
     Ok(())
 }
 
-/// The same effects, each by a call of its own. Its events would be calls to somebody else.
+/// The same effects, each by a call of its own. Its events would be calls to another service.
 async fn write(
     order: Envelope<OrderPlaced>,
     State(client): State<aws_sdk_dynamodb::Client>,

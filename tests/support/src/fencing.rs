@@ -10,7 +10,7 @@ use surehand::{
 };
 use tokio::{sync::Notify, task::JoinHandle};
 
-/// A claims and outlives its lease, B claims, and A ends late: A is refused, and B's result stands.
+/// A claims and outlives its lease, B claims, and A ends late: A is refused, and B's result stays.
 ///
 /// `open` opens the store with the given clock; all that it opens must share their claims. Nothing
 /// here waits for time to pass: B's clock is simply ahead of A's.
@@ -79,7 +79,7 @@ async fn a_late_end_changes_nothing<St: Store>(
 fn check_late_error(error: &Error, end: End, what: &str) {
     let kind = match end {
         End::Completes => ErrorKind::Fenced,
-        // It failed anyway; that it could not give the key back is nobody's loss.
+        // The attempt failed anyway, so it does not matter that it could not release the key.
         End::Fails => ErrorKind::Transient,
     };
     assert_eq!(error.kind(), kind, "{what}");

@@ -24,11 +24,11 @@ pub struct Call {
 pub enum Moment {
     /// The service does not know of it yet.
     Before,
-    /// The service has done it, and nobody knows its answer yet.
+    /// The service has carried out the call, and its answer is still on the way.
     After,
 }
 
-/// What becomes of a call.
+/// What happens to a call.
 pub enum Fate {
     /// It goes its way.
     Pass,

@@ -54,7 +54,7 @@ pub struct Run {
     watchdog: Child,
     /// What it has deployed.
     pub stack: Stack,
-    /// Held until the process is gone, for somebody else may be testing the same checkout.
+    /// Held until the process has ended, because another process may be testing the same checkout.
     _lock: File,
 }
 
@@ -183,7 +183,7 @@ impl Run {
         None
     }
 
-    /// The last that it has said.
+    /// Returns the last lines of its output.
     pub fn said(&self) -> String {
         let text = fs::read_to_string(output(self.name)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
@@ -237,7 +237,7 @@ fn watch(child: &Child) -> Child {
         .unwrap()
 }
 
-/// Waits for whoever has it.
+/// Waits until the lock is free.
 fn lock(folder: &Path) -> File {
     fs::create_dir_all(folder).unwrap();
     let file = File::create(folder.join("test.lock")).unwrap();

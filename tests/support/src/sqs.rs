@@ -25,7 +25,7 @@ pub struct Sqs {
     pub endpoint: String,
     child: Child,
     log: std::path::PathBuf,
-    /// Its end at this side tells the launcher that nobody needs it any more.
+    /// When this end is closed, the launcher stops.
     _lifeline: Option<ChildStdin>,
 }
 
@@ -176,7 +176,7 @@ async fn arn(client: &Client, url: &str) -> String {
     answer.attributes.unwrap()[&QueueAttributeName::QueueArn].clone()
 }
 
-/// Whether somebody speaks HTTP there.
+/// Returns true if an HTTP server answers there.
 fn answers(address: &str) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else {
         return false;
