@@ -21,7 +21,7 @@ use template::{project::Project, rules};
 #[test]
 fn the_templates_keep_every_rule() {
     let project = Project::read();
-    // Rules that find nothing to look at find nothing wrong either.
+    // Rules that find no resource to check find no mistake either.
     assert!(project.functions().count() >= 7);
     assert!(project.queues().count() >= 3);
     assert_eq!(rules::broken(&project), [""; 0]);
@@ -33,7 +33,7 @@ fn change_dashboard(project: &mut Project, from: &str, to: &str) {
     *body = json!(body.as_str().unwrap().replace(from, to));
 }
 
-/// A change, and a part of what the rules say of it.
+/// A change, and a part of the rules' finding about it.
 type Mistake = (fn(&mut Project), &'static str);
 
 const MISTAKES: &[Mistake] = &[
@@ -78,7 +78,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| change_dashboard(p, "{\"min\": 0}}", "{\"min\": 0}"),
-        "the dashboard is no JSON",
+        "the dashboard is not JSON",
     ),
     (
         |p| change_dashboard(p, "${Queues}", "${Cues}"),
@@ -277,7 +277,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| drop(p.properties("Audit").remove("EventInvokeConfig")),
-        "Audit: what it fails on is lost",
+        "Audit: events that it fails on are lost",
     ),
     (
         |p| {
@@ -377,7 +377,7 @@ fn every_mistake_is_found() {
         let found = rules::broken(&project);
         assert!(
             found.iter().any(|problem| problem.contains(expected)),
-            "`{expected}` was expected, and found was {found:#?}"
+            "`{expected}` was expected, but the findings are {found:#?}"
         );
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 const SEEDS: u64 = 400;
 const MAX_RECEIVE_COUNT: u32 = 6;
-/// From here on nothing goes wrong but the handlers.
+/// From here on only the handlers fail.
 const STORMY_ROUNDS: u32 = 25;
 const MAX_ROUNDS: u32 = 400;
 
@@ -114,7 +114,7 @@ struct Facts {
     rng: Rng,
     is_fifo: bool,
     is_stormy: bool,
-    /// How often something else than a handler went wrong.
+    /// How often a fault outside the handlers occurred.
     faults: usize,
     messages: Vec<Message>,
     temper: Vec<Temper>,
@@ -127,7 +127,7 @@ struct Facts {
     parked: HashMap<String, String>,
     /// Requests and the messages whose handlers they began.
     begun: HashSet<(String, String)>,
-    /// What a handler saw that must not be; its own panic would be caught.
+    /// A violation that a handler saw; its own panic would be caught.
     broken: Option<String>,
 }
 
@@ -145,7 +145,7 @@ struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gone {
     Acked,
-    /// By the queue's redrive policy, without a reason.
+    /// Moved by the queue's redrive policy, without a reason.
     Moved,
 }
 
@@ -250,7 +250,7 @@ impl Facts {
                 message.gone = Some(Gone::Moved);
                 assert!(
                     message.was_in_trouble,
-                    "{} left the queue without a reason, though nothing kept it from being parked",
+                    "{} left the queue without a reason, although it could have been parked",
                     message.id
                 );
                 continue;
@@ -377,7 +377,7 @@ impl Process {
     }
 }
 
-/// After a record that is returned nothing of its lane has run in this invocation.
+/// Checks that after a returned record no record of its lane ran in this invocation.
 fn check_lanes(world: &Facts, batch: &[Message], failed: &[String], request: &str) {
     let mut returned = HashMap::new();
     for message in batch {

@@ -50,7 +50,7 @@ pub(crate) enum Handles {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Parking {
-    /// In a destination that accepts everything, from the fifth receive at the latest.
+    /// The destination accepts every record, and parks on the fifth receive at the latest.
     #[default]
     Accepted,
     Refused,
@@ -62,7 +62,7 @@ pub(crate) const MAX_RECEIVE_COUNT: u32 = 5;
 /// How long an invocation may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An event, and what must come of it.
+/// An event, and its expected results.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delivery {
     /// The file in `data/events`, without its ending.
@@ -76,7 +76,7 @@ pub(crate) struct Delivery {
     pub(crate) effects: &'static [&'static str],
     /// The parked records: the id, the kind of failure, and a part of the message.
     pub(crate) parked: &'static [(&'static str, &'static str, &'static str)],
-    /// When records come back, in seconds from now, for those that are named here.
+    /// When the records that are named here are redelivered, in seconds from now.
     pub(crate) back_in: &'static [(&'static str, RangeInclusive<f64>)],
 }
 
@@ -256,7 +256,7 @@ impl Delivery {
         }
     }
 
-    /// Every record is counted once, as what it was.
+    /// Checks that every record is counted once, with its outcome.
     fn check_metrics(&self, lines: &[String], what: &str) {
         let mut sums = emf::Sums::new();
         for line in lines {
@@ -309,7 +309,7 @@ impl Delivery {
             let seconds = delay.as_secs_f64();
             assert!(
                 expected.contains(&seconds),
-                "{id} comes back {seconds} s after {what}, and {expected:?} was expected"
+                "{id} is redelivered {seconds} s after {what}, but {expected:?} was expected"
             );
         }
     }

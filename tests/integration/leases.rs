@@ -104,7 +104,7 @@ async fn a_record_that_the_same_process_holds_is_waited_for() {
         (true, true)
     );
     assert_eq!(process.script.effects(), ["e-1"]);
-    // But not for longer than there is time.
+    // It does not wait longer than the invocation lasts.
     let hanging = Process::new(&clock, memory(&clock), &[("e-1", &[Step::Hang])]);
     let start = Instant::now();
     assert_eq!(
@@ -114,7 +114,7 @@ async fn a_record_that_the_same_process_holds_is_waited_for() {
     assert!(start.elapsed() < TIMEOUT);
 }
 
-/// A store whose n-th calls of one sort go wrong.
+/// A store whose n-th calls of one kind fail.
 fn faulty(clock: &Clock, call: Call, faults: &'static [Fault]) -> RemoteStore {
     let count = Arc::new(AtomicUsize::new(0));
     memory(clock).faults(move |this| {

@@ -25,13 +25,13 @@ pub(crate) enum Step {
     Reply(&'static str),
     Reject(&'static str),
     Fail(&'static str),
-    /// Asks for another attempt in so many seconds.
+    /// Asks for another attempt after this many seconds.
     FailFor(u64),
-    /// Before its first await.
+    /// Panics before its first await.
     PanicAtOnce(&'static str),
-    /// After an await.
+    /// Panics after an await.
     PanicLater(&'static str),
-    /// Succeeds after so many seconds.
+    /// Succeeds after this many seconds.
     Take(u64),
     Hang,
 }

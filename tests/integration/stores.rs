@@ -192,7 +192,7 @@ async fn items_have_the_documented_attributes_and_no_others() {
     );
 }
 
-/// What Powertools writes has no owner and no count of attempts.
+/// An item that Powertools writes has no owner and no count of attempts.
 #[tokio::test]
 async fn the_items_of_powertools_are_understood() {
     let client = embedded().await;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 #[event(source = "shop", detail_type = "Placed")]
 struct Placed {}
 
-/// Says to the second test that it has the environment which the first one makes.
+/// Tells the second test that it runs in the environment that the first one made.
 const SILENCE: &str = "SUREHAND_SILENCE";
 
 #[test]
@@ -95,7 +95,8 @@ async fn calls_of_from_env() {
     gives_up("sweep", outbox.sweep(Duration::ZERO, || false)).await;
 }
 
-/// Three attempts of two seconds, and pauses of at most three seconds between them.
+/// Checks that a call ends after three attempts of two seconds, with pauses of at most three
+/// seconds.
 async fn gives_up<T>(what: &str, call: impl Future<Output = surehand::Result<T>>) {
     let began = Instant::now();
     let error: Error = match call.await {

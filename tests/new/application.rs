@@ -114,7 +114,8 @@ impl Application {
         assert!(said.contains(test), "{said}");
     }
 
-    /// Without an error, a warning or a hint. For that every function is built, and asked what it does.
+    /// Checks that there is no error, warning or hint. For that every function is built, and
+    /// describes itself.
     pub(crate) fn passes_the_check(&self) {
         let mut check = self.place().command(surehand());
         let found = cargo::output_of(check.args(["check", "--json"]));

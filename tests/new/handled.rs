@@ -4,10 +4,10 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 use surehand_test_support::run::Run;
 
-/// A function starts, and its queue is looked into.
+/// How long a function may take to start and to receive its message.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sorted, for a queue has no order.
+/// The outcomes are sorted, because a standard queue has no order.
 #[derive(Debug, Default)]
 pub(crate) struct Handled {
     /// Returns the outcome of each record.

@@ -134,7 +134,7 @@ proptest! {
     }
 }
 
-/// A message in which anything may be missing or odd.
+/// A message in which any field may be missing or unusual.
 fn message() -> impl Strategy<Value = Value> {
     let number = prop_oneof!["[0-9]{0,21}", "-[0-9]{1,3}", json::text()];
     let system = (

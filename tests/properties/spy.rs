@@ -10,7 +10,7 @@ use surehand::{
     KeyStyle, Lease, Result, Store, testing,
 };
 
-/// What a record is claimed by.
+/// A record's claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Claimed {
     pub(crate) key: String,

@@ -118,7 +118,7 @@ async fn a_bus_that_is_throttled_or_silent_is_asked_again() {
     ];
     let (service, left, report) = put_back(events(2), BUS, &answers).await;
     assert_eq!((left.len(), report.redriven), (0, 2));
-    // Nobody could know that the second call had been taken.
+    // The redrive could not know that the second call had been accepted.
     assert_eq!(service.told(|told| told.taken.len()), 4);
 
     let (service, left, report) = put_back(events(2), BUS, &[Answer::Silent; 4]).await;
@@ -184,7 +184,7 @@ async fn what_a_function_does_not_take_stays() {
     for (answers, calls) in [
         (&[Answer::Failing(404, "ResourceNotFoundException")][..], 1),
         (&[Answer::Failing(500, "ServiceException"); 4], 4),
-        // An answer of a function that ran is none to an asynchronous invocation.
+        // The answer of a function that ran is not that of an asynchronous invocation.
         (&[Answer::Odd(200); 4], 4),
     ] {
         let (service, left, report) = put_back(events(1), FUNCTION, answers).await;

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 const GROUPS: usize = 3;
 const OLD: usize = 12;
-/// Its consumer refuses this one, whenever it gets it.
+/// The consumer always refuses this message.
 const POISON: &str = "old-1-5";
 
 fn letter(id: &str, group: usize) -> Letter {
@@ -44,7 +44,7 @@ async fn others(world: &World, is_over: &Cell<bool>) {
         if is_over.get() {
             return;
         }
-        // Where a run waits for a visibility timeout, the others need not be seen waiting.
+        // When a run waits for a visibility timeout, the others need not wait in real time.
         let busy = tick < 1_000;
         sleep(Duration::from_millis(if busy { 3 } else { 500 })).await;
         let group = tick % GROUPS;

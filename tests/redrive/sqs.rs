@@ -44,7 +44,7 @@ fn quick() -> ReadOptions {
     options
 }
 
-/// Everything that is there, for good.
+/// Takes all messages, and deletes them.
 async fn drain(client: &Client, url: &str) -> Vec<Message> {
     let mut all = Vec::new();
     loop {
@@ -246,7 +246,7 @@ async fn results_are_each_entrys_own() {
     let policy = source.info().await.unwrap().redrive_policy;
     assert!(policy.unwrap().contains("entries-dlq"));
 
-    // A call that fails as a whole is an error that says why.
+    // A call that fails as a whole is an error with its reason.
     let gone = SqsDeadLetterQueue::new(client.clone(), format!("{}-no", queues.letters));
     let error = gone.info().await.unwrap_err().to_string();
     assert!(error.contains("NonExistentQueue"), "{error}");

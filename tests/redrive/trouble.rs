@@ -127,7 +127,7 @@ async fn nobody_waits_for_long_who_wants_to_stop() {
     }
 }
 
-/// Without the right to delete, say.
+/// As without the permission to delete.
 #[tokio::test(start_paused = true)]
 async fn deletions_without_an_answer_end_and_nothing_is_sent_twice() {
     for threshold in [20, 100] {
@@ -180,7 +180,7 @@ async fn a_dead_letter_that_another_process_may_have_is_not_sent() {
             let mut stolen = BTreeSet::new();
             while !is_over.load(Ordering::Relaxed) {
                 sleep(Duration::from_millis(500)).await;
-                // The first is what the redrive is waiting to read.
+                // The redrive is waiting to read the first one.
                 if stolen.len() < 4 && world.hidden() < world.queued().len() {
                     stolen.extend(world.steal());
                 }
@@ -200,7 +200,7 @@ async fn a_dead_letter_that_another_process_may_have_is_not_sent() {
     }
 }
 
-/// More is read than should be in memory while a step is waited for.
+/// More dead letters are read than should be in memory while the redrive waits for a step.
 #[tokio::test(start_paused = true)]
 async fn large_letters_are_not_kept_while_a_stage_is_waited_for() {
     for fifo in [false, true] {
@@ -234,7 +234,7 @@ async fn large_letters_are_not_kept_while_a_stage_is_waited_for() {
     }
 }
 
-/// Knows that all is well from the twentieth time that it is asked.
+/// Reports success from the twentieth question on.
 struct Late(AtomicU32);
 
 impl Outcomes for Late {
@@ -265,7 +265,7 @@ async fn a_resume_does_what_the_plan_says_now() {
                 plan.add(letter, before.clone());
             }
             let world = World::new(0, fifo, all.clone());
-            // It dies with the intents in the journal, and before anything is sent or deleted.
+            // It dies with the intents in the journal, before any message is sent or deleted.
             for life in 1.. {
                 let apply = Apply::new(&world, &world, &plan);
                 let life = Duration::from_millis(life);
@@ -324,7 +324,7 @@ async fn an_undo_keeps_the_order_of_groups() {
         letter.group = Some(format!("g-{}", index % 3));
         letter.source_arn = Some("arn:aws:sqs:r:1:source.fifo".into());
     }
-    // The largest that there is has no room for a note.
+    // The largest possible message has no room for a note.
     all[6].body = "x".repeat(1 << 20);
     let plan = plan_of(&all);
     let world = World::new(0, true, all.clone());
@@ -484,7 +484,7 @@ async fn what_another_took_while_the_journal_stood_still_is_not_sent() {
     .await;
 }
 
-/// Asks for one outcome after the other, which takes as long as it does from far away.
+/// Asks for one outcome after the other, with the latency of a distant region.
 struct OneByOne;
 
 impl Outcomes for OneByOne {

@@ -116,14 +116,14 @@ impl FakeQueues {
         self.state().may_repeat
     }
 
-    /// What the dead invocation had received can be seen again.
+    /// Makes the messages that the dead invocation had received visible again.
     pub(crate) fn recover(&self) {
         for held in &mut self.state().held {
             held.receipt = None;
         }
     }
 
-    /// Whether nothing can be sent any more.
+    /// Whether every send fails.
     pub(crate) fn refuse(&self, refuses: bool) {
         self.state().refuses = refuses;
     }

@@ -31,8 +31,8 @@ impl Exercised {
     }
 }
 
-/// The mutated function breaks a promise, in words of which `part` is some; and the same without
-/// the mutation does not, on the same seed.
+/// Checks that the mutated function breaks a promise whose violation contains `part`, and that
+/// without the mutation the same seed does not.
 fn caught(
     name: &str,
     part: &str,
@@ -276,7 +276,7 @@ fn a_token_is_reused_with_other_bytes() {
     store_mutation("reuse an owner", part, Mutation::ReuseAToken, true);
 }
 
-/// A source that says nothing of groups.
+/// A source that does not report groups.
 struct Ungrouped(Exercised);
 
 impl Source for Ungrouped {
@@ -319,7 +319,7 @@ fn the_group_rule_is_skipped() {
     );
 }
 
-/// The function never learns that time passes: nothing is stopped in time.
+/// The function never learns that time passes, so that no handler is stopped in time.
 #[test]
 fn the_deadline_is_ignored() {
     let exercised = Exercised::default();
@@ -344,7 +344,7 @@ fn the_deadline_is_ignored() {
     );
 }
 
-/// Says that it has what it was given, whether it has or not.
+/// A destination that confirms every record, even if it was refused.
 struct Careless {
     inner: SimulatedDeadLetters,
     exercised: Exercised,
@@ -438,7 +438,7 @@ fn a_refused_event_is_taken_for_published() {
     );
 }
 
-/// A stream's source, but for one rule.
+/// A stream's source without one of its rules.
 struct Streamed {
     is_in_order: bool,
     names_the_last: bool,

@@ -15,7 +15,7 @@ const WITH_BATCHES: [&str; 3] = [
 ];
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
 
-/// Everything that is wrong.
+/// Returns all mistakes.
 pub(crate) fn broken(project: &Project) -> Vec<String> {
     let rules = [
         binaries_and_functions_belong_together,
@@ -115,8 +115,8 @@ fn queue_events_report_what_failed(project: &Project) -> Vec<String> {
     broken
 }
 
-/// By a number of instances; or, if somebody asks for them, by a number of pollers, which Lambda does
-/// not take together.
+/// The limit is a number of instances or, if a parameter asks for them, of pollers; Lambda does not
+/// accept both.
 fn is_bounded(event: &Value) -> bool {
     let (scaling, pollers) = (&event["ScalingConfig"], &event["ProvisionedPollerConfig"]);
     if pollers.is_null() {
@@ -151,7 +151,7 @@ fn stream_events_lose_nothing(project: &Project) -> Vec<String> {
                 ));
             }
             for limit in ["MaximumRetryAttempts", "MaximumRecordAgeInSeconds"] {
-                // -1 is for ever, as is its absence.
+                // -1 means without a limit, and so does its absence.
                 if event[limit].as_u64().is_none() {
                     broken.push(format!(
                         "{name}: a change that it cannot handle stops its shard: {limit} is not set"
@@ -250,8 +250,8 @@ fn queues_hold_messages_until_they_are_handled(project: &Project) -> Vec<String>
     broken
 }
 
-/// By SQS's own key, or by the application's where it has one: SQS refuses both at once, and without
-/// either a queue keeps plain text.
+/// A queue is encrypted by SQS's own key, or by the application's if it has one. SQS refuses both
+/// together, and without either a queue stores plain text.
 fn is_encrypted(queue: &Value) -> bool {
     let none = json!({"Ref": "AWS::NoValue"});
     queue["SqsManagedSseEnabled"] == json!({"Fn::If": ["HasKey", none, true]})
@@ -434,7 +434,7 @@ fn rules_lose_nothing(project: &Project) -> Vec<String> {
             let Some((receiver, _)) = get_att(arn) else {
                 continue;
             };
-            // A schedule's event says nothing that its next one does not.
+            // A lost event of a schedule is replaced by the next one.
             if !rule.properties()["ScheduleExpression"].is_null() {
                 continue;
             }

@@ -21,7 +21,7 @@ async fn claim_effects_and_events_are_one_call_and_happen_once() {
     assert_eq!(world.calls(), 1, "one TransactWriteItems");
     assert_eq!(world.available().await, 7);
 
-    // A duplicate that says that it is a later receive costs a look, one that does not the commit.
+    // A duplicate with a higher receive count costs a read, one without it the commit.
     assert!(world.run(message.clone().receive_count(2)).await.is_empty());
     assert_eq!(world.calls(), 1, "one UpdateItem");
     assert!(world.run(message).await.is_empty());

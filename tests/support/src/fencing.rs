@@ -31,7 +31,7 @@ enum End {
     Fails,
 }
 
-/// How far its successor is by then.
+/// The state of its successor by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Successor {
     StillWorks,
@@ -61,7 +61,7 @@ async fn a_late_end_changes_nothing<St: Store>(
     } else {
         let error = a.go_on().await.unwrap_err();
         check_late_error(&error, end, &what);
-        // B's lease is what it was.
+        // B's lease is unchanged.
         let error = process(later).run().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InProgress, "{what}");
         let rest = error.delay().unwrap();
@@ -86,7 +86,7 @@ fn check_late_error(error: &Error, end: End, what: &str) {
     assert!(error.is_retryable(), "{what}");
 }
 
-/// A process that handles the one request there is. It shares nothing with others but the store.
+/// A process that handles the only request. It shares only the store with other processes.
 struct Process {
     function: Function<Direct>,
     attempt: Attempt,

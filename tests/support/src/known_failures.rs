@@ -14,8 +14,8 @@ pub fn known_failures() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// Runs the test of a fault.
 ///
-/// The test says what is right. As long as the fault is on the list, the test must fail, and for this
-/// fault; if it is not, this is a test as any other.
+/// The test says what is right. As long as the fault is on the list, the test must fail, because of
+/// this fault; otherwise it is a test like any other.
 ///
 /// # Panics
 /// If a fault on the list is fixed, or its test fails for another reason.
