@@ -32,7 +32,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("failure_note", failure_note),
 ];
 
-/// What Lambda delivers from a queue.
+/// The event that Lambda delivers from a queue.
 pub fn sqs_event(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<<Sqs as Source>::Event>(bytes) else {
         return;
@@ -67,7 +67,7 @@ pub fn sqs_event(bytes: &[u8]) {
     assert_eq!(testing::failed_ids(&response), failed);
 }
 
-/// The same, handled by a whole function whose handler takes everything that can be read.
+/// The same event, handled by a whole function whose handler takes every record that can be read.
 pub fn sqs_invocation(bytes: &[u8]) {
     async fn handle(event: Envelope<Value>) -> surehand::Result<()> {
         drop(event);
@@ -106,7 +106,7 @@ pub fn sqs_invocation(bytes: &[u8]) {
     }
 }
 
-/// What a rule or a schedule sends to the function itself.
+/// The event that a rule or a schedule sends to the function itself.
 pub fn eventbridge_event(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<Box<RawValue>>(bytes) else {
         return;
@@ -115,7 +115,7 @@ pub fn eventbridge_event(bytes: &[u8]) {
     check_single(&batch.expect("every JSON is an event"));
 }
 
-/// What a caller sends.
+/// The request that a caller sends.
 pub fn direct_event(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<Box<RawValue>>(bytes) else {
         return;
@@ -132,7 +132,7 @@ pub fn direct_event(bytes: &[u8]) {
     assert_eq!(reply.get(), batch.records[0].body());
 }
 
-/// What Lambda delivers from a table's stream.
+/// The event that Lambda delivers from a table's stream.
 pub fn stream_event(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<<DynamoDbStream as Source>::Event>(bytes) else {
         return;
@@ -145,7 +145,7 @@ pub fn stream_event(bytes: &[u8]) {
         assert!(record.event().is_ok(), "a change is its own event");
         check_record(record);
     }
-    // All fail, so that the checkpoint is the first.
+    // All records fail, so that the checkpoint is the first one.
     let outcomes = batch.records.iter().map(|record| Outcome {
         id: record.id().to_owned(),
         result: Err(surehand::Error::transient("all of them")),
@@ -190,7 +190,7 @@ pub fn body(bytes: &[u8]) {
     assert_eq!(again.metadata().traceparent, event.metadata().traceparent);
 }
 
-/// X-Ray's header, as it comes with a message.
+/// X-Ray's header, as a message carries it.
 pub fn trace_header(bytes: &[u8]) {
     let Ok(header) = std::str::from_utf8(bytes) else {
         return;

@@ -22,11 +22,11 @@ enum Act {
     Fail,
     Reject,
     Panic,
-    /// Awaits, so that the deadline can stop it.
+    /// Waits asynchronously, so that the deadline can stop it.
     Wait {
         ms: u64,
     },
-    /// Blocks the thread, which nothing in the process can stop.
+    /// Blocks the thread, which the process itself cannot stop.
     Block {
         ms: u64,
     },

@@ -15,7 +15,7 @@ pub(crate) const RECORDS: u64 = 10;
 pub(crate) struct OrderPlaced {
     pub(crate) order_id: String,
     pub(crate) customer: String,
-    /// One of ten, so that the orders of a batch have nothing in common.
+    /// One of ten skus, so that the orders of a batch do not conflict.
     pub(crate) sku: String,
     pub(crate) quantity: u64,
 }
@@ -46,7 +46,7 @@ pub(crate) fn take(order: &OrderPlaced) -> UpdateBuilder {
         .expression_attribute_values(":quantity", number(order.quantity))
 }
 
-/// Notes the reservation, unless it is noted already.
+/// Records the reservation, unless it is already recorded.
 pub(crate) fn reservation(order: &OrderPlaced) -> PutBuilder {
     Put::builder()
         .table_name("shop")
