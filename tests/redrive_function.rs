@@ -17,7 +17,9 @@ use redrive_function::queues::{FakeQueues, OWN};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, future::poll_fn, pin::pin, task::Poll, time::Duration};
 use surehand::{
-    Attribute, AttributeValue, FailureNote, Function, Sqs,
+    Function, Sqs,
+    dead_letter::FailureNote,
+    record::{Attribute, AttributeValue},
     testing::{self, Message, RecordedDeadLetters},
 };
 use surehand_redrive::{

@@ -12,9 +12,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Attribute, AttributeValue, Clock, Deadline, Delivery, Direct, DynamoDbStream, Envelope,
-    EventBridge, FailureNote, Function, Idempotency, KeyStyle, MemoryStore, Outcome, Outgoing,
-    Record, Reply, Source, Sqs, testing,
+    Clock, Deadline, Delivery, Direct, DynamoDbStream, Envelope, EventBridge, Function,
+    Idempotency, MemoryStore, Record, Reply, Sqs,
+    dead_letter::FailureNote,
+    envelope::Outgoing,
+    idempotency::KeyStyle,
+    record::{Attribute, AttributeValue, Outcome},
+    source::Source,
+    testing,
 };
 
 /// A target.
@@ -252,7 +257,7 @@ fn check_record(record: &Record) {
     }
 }
 
-fn check_single(batch: &surehand::Batch) {
+fn check_single(batch: &surehand::record::Batch) {
     assert_eq!(batch.records.len(), 1);
     assert_ne!(batch.records[0].id(), "");
     check_record(&batch.records[0]);

@@ -1,13 +1,12 @@
 //! notify-customer: mails customers what became of their orders.
 
 use crate::events::{OrderRejected, StockReserved};
-use aws_config::SdkConfig;
 use aws_sdk_sesv2::{
     Client,
     error::SdkError,
     types::{Body, Content, Destination, EmailContent, Message, MessageTag},
 };
-use surehand::{BoxError, Envelope, IdempotencyKey, Router, State, environment};
+use surehand::{BoxError, Envelope, IdempotencyKey, Router, State, aws, environment};
 use tracing::{Instrument, info_span};
 
 /// Makes the router with a handler for each outcome.
@@ -68,8 +67,9 @@ impl Mailer {
     ///
     /// # Errors
     /// If the variable is not set.
-    pub fn from_env(aws: &SdkConfig) -> Result<Self, BoxError> {
-        let mut mailer = Self::new(Client::new(aws), environment::var("EMAIL_FROM")?);
+    pub async fn from_env() -> Result<Self, BoxError> {
+        let from = environment::var("EMAIL_FROM")?;
+        let mut mailer = Self::new(Client::new(aws::config().await), from);
         let aborts_at = environment::optional("DRILL_ABORT_AT_MAIL_TO").unwrap_or_default();
         let aborts_at = aborts_at.split(',').filter(|address| !address.is_empty());
         mailer.aborts_at = aborts_at.map(str::to_owned).collect();

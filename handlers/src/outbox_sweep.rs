@@ -2,7 +2,7 @@
 
 use crate::outbox::ShopOutbox;
 use std::time::Duration;
-use surehand::{Deadline, Metrics, State, Swept};
+use surehand::{Deadline, Metrics, State, outbox::Swept};
 
 /// How long the sweep leaves an item to outbox-relay, which needs less than a second.
 const AGE: Duration = Duration::from_secs(60);

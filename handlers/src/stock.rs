@@ -7,7 +7,7 @@ use crate::{
 };
 use aws_sdk_dynamodb::types::{AttributeValue, Update, builders::UpdateBuilder};
 use serde::{Deserialize, Serialize};
-use surehand::{BoxError, Item, Transaction, environment};
+use surehand::{BoxError, Transaction, environment, transaction::Item};
 
 /// The decision about an order's stock, which is made once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,12 +71,12 @@ impl Stock {
         }
     }
 
-    /// Makes the stock in `table`. With `UNKNOWN_SKU=sold-out` in the environment, orders for a sku
-    /// that the shop does not sell are rejected.
+    /// Makes the stock in the [environment's table](Table::from_env). With `UNKNOWN_SKU=sold-out`,
+    /// orders for a sku that the shop does not sell are rejected.
     ///
     /// # Errors
-    /// If the variable has another value.
-    pub fn from_env(table: Table) -> Result<Self, BoxError> {
+    /// If the table is not named, or `UNKNOWN_SKU` has another value.
+    pub async fn from_env() -> Result<Self, BoxError> {
         let unknown = match environment::optional("UNKNOWN_SKU").as_deref() {
             None | Some("fail") => UnknownSku::Fail,
             Some("sold-out") => UnknownSku::SoldOut,
@@ -86,7 +86,7 @@ impl Stock {
                 );
             }
         };
-        Ok(Self::new(table).unknown(unknown))
+        Ok(Self::new(Table::from_env().await?).unknown(unknown))
     }
 
     /// Sets what happens to an order for a sku that the shop does not sell; it fails unless set.

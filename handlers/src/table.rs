@@ -9,14 +9,13 @@
 //! | `CUSTOMER#{customer_id}` | `BALANCE` | the sum of the charges |
 //! | `AUDIT#{event_id}` | `EVENT` | an event |
 
-use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
     operation::put_item::PutItemError,
     types::{AttributeValue, KeysAndAttributes, Put, builders::PutBuilder},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use surehand::{BoxError, Item, environment};
+use surehand::{BoxError, aws, environment, transaction::Item};
 
 /// The shop's table, with its client.
 #[derive(Clone, Debug)]
@@ -46,8 +45,9 @@ impl Table {
     ///
     /// # Errors
     /// If the variable is not set.
-    pub fn from_env(aws: &SdkConfig) -> Result<Self, BoxError> {
-        Ok(Self::new(Client::new(aws), environment::var("SHOP_TABLE")?))
+    pub async fn from_env() -> Result<Self, BoxError> {
+        let name = environment::var("SHOP_TABLE")?;
+        Ok(Self::new(Client::new(aws::config().await), name))
     }
 
     /// Reads up to 100 items, consistently.

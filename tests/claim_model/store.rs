@@ -12,8 +12,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Claim, ClaimRequest, Clock, Commit, CommitStore, Committed, ErrorKind, IdempotencyKey, Lease,
-    MemoryStore, Result, Store,
+    Clock, ErrorKind, IdempotencyKey, MemoryStore, Result,
+    idempotency::{Claim, ClaimRequest, Commit, CommitStore, Committed, Lease, Store},
 };
 
 /// An attempt at the key: the worker that makes it, and which of its deliveries it is for.

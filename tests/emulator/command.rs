@@ -12,7 +12,7 @@ use std::{
     process::Stdio,
     sync::{Arc, OnceLock},
 };
-use surehand::FailureNote;
+use surehand::dead_letter::FailureNote;
 use surehand_test_support::proxy::{self, Call, Fate, Moment};
 
 /// The outputs that name the queues of reserve-stock's and notify-customer's dead letters.

@@ -14,7 +14,10 @@ use std::{
     os::unix::fs::PermissionsExt,
     time::{Duration, SystemTime},
 };
-use surehand::{Claim, ClaimRequest, DynamoDbStore, IdempotencyKey, Store};
+use surehand::{
+    DynamoDbStore, IdempotencyKey,
+    idempotency::{Claim, ClaimRequest, Store},
+};
 use surehand_test_support::cargo;
 
 const PAGES: [&str; 2] = ["docs/when-events-fail.md", "docs/redrive-function.md"];

@@ -17,7 +17,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
-use surehand::FailureNote;
+use surehand::dead_letter::FailureNote;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

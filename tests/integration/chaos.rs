@@ -15,8 +15,10 @@ use std::{
     time::Duration,
 };
 use surehand::{
-    Clock, DeadLetters, Delivery, Envelope, Error, FailureNote, Function, Idempotency,
-    IdempotencyKey, MemoryStore, OnPark, Record, Redelivery, Result, Sqs, State,
+    Clock, Delivery, Envelope, Error, Function, Idempotency, IdempotencyKey, MemoryStore, OnPark,
+    Record, Result, Sqs, State,
+    dead_letter::{DeadLetters, FailureNote},
+    redelivery::Redelivery,
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 

@@ -11,7 +11,8 @@ use std::{
 };
 use surehand::{
     Clock, Direct, DynamoDbStream, ErrorKind, EventBridge, Function, Idempotency, Json,
-    MemoryStore, OnPark, Result, Router, Source, Sqs,
+    MemoryStore, OnPark, Result, Router, Sqs,
+    source::Source,
     testing::{self, RecordedDeadLetters, RecordedMetrics, RecordedRedelivery},
 };
 use surehand_test_support::emf;

@@ -8,7 +8,8 @@ use super::{
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::LazyLock};
 use surehand::{
-    FailureNote, Function, Sqs, SqsDeadLetters, SqsVisibility,
+    Function, Sqs, SqsDeadLetters, SqsVisibility,
+    dead_letter::FailureNote,
     testing::{self, RecordedDeadLetters},
 };
 

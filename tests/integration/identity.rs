@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use surehand::{
-    Delivery, Envelope, Event, EventBridge, Function, Idempotency, MemoryStore, Outgoing, Record,
-    Result, Source, Sqs, State,
+    Delivery, Envelope, Event, EventBridge, Function, Idempotency, MemoryStore, Record, Result,
+    Sqs, State,
+    envelope::Outgoing,
+    source::Source,
     testing::{self, Message, RecordedDeadLetters},
 };
 use surehand_test_support::known_failure;

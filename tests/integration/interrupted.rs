@@ -10,8 +10,10 @@ use std::{
     time::Duration,
 };
 use surehand::{
-    AttemptEnd, Clock, Envelope, Error, Event, Function, Idempotency, IdempotencyKey, MemoryStore,
-    OnUnknown, Outgoing, Sqs, State, Store,
+    Clock, Envelope, Error, Event, Function, Idempotency, IdempotencyKey, MemoryStore, OnUnknown,
+    Sqs, State,
+    envelope::Outgoing,
+    idempotency::{AttemptEnd, Store},
     testing::{self, Message, RecordedDeadLetters},
 };
 use surehand_test_support::known_failure;

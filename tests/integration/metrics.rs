@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
 use surehand::{
-    Clock, Envelope, Error, Event, Function, Metrics, Result, Router, Sqs, Unit,
+    Clock, Envelope, Error, Event, Function, Metrics, Result, Router, Sqs,
+    metrics::Unit,
     testing::{self, Message, RecordedDeadLetters, RecordedMetrics},
 };
 use surehand_test_support::{

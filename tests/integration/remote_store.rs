@@ -5,8 +5,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, Error, ErrorKind, IdempotencyKey,
-    Lease, MemoryStore, Result, Store,
+    Error, ErrorKind, IdempotencyKey, MemoryStore, Result,
+    idempotency::{Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, Lease, Store},
 };
 
 /// A call to the store.

@@ -4,8 +4,10 @@ use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 use surehand::{
-    Claim, ClaimRequest, Clock, Direct, DynamoDbStore, Error, ErrorKind, Function, Idempotency,
-    IdempotencyKey, Json, KeyStyle, Lease, MemoryStore, Result, Store, Transaction, testing,
+    Clock, Direct, DynamoDbStore, Error, ErrorKind, Function, Idempotency, IdempotencyKey, Json,
+    MemoryStore, Result, Transaction,
+    idempotency::{Claim, ClaimRequest, KeyStyle, Lease, Store},
+    testing,
     testing::store_contract,
 };
 use surehand_test_support::{dynamodb, fencing};

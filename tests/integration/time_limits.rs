@@ -10,9 +10,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    ClaimRequest, Clock, DeadLetters, Deadline, Delivery, DynamoDbStore, Error, Event, EventBus,
-    FailureNote, IdempotencyKey, Outbox, Publisher, Record, Redelivery, SqsDeadLetters, SqsQueue,
-    SqsVisibility, Store, testing,
+    Clock, Deadline, Delivery, DynamoDbStore, Error, Event, EventBus, IdempotencyKey, Publisher,
+    Record, SqsDeadLetters, SqsQueue, SqsVisibility,
+    dead_letter::{DeadLetters, FailureNote},
+    idempotency::{ClaimRequest, Store},
+    outbox::Outbox,
+    redelivery::Redelivery,
+    testing,
 };
 use tokio::time::Instant;
 

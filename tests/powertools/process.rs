@@ -9,8 +9,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Clock, Direct, DynamoDbStore, Error, Function, Idempotency, Json, KeyStyle, Result, Source,
-    State, testing,
+    Clock, Direct, DynamoDbStore, Error, Function, Idempotency, Json, Result, State,
+    idempotency::KeyStyle, source::Source, testing,
 };
 use tokio::sync::Notify;
 

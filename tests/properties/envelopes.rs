@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use std::time::{Duration, SystemTime};
 use surehand::{
-    Clock, Deadline, Direct, Event, EventBridge, Metadata, Outgoing, RawEvent, Record, Source, Sqs,
+    Clock, Deadline, Direct, Event, EventBridge, Metadata, Record, Sqs,
+    envelope::{Outgoing, RawEvent},
+    source::Source,
     testing::{self, Message},
 };
 use surehand_test_support::fuzz as targets;

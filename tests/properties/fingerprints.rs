@@ -7,7 +7,7 @@ use std::{
     io::Write,
     process::{Command, Stdio},
 };
-use surehand::KeyStyle;
+use surehand::idempotency::KeyStyle;
 
 fn fingerprint(style: KeyStyle, payload: &str) -> String {
     // Wrapped, so that a payload that looks like an event is none.

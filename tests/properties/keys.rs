@@ -2,7 +2,7 @@
 
 use super::{json, spy::claimed};
 use proptest::prelude::*;
-use surehand::{IdempotencyKey, KeyStyle};
+use surehand::{IdempotencyKey, idempotency::KeyStyle};
 
 fn key(style: KeyStyle, scope: &str, value: &str) -> String {
     claimed(style, scope, value, "{}").key

@@ -6,8 +6,9 @@ use std::{
     time::SystemTime,
 };
 use surehand::{
-    Claim, ClaimRequest, Direct, Error, ErrorKind, Function, Idempotency, IdempotencyKey, Json,
-    KeyStyle, Lease, Result, Store, testing,
+    Direct, Error, ErrorKind, Function, Idempotency, IdempotencyKey, Json, Result,
+    idempotency::{Claim, ClaimRequest, KeyStyle, Lease, Store},
+    testing,
 };
 
 /// A record's claim.

@@ -6,7 +6,7 @@ use super::{
 };
 use serde_json::json;
 use std::time::Duration;
-use surehand::{Attribute, AttributeValue};
+use surehand::record::{Attribute, AttributeValue};
 use surehand_redrive::{
     Action, Apply, ApplyOptions, AwsPost, Destination, Ledger, Letter, Plan, Report,
 };

@@ -2,7 +2,10 @@
 
 use super::world::{DEAD, World};
 use proptest::prelude::*;
-use surehand::{Attribute, AttributeValue, FailureNote};
+use surehand::{
+    dead_letter::FailureNote,
+    record::{Attribute, AttributeValue},
+};
 use surehand_redrive::{Action, Apply, Destination, Ledger, Letter, Origin, Plan};
 use surehand_test_support::known_failure;
 

@@ -6,7 +6,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use surehand::{Attribute, AttributeValue, FailureNote};
+use surehand::{
+    dead_letter::FailureNote,
+    record::{Attribute, AttributeValue},
+};
 use surehand_redrive::{Action, Apply, ApplyOptions, Ledger, Letter, Plan, Unlisted};
 use tokio::time::sleep;
 

@@ -9,7 +9,7 @@ use aws_sdk_sqs::{
     },
 };
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
-use surehand::FailureNote;
+use surehand::dead_letter::FailureNote;
 use surehand_redrive::{
     Action, Apply, ApplyOptions, AwsPost, Destination, Letter, Plan, Queue, ReadOptions, Reader,
     Report, SqsDeadLetterQueue, Unlisted,

@@ -12,9 +12,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, DynamoDbStore, IdempotencyKey,
-    Item, Lease, Result, Store,
+    DynamoDbStore, IdempotencyKey, Result,
+    idempotency::{Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, Lease, Store},
     testing::simulation::{self, Simulation},
+    transaction::Item,
 };
 use surehand_test_support::dynamodb;
 use tokio::runtime::Handle;

@@ -10,10 +10,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Batch, Claim, ClaimRequest, Clock, Commit, CommitStore, Commits, Committed, DeadLetters,
-    Deadline, DynamoDbStream, FailureNote, Function, IdempotencyKey, Lease, MemoryStore,
-    OutboxStream, Outcome, Outgoing, PublishError, Publisher, Record, Result, Source, Sqs, Store,
-    Transport,
+    Clock, Deadline, DynamoDbStream, Function, IdempotencyKey, MemoryStore, Publisher, Record,
+    Result, Sqs,
+    dead_letter::{DeadLetters, FailureNote},
+    envelope::Outgoing,
+    idempotency::{Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, Lease, Store},
+    outbox::OutboxStream,
+    publish::{PublishError, Transport},
+    record::{Batch, Outcome},
+    source::Source,
     testing::simulation::{
         self, Process, Report, SimulatedDeadLetters, SimulatedStore, SimulatedTransport, Simulation,
     },

@@ -2,7 +2,7 @@
 
 use super::shop::Scenario;
 use surehand::{
-    OutboxStream,
+    outbox::OutboxStream,
     testing::simulation::{self, Fault, Process, Simulation, Summary},
 };
 

@@ -4,8 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
 use surehand::{
-    Change, Envelope, Error, Event, Function, Handler, IdempotencyKey, Metadata, OnPark, Outbox,
-    OutboxStream, Result, Signature, Source, Sqs, State, StreamEvent, Transaction,
+    Change, Envelope, Error, Event, Function, IdempotencyKey, Metadata, OnPark, Result, Sqs, State,
+    Transaction,
+    handler::{Handler, Signature},
+    outbox::{Outbox, OutboxStream},
+    source::{Source, StreamEvent},
     testing::simulation::{Faults, Process, Queue, Report, Simulation},
 };
 

@@ -49,8 +49,9 @@ fn types() -> BTreeMap<String, String> {
             let mut owner = "";
             let mut rest = text.as_str();
             while let Some(line) = rest.lines().next() {
-                if let Some(name) = line.strip_prefix("impl ") {
-                    owner = name.split(' ').next().unwrap();
+                if let Some(name) = line.strip_prefix("impl") {
+                    let name = name.split_once("> ").map_or(name, |(_, name)| name);
+                    owner = name.trim_start().split([' ', '<']).next().unwrap();
                 }
                 if line.contains("fn from_env(") {
                     // Up to the brace that closes a method.

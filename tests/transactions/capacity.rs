@@ -7,7 +7,8 @@ use super::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use surehand::{
-    Envelope, Event, Function, Idempotency, Outbox, Publisher, Sqs, State, Transaction,
+    Envelope, Event, Function, Idempotency, Publisher, Sqs, State, Transaction,
+    outbox::Outbox,
     testing::{self, Message, RecordedEvents},
 };
 

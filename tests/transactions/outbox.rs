@@ -13,8 +13,10 @@ use std::{
     time::Duration,
 };
 use surehand::{
-    Change, Envelope, Event, Function, Outbox, OutboxStream, Outgoing, PublishError, Publisher,
-    Sqs, State, Transaction, Transport, Unpublished,
+    Change, Envelope, Event, Function, Publisher, Sqs, State, Transaction,
+    envelope::Outgoing,
+    outbox::{Outbox, OutboxStream},
+    publish::{PublishError, Transport, Unpublished},
     testing::{self, Message, RecordedEvents},
 };
 use surehand_test_support::known_failure;
@@ -111,7 +113,7 @@ fn to_json(value: &AttributeValue) -> serde_json::Value {
     }
 }
 
-fn image(item: &surehand::Item) -> serde_json::Value {
+fn image(item: &surehand::transaction::Item) -> serde_json::Value {
     item.iter()
         .map(|(name, value)| (name.clone(), to_json(value)))
         .collect()
@@ -295,7 +297,8 @@ impl World {
         let event = testing::sqs_event("transfers", [Message::event(&transferred)]);
         function.invoke(event, testing::context()).await.unwrap();
         let after = self.items("idempotency").await;
-        let is_new = |item: &&surehand::Item| before.iter().all(|it| it["id"] != item["id"]);
+        let is_new =
+            |item: &&surehand::transaction::Item| before.iter().all(|it| it["id"] != item["id"]);
         let new = after.iter().find(is_new).unwrap();
         ("INSERT", json!({ "id": to_json(&new["id"]) }), image(new))
     }

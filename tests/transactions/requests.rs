@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 use surehand::{
-    DynamoDbStore, Error, ErrorKind, Handled, Idempotency, Outbox, Publisher, Result, Transaction,
-    testing::RecordedEvents,
+    DynamoDbStore, Error, ErrorKind, Idempotency, Publisher, Result, Transaction,
+    idempotency::Handled, outbox::Outbox, testing::RecordedEvents,
 };
 
 #[derive(Debug, thiserror::Error, PartialEq)]

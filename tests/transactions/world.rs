@@ -142,12 +142,12 @@ impl World {
         item["available"].as_n().unwrap().parse().unwrap()
     }
 
-    pub(crate) async fn item(&self, table: &str, id: &str) -> Option<surehand::Item> {
+    pub(crate) async fn item(&self, table: &str, id: &str) -> Option<surehand::transaction::Item> {
         let output = self.client.get_item().table_name(table).key("id", text(id));
         output.consistent_read(true).send().await.unwrap().item
     }
 
-    pub(crate) async fn items(&self, table: &str) -> Vec<surehand::Item> {
+    pub(crate) async fn items(&self, table: &str) -> Vec<surehand::transaction::Item> {
         let output = self.client.scan().table_name(table).send().await.unwrap();
         output.items.unwrap_or_default()
     }

@@ -8,8 +8,7 @@ use surehand::{BoxError, EventBridge, Function};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let table = Table::from_env(surehand::aws::config().await)?;
-    Function::new(EventBridge, audit, AuditLog::new(table))
+    Function::new(EventBridge, audit, AuditLog::new(Table::from_env().await?))
         .run()
         .await
 }

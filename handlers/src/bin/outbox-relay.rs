@@ -1,12 +1,11 @@
 //! Changes of the idempotency table, from its stream.
 
 use shop::{outbox::ShopOutbox, outbox_relay::outbox_relay};
-use surehand::{BoxError, Function, OutboxStream};
+use surehand::{BoxError, Function, outbox::OutboxStream};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let outbox = ShopOutbox::from_env(surehand::aws::config().await).await?;
-    Function::new(OutboxStream, outbox_relay, outbox)
+    Function::new(OutboxStream, outbox_relay, ShopOutbox::from_env().await?)
         .run()
         .await
 }

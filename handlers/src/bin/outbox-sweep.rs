@@ -5,6 +5,7 @@ use surehand::{BoxError, Direct, Function};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let outbox = ShopOutbox::from_env(surehand::aws::config().await).await?;
-    Function::new(Direct, outbox_sweep, outbox).run().await
+    Function::new(Direct, outbox_sweep, ShopOutbox::from_env().await?)
+        .run()
+        .await
 }

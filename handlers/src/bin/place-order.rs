@@ -10,12 +10,12 @@ use surehand::{BoxError, Direct, DynamoDbStore, Function, Idempotency, Json};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let table = Table::from_env(surehand::aws::config().await)?;
-    // A caller that got no reply and repeats the request gets the reply to the first one.
-    let once = Idempotency::new(DynamoDbStore::from_env().await?)
-        .key(|request: Json<PlaceOrder>| request.0.request_id);
-    Function::new(Direct, place_order, Orders::new(table))
-        .idempotent(once)
+    Function::new(Direct, place_order, Orders::new(Table::from_env().await?))
+        // A caller that got no reply and repeats the request gets the reply to the first one.
+        .idempotent(
+            Idempotency::new(DynamoDbStore::from_env().await?)
+                .key(|request: Json<PlaceOrder>| request.0.request_id),
+        )
         .publishes::<OrderPlaced>()
         .publishes::<OrderCharged>()
         .run()

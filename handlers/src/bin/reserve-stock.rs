@@ -4,20 +4,16 @@ use shop::{
     events::{OrderRejected, StockReserved},
     reserve_stock::reserve_stock,
     stock::Stock,
-    table::Table,
 };
 use std::time::Duration;
-use surehand::{Backoff, BoxError, DynamoDbStore, Function, Sqs, SqsDeadLetters, SqsVisibility};
+use surehand::{Backoff, BoxError, Function, Sqs};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let table = Table::from_env(surehand::aws::config().await)?;
-    Function::new(Sqs, reserve_stock, Stock::from_env(table)?)
+    Function::from_env(Sqs, reserve_stock, Stock::from_env().await?)
+        .await?
         .publishes::<StockReserved>()
         .publishes::<OrderRejected>()
-        .idempotent(DynamoDbStore::from_env().await?)
-        .dead_letters(SqsDeadLetters::from_env().await?)
-        .redelivery(SqsVisibility::from_env().await)
         // Customers wait for the answer, so the first retries come soon.
         .backoff(Backoff::new(
             Duration::from_secs(1),

@@ -7,8 +7,10 @@ use shop::{
 };
 use std::time::{Duration, SystemTime};
 use surehand::{
-    Clock, Direct, Envelope, Function, Item, OutboxStream, Sqs, Transaction,
+    Clock, Direct, Envelope, Function, Sqs, Transaction,
+    outbox::OutboxStream,
     testing::{self, Message, RecordedEvents, RecordedMetrics},
+    transaction::Item,
 };
 
 /// Commits an event to the outbox.

@@ -10,7 +10,8 @@ use shop::{
     table::Table,
 };
 use surehand::{
-    DynamoDbStore, Function, Outgoing, Sqs,
+    DynamoDbStore, Function, Sqs,
+    envelope::Outgoing,
     testing::{self, Message, RecordedDeadLetters},
 };
 

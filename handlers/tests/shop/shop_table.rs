@@ -12,7 +12,9 @@ use dynoxide::Database;
 use serde::de::DeserializeOwned;
 use shop::table::Table;
 use std::future::pending;
-use surehand::{DynamoDbStore, Item, Outbox, Publisher, testing::RecordedEvents};
+use surehand::{
+    DynamoDbStore, Publisher, outbox::Outbox, testing::RecordedEvents, transaction::Item,
+};
 use tokio::net::TcpListener;
 
 const SHOP: &str = "shop";

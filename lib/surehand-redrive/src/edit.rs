@@ -98,7 +98,7 @@ fn frame(fields: &mut Map<String, Value>, new: &str, old: Option<&str>) -> bool 
 mod tests {
     use super::*;
     use serde_json::json;
-    use surehand::RawEvent;
+    use surehand::envelope::RawEvent;
 
     #[test]
     fn an_edit_is_another_event_caused_by_the_first() {

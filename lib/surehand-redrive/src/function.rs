@@ -53,8 +53,8 @@ pub use services::{Queues, SqsQueues};
 use pace::Pace;
 use std::{sync::Arc, time::Duration};
 use surehand::{
-    BoxError, Deadline, Error, ErrorKind, Function, Json, Record, Source, Sqs, SqsDeadLetters,
-    SqsVisibility, State, aws, environment,
+    BoxError, Deadline, Error, ErrorKind, Function, Json, Record, Sqs, SqsDeadLetters,
+    SqsVisibility, State, aws, environment, source::Source,
 };
 
 /// Runs the function, with all that it needs from its environment.

@@ -9,7 +9,7 @@ use crate::time::epoch_ms;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, time::SystemTime};
-use surehand::{Attribute, RawEvent};
+use surehand::{envelope::RawEvent, record::Attribute};
 
 /// A message of a dead-letter queue, as it is there.
 ///

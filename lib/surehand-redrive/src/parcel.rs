@@ -5,11 +5,12 @@ use md5::Md5;
 use sha2::{Digest, Sha256};
 use std::{borrow::Cow, collections::BTreeMap};
 use surehand::{
-    Attribute, AttributeValue, FailureNote,
     aws::{
         Refusal,
         limits::{ATTRIBUTES, MESSAGE_BYTES},
     },
+    dead_letter::FailureNote,
+    record::{Attribute, AttributeValue},
 };
 
 /// A message as it is sent.

@@ -31,7 +31,7 @@ use surehand::{
 /// **A function** gets the payload with which it was invoked, byte by byte. Its errors are not seen
 /// here: Lambda tries again, and sends a new record to the failure destination. That destination is
 /// configured for what is invoked, so an alias stays in the address. Neither a bus nor a function takes
-/// message attributes, so that no [count](surehand::FailureNote::REDRIVE_COUNT) of redrives travels; the
+/// message attributes, so that no [count](surehand::dead_letter::FailureNote::REDRIVE_COUNT) of redrives travels; the
 /// X-Ray header does.
 ///
 /// ```no_run

@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     time::SystemTime,
 };
-use surehand::{FailureNote, Result, aws::limits::ATTRIBUTES};
+use surehand::{Result, aws::limits::ATTRIBUTES, dead_letter::FailureNote};
 
 /// What came of an undo. What consumers did with the letters stays done, and a letter that is not
 /// consumed yet is still on its way.

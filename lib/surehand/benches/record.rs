@@ -21,7 +21,7 @@ use std::{
     rc::Rc,
     time::{Duration, SystemTime},
 };
-use surehand::{Emf, Envelope, Event, Function, Idempotency, MemoryStore, Sqs};
+use surehand::{Envelope, Event, Function, Idempotency, MemoryStore, Sqs, metrics::Emf};
 use tokio::runtime::{Builder, Runtime};
 
 const RECORDS: u64 = 10;

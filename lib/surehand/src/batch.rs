@@ -1,10 +1,12 @@
 //! Concurrency and order inside a batch, and what becomes of each record.
 
 use crate::{
-    Batch, DeadLetters, Deadline, Delivery, Disposition, Error, ErrorKind, FailureNote, Metrics,
-    OnMalformed, OnPark, Outcome, Record, Reply, Result,
+    Deadline, Delivery, Error, ErrorKind, Metrics, OnMalformed, OnPark, Record, Reply, Result,
     companion::Companion,
+    dead_letter::{DeadLetters, FailureNote},
+    error::Disposition,
     handler::HandlerTraits,
+    record::{Batch, Outcome},
     redelivery::{Backoff, Redelivery},
     telemetry::{self, Attempt},
     trace,

@@ -1,5 +1,20 @@
-//! Where records go that cannot be handled, and the reason they carry. Putting them back is the crate
-//! `surehand-redrive`'s.
+//! Parking: where a record goes that cannot be handled, and the reason that goes with it.
+//!
+//! A function parks to what [`Function::dead_letters`](crate::Function::dead_letters) sets. With
+//! [`SqsDeadLetters`] that is the dead-letter queue of the source queue. [`OnPark`] says what happens to the
+//! rest of a message group then, and [`OnMalformed`] whether a record that cannot be read is parked at all.
+//! You need more of this module to read the [`FailureNote`] of a dead letter, or to park somewhere else.
+//!
+//! A destination of your own implements [`DeadLetters`]:
+//!
+//! - `Ok` means that the destination has the record together with the note. The record is acknowledged in
+//!   its source then, and nothing else has a copy.
+//! - An error leaves the record in its source, from which it comes back. So `park` can be called again
+//!   with a record that the destination has already, when an answer was lost: two copies are allowed, none is
+//!   not.
+//! - It is given until shortly before the invocation's end, and is dropped in the middle then.
+//!
+//! Putting dead letters back is the subject of the crate `surehand-redrive`.
 
 #[cfg(feature = "sqs")]
 mod sqs;
@@ -7,7 +22,10 @@ mod sqs;
 #[cfg(feature = "sqs")]
 pub use sqs::SqsDeadLetters;
 
-use crate::{Attribute, AttributeValue, Error, Record, Result};
+use crate::{
+    Error, Record, Result,
+    attribute::{Attribute, AttributeValue},
+};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, time::SystemTime};

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub struct Description {
     /// The library's version.
     pub surehand: String,
-    /// The kind of its source: [`Source::kind`](crate::Source::kind).
+    /// The kind of its source: [`Source::kind`](crate::source::Source::kind).
     pub source: String,
     /// Its handlers: one, or those of a [`Router`](crate::Router).
     pub handlers: Vec<HandlerDescription>,
@@ -39,7 +39,7 @@ pub struct Description {
     /// Where it parks records; none if they stay in their source.
     pub dead_letters: Option<DeadLetterSettings>,
     /// How the source learns when to deliver a failed record again:
-    /// [`Redelivery::kind`](crate::Redelivery::kind).
+    /// [`Redelivery::kind`](crate::redelivery::Redelivery::kind).
     pub redelivery: Option<String>,
     /// The variables that it read from its [environment](crate::environment), sorted by name.
     pub variables: Vec<Variable>,
@@ -117,7 +117,7 @@ pub struct BatchSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IdempotencySettings {
-    /// Where claims are kept: [`Store::kind`](crate::Store::kind).
+    /// Where claims are kept: [`Store::kind`](crate::idempotency::Store::kind).
     pub store: String,
     /// `event_id`, or `custom` for a key that the function's own code reads.
     pub key: String,
@@ -133,7 +133,7 @@ pub struct IdempotencySettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DeadLetterSettings {
-    /// [`DeadLetters::kind`](crate::DeadLetters::kind).
+    /// [`DeadLetters::kind`](crate::dead_letter::DeadLetters::kind).
     pub destination: String,
     /// The receive on which a failure is parked, if the function's code sets it. If its environment
     /// sets it, it is not known here.

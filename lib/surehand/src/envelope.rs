@@ -1,4 +1,8 @@
 //! The envelope around an event: what it is, where it came from, what caused it.
+//!
+//! A handler takes an [`Envelope`], with the [`Metadata`]. [`RawEvent`] is the same with its data unread: what a
+//! [`Source`](crate::source::Source) of your own makes of a body, in whichever form the event arrived. [`Outgoing`]
+//! is an event on its way out: what a [`Transport`](crate::publish::Transport) sends.
 
 mod read;
 mod write;
@@ -7,7 +11,7 @@ pub use read::RawEvent;
 pub(crate) use read::{Fallback, read};
 pub use write::Outgoing;
 
-use crate::Metadata;
+pub use crate::metadata::Metadata;
 
 /// An event with its metadata.
 ///

@@ -1,4 +1,8 @@
 //! What can go wrong with a record, and what becomes of the record then.
+//!
+//! A handler returns [`Error`]. Any standard error becomes one with `?`, and has the record tried again;
+//! [`Error::rejected`] and the other constructors say more. The [`ErrorKind`] decides what becomes of the record:
+//! [`ErrorKind::disposition`] is the only place that does.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 

@@ -1,4 +1,11 @@
-//! What an event type says about itself.
+//! Event types: their names, their versions, and how they are read.
+//!
+//! Derive [`Event`](derive@Event) for each event that you publish or handle. The derive implements the trait
+//! [`Event`](trait@Event), and with it [`Payload`], which is what an [`Envelope`](crate::Envelope) can hold; an
+//! event of any type is read as `Envelope<serde_json::Value>`.
+
+#[doc(inline)]
+pub use surehand_macros::Event;
 
 use crate::{Error, Metadata, Result, redact::described};
 use serde::{Serialize, de::DeserializeOwned};

@@ -3,20 +3,27 @@
 mod rehearse;
 
 use crate::{
-    Backoff, Batch, BoxError, Clock, DeadLetters, Deadline, Emf, Error, Event, Handler,
-    HandlerService, Idempotency, MemoryStore, Metrics, OnMalformed, OnPark, Record, Redelivery,
-    Reply, Result, Signature, Source, Store,
+    Backoff, BoxError, Clock, Deadline, Error, Event, Idempotency, MemoryStore, Metrics,
+    OnMalformed, OnPark, Record, Reply, Result,
     batch::{self, Policy, RecordService},
     clock::epoch_ms,
+    dead_letter::DeadLetters,
     description::{
         BatchSettings, ClaimKind, DeadLetterSettings, Description, EventType, HandlerDescription,
         IdempotencySettings,
     },
     environment::{self, Mode},
+    handler::{Handler, HandlerService, Signature},
+    idempotency::Store,
     layers::{Around, caught, guarded},
-    metrics::Start,
+    metrics::{Emf, Start},
+    record::Batch,
+    redelivery::Redelivery,
+    source::Source,
     telemetry, trace,
 };
+#[cfg(all(feature = "dynamodb", feature = "sqs"))]
+use crate::{DynamoDbStore, SqsDeadLetters, SqsVisibility, source::Needs};
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
 use std::{
@@ -36,7 +43,7 @@ use tracing::Instrument;
 ///
 /// ```no_run
 /// # use serde::{Deserialize, Serialize};
-/// use surehand::{DynamoDbStore, Envelope, Event, Function, Sqs, SqsDeadLetters, SqsVisibility};
+/// use surehand::{Envelope, Event, Function, Sqs};
 ///
 /// #[derive(Serialize, Deserialize, Event)]
 /// #[event(source = "shop.orders", detail_type = "OrderPlaced")]
@@ -49,14 +56,13 @@ use tracing::Instrument;
 ///
 /// #[tokio::main(flavor = "current_thread")]
 /// async fn main() -> Result<(), surehand::BoxError> {
-///     Function::new(Sqs, greet, ())
-///         .idempotent(DynamoDbStore::from_env().await?)
-///         .dead_letters(SqsDeadLetters::from_env().await?)
-///         .redelivery(SqsVisibility::from_env().await)
-///         .run()
-///         .await
+///     Function::from_env(Sqs, greet, ()).await?.run().await
 /// }
 /// ```
+///
+/// [`Function::from_env`] makes the usual function of its source, with AWS behind it.
+/// [`Function::new`] makes a function of a handler alone, to which everything else is added step by
+/// step, as tests do.
 ///
 /// Around the handler are, from the inside: the guard against panics, the deadline, your own
 /// [layers](Self::layer), idempotency, and the decision about the record (handled, retried or
@@ -117,6 +123,52 @@ impl<So: Source> Function<So> {
             once: None,
             emf: None,
         }
+    }
+
+    /// Makes the usual function of its source: that of [`Function::new`] with what the source
+    /// [needs](Source::needs) around its records, from the environment's AWS configuration.
+    ///
+    /// ```no_run
+    /// # async fn greet(user: surehand::Json<String>) -> surehand::Result<()> { Ok(()) }
+    /// # async fn function() -> Result<(), surehand::BoxError> {
+    /// use surehand::{Function, Sqs};
+    ///
+    /// Function::from_env(Sqs, greet, ()).await?.run().await
+    /// # }
+    /// ```
+    ///
+    /// | Source | Added | Variables |
+    /// |---|---|---|
+    /// | [`Sqs`](crate::Sqs) | [`idempotent`](Self::idempotent)`(`[`DynamoDbStore::from_env`]`)`, [`dead_letters`](Self::dead_letters)`(`[`SqsDeadLetters::from_env`]`)`, [`redelivery`](Self::redelivery)`(`[`SqsVisibility::from_env`]`)` | `IDEMPOTENCY_TABLE`, `DEAD_LETTER_QUEUE_URL`, and, if it is set, `MAX_RECEIVE_COUNT` |
+    /// | [`EventBridge`](crate::EventBridge), [`DynamoDbStream`](crate::DynamoDbStream), [`Direct`](crate::Direct), and a source of your own unless it sets another [need](Source::needs) | `idempotent(DynamoDbStore::from_env)` | `IDEMPOTENCY_TABLE` |
+    /// | [`OutboxStream`](crate::outbox::OutboxStream) | nothing | none |
+    ///
+    /// Each of the three can be set again afterwards, and the last one counts, but the variables are
+    /// read nevertheless. Use [`Function::new`] for a function that does not need one of them.
+    ///
+    /// It exists with the features `dynamodb` and `sqs`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invocation`](crate::ErrorKind::Invocation) if a variable is not set, which the error
+    /// names, or if `MAX_RECEIVE_COUNT` is not a positive number.
+    #[cfg(all(feature = "dynamodb", feature = "sqs"))]
+    pub async fn from_env<H, Args, S>(source: So, handler: H, state: S) -> Result<Self>
+    where
+        H: Signature<Args> + Handler<Args, S>,
+        Args: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        let needs = source.needs();
+        let mut function = Self::new(source, handler, state);
+        if needs != Needs::Nothing {
+            function = function.idempotent(DynamoDbStore::from_env().await?);
+        }
+        if needs == Needs::Queue {
+            function = function
+                .dead_letters(SqsDeadLetters::from_env().await?)
+                .redelivery(SqsVisibility::from_env().await);
+        }
+        Ok(function)
     }
 
     /// Handles each record once: by its event id if given a [`Store`], or as configured by an

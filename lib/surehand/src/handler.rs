@@ -1,4 +1,11 @@
 //! Async functions as handlers.
+//!
+//! A handler is an `async fn` of at most eight [arguments](crate::extract), which returns `Result<R, E>`: `R`
+//! serializes and is the reply of a direct invocation, or is `()`; `E` becomes an [`Error`].
+//!
+//! You write such functions, and name nothing of this module. The traits are in it because the compiler's
+//! messages name them, and for code that is generic over handlers: take `H: Signature<Args> + Handler<Args, S>`,
+//! as [`Function::new`](crate::Function::new) does.
 
 use crate::{
     Envelope, Error, Event, Record, Reply, Result,

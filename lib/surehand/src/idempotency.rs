@@ -1,4 +1,20 @@
-//! Each key is handled once: the layer between the source and the handler.
+//! Handling each record once: claims on keys, between the source and the handler.
+//!
+//! A function is idempotent by [`Function::idempotent`](crate::Function::idempotent), with a store:
+//! [`DynamoDbStore`], or [`MemoryStore`] in tests. [`Idempotency`] sets more, such as another key than the event's
+//! id, and [`Idempotency::once`] is the same for a program that is not a Lambda function.
+//!
+//! 1. **Claim.** Before the handler runs, the store leases the record's [`IdempotencyKey`] to this attempt, for
+//!    as long as the invocation may last. A key that is completed has its record acknowledged with the kept reply;
+//!    a key that another attempt holds has it come back later.
+//! 2. **Complete or release.** After the handler succeeded its claim is completed, and kept for 30 days unless set
+//!    otherwise. After it failed the claim is released.
+//! 3. **Commit instead.** For a handler that takes a [`Transaction`](crate::Transaction) nothing is leased: its
+//!    effects, its events and the completed claim are written together, all or nothing.
+//!
+//! A store of your own implements [`Store`], and [`CommitStore`] if it commits transactions as well. What it must
+//! promise is written at [`Store`], and is a test suite too, `surehand::testing::store_contract`. The other types
+//! of this module are what those two traits ask and answer.
 
 mod claim;
 #[cfg(feature = "dynamodb")]
@@ -27,9 +43,11 @@ pub use request::Handled;
 pub use store::CommitStore;
 pub use store::{Commits, Store};
 
+pub use crate::key::{IdempotencyKey, KeyStyle};
+
 use crate::{
-    Clock, Error, ErrorKind, IdempotencyKey, KeyStyle, Record, Reply, Result,
-    description::IdempotencySettings, extract::FromRecord, layers::take_ready,
+    Clock, Error, ErrorKind, Record, Reply, Result, description::IdempotencySettings,
+    extract::FromRecord, layers::take_ready,
 };
 use futures_util::future::BoxFuture;
 use in_flight::InFlight;

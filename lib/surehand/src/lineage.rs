@@ -1,6 +1,6 @@
 //! What an event inherits from the record whose handling published it.
 
-use crate::{IdempotencyKey, Outgoing, Record, companion::Published};
+use crate::{IdempotencyKey, Record, companion::Published, envelope::Outgoing};
 use std::fmt;
 
 /// What events are published for: a record, or a request without one.

@@ -1,7 +1,9 @@
 //! What a function counts and measures, as CloudWatch metrics.
 //!
-//! They leave the function as lines of its log, in CloudWatch's embedded metric format: no call is
-//! made for them. The names, units and dimensions of Surehand's own are in `docs/telemetry.md`.
+//! A handler takes [`Metrics`] as an argument. The counts leave the function as lines of its log, in CloudWatch's
+//! embedded metric format, so that no call is made for them. They have a namespace from the variable
+//! `SUREHAND_METRICS_NAMESPACE`, or from [`Function::metrics`](crate::Function::metrics) with an [`Emf`]. The names,
+//! units and dimensions of what Surehand itself counts are in `docs/telemetry.md`.
 
 mod blob;
 mod collector;
@@ -102,7 +104,7 @@ impl fmt::Debug for Emf {
 /// A handler's own metrics. A handler takes it as an argument.
 ///
 /// ```
-/// use surehand::{Metrics, Unit};
+/// use surehand::{Metrics, metrics::Unit};
 ///
 /// async fn pack(metrics: Metrics) -> surehand::Result<()> {
 ///     metrics.count("ParcelsPacked", 1);

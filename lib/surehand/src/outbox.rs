@@ -1,4 +1,8 @@
 //! Publishing what transactions left to publish.
+//!
+//! The events that a [`Transaction`](crate::Transaction) publishes are written with its claim. Two functions of
+//! yours publish them, both with an [`Outbox`]: one on the table's stream, with the source [`OutboxStream`], and one
+//! on a schedule, which [sweeps](Outbox::sweep) up what the first could not publish.
 
 mod stream;
 mod table;
@@ -7,7 +11,8 @@ pub use stream::OutboxStream;
 pub(crate) use table::Table;
 
 use crate::{
-    Clock, Error, Outgoing, Publisher, Result, clock::epoch_ms, description::Use, stage::Item,
+    Clock, Error, Publisher, Result, clock::epoch_ms, description::Use, envelope::Outgoing,
+    stage::Item,
 };
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use futures_util::StreamExt;

@@ -1,4 +1,18 @@
 //! Publishing events.
+//!
+//! A [`Publisher`] sends events by a [`Transport`]: [`EventBus`] for EventBridge, [`SqsQueue`] for a queue, and
+//! [`BySource`] for several of them. A handler that takes one as an argument publishes events that are caused by its
+//! record, with ids that are the same in each attempt; a [`Transaction`](crate::Transaction) commits its events
+//! with the claim.
+//!
+//! A transport of your own implements [`Transport`]:
+//!
+//! - `Ok` means that the service has accepted every event.
+//! - A [`PublishError`] names the events that the service has accepted, and with the reason each that it has
+//!   not. An event without an answer counts as not accepted.
+//! - It sends events of one partition key in their order, if it can keep one, and sends none after one that
+//!   was not accepted.
+//! - It may send an event twice: consumers know it by its id.
 
 mod by_source;
 #[cfg(any(feature = "eventbridge", feature = "sqs"))]
@@ -17,7 +31,8 @@ pub use eventbridge::EventBus;
 pub use sqs::SqsQueue;
 
 use crate::{
-    Event, Outgoing, Record, Result,
+    Event, Record, Result,
+    envelope::Outgoing,
     extract::{FromRecord, FromRef},
     lineage::Lineage,
     trace,

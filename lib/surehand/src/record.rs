@@ -1,7 +1,14 @@
 //! One message, event or change, whatever source it came from.
+//!
+//! Everything between the source and the handler is a service over [`Record`]: layers see it, and handlers take
+//! what they need from it. Its [`Delivery`] says how it was delivered, with the [`Attribute`]s of its message,
+//! and its [`Reply`] is what the handler returned. [`Batch`] and [`Outcome`] are what a
+//! [`Source`](crate::source::Source) makes and takes.
+
+pub use crate::attribute::{Attribute, AttributeValue};
 
 use crate::{
-    Attribute, AttributeValue, Deadline, Error, Result,
+    Deadline, Error, Result,
     companion::Companion,
     envelope::{Fallback, RawEvent, read},
     trace_header::w3c_from_xray,
@@ -10,8 +17,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 
 /// One unit of work: a message, an event, a change, or a request.
 ///
-/// A [`Source`](crate::Source) splits what Lambda delivers into records, and handlers take what
-/// they need from a record by [`FromRecord`](crate::FromRecord). Cloning is cheap.
+/// A [`Source`](crate::source::Source) splits what Lambda delivers into records, and handlers take what
+/// they need from a record by [`FromRecord`](crate::extract::FromRecord). Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Record {
     inner: Arc<Inner>,

@@ -1,4 +1,12 @@
 //! When a record that must come back does so.
+//!
+//! Without more, a message of SQS comes back when the visibility timeout of its queue ends. With [`SqsVisibility`],
+//! set by [`Function::redelivery`](crate::Function::redelivery), it comes back after the [`Backoff`], or when its error
+//! [says](crate::Error::with_retry_after).
+//!
+//! A source with another way to delay implements [`Redelivery`]. It is a courtesy: it is called once a batch, after
+//! the records, with those that come back. An error of it, or no answer in time, is a warning in the log, and the
+//! records come back anyway.
 
 use crate::{Delivery, Result};
 use futures_util::future::BoxFuture;

@@ -10,7 +10,7 @@
 //! `SUREHAND_REHEARSE_EFFECTS=1`, and then they happen. Nothing is parked, and no message is touched.
 //! Logs go to standard error.
 
-use crate::FailureNote;
+use crate::dead_letter::FailureNote;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -1,9 +1,12 @@
 //! One function for several types of event.
+//!
+//! A [`Router`] is a handler, made of a handler for each type. It is for a queue in which events of several types
+//! arrive; where a rule can tell them apart, a function for each is easier to operate.
 
 use crate::{
-    Error, Event, Handler, Record, Reply, Result,
+    Error, Event, Record, Reply, Result,
     description::HandlerDescription,
-    handler::{Consumes, HandlerTraits, Signature},
+    handler::{Consumes, Handler, HandlerTraits, Signature},
 };
 use futures_util::future::BoxFuture;
 use std::{collections::HashMap, fmt, sync::Arc};

@@ -1,4 +1,20 @@
-//! What triggers functions. Only the modules below know the shapes of Lambda's events.
+//! What triggers functions.
+//!
+//! | Source | Delivers | A failure |
+//! |---|---|---|
+//! | [`Sqs`] | messages of a queue, standard or FIFO | is reported for its message alone |
+//! | [`DynamoDbStream`] | changes of a table | is reported, and the stream is read again from there |
+//! | [`EventBridge`] | one event, asynchronously | fails the invocation |
+//! | [`Direct`] | one request, whose caller waits for the reply | is the error that the caller gets |
+//!
+//! A source of your own implements [`Source`]. It is all that knows the shapes of Lambda's event and response:
+//!
+//! - [`split`](Source::split) makes one record of each part that can be handled on its own, each with an id of its own
+//!   within the batch. A part that cannot be read is a malformed record, not an error. It fails only where an
+//!   answer would be impossible, and before anything was handled.
+//! - Records that must be handled in order have the same [lane](Record::lane).
+//! - [`join`](Source::join) gets one outcome for each record, in the batch's order, and answers so that each record
+//!   whose outcome is an error comes back, and no other that the service lets it tell apart.
 
 #[cfg(feature = "dynamodb")]
 mod change;
@@ -14,7 +30,10 @@ pub use dynamodb_stream::{DynamoDbStream, StreamEvent};
 pub use eventbridge::EventBridge;
 pub use sqs::Sqs;
 
-use crate::{Batch, Deadline, Outcome, Result};
+use crate::{
+    Deadline, Result,
+    record::{Batch, Outcome},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Turns Lambda's event into records, and their outcomes into the response that Lambda expects.
@@ -28,6 +47,12 @@ pub trait Source: Send + Sync + 'static {
     /// `dynamodb_stream`, `direct` or `custom`.
     fn kind(&self) -> &'static str {
         "custom"
+    }
+
+    /// Returns what [`Function::from_env`](crate::Function::from_env) puts around the handler:
+    /// claims, unless the source overrides it.
+    fn needs(&self) -> Needs {
+        Needs::Claims
     }
 
     /// Splits an event into its records.
@@ -50,4 +75,18 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// If the source has no other way to report that a record failed; the invocation fails.
     fn join(&self, outcomes: Vec<Outcome>) -> Result<Self::Response>;
+}
+
+/// What a source needs around its records for the usual function of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Needs {
+    /// Nothing: its records can be handled again without harm, and it keeps its own dead letters.
+    Nothing,
+    /// Claims, so that a record that is delivered again is not handled again. Records that cannot be
+    /// handled fail, and are left to the source: an on-failure destination, or the caller.
+    Claims,
+    /// Claims, a dead-letter queue and visibility timeouts, because its records are messages of an SQS
+    /// queue.
+    Queue,
 }

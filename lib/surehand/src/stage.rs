@@ -1,6 +1,6 @@
 //! What a handler has staged, on its way to the commit.
 
-use crate::{Error, Outgoing, Result};
+use crate::{Error, Result, envelope::Outgoing};
 use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };

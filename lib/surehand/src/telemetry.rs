@@ -1,7 +1,8 @@
-//! What a function tells about itself: its log and its metrics.
+//! What a function says while it runs: its log.
 //!
-//! On Lambda both are JSON lines on standard output. The keys, the names and the variables that decide
-//! what is said are in the guide `docs/telemetry.md`.
+//! A function that is [run](crate::Function::run) logs JSON lines on standard output, and so do its metrics. The
+//! keys, and the variables that decide what is logged, are in the guide `docs/telemetry.md`. You need [`init`] in a
+//! program that has no such function and is to log the same way, and in a `main` that logs before it runs one.
 
 mod attempt;
 mod detail;

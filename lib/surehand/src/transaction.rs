@@ -1,4 +1,8 @@
 //! Effects and events that are committed together with the claim on their record.
+//!
+//! A handler that takes a [`Transaction`] does nothing by itself: it stages writes to DynamoDB and events to
+//! publish, and returns. Surehand commits them with the claim, in one TransactWriteItems. The events are published
+//! by the [`outbox`](crate::outbox) afterwards. `docs/exactly-once.md` walks through it.
 
 mod size;
 
@@ -6,11 +10,14 @@ pub(crate) use size::{
     MAX_ACTIONS, MAX_EVENT_BYTES, MAX_ITEM_BYTES, MAX_TRANSACTION_BYTES, item_bytes, write_bytes,
 };
 
+pub use crate::stage::Item;
+
 use crate::{
-    Error, ErrorKind, Event, Outgoing, Record, Result,
+    Error, ErrorKind, Event, Record, Result,
+    envelope::Outgoing,
     extract::FromRecord,
     lineage::Lineage,
-    stage::{Item, Refused, Stage, StagedWrite},
+    stage::{Refused, Stage, StagedWrite},
 };
 use aws_sdk_dynamodb::{
     error::BuildError,

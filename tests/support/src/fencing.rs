@@ -6,7 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Clock, Direct, Error, ErrorKind, Function, Idempotency, Json, Result, State, Store, testing,
+    Clock, Direct, Error, ErrorKind, Function, Idempotency, Json, Result, State,
+    idempotency::Store, testing,
 };
 use tokio::{sync::Notify, task::JoinHandle};
 

@@ -128,7 +128,7 @@ impl Finding {
 macro_rules! rules {
     ($($name:ident = $id:literal $severity:ident $fix:literal;)*) => {
         pub(crate) mod rule {
-            use super::{Rule, Severity};
+            use crate::check::finding::{Rule, Severity};
             $(pub(crate) static $name: Rule = Rule {
                 id: $id,
                 severity: Severity::$severity,

@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use surehand::{AttemptEnd, Claim, DynamoDbStore, IdempotencyKey, Store as _};
+use surehand::{
+    DynamoDbStore, IdempotencyKey,
+    idempotency::{AttemptEnd, Claim, Store as _},
+};
 use surehand_redrive::{Letter, Outcomes, Redriven};
 
 use super::target::{self, Target};
@@ -139,7 +142,7 @@ async fn reader(cloud: &Cloud, target: &Target) -> Option<String> {
 }
 
 /// What is known of the attempts at an event, in a few words.
-fn in_words(facts: &surehand::AttemptHistory, now: SystemTime) -> String {
+fn in_words(facts: &surehand::idempotency::AttemptHistory, now: SystemTime) -> String {
     let at = |time: Option<SystemTime>| {
         let time = time.and_then(|time| jiff::Timestamp::try_from(time).ok());
         time.map_or_else(|| "an unknown time".to_owned(), |time| format!("{time:.3}"))
@@ -169,7 +172,7 @@ fn in_words(facts: &surehand::AttemptHistory, now: SystemTime) -> String {
 mod tests {
     use std::time::Duration;
 
-    use surehand::{ClaimRequest, MemoryStore};
+    use surehand::{MemoryStore, idempotency::ClaimRequest};
 
     use super::*;
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use serde_json::{Map, Value, json};
-use surehand::{AttributeValue, rehearsal::Trial};
+use surehand::{record::AttributeValue, rehearsal::Trial};
 use surehand_redrive::{Destination, Letter};
 
 use self::{process::Stage, report::Tally};

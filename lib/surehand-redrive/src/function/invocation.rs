@@ -1,7 +1,11 @@
 //! What invokes the function.
 
 use serde_json::value::RawValue;
-use surehand::{Batch, Deadline, Direct, Outcome, Result, Source};
+use surehand::{
+    Deadline, Direct, Result,
+    record::{Batch, Outcome},
+    source::Source,
+};
 
 /// Requests and messages of the function's own queue: both are JSON, and are answered with JSON.
 ///

@@ -4,7 +4,7 @@ use super::{Cause, EventSummary, Letter};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{borrow::Cow, collections::BTreeMap};
-use surehand::{Attribute, AttributeValue};
+use surehand::record::{Attribute, AttributeValue};
 
 #[derive(Serialize, Deserialize)]
 struct Line<'a> {

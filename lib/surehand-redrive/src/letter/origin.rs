@@ -5,7 +5,10 @@ use crate::destination::Destination;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use surehand::{Attribute, AttributeValue, FailureNote};
+use surehand::{
+    dead_letter::FailureNote,
+    record::{Attribute, AttributeValue},
+};
 
 /// Who put a letter into the dead-letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]

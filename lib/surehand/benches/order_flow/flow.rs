@@ -8,8 +8,11 @@ use lambda_runtime::Context;
 use serde_json::json;
 use std::time::{Duration, SystemTime};
 use surehand::{
-    DynamoDbStore, Envelope, FromRef, Function, Idempotency, Item, Outbox, Outgoing, PublishError,
-    Publisher, Sqs, State, Transaction, Transport,
+    DynamoDbStore, Envelope, FromRef, Function, Idempotency, Publisher, Sqs, State, Transaction,
+    envelope::Outgoing,
+    outbox::Outbox,
+    publish::{PublishError, Transport},
+    transaction::Item,
 };
 
 /// The handlers' state.

@@ -1,7 +1,7 @@
 //! SQS: messages and their attributes, and the results of batches by entry.
 
 use super::{Entries, Refusal};
-use crate::{Attribute, AttributeValue};
+use crate::attribute::{Attribute, AttributeValue};
 use aws_sdk_sqs::{
     Client,
     error::BuildError,

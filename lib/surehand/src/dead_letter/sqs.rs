@@ -2,7 +2,8 @@
 
 use super::{DeadLetters, FailureNote};
 use crate::{
-    Attribute, Error, Record, Result,
+    Error, Record, Result,
+    attribute::Attribute,
     aws::{
         self,
         limits::{ATTRIBUTES, MESSAGE_BYTES},

@@ -5,10 +5,12 @@ mod staged;
 
 use super::Function;
 use crate::{
-    BoxError, Deadline, Error, FailureNote, MemoryStore, Metrics, Record, Source,
+    BoxError, Deadline, Error, MemoryStore, Metrics, Record,
     batch::{RecordService, attempt_at},
     clock::epoch_ms,
+    dead_letter::FailureNote,
     rehearsal::{Ending, Finding, Trial},
+    source::Source,
     telemetry,
 };
 use lambda_runtime::Context;

@@ -1,7 +1,7 @@
 //! A claim that is completed at once, with everything that belongs to it.
 
 use super::claim::Completion;
-use crate::{IdempotencyKey, Outgoing, stage::Item};
+use crate::{IdempotencyKey, envelope::Outgoing, stage::Item};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use std::time::SystemTime;
 

@@ -10,7 +10,7 @@ use super::{
     store::{CommitStore, Commits},
 };
 #[cfg(feature = "dynamodb")]
-use crate::Outgoing;
+use crate::envelope::Outgoing;
 use crate::{
     Clock, IdempotencyKey, Result,
     clock::{epoch_ms, from_epoch_ms},

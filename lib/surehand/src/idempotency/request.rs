@@ -62,7 +62,7 @@ impl<St: CommitStore> Idempotency<St> {
     ///
     /// # Errors
     /// The handler's own, unless it turns out that the request was handled before; what the handler
-    /// gave a staged write for its condition ([`StagedCondition::or`](crate::StagedCondition::or));
+    /// gave a staged write for its condition ([`StagedCondition::or`](crate::transaction::StagedCondition::or));
     /// and those of a function's records, of kind
     /// [`Malformed`](ErrorKind::Malformed) without a key,
     /// [`KeyReused`](ErrorKind::KeyReused),

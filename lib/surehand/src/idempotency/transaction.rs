@@ -7,7 +7,8 @@ use super::{
     store::Store,
 };
 use crate::{
-    Backoff, Deadline, Disposition, Error, ErrorKind, Record, Reply, Result,
+    Backoff, Deadline, Error, ErrorKind, Record, Reply, Result,
+    error::Disposition,
     stage::{Stage, Staged},
 };
 use aws_sdk_dynamodb::types::TransactWriteItem;

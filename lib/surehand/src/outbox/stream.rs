@@ -2,8 +2,10 @@
 
 use super::Waiting;
 use crate::{
-    Batch, Change, Deadline, DynamoDbStream, Outcome, Result, Source, StreamEvent,
+    Change, Deadline, DynamoDbStream, Result,
     extract::FromRecord,
+    record::{Batch, Outcome},
+    source::{Needs, Source, StreamEvent},
 };
 use aws_lambda_events::streams::DynamoDbEventResponse;
 
@@ -21,6 +23,12 @@ impl Source for OutboxStream {
 
     fn kind(&self) -> &'static str {
         "dynamodb_stream"
+    }
+
+    /// Consumers absorb an event that is published again, and claims would be changes of the very table
+    /// whose stream this is.
+    fn needs(&self) -> Needs {
+        Needs::Nothing
     }
 
     fn split(

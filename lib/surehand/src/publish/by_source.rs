@@ -1,7 +1,7 @@
 //! Events to one of several destinations.
 
 use super::{PublishError, Transport, Unpublished};
-use crate::Outgoing;
+use crate::envelope::Outgoing;
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
 
@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 /// default: one publisher for a bus and for the queues beside it.
 ///
 /// ```no_run
-/// use surehand::{BySource, EventBus, Publisher, SqsQueue};
+/// use surehand::{EventBus, Publisher, SqsQueue, publish::BySource};
 ///
 /// # async fn connect(ledger: SqsQueue) -> surehand::Result<Publisher> {
 /// Ok(Publisher::new(BySource::new(EventBus::from_env().await?).route("shop.ledger", ledger)))

@@ -2,8 +2,9 @@
 
 use super::{PublishError, Unpublished};
 use crate::{
-    Backoff, Outgoing,
+    Backoff,
     aws::{Entries, Refusal, limits::ENTRIES},
+    envelope::Outgoing,
 };
 use std::{collections::HashSet, time::Duration};
 

@@ -1,6 +1,6 @@
 //! Events that could not be published.
 
-use crate::{Error, ErrorKind, Outgoing};
+use crate::{Error, ErrorKind, envelope::Outgoing};
 use std::fmt;
 
 /// The error of a call in which some or all events were not published.

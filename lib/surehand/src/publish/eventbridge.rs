@@ -5,9 +5,10 @@ use super::{
     deliver::{Call, ToSend, deliver},
 };
 use crate::{
-    Outgoing, Result,
+    Result,
     aws::{self, Entries, Refusal, events, events::Entry, limits::EVENT_BYTES},
     description::Use,
+    envelope::Outgoing,
     environment,
 };
 use aws_sdk_eventbridge::Client;

@@ -5,9 +5,10 @@ use super::{
     deliver::{Call, ToSend, deliver},
 };
 use crate::{
-    Outgoing, Result,
+    Result,
     aws::{self, Entries, Refusal, limits::MESSAGE_BYTES, sqs, sqs::Message},
     description::Use,
+    envelope::Outgoing,
     environment,
 };
 use aws_sdk_sqs::Client;

@@ -1,7 +1,10 @@
 //! Direct invocation, with a reply.
 
 use super::{Source, eventbridge::only};
-use crate::{Batch, Deadline, Delivery, Outcome, Record, Result};
+use crate::{
+    Deadline, Delivery, Record, Result,
+    record::{Batch, Outcome},
+};
 use serde_json::value::RawValue;
 
 /// A direct invocation: any JSON in, the handler's reply out.

@@ -2,7 +2,9 @@
 
 use super::Source;
 use crate::{
-    Batch, Deadline, Delivery, Error, ErrorKind, Metadata, Outcome, RawEvent, Record, Result,
+    Deadline, Delivery, Error, ErrorKind, Metadata, Record, Result,
+    envelope::RawEvent,
+    record::{Batch, Outcome},
 };
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use serde::Deserialize;

@@ -1,7 +1,10 @@
 //! EventBridge rules that invoke the function themselves.
 
 use super::Source;
-use crate::{Batch, Deadline, Delivery, Error, ErrorKind, Outcome, Record, Result};
+use crate::{
+    Deadline, Delivery, Error, ErrorKind, Record, Result,
+    record::{Batch, Outcome},
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

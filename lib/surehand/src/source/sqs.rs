@@ -1,9 +1,12 @@
 //! SQS queues, standard and FIFO.
 
-use super::Source;
+use super::{Needs, Source};
 use crate::{
-    Attribute, AttributeValue, Batch, Deadline, Delivery, Error, ErrorKind, FailureNote, Outcome,
-    Record, Result, clock::from_epoch_ms,
+    Deadline, Delivery, Error, ErrorKind, Record, Result,
+    attribute::{Attribute, AttributeValue},
+    clock::from_epoch_ms,
+    dead_letter::FailureNote,
+    record::{Batch, Outcome},
 };
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
 use std::collections::BTreeMap;
@@ -25,6 +28,10 @@ impl Source for Sqs {
 
     fn kind(&self) -> &'static str {
         "sqs"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::Queue
     }
 
     fn split(

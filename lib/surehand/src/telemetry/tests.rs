@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    Clock, DeadLetters, Deadline, Delivery, Error, FailureNote, Function, Metrics, OnMalformed,
-    Reply, Result, Sqs,
+    Clock, Deadline, Delivery, Error, Function, Metrics, OnMalformed, Reply, Result, Sqs,
+    dead_letter::{DeadLetters, FailureNote},
     testing::{self, Message},
 };
 use futures_util::future::BoxFuture;

@@ -1,6 +1,6 @@
 //! What Lambda delivers.
 
-use crate::{Event, Outgoing};
+use crate::{Event, envelope::Outgoing};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::Context;
 use serde::Serialize;

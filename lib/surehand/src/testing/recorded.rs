@@ -1,8 +1,12 @@
 //! Destinations that keep what they get.
 
 use crate::{
-    DeadLetters, Delivery, Emf, Error, Event, FailureNote, Outgoing, PublishError, Record,
-    Redelivery, Result, Transport,
+    Delivery, Error, Event, Record, Result,
+    dead_letter::{DeadLetters, FailureNote},
+    envelope::Outgoing,
+    metrics::Emf,
+    publish::{PublishError, Transport},
+    redelivery::Redelivery,
 };
 use futures_util::future::{BoxFuture, ready};
 use serde_json::Value;

@@ -108,7 +108,7 @@ pub use report::{MessageReport, Report};
 pub use store::SimulatedStore;
 pub use surroundings::{SimulatedDeadLetters, SimulatedRedelivery};
 
-use crate::{Event, Function, MemoryStore, Outgoing, Source};
+use crate::{Event, Function, MemoryStore, envelope::Outgoing, source::Source};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use driver::Driver;
 use fault::Rates;

@@ -3,9 +3,11 @@
 //! Run them over your own store; each makes its own keys, so that the store need not be empty.
 
 use crate::{
-    AttemptEnd, AttemptStart, Claim, ClaimRequest, Clock, Commit, CommitStore, Committed,
-    ErrorKind, IdempotencyKey, Lease, Result, Store,
+    Clock, ErrorKind, IdempotencyKey, Result,
     clock::{epoch_ms, from_epoch_ms},
+    idempotency::{
+        AttemptEnd, AttemptStart, Claim, ClaimRequest, Commit, CommitStore, Committed, Lease, Store,
+    },
 };
 use futures_util::future::join_all;
 use std::time::{Duration, SystemTime};

@@ -1,6 +1,6 @@
 //! What the rest of the library calls where nobody traces.
 
-use crate::{ErrorKind, Outgoing, Record};
+use crate::{ErrorKind, Record, envelope::Outgoing};
 use lambda_runtime::Context;
 use std::time::Duration;
 use tracing::Span;

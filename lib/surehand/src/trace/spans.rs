@@ -1,7 +1,7 @@
 //! The spans, named after OpenTelemetry's conventions for messaging and functions.
 
 use super::context::{remote, traceparent, xray};
-use crate::{ErrorKind, Outgoing, Record, trace_header::w3c_from_xray};
+use crate::{ErrorKind, Record, envelope::Outgoing, trace_header::w3c_from_xray};
 use opentelemetry::{
     Context,
     trace::{SpanContext, Status, TraceContextExt as _},

@@ -4,7 +4,7 @@
 //! estimate from above: a write that is let through here may only fail there if it updates an item
 //! that is large already.
 
-use crate::Item;
+use crate::stage::Item;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use std::collections::HashMap;
 

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde_json::json;
-use surehand::{Attribute, AttributeValue, FailureNote, rehearsal::Ending};
+use surehand::{
+    dead_letter::FailureNote,
+    record::{Attribute, AttributeValue},
+    rehearsal::Ending,
+};
 use surehand_redrive::{Group, Letter};
 
 use super::process::Answer;

@@ -1,6 +1,6 @@
 //! Staged writes and events in words.
 
-use crate::Outgoing;
+use crate::envelope::Outgoing;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use std::{
     collections::{BTreeMap, HashMap},

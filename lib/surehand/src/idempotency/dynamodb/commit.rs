@@ -2,13 +2,14 @@
 
 use super::{CLAIMABLE, DynamoDbStore, StoredItem, number, text, unavailable};
 use crate::{
-    Error, Item, Result,
+    Error, Result,
     clock::epoch_ms,
     idempotency::{
         claim::Claim,
         commit::{Commit, Committed},
     },
     outbox,
+    stage::Item,
     transaction::{MAX_ACTIONS, MAX_ITEM_BYTES, MAX_TRANSACTION_BYTES, item_bytes, write_bytes},
 };
 use aws_sdk_dynamodb::{

@@ -5,7 +5,7 @@ use super::{
     process::Process,
     world::{Dead, Invocation, InvocationState, Plan, START_MS, World},
 };
-use crate::{Function, MemoryStore, Result, Source};
+use crate::{Function, MemoryStore, Result, source::Source};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};

@@ -6,9 +6,12 @@ use super::{
     world::Published,
 };
 use crate::{
-    Error, ErrorKind, Item, Outgoing, PublishError, Result, Transport, Unpublished,
+    Error, ErrorKind, Result,
+    envelope::Outgoing,
     idempotency::memory::Waiting,
     outbox::{self, SHARDS, Table},
+    publish::{PublishError, Transport, Unpublished},
+    stage::Item,
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::{

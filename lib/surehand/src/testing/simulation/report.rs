@@ -5,7 +5,11 @@ use super::{
     world::{State, World, key_of},
 };
 use crate::MemoryStore;
-use crate::{Function, Outgoing, Source, StreamEvent};
+use crate::{
+    Function,
+    envelope::Outgoing,
+    source::{Source, StreamEvent},
+};
 use aws_lambda_events::streams::DynamoDbEventResponse;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -84,7 +88,7 @@ impl Report {
     }
 
     /// Publishes what the run committed, by the function that `build` makes, once for each process.
-    /// The function is one on the table's stream, such as an [`OutboxStream`](crate::OutboxStream),
+    /// The function is one on the table's stream, such as an [`OutboxStream`](crate::outbox::OutboxStream),
     /// whose outbox is [`Process::outbox`](super::Process::outbox).
     ///
     /// # Panics

@@ -6,8 +6,12 @@ use super::{
     world::{Effect, State, milliseconds},
 };
 use crate::{
-    AttemptHistory, AttemptStart, Claim, ClaimRequest, Commit, CommitStore, Commits, Committed,
-    Error, ErrorKind, IdempotencyKey, Lease, Outgoing, Result, Store,
+    Error, ErrorKind, IdempotencyKey, Result,
+    envelope::Outgoing,
+    idempotency::{
+        AttemptHistory, AttemptStart, Claim, ClaimRequest, Commit, CommitStore, Commits, Committed,
+        Lease, Store,
+    },
 };
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use std::time::{Duration, SystemTime};

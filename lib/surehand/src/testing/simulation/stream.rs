@@ -9,7 +9,9 @@ use super::{
     world::{FAULTS_LAST, START_MS, World},
 };
 use crate::{
-    Function, MemoryStore, Publisher, Result, Source, StreamEvent, idempotency::memory::Waiting,
+    Function, MemoryStore, Publisher, Result,
+    idempotency::memory::Waiting,
+    source::{Source, StreamEvent},
 };
 use aws_lambda_events::streams::DynamoDbEventResponse;
 use futures_util::future::{BoxFuture, join, join_all};

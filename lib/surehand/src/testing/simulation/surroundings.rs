@@ -8,8 +8,12 @@ use super::{
     world::{Dead, World},
 };
 use crate::{
-    CommitStore, DeadLetters, Delivery, Error, FailureNote, Function, Idempotency, MemoryStore,
-    Outbox, Publisher, Record, Redelivery, Result, Source, Store,
+    Delivery, Error, Function, Idempotency, MemoryStore, Publisher, Record, Result,
+    dead_letter::{DeadLetters, FailureNote},
+    idempotency::{CommitStore, Store},
+    outbox::Outbox,
+    redelivery::Redelivery,
+    source::Source,
 };
 use futures_util::future::BoxFuture;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use super::{
     fault::{Fault, Rates},
     queue::{Message, Messages},
 };
-use crate::{FailureNote, IdempotencyKey, KeyStyle, OnPark};
+use crate::{IdempotencyKey, OnPark, dead_letter::FailureNote, key::KeyStyle};
 use futures_util::future::BoxFuture;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,7 +68,7 @@ pub(super) struct State {
 /// An event that a transport accepted.
 #[derive(Clone, Debug)]
 pub(super) struct Published {
-    pub(super) event: crate::Outgoing,
+    pub(super) event: crate::envelope::Outgoing,
     /// Whether a sweep published it, not the stream.
     pub(super) is_swept: bool,
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::Value;
-use surehand::FailureNote;
+use surehand::dead_letter::FailureNote;
 
 use super::pages::messages;
 use crate::commands::demo::{clients::Clients, witness::order_id};
