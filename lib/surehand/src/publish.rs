@@ -90,11 +90,12 @@ use std::{fmt, sync::Arc};
 /// # Ok(()) }
 /// ```
 pub trait Transport: Send + Sync + 'static {
-    /// Sends the events, in order where the transport keeps one.
+    /// Sends the events, in order if the transport keeps one.
     ///
     /// # Errors
-    /// The error says which events were accepted and why each of the others was not. An event whose
-    /// response was lost counts as not accepted: sent again, it has the same id.
+    /// If an event was not accepted: the error says which events were accepted and why each of the
+    /// others was not. An event whose response was lost counts as not accepted: sent again, it has
+    /// the same id.
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>>;
 }
 
@@ -106,7 +107,7 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 
 /// Publishes events.
 ///
-/// A handler takes it as an argument. It comes out of the function's state, and is bound to the
+/// A handler takes it as an argument. It is taken from the function's state and bound to the
 /// record:
 ///
 /// ```
@@ -132,15 +133,15 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 /// }
 /// ```
 ///
-/// What a bound publisher sends carries on the record's story: its event is the cause, and the
-/// correlation id and trace context are passed on. Its ids are made from the record's idempotency
-/// key, the type, and a count: the first `StockReserved` of a record has the same id in each attempt
-/// at it. An attempt that fails after publishing thus publishes nothing twice in the eyes of
-/// idempotent consumers. It follows that a handler must publish the same events, in the same order
-/// per type, each time. Another payload under the same id is a reused key to its consumers
-/// ([`ErrorKind::KeyReused`](crate::ErrorKind::KeyReused)), and never a second event.
+/// The events of a bound publisher continue the record's story: their cause is the record's event,
+/// whose correlation id and trace context they carry on. Their ids are made from the record's
+/// idempotency key, the type, and a count: the first `StockReserved` of a record has the same id in
+/// each attempt. If an attempt fails after publishing, idempotent consumers therefore see the
+/// events of the next attempt as duplicates. A handler must thus publish the same events, in the
+/// same order per type, in each attempt. To consumers, another payload under the same id is a
+/// reused key ([`ErrorKind::KeyReused`](crate::ErrorKind::KeyReused)), never a second event.
 ///
-/// Elsewhere, as in a program that is no handler, every event gets a new id.
+/// In a program that is not a handler, every event gets a new id.
 #[derive(Clone)]
 pub struct Publisher {
     transport: Arc<dyn Transport>,
@@ -149,7 +150,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher that sends by `transport`.
+    /// Makes a publisher that sends by `transport`.
     pub fn new(transport: impl Transport) -> Self {
         Self {
             transport: Arc::new(transport),
@@ -166,7 +167,7 @@ impl Publisher {
 
     /// Publishes an event and returns its id.
     ///
-    /// The id is given when this is called, not when the future is first polled.
+    /// The id is assigned when this is called, not when the future is first polled.
     ///
     /// # Errors
     /// [`ErrorKind::Publish`](crate::ErrorKind::Publish), made from a [`PublishError`] unless the
@@ -184,10 +185,10 @@ impl Publisher {
         }
     }
 
-    /// Publishes events of one type, in order where the transport keeps one, and returns their ids.
+    /// Publishes events of one type, in order if the transport keeps one, and returns their ids.
     ///
     /// # Errors
-    /// As for [`publish`](Self::publish). Some events may have been published then; the
+    /// As for [`publish`](Self::publish). Some events may have been published nevertheless; the
     /// [`PublishError`] says which.
     pub fn publish_all<'a, 'e, E: Event + 'e>(
         &'a self,
@@ -203,7 +204,7 @@ impl Publisher {
         }
     }
 
-    /// Makes an event ready to be [sent](Self::send), for events of several types in one call.
+    /// Prepares an event for [`send`](Self::send), to send events of several types in one call.
     ///
     /// # Errors
     /// [`ErrorKind::Publish`](crate::ErrorKind::Publish) if the event does not serialize.
@@ -217,7 +218,7 @@ impl Publisher {
         Ok(outgoing)
     }
 
-    /// Sends events as they are.
+    /// Sends prepared events unchanged.
     ///
     /// # Errors
     /// [`ErrorKind::Publish`](crate::ErrorKind::Publish), made from a [`PublishError`].
@@ -235,7 +236,7 @@ impl Publisher {
         })
     }
 
-    /// The same publisher, for what the handling of `record` causes.
+    /// Returns the same publisher bound to `record`, for the events that its handling causes.
     pub fn bound_to(&self, record: &Record) -> Self {
         Self {
             lineage: Some(Arc::new(Lineage::new(record))),

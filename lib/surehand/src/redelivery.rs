@@ -17,7 +17,7 @@ mod visibility;
 #[cfg(feature = "sqs")]
 pub use visibility::SqsVisibility;
 
-/// Tells the source when records that failed are to be delivered again.
+/// Sets when the source delivers failed records again.
 ///
 /// It is a courtesy: if it fails the records still come back, only at another time.
 ///
@@ -64,48 +64,48 @@ pub use visibility::SqsVisibility;
 /// # Ok(()) }
 /// ```
 pub trait Redelivery: Send + Sync + 'static {
-    /// What it is called in a function's [description](crate::description).
+    /// Returns its name in a function's [description](crate::description).
     fn kind(&self) -> &'static str {
         "custom"
     }
 
-    /// Has each record delivered again after its delay.
+    /// Makes the source deliver each record again after its delay.
     fn delay<'a>(&'a self, records: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>>;
 }
 
-/// Exponential backoff with full jitter: after the n-th receive a random time between zero and
-/// `base * 2^(n-1)`, at most `cap`.
+/// Exponential backoff with full jitter: after the n-th receive the delay is a random time between
+/// zero and `base * 2^(n-1)`, at most `cap`.
 ///
-/// The jitter is what keeps records that failed together from coming back together.
+/// The jitter keeps records that failed together from being delivered together again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backoff {
-    /// The bound after the first receive.
+    /// The longest delay after the first receive.
     pub base: Duration,
-    /// The bound after any. SQS takes up to 12 hours.
+    /// The longest delay after any receive. SQS takes up to 12 hours.
     pub cap: Duration,
 }
 
 impl Backoff {
-    /// Backoff from `base` to `cap`.
+    /// Makes a backoff from `base` to `cap`.
     pub const fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap }
     }
 
-    /// The longest delay after the given receive, counted from 1.
+    /// Returns the longest delay after the given receive, counted from 1.
     pub fn bound(&self, receive_count: u32) -> Duration {
         let doublings = receive_count.saturating_sub(1).min(31);
         self.base.saturating_mul(1 << doublings).min(self.cap)
     }
 
-    /// A delay after the given receive.
+    /// Draws a delay after the given receive, counted from 1.
     pub fn delay(&self, receive_count: u32) -> Duration {
         self.bound(receive_count).mul_f64(fastrand::f64())
     }
 }
 
 impl Default for Backoff {
-    /// From 2 s to 15 minutes.
+    /// The backoff from 2 s to 15 minutes.
     fn default() -> Self {
         Self::new(Duration::from_secs(2), Duration::from_secs(15 * 60))
     }

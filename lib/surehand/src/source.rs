@@ -94,31 +94,31 @@ use serde::{Serialize, de::DeserializeOwned};
 /// # Ok(()) }
 /// ```
 pub trait Source: Send + Sync + 'static {
-    /// What Lambda delivers.
+    /// The event that Lambda delivers.
     type Event: DeserializeOwned + Send + 'static;
-    /// What Lambda expects.
+    /// The response that Lambda expects.
     type Response: Serialize + Send + 'static;
 
-    /// What it is called in a function's [description](crate::description): `sqs`, `eventbridge`,
-    /// `dynamodb_stream`, `direct`, or `custom`.
+    /// Returns its name in a function's [description](crate::description): `sqs`, `eventbridge`,
+    /// `dynamodb_stream`, `direct` or `custom`.
     fn kind(&self) -> &'static str {
         "custom"
     }
 
-    /// What [`Function::from_env`](crate::Function::from_env) puts around the handler: claims, unless the
-    /// source says otherwise.
+    /// Returns what [`Function::from_env`](crate::Function::from_env) puts around the handler:
+    /// claims, unless the source overrides it.
     fn needs(&self) -> Needs {
         Needs::Claims
     }
 
     /// Splits an event into its records.
     ///
-    /// A record that cannot be read is [malformed](crate::Record::with_malformed) and concerns
-    /// nobody else.
+    /// A record that cannot be read is [malformed](crate::Record::with_malformed) and does not
+    /// affect the others.
     ///
     /// # Errors
-    /// Only if the event as a whole cannot be answered, such as a message without an id. The
-    /// invocation fails, and Lambda delivers the event again.
+    /// Only if the event as a whole cannot be answered, for example because a message has no id.
+    /// The invocation fails, and Lambda delivers the event again.
     fn split(
         &self,
         event: Self::Event,
@@ -126,10 +126,10 @@ pub trait Source: Send + Sync + 'static {
         deadline: Deadline,
     ) -> Result<Batch>;
 
-    /// Makes the response.
+    /// Makes the response from the records' outcomes.
     ///
     /// # Errors
-    /// If the source has no other way to say that a record failed; the invocation fails.
+    /// If the source has no other way to report that a record failed; the invocation fails.
     fn join(&self, outcomes: Vec<Outcome>) -> Result<Self::Response>;
 }
 
