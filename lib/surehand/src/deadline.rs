@@ -38,7 +38,7 @@ impl Deadline {
     }
 
     /// Returns the same deadline with another margin.
-    pub fn with_margin(mut self, margin: Duration) -> Self {
+    pub(crate) fn with_margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self
     }

@@ -93,7 +93,7 @@ impl Backoff {
     }
 
     /// Returns the longest delay after the given receive, counted from 1.
-    pub fn bound(&self, receive_count: u32) -> Duration {
+    pub(crate) fn bound(&self, receive_count: u32) -> Duration {
         let doublings = receive_count.saturating_sub(1).min(31);
         self.base.saturating_mul(1 << doublings).min(self.cap)
     }
