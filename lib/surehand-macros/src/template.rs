@@ -112,8 +112,8 @@ mod tests {
     fn texts_that_name_no_field_say_why() {
         refused("{a", "`{` without `}`");
         refused("a}", "`}` without `{`");
-        refused("{a:>5}", "without `:>5`");
-        refused("{a:?}", "without `:?`");
+        refused("{a:>5}", "must not have a format (`:>5`)");
+        refused("{a:?}", "must not have a format (`:?`)");
         refused("{}", "`{}` does not name a field");
         refused("{0}", "`{0}` does not name a field");
         refused("{a.b}", "`{a.b}` does not name a field");

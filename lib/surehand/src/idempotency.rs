@@ -536,7 +536,7 @@ impl Subject {
             None if self.wants_reply => Reply::from_json("null".into()),
             _ => Reply::none(),
         };
-        Ok(reply.as_duplicate())
+        Ok(reply.into_duplicate())
     }
 }
 

@@ -254,7 +254,7 @@ impl Reply {
     }
 
     /// Marks the reply as that of a record that was handled before.
-    pub(crate) fn as_duplicate(mut self) -> Self {
+    pub(crate) fn into_duplicate(mut self) -> Self {
         self.duplicate = true;
         self
     }

@@ -151,7 +151,7 @@ fn failures_are_warnings_with_kind_and_cause() {
         let record = record(&json!({}));
         let metrics = Metrics::default();
         let attempt = Attempt::start(&record, &metrics, SystemTime::now());
-        attempt.handled(&Reply::none().as_duplicate());
+        attempt.handled(&Reply::none().into_duplicate());
         attempt.retried(&Error::transient("busy"), Duration::from_millis(2500));
         attempt.parked(&Error::rejected("no such order"));
         attempt.discarded(&Error::malformed("not ours"));
