@@ -53,7 +53,7 @@ fn types() -> BTreeMap<String, String> {
                     let name = name.split_once("> ").map_or(name, |(_, name)| name);
                     owner = name.trim_start().split([' ', '<']).next().unwrap();
                 }
-                if line.contains("fn from_env(") {
+                if line.contains("fn from_env(") || line.contains("fn from_env<") {
                     // Up to the brace that closes a method.
                     let end = rest.find("\n    }").unwrap();
                     let previous = types.insert(owner.to_owned(), rest[..end].to_owned());

@@ -31,8 +31,8 @@ use serde::de::DeserializeOwned;
 ///
 /// It is synchronous: the body is here already, and what needs IO belongs in the handler.
 ///
-/// An implementation may rely on the record's claim: it is made already, unless the value is part of the
-/// [key](crate::Idempotency::key). It promises to be quick, and to do nothing that another attempt may not
+/// An implementation is called anew in each attempt, within the record's claim if it is leased; for a
+/// [key](crate::Idempotency::key) it is called before the claim. It promises to be quick, and to do nothing that another attempt may not
 /// repeat. Its error is the record's, and the error's kind decides what becomes of the record:
 /// [malformed](crate::Error::malformed) is parked, and any other error by `?` is tried again.
 ///

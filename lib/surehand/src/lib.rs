@@ -192,6 +192,7 @@
 //!
 //! - `docs/exactly-once.md`, in this package: which effects happen once, and which do not.
 //! - `docs/telemetry.md`, in this package: the names, keys and variables of metrics and the log.
+//! - `examples/`, in this package: programs that answer one question each, and run without AWS.
 //! - The crate `surehand-redrive`: dead letters, put back where they came from.
 //! - The command `surehand`, of the package `surehand-cli`: `new` makes an application, `dev` runs it
 //!   on your machine, `check` compares it with its template, `dlq` redrives its dead letters.
