@@ -1,14 +1,14 @@
-//! The edge to AWS: the configuration of clients, and the requests that several modules make.
+//! The edge to AWS: the configuration of clients, and the requests that several crates make.
 //!
-//! [`config`] is the environment's configuration, loaded once. Clients of your own are made from it
-//! too, so that a cold start reads it once: `aws_sdk_sesv2::Client::new(surehand::aws::config().await)`.
+//! In a handler's `main` you need [`config`], which is the environment's configuration, loaded once: make your own
+//! clients from it too, so that a cold start reads it once, as in
+//! `aws_sdk_sesv2::Client::new(surehand::aws::config().await)`. [`with_time_limits`] gives a configuration the time
+//! limits of the clients that Surehand makes itself, in each `from_env`: those give up a dead connection soon
+//! ([`limited_config`] is the environment's configuration with them). A client that you hand to a `new` keeps its own
+//! settings.
 //!
-//! The clients that Surehand makes itself, in each `from_env`, give up a dead connection soon: they
-//! are made from [`limited_config`], which has the time limits of [`with_time_limits`]. A client that
-//! is handed to a `new` keeps its own settings.
-//!
-//! [`sqs`] and [`events`] send requests and say what became of each entry; a [`Refusal`] is an entry,
-//! or a call, that the service did not take.
+//! The rest is for a destination or a transport of your own over SQS or EventBridge. [`sqs`] and [`events`] send
+//! requests and say what became of each entry; a [`Refusal`] is an entry, or a call, that the service did not take.
 
 mod arn;
 #[cfg(feature = "eventbridge")]

@@ -37,7 +37,7 @@ impl Deadline {
     }
 
     /// The same deadline with another margin.
-    pub fn with_margin(mut self, margin: Duration) -> Self {
+    pub(crate) fn with_margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self
     }

@@ -1,8 +1,9 @@
 //! What a function says of itself.
 //!
-//! A function that is started with `SUREHAND_DESCRIBE=1` prints its description as one line of JSON
-//! and ends. It calls nobody for that, and needs no variable. `surehand check` compares the
-//! description with the template that deploys the function:
+//! A function that is started with `SUREHAND_DESCRIBE=1` prints its [`Description`] as one line of JSON
+//! and ends. It makes no call for that, and needs no variable. `surehand check` compares the
+//! description with the template that deploys the function. You need this module to read one yourself:
+//! from that line, or from [`Function::describe`](crate::Function::describe).
 //!
 //! ```json
 //! {"surehand": "0.1.0",

@@ -97,10 +97,11 @@
 //! }
 //! ```
 //!
-//! The function keeps its claims in a DynamoDB table (`IDEMPOTENCY_TABLE`), parks in the source queue's
-//! dead-letter queue (`DEAD_LETTER_QUEUE_URL`, `MAX_RECEIVE_COUNT`), and sets how long a failed message
-//! stays hidden. The command `surehand new`, of the package `surehand-cli`, makes an application around
-//! such a function, with its template, queues, table, alarms and tests.
+//! [`Function::from_env`] is the usual function of its source. For SQS it keeps its claims in a DynamoDB
+//! table (`IDEMPOTENCY_TABLE`), parks in the source queue's dead-letter queue (`DEAD_LETTER_QUEUE_URL`,
+//! `MAX_RECEIVE_COUNT`), and sets how long a failed message stays hidden. [`Function::new`] has none of the
+//! three until you set it. The command `surehand new`, of the package `surehand-cli`, makes an
+//! application around such a function, with its template, queues, table, alarms and tests.
 //!
 //! # What happens to a record
 //!
@@ -166,7 +167,7 @@
 //! | choose when records come back | [`redelivery`] | [`Redelivery`](redelivery::Redelivery) |
 //! | count and measure | [`metrics`] | |
 //! | set up the log of a program that is not a function | [`telemetry`] | |
-//! | read a function's variables | [`mod@environment`] | |
+//! | read a function's variables | [`environment`] | |
 //! | make AWS clients | [`aws`] | |
 //! | test without AWS | `testing` | |
 //! | read what a function says of itself | [`description`] | |

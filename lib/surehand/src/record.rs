@@ -176,7 +176,7 @@ impl Record {
     }
 
     /// True if somebody waits for the handler's reply.
-    pub fn wants_reply(&self) -> bool {
+    pub(crate) fn wants_reply(&self) -> bool {
         self.inner.wants_reply
     }
 
@@ -250,7 +250,7 @@ impl Reply {
     }
 
     /// The same reply, for a record that was handled before.
-    pub fn as_duplicate(mut self) -> Self {
+    pub(crate) fn as_duplicate(mut self) -> Self {
         self.duplicate = true;
         self
     }

@@ -50,13 +50,13 @@ impl Backoff {
     }
 
     /// The longest delay after the given receive, counted from 1.
-    pub fn bound(&self, receive_count: u32) -> Duration {
+    pub(crate) fn bound(&self, receive_count: u32) -> Duration {
         let doublings = receive_count.saturating_sub(1).min(31);
         self.base.saturating_mul(1 << doublings).min(self.cap)
     }
 
     /// A delay after the given receive.
-    pub fn delay(&self, receive_count: u32) -> Duration {
+    pub(crate) fn delay(&self, receive_count: u32) -> Duration {
         self.bound(receive_count).mul_f64(fastrand::f64())
     }
 }

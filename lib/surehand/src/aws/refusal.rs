@@ -40,7 +40,7 @@ impl Refusal {
     }
 
     /// A refusal with a service's code, which says whether another attempt would meet it.
-    pub fn of_code(code: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn of_code(code: impl Into<String>, message: impl Into<String>) -> Self {
         let code = code.into();
         Self {
             permanent: is_permanent(&code),

@@ -113,7 +113,7 @@ impl<St> Commits<St> {
     }
 
     /// True if it commits.
-    pub const fn are_possible(&self) -> bool {
+    pub(crate) const fn are_possible(&self) -> bool {
         #[cfg(feature = "dynamodb")]
         return self.commit.is_some();
         #[cfg(not(feature = "dynamodb"))]
