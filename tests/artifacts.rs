@@ -38,7 +38,7 @@ fn faults() -> &'static Path {
     })
 }
 
-/// What SQS delivers: each message is its id and what it has the function do.
+/// Makes the event that SQS delivers, of messages with an id and an instruction for the function.
 fn batch(messages: &[(&str, Value)]) -> Value {
     let records = messages.iter().map(|(id, body)| {
         json!({
@@ -72,7 +72,8 @@ fn failed(ids: &[&str]) -> Answer {
     }
 }
 
-/// What the log says of each attempt at the message: whether its process was new, and the outcome.
+/// Returns what the log reports about each attempt at the message: whether its process was new, and
+/// the outcome.
 fn outcomes(lambda: &Lambda, id: &str) -> Vec<(bool, String)> {
     let log = lambda.log();
     let lines = log
@@ -89,7 +90,7 @@ fn outcomes(lambda: &Lambda, id: &str) -> Vec<(bool, String)> {
         .collect()
 }
 
-/// The effects there were, by message.
+/// Returns the effects, by message.
 fn effects(lambda: &Lambda) -> Vec<String> {
     let log = lambda.log();
     let effects = log.iter().filter(|line| line["message"] == "effect");
@@ -111,7 +112,7 @@ fn a_panic_is_its_records_failure_and_the_process_lives_on() {
     ]);
     let expected = failed(&["panics", "rejected", "fails", "malformed"]);
     assert_eq!(lambda.invoke(&event), expected);
-    // It is the same process that gets the batch again: it remembers what it has done.
+    // The same process gets the batch again, and remembers what it has done.
     assert_eq!(lambda.invoke(&event), expected);
     assert_eq!(effects(&lambda), ["good", "also-good"]);
     let known = |outcomes: [&str; 2]| {
@@ -130,7 +131,7 @@ fn a_slow_record_is_stopped_in_time_and_fails_alone() {
     let lambda = Lambda::start("waits", faults());
     let event = batch(&[("slow", endless("wait")), ("good", act("succeed"))]);
     assert_eq!(lambda.invoke(&event), failed(&["slow"]));
-    // The lease was released: the record can be tried again at once, in the same process.
+    // The lease was released, so the record can be tried again immediately, in the same process.
     let again = batch(&[("slow", endless("wait"))]);
     assert_eq!(lambda.invoke(&again), failed(&["slow"]));
     assert_eq!(effects(&lambda), ["good"]);
@@ -151,12 +152,12 @@ fn a_record_that_blocks_the_thread_ends_with_the_invocation() {
 }
 
 #[test]
-fn an_exit_ends_the_invocation_and_the_next_starts_anew() {
+fn an_exit_ends_the_invocation_and_the_next_one_gets_a_new_process() {
     crashes("exit", "Runtime exited with error: exit status 3");
 }
 
 #[test]
-fn an_abort_ends_the_invocation_and_the_next_starts_anew() {
+fn an_abort_ends_the_invocation_and_the_next_one_gets_a_new_process() {
     crashes("abort", "Runtime exited with error: signal: aborted");
 }
 
@@ -175,7 +176,7 @@ fn crashes(how: &str, reason: &str) {
     starts_anew(&lambda);
 }
 
-/// The next batch is handled as if nothing had been, by a new process.
+/// Checks that a new process handles the next batch as if nothing had happened.
 fn starts_anew(lambda: &Lambda) {
     let event = batch(&[("next", act("succeed")), ("panics", act("panic"))]);
     assert_eq!(lambda.invoke(&event), failed(&["panics"]));

@@ -7,7 +7,7 @@ mod claim_model {
 
     /// How many ticks an invocation has after its first.
     const LEASE: u8 = 1;
-    /// How many ticks clocks may be apart, and a lease outlasts its invocation.
+    /// How many ticks clocks may differ by, and how many a lease outlasts its invocation by.
     const MARGIN: u8 = 1;
 }
 
@@ -19,14 +19,14 @@ use claim_model::{
 use stateright::{Checker, HasDiscoveries, Model, Path};
 use std::time::Instant;
 
-/// What takes seconds: two workers to whom much happens, and three to whom less does.
+/// The scopes that take seconds: two workers with many events, and three with fewer.
 const SCOPES: [Scope; 4] = [
     scope(2, 2, 2),
     scope(2, 1, 3),
     scope(3, 1, 1),
     scope(3, 0, 3),
 ];
-/// What takes minutes.
+/// The scopes that take minutes.
 const WIDER_SCOPES: [Scope; 3] = [scope(2, 2, 4), scope(2, 3, 2), scope(3, 1, 3)];
 
 const fn scope(workers: usize, faults: u8, stalls: u8) -> Scope {
@@ -72,7 +72,8 @@ fn every_mistake_is_seen() {
     }
 }
 
-/// A model in which nobody is ever refused would keep its promises as well.
+/// Checks that each answer occurred: a model in which no call is ever refused would keep its
+/// promises as well.
 fn meets_everything(answers: &[(CallKind, Answer)]) {
     let met = |kind, is: fn(&Answer) -> bool| answers.iter().any(|(k, a)| *k == kind && is(a));
     for kind in [CallKind::Claim, CallKind::Commit, CallKind::Find] {
@@ -88,14 +89,14 @@ fn meets_everything(answers: &[(CallKind, Answer)]) {
     assert!(met(CallKind::Find, |a| *a == Answer::Free));
 }
 
-/// Explores everything; of a mistake only as much as it takes to see it.
+/// Explores all states; for a mutation only until a property is broken.
 fn check(scope: Scope, mutation: Option<Mutation>) -> impl Checker<ClaimModel> {
     let started = Instant::now();
     let finished = match mutation {
         Some(mutation) => HasDiscoveries::AnyOf([mutation.breaks()].into()),
         None => HasDiscoveries::AnyFailures,
     };
-    // Breadth first, so that what it finds is short.
+    // The search is breadth-first, so that the path that it finds is short.
     let checker = ClaimModel::new(scope, mutation)
         .checker()
         .threads(2)

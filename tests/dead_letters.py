@@ -82,7 +82,7 @@ class Sqs:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def cpu(self):
-        """The seconds of the processor that it has used."""
+        """The processor time that it has used, in seconds."""
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -106,7 +106,7 @@ class Sqs:
         return sum(int(answer["Attributes"][name]) for name in names)
 
     def fill(self, url, source, count):
-        """Dead letters as a function parks them, each with an event of its own."""
+        """Dead letters as a function parks them, each with its own event."""
         note = {
             "kind": "rejected", "message": "no such sku", "chain": [], "handler": "reserve_stock",
             "function": "shop-reserve-stock", "request_id": "r", "attempts": 1,
@@ -174,7 +174,7 @@ def surehand(sqs, folder, *arguments):
 
 
 def naive(sqs, letters, queue):
-    """What people write: receive, send, delete, one after the other."""
+    """The usual script: receive, send, delete, one after the other."""
     while True:
         messages = sqs.client.receive_message(
             QueueUrl=letters, MaxNumberOfMessages=BATCH, MessageAttributeNames=["All"]
@@ -227,7 +227,7 @@ def speed(count):
         assert run.report["redriven"] == count, run
         assert sqs.depth(queue) == count and sqs.depth(letters) == 0
         rates["apply"] = count / run.seconds
-        assert run.screen, "nobody was told how far it is"
+        assert run.screen, "the command showed no progress"
         print(
             f"apply: {run.seconds:.1f} s; of the processor {run.cpu:.1f} s its own and {theirs:.1f} s SQS's; "
             f"{run.memory:.0f} MB at most"

@@ -38,9 +38,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One test, since one emulator serves all of it: it takes a while to deploy, and somebody has to see
-/// it end. The parts run one after the other, each with orders of its own; a part that fails keeps
-/// none of the others from running.
+/// This is one test, because one emulator serves all parts: it takes a while to deploy, and must be
+/// ended. The parts run one after the other, each with orders of its own; after a part that fails
+/// the others still run.
 #[tokio::test]
 async fn the_shop_on_the_emulator() {
     let mut parts = Parts::default();
@@ -74,13 +74,13 @@ async fn the_shop_on_the_emulator() {
         .await;
     parts
         .run(
-            "dead letters are put back",
+            "dead letters are redriven",
             redrive::check(&dev, &shop, &collector),
         )
         .await;
     parts
         .run(
-            "letters of rules and functions find their way",
+            "dead letters of rules and functions reach their targets",
             redrive::check_origins(&shop),
         )
         .await;
@@ -112,7 +112,8 @@ async fn the_shop_on_the_emulator() {
     assert!(parts.failed.is_empty(), "failed: {:?}", parts.failed);
 }
 
-/// How long a part may take. The longest waits for messages that dead processes have left invisible.
+/// How long a part may take. The longest one waits for messages that dead processes have left
+/// invisible.
 fn patience() -> Duration {
     let kills = u32::try_from(kills::number()).unwrap_or_default();
     Duration::from_secs(300) + Duration::from_secs(3) * kills
@@ -130,7 +131,7 @@ impl Parts {
         let what = match part.await {
             Ok(Ok(())) => "ok",
             Ok(Err(_)) => "out of time",
-            // The panic has said why.
+            // The panic has printed the reason.
             Err(_) => "FAILED",
         };
         eprintln!("{name}: {what} ({:.1} s)", started.elapsed().as_secs_f64());

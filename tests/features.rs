@@ -21,8 +21,8 @@ fn packages(selection: &[&str]) -> BTreeSet<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// If this fails: a feature that only a development dependency asks for is to be asked for by a
-/// dependency of this package as well, which `cargo run` selects for that.
+/// If this fails, a feature is enabled only by a development dependency. Enable it also in a
+/// dependency of this package, which `cargo run` selects for that purpose.
 #[test]
 fn the_command_and_the_functions_share_their_dependencies_with_the_tests() {
     let tested = packages(&["--workspace", "--edges=all"]);

@@ -10,7 +10,7 @@ fn nothing_in_the_corpus_breaks_a_promise() {
         let mut inputs = 0;
         for entry in fs::read_dir(corpus.join(name)).unwrap() {
             let path = entry.unwrap().path();
-            // What fails is the last that was printed.
+            // The input that fails is the last one printed.
             println!("{name}: {}", path.display());
             target(&fs::read(&path).unwrap());
             inputs += 1;
@@ -19,7 +19,7 @@ fn nothing_in_the_corpus_breaks_a_promise() {
     }
 }
 
-/// Cut off, doubled, and with every byte changed: what libFuzzer would begin with.
+/// Tries each input cut off, doubled, and with every byte changed, as libFuzzer would begin.
 #[test]
 fn nothing_near_the_corpus_breaks_a_promise() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");

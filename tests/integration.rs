@@ -27,4 +27,5 @@ mod integration {
     mod script;
     mod stores;
     mod time_limits;
+    mod usual;
 }

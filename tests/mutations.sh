@@ -8,7 +8,7 @@
 #        (builds in target/mutations, or in $MUTATIONS_TARGET)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# Failures are expected, and nobody reads where they came from.
+# Failures are expected, so backtraces are not needed.
 export RUST_BACKTRACE=0
 export CARGO_TARGET_DIR="${MUTATIONS_TARGET:-$PWD/target/mutations}"
 copy=$(mktemp -d)
@@ -16,7 +16,7 @@ trap 'rm -rf "$copy"' EXIT
 git ls-files -z | xargs -0 tar cf - | tar xf - -C "$copy"
 cd "$copy"
 
-# The file's time says that it changed; a copy's would not.
+# The file's new time shows cargo that it changed; a copy would keep the old one.
 changed() {
     touch "$source/lib.rs"
 }

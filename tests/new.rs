@@ -16,7 +16,7 @@ mod new {
 use new::{application::Application, farewell, handled::Handled};
 use surehand_test_support::run::Run;
 
-/// One test, since each step takes what the one before has made.
+/// This is one test, because each step needs the result of the previous one.
 #[tokio::test]
 async fn a_new_application_works_as_it_is() {
     let application = Application::make("hello", &[]);
@@ -43,7 +43,7 @@ async fn a_new_application_works_as_it_is() {
     assert_eq!(handled.welcomed, ["u-1", "u-2"]);
     assert_eq!(handled.outcomes, ["ok", "ok"]);
 
-    // The same event once more, and one that can never be handled.
+    // The same event is sent again, and one that can never be handled.
     Handled::publish(&run, &format!("{grace}\n{nameless}"));
     handled = Handled::of(&run, 4).await;
     assert_eq!(handled.welcomed, ["u-1", "u-2"]);
@@ -68,7 +68,8 @@ fn a_new_application_can_have_the_redrive_function() {
     application.passes_the_check();
     application.is_valid();
 
-    // What the schedule's rule cannot deliver is kept: its queue knows the rule by its name.
+    // An event that the schedule's rule cannot deliver is kept: its queue knows the rule by its
+    // name.
     let template: yaml_serde::Value =
         yaml_serde::from_str(&application.text("template.yaml")).unwrap();
     let resources = &template["Resources"];

@@ -83,7 +83,7 @@ async fn a_prefix_is_a_scope() {
     python.proceed(json!({ "return": reply("42") })).await;
     let prefixed = Process::of_orders(&client, "orders", 0);
     assert_eq!(prefixed.order(ORDER).await.unwrap(), reply("42"));
-    // The same request is another function's own affair.
+    // Another function handles the same request again.
     let orders = orders(&client);
     orders.script.then(Step::Return(reply("43")));
     assert_eq!(orders.order(ORDER).await.unwrap(), reply("43"));
@@ -156,7 +156,7 @@ async fn while_surehand_is_at_it_powertools_refuses() {
 #[tokio::test]
 async fn a_key_that_powertools_locks_without_a_time_limit_stays_locked() {
     let (mut python, client) = open().await;
-    // Far beyond any invocation, and before the hour after which Powertools forgets a key.
+    // This is far beyond any invocation, and before the hour after which Powertools forgets a key.
     let later = Process::of_orders(&client, &scope("place_order"), 50 * 60);
     let call = python.call_with("place_order", ORDER, None).await;
     assert_eq!(call, Running);
@@ -217,7 +217,7 @@ async fn what_fails_in_one_is_free_for_the_other_at_once() {
     assert_eq!(again, Returned(reply("42")));
 }
 
-/// Powertools keeps no digest of the payload unless told, and looks at none.
+/// Unless it is configured to, Powertools neither stores nor checks a digest of the payload.
 #[tokio::test]
 async fn payloads_are_compared_by_those_who_compare() {
     let (mut python, client) = open().await;

@@ -101,7 +101,7 @@ impl World {
         ids.collect()
     }
 
-    /// Ends the turn of whichever run has the queue.
+    /// Ends the turn of the run that has the queue.
     async fn forget_turn(&self) {
         let ids = self.items().await;
         for id in ids.into_iter().filter(|id| id.starts_with("redrive#turn#")) {
@@ -183,7 +183,7 @@ async fn a_run_goes_on_from_one_invocation_to_the_next() {
     assert_eq!(status, expected);
 }
 
-/// Whichever call an invocation dies in, before it has its effect or after.
+/// An invocation may die in any call, before it has its effect or after.
 #[tokio::test]
 async fn a_run_survives_the_death_of_an_invocation() {
     let run = async |call: u64, after: bool| {
@@ -197,7 +197,7 @@ async fn a_run_survives_the_death_of_an_invocation() {
         let delivered = world.queues.delivered();
         let once: BTreeSet<_> = delivered.iter().cloned().collect();
         assert_eq!(once.len(), 4, "{case}");
-        // Only what was on its way at that moment may have been sent twice.
+        // Only messages that were on their way at that moment may have been sent twice.
         let twice = delivered.len() - once.len();
         assert!(
             twice == 0 || (twice == 4 && world.queues.may_repeat()),
@@ -208,14 +208,15 @@ async fn a_run_survives_the_death_of_an_invocation() {
     let calls = (0..CALLS).flat_map(|call| [run(call, false), run(call, true)]);
     let runs = stream::iter(calls).buffer_unordered(16);
     let died = runs.filter(|died| ready(*died)).count().await;
-    // Look, read, give back, look, read, send, delete: and beyond the last nobody dies.
+    // The calls are: look, read, release, look, read, send, delete. After the last one no process
+    // dies.
     assert!((14..2 * CALLS as usize).contains(&died), "{died}");
 }
 
 /// More than a run takes.
 const CALLS: u64 = 40;
 
-/// Whatever an invocation waits for when it dies: a queue, the table, or nothing.
+/// What an invocation waits for when it dies: a queue, the table, or nothing.
 #[tokio::test]
 async fn a_run_survives_the_death_of_an_invocation_at_any_await() {
     let run = async |polls: usize| {
@@ -244,7 +245,7 @@ async fn a_run_survives_the_death_of_an_invocation_at_any_await() {
 /// How many polls are between two deaths.
 const STRIDE: usize = 2;
 
-/// Polls a future so often, and then drops it. None if it was not ready by then.
+/// Polls a future this many times, and then drops it; none if it was not ready by then.
 async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = times;
@@ -275,7 +276,7 @@ async fn a_queue_has_one_run_at_a_time() {
     assert_eq!(world.queues.delivered().len(), 2);
 }
 
-/// A run that was silent for long may still be there.
+/// A run that was silent for a long time may still be active.
 #[tokio::test]
 async fn two_runs_on_a_queue_lose_and_double_nothing() {
     let world = World::new(letters(30)).await;

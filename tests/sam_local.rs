@@ -12,7 +12,7 @@ use surehand_test_support::cargo;
 
 #[test]
 fn without_docker_the_check_is_skipped() {
-    // With nothing on the PATH there is no Docker, and nothing to install it with.
+    // With an empty PATH there is no Docker, and no program to install it.
     let nothing = Path::new(env!("CARGO_TARGET_TMPDIR")).join("empty");
     fs::create_dir_all(&nothing).unwrap();
     let output = Command::new(cargo::tools().join("bin/python"))
@@ -24,7 +24,7 @@ fn without_docker_the_check_is_skipped() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
         said,
-        "skipped: there is no Docker, and it takes root on a Debian to install it\n",
+        "skipped: there is no Docker, and installing it needs root on a Debian system\n",
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );

@@ -21,7 +21,7 @@ use template::{project::Project, rules};
 #[test]
 fn the_templates_keep_every_rule() {
     let project = Project::read();
-    // Rules that find nothing to look at find nothing wrong either.
+    // Rules that find no resource to check find no mistake either.
     assert!(project.functions().count() >= 7);
     assert!(project.queues().count() >= 3);
     assert_eq!(rules::broken(&project), [""; 0]);
@@ -33,7 +33,7 @@ fn change_dashboard(project: &mut Project, from: &str, to: &str) {
     *body = json!(body.as_str().unwrap().replace(from, to));
 }
 
-/// A change, and a part of what the rules say of it.
+/// A change, and a part of the rules' finding about it.
 type Mistake = (fn(&mut Project), &'static str);
 
 const MISTAKES: &[Mistake] = &[
@@ -55,7 +55,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| p.document()["Globals"]["Function"]["DeploymentPreference"]["Enabled"] = json!(true),
-        "nobody can choose whether a deployment shifts traffic",
+        "the template has no parameter that makes a deployment shift traffic",
     ),
     (
         |p| {
@@ -78,7 +78,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| change_dashboard(p, "{\"min\": 0}}", "{\"min\": 0}"),
-        "the dashboard is no JSON",
+        "the dashboard is not JSON",
     ),
     (
         |p| change_dashboard(p, "${Queues}", "${Cues}"),
@@ -90,7 +90,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| change_dashboard(p, "\"QueueName\", ", ""),
-        "is no list of metrics",
+        "is not a list of metrics",
     ),
     (
         |p| {
@@ -143,7 +143,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| p.event("OutboxRelay")["DestinationConfig"] = json!({}),
-        "OutboxRelay: nobody learns what it gave up",
+        "OutboxRelay: records that it gives up are lost without a notice",
     ),
     (
         |p| {
@@ -154,7 +154,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| drop(p.resources().remove("OutboxRelayLagAlarm")),
-        "OutboxRelay: nobody is told when it lags behind its stream",
+        "OutboxRelay: there is no alarm for its lag behind its stream",
     ),
     (
         |p| p.event("ReserveStock")["MaximumBatchingWindowInSeconds"] = json!(10),
@@ -184,7 +184,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| drop(p.queue("reliable-queue", "Queue").remove("RedrivePolicy")),
-        "Queue keeps messages that nobody can handle",
+        "Queue keeps messages that cannot be handled",
     ),
     (
         |p| p.queue("reliable-queue", "DeadLetterQueue")["MessageRetentionPeriod"] = json!(345_600),
@@ -225,7 +225,7 @@ const MISTAKES: &[Mistake] = &[
                     .remove("DeadLetterAlarm"),
             )
         },
-        "nobody is told of dead letters in DeadLetterQueue",
+        "there is no alarm for dead letters in DeadLetterQueue",
     ),
     (
         |p| drop(p.properties("NotifyCustomer").remove("Role")),
@@ -277,7 +277,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| drop(p.properties("Audit").remove("EventInvokeConfig")),
-        "Audit: what it fails on is lost",
+        "Audit: events that it fails on are lost",
     ),
     (
         |p| {
@@ -363,7 +363,7 @@ const MISTAKES: &[Mistake] = &[
                     .remove("LogStreamsArn"),
             )
         },
-        "Outputs.LogStreamsArn is no output of infra/function-watch.yaml",
+        "Outputs.LogStreamsArn is not an output of infra/function-watch.yaml",
     ),
 ];
 
@@ -377,7 +377,7 @@ fn every_mistake_is_found() {
         let found = rules::broken(&project);
         assert!(
             found.iter().any(|problem| problem.contains(expected)),
-            "`{expected}` was expected, and found was {found:#?}"
+            "`{expected}` was expected, but the findings are {found:#?}"
         );
     }
 }

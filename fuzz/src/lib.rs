@@ -37,7 +37,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("failure_note", failure_note),
 ];
 
-/// What Lambda delivers from a queue.
+/// The event that Lambda delivers from a queue.
 pub fn sqs_event(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<<Sqs as Source>::Event>(bytes) else {
         return;
@@ -72,7 +72,7 @@ pub fn sqs_event(bytes: &[u8]) {
     assert_eq!(testing::failed_ids(&response), failed);
 }
 
-/// The same, handled by a whole function whose handler takes everything that can be read.
+/// The same event, handled by a whole function whose handler takes every record that can be read.
 pub fn sqs_invocation(bytes: &[u8]) {
     async fn handle(event: Envelope<Value>) -> surehand::Result<()> {
         drop(event);
@@ -111,7 +111,7 @@ pub fn sqs_invocation(bytes: &[u8]) {
     }
 }
 
-/// What a rule or a schedule sends to the function itself.
+/// The event that a rule or a schedule sends to the function itself.
 pub fn eventbridge_event(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<Box<RawValue>>(bytes) else {
         return;
@@ -120,7 +120,7 @@ pub fn eventbridge_event(bytes: &[u8]) {
     check_single(&batch.expect("every JSON is an event"));
 }
 
-/// What a caller sends.
+/// The request that a caller sends.
 pub fn direct_event(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<Box<RawValue>>(bytes) else {
         return;
@@ -137,7 +137,7 @@ pub fn direct_event(bytes: &[u8]) {
     assert_eq!(reply.get(), batch.records[0].body());
 }
 
-/// What Lambda delivers from a table's stream.
+/// The event that Lambda delivers from a table's stream.
 pub fn stream_event(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<<DynamoDbStream as Source>::Event>(bytes) else {
         return;
@@ -150,7 +150,7 @@ pub fn stream_event(bytes: &[u8]) {
         assert!(record.event().is_ok(), "a change is its own event");
         check_record(record);
     }
-    // All fail, so that the checkpoint is the first.
+    // All records fail, so that the checkpoint is the first one.
     let outcomes = batch.records.iter().map(|record| Outcome {
         id: record.id().to_owned(),
         result: Err(surehand::Error::transient("all of them")),
@@ -177,7 +177,7 @@ pub fn body(bytes: &[u8]) {
             "an event in a body that is no JSON"
         );
     }
-    // What can be sent on is the same event for whoever reads it next.
+    // An event that can be sent on is the same event for its next reader.
     let Ok(event) = Outgoing::from_body(body) else {
         return;
     };
@@ -195,7 +195,7 @@ pub fn body(bytes: &[u8]) {
     assert_eq!(again.metadata().traceparent, event.metadata().traceparent);
 }
 
-/// X-Ray's header, as it comes with a message.
+/// X-Ray's header, as a message carries it.
 pub fn trace_header(bytes: &[u8]) {
     let Ok(header) = std::str::from_utf8(bytes) else {
         return;
@@ -209,7 +209,7 @@ pub fn trace_header(bytes: &[u8]) {
     }
 }
 
-/// The attribute that a dead letter carries, also in a message that was moved back with it.
+/// The attribute of a dead letter, which a message that was moved back unchanged still has.
 pub fn failure_note(bytes: &[u8]) {
     let value = match std::str::from_utf8(bytes) {
         Ok(text) => AttributeValue::Text(text.to_owned()),

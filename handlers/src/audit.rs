@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 use surehand::{Envelope, Metadata, State};
 
-/// Writes the event down, whatever its type.
+/// Writes down an event of any type.
 ///
-/// It needs no lease: an event that is written down already stays as it is.
+/// It needs no lease: an event that is already written down is not changed.
 ///
 /// # Errors
 /// If the table cannot be used.
@@ -25,14 +25,14 @@ pub struct AuditLog(Table);
 struct Audited<'a> {
     source: Option<&'a str>,
     r#type: Option<&'a str>,
-    /// RFC 3339.
+    /// In RFC 3339.
     time: Option<String>,
     /// JSON.
     data: String,
 }
 
 impl AuditLog {
-    /// The log in `table`.
+    /// Makes the log in `table`.
     pub fn new(table: Table) -> Self {
         Self(table)
     }

@@ -6,10 +6,10 @@ use crate::{
 };
 use surehand::{Envelope, Error, State, Transaction};
 
-/// Books the charge.
+/// Books the charge in the customer's ledger.
 ///
 /// # Errors
-/// A charge that no attempt can book is rejected; anything else may work next time.
+/// A charge that can never be booked is rejected; after any other error it is tried again.
 pub async fn customer_ledger(
     charge: Envelope<OrderCharged>,
     State(ledger): State<Ledger>,

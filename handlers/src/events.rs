@@ -13,24 +13,24 @@ use surehand::Event;
 pub struct OrderPlaced {
     /// The order.
     pub order_id: String,
-    /// Whose it is.
+    /// Whose order it is.
     pub customer_id: String,
     /// Where the customer gets mail.
     pub email: String,
-    /// What is ordered; a sku may be on several lines.
+    /// The lines of the order; a sku may be on several lines.
     pub lines: Vec<Line>,
-    /// The price of all lines.
+    /// The price of all lines, in cents.
     pub total_cents: i64,
 }
 
 /// One line of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// What.
+    /// The sku.
     pub sku: String,
     /// How many, from 1.
     pub quantity: i64,
-    /// The price of each.
+    /// The price of one, in cents.
     pub unit_price_cents: i64,
 }
 
@@ -41,13 +41,13 @@ pub struct Line {
 pub struct OrderCharged {
     /// The order.
     pub order_id: String,
-    /// Who owes it.
+    /// The customer who owes it.
     pub customer_id: String,
-    /// How much.
+    /// The amount, in cents.
     pub amount_cents: i64,
 }
 
-/// Everything in an order was in stock, and is set aside.
+/// All items of an order were in stock, and are set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(
     source = "shop.stock",
@@ -57,13 +57,13 @@ pub struct OrderCharged {
 pub struct StockReserved {
     /// The order.
     pub order_id: String,
-    /// Whose it is.
+    /// Whose order it is.
     pub customer_id: String,
     /// Where the customer gets mail.
     pub email: String,
 }
 
-/// Something in an order was out of stock, and nothing is set aside.
+/// An item of an order was out of stock, and no item is set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(
     source = "shop.stock",
@@ -73,7 +73,7 @@ pub struct StockReserved {
 pub struct OrderRejected {
     /// The order.
     pub order_id: String,
-    /// Whose it is.
+    /// Whose order it is.
     pub customer_id: String,
     /// Where the customer gets mail.
     pub email: String,

@@ -11,33 +11,33 @@ use surehand::Transaction;
 /// A charge, as it is booked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// How much.
+    /// The amount, in cents.
     pub amount_cents: i64,
-    /// Which of the customer's entries it is, from 1.
+    /// Its position among the customer's entries, from 1.
     pub position: u64,
-    /// The customer's balance with it.
+    /// The customer's balance including it, in cents.
     pub balance_cents: i64,
 }
 
 /// What a customer owes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Balance {
-    /// The sum of all entries.
+    /// The sum of all entries, in cents.
     pub balance_cents: i64,
-    /// How many there are.
+    /// How many entries there are.
     pub entries: u64,
 }
 
 /// Why a charge is not booked.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// More than can be counted.
+    /// The balance would overflow.
     #[error("the balance of customer `{0}` is too large for another charge")]
     Overflow(String),
     /// Another charge came between the reading of the balance and the commit.
-    #[error("the ledger of customer `{0}` is written to by others")]
+    #[error("another charge to customer `{0}` was booked first")]
     Contended(String),
-    /// DynamoDB or an item is in the way.
+    /// DynamoDB failed, or an item is not valid.
     #[error(transparent)]
     Table(#[from] TableError),
 }
@@ -47,16 +47,16 @@ pub enum LedgerError {
 pub struct Ledger(Table);
 
 impl Ledger {
-    /// The ledger in `table`.
+    /// Makes the ledger in `table`.
     pub fn new(table: Table) -> Self {
         Self(table)
     }
 
-    /// Stages a charge to be booked after all that are. One that is booked already stays where it
-    /// is.
+    /// Stages a charge to be booked after the existing entries. A charge that is already booked is
+    /// not booked again.
     ///
     /// # Errors
-    /// If it cannot be booked.
+    /// If the charge cannot be booked.
     pub async fn book(&self, tx: &Transaction, charge: &OrderCharged) -> Result<(), LedgerError> {
         let customer_id = &charge.customer_id;
         let key = |sk: String| table::key(format!("CUSTOMER#{customer_id}"), sk);

@@ -9,7 +9,7 @@ use aws_sdk_sesv2::{
 use surehand::{BoxError, Envelope, IdempotencyKey, Router, State, aws, environment};
 use tracing::{Instrument, info_span};
 
-/// A handler for each outcome.
+/// Makes the router with a handler for each outcome.
 pub fn notify_customer() -> Router<Mailer> {
     Router::new().on(stock_reserved).on(order_rejected)
 }
@@ -48,12 +48,12 @@ fn subject(order_id: &str) -> String {
 pub struct Mailer {
     client: Client,
     from: String,
-    /// Mails to these end the process, so that what follows from that can be practised.
+    /// Mails to these addresses end the process, to practise the recovery.
     aborts_at: Vec<String>,
 }
 
 impl Mailer {
-    /// A mailer that sends from this address.
+    /// Makes a mailer that sends from this address.
     pub fn new(client: Client, from: impl Into<String>) -> Self {
         Self {
             client,
@@ -62,8 +62,8 @@ impl Mailer {
         }
     }
 
-    /// The mailer that sends from `EMAIL_FROM`. For drills: a mail to one of the addresses in
-    /// `DRILL_ABORT_AT_MAIL_TO`, separated by commas, ends the process.
+    /// Makes the mailer that sends from the address in `EMAIL_FROM`. For drills, a mail to one of
+    /// the comma-separated addresses in `DRILL_ABORT_AT_MAIL_TO` ends the process.
     ///
     /// # Errors
     /// If the variable is not set.
@@ -78,10 +78,11 @@ impl Mailer {
 
     /// Sends a mail of plain text.
     ///
-    /// SES knows no idempotency token: it sends whatever it accepts. The lease keeps two attempts
-    /// from sending at the same time, and a completed one from being repeated, but an attempt that
-    /// dies after this call and before its completion mails twice. The tag shows it then, in the
-    /// events that a configuration set can publish: two mails, one key.
+    /// SES has no idempotency token: it sends every mail that it accepts. The lease prevents two
+    /// attempts from sending at the same time, and a completed attempt from being repeated, but if
+    /// an attempt dies after this call and before its completion, the next one sends the mail
+    /// again. The tag then shows it, in the events that a configuration set can publish: two mails
+    /// with one key.
     async fn send(
         &self,
         to: &str,
@@ -90,7 +91,7 @@ impl Mailer {
         key: &IdempotencyKey,
     ) -> surehand::Result<()> {
         if self.aborts_at.iter().any(|address| address == to) {
-            // As a lack of memory would have it, or a defect in a C library.
+            // The process ends as if it ran out of memory, or a C library crashed.
             std::process::abort();
         }
         let content = |data: &str| Content::builder().data(data).charset("UTF-8").build();
@@ -98,7 +99,7 @@ impl Mailer {
             .subject(content(subject)?)
             .body(Body::builder().text(content(text)?).build())
             .build();
-        // Tags take no `#`, which is in the key itself.
+        // A tag cannot contain `#`, which is in the key itself.
         let tag = MessageTag::builder()
             .name("idempotency-key")
             .value(key.uuid("mail"))

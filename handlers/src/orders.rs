@@ -11,13 +11,13 @@ use surehand::{Error, Transaction};
 /// A request to place an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlaceOrder {
-    /// The caller's own id of the request, the same when it asks again.
+    /// The caller's own id of the request, which stays the same when the caller repeats it.
     pub request_id: String,
-    /// Who orders.
+    /// The customer who orders.
     pub customer_id: String,
     /// Where the customer gets mail.
     pub email: String,
-    /// What is ordered.
+    /// The lines of the order.
     pub lines: Vec<Line>,
 }
 
@@ -26,52 +26,52 @@ pub struct PlaceOrder {
 pub struct Placed {
     /// The order.
     pub order_id: String,
-    /// Its price.
+    /// Its price, in cents.
     pub total_cents: i64,
 }
 
-/// Why an order cannot be taken.
+/// Why an order is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOrder {
     /// Charges go through a FIFO queue in which each customer is a message group.
     #[error("customer id `{0}` must be 1 to 128 ASCII letters, digits and punctuation marks")]
     CustomerId(String),
-    /// That is all that an address tells before a mail is sent.
+    /// More than that about an address is only known once a mail is sent.
     #[error("e-mail address `{0}` has no @")]
     Email(String),
-    /// None, or more than a transaction can reserve.
-    #[error("{0} lines, and an order has 1 to {MAX_LINES}")]
+    /// The order has no lines, or more than a transaction can reserve.
+    #[error("the order has {0} lines: send 1 to {MAX_LINES}")]
     LineCount(usize),
-    /// Nothing or less.
+    /// The quantity is zero or less.
     #[error("quantity {quantity} of `{sku}` is not positive")]
     Quantity {
-        /// What.
+        /// The sku.
         sku: String,
-        /// How many.
+        /// The quantity.
         quantity: i64,
     },
-    /// Less than nothing.
+    /// The price is negative.
     #[error("unit price {cents} of `{sku}` is negative")]
     Price {
-        /// What.
+        /// The sku.
         sku: String,
-        /// The price of each.
+        /// The price of one, in cents.
         cents: i64,
     },
-    /// More than can be counted.
+    /// The sum would overflow.
     #[error("quantities or prices are too large to be added up")]
     Overflow,
 }
 
-/// DynamoDB takes 100 writes a transaction: one for each sku, the reservation, and the claim.
+/// DynamoDB takes 100 writes per transaction: one for each sku, the reservation, and the claim.
 const MAX_LINES: usize = 98;
 const MAX_CUSTOMER_ID: usize = 128;
 
 impl PlaceOrder {
-    /// Checks the request, and returns the price of it all in cents.
+    /// Checks the request, and returns its total price in cents.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first problem of the request.
     pub fn total_cents(&self) -> Result<i64, InvalidOrder> {
         let is_group = (1..=MAX_CUSTOMER_ID).contains(&self.customer_id.len())
             && self.customer_id.bytes().all(|byte| byte.is_ascii_graphic());
@@ -96,10 +96,10 @@ impl PlaceOrder {
     }
 }
 
-/// How much of each sku the lines ask for, at least 1.
+/// Returns how much of each sku the lines ask for, at least 1.
 ///
 /// # Errors
-/// If the lines are none, too many, or ask for something other than a positive number.
+/// If there are no lines or too many, or a quantity is not positive.
 pub fn quantities(lines: &[Line]) -> Result<BTreeMap<&str, i64>, InvalidOrder> {
     if !(1..=MAX_LINES).contains(&lines.len()) {
         return Err(InvalidOrder::LineCount(lines.len()));
@@ -123,15 +123,15 @@ pub fn quantities(lines: &[Line]) -> Result<BTreeMap<&str, i64>, InvalidOrder> {
 pub struct Orders(Table);
 
 impl Orders {
-    /// The orders in `table`.
+    /// Makes the orders in `table`.
     pub fn new(table: Table) -> Self {
         Self(table)
     }
 
-    /// Stages an order to be stored, which is rejected if it was before.
+    /// Stages an order to be stored. The commit is rejected if the order was stored before.
     ///
     /// # Errors
-    /// If it does not fit into an item.
+    /// If the order does not fit in an item.
     pub fn store(&self, tx: &Transaction, order: &OrderPlaced) -> Result<(), TableError> {
         let key = table::key(format!("ORDER#{}", order.order_id), "ORDER");
         let exists = format!("order `{}` was placed before", order.order_id);

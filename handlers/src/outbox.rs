@@ -6,13 +6,13 @@ use surehand::{
     publish::BySource,
 };
 
-/// The outbox, with a way to each destination: charges go to the queue of customer-ledger, which
-/// keeps them in order as a bus could not, and everything else to the bus.
+/// The outbox, with a transport for each destination. Charges go to the queue of customer-ledger,
+/// which unlike a bus keeps them in order, and all other events to the bus.
 #[derive(Clone, Debug)]
 pub struct ShopOutbox(pub Outbox);
 
 impl ShopOutbox {
-    /// The outbox that the environment describes.
+    /// Makes the outbox that the environment describes.
     ///
     /// # Errors
     /// If a variable is not set.

@@ -6,7 +6,7 @@ use surehand::{Change, Metrics, State};
 /// Publishes the events of a changed item, and marks them as published.
 ///
 /// # Errors
-/// If not all of them are published and marked. Those that are will be published again.
+/// If not all events are published and marked. All of them are then published again.
 pub async fn outbox_relay(
     change: Change,
     State(ShopOutbox(outbox)): State<ShopOutbox>,

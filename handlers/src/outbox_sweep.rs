@@ -4,13 +4,13 @@ use crate::outbox::ShopOutbox;
 use std::time::Duration;
 use surehand::{Deadline, Metrics, State, outbox::Swept};
 
-/// So long outbox-relay has an item to itself. It needs less than a second.
+/// How long the sweep leaves an item to outbox-relay, which needs less than a second.
 const AGE: Duration = Duration::from_secs(60);
-/// What publishing the last item may take, before the handler itself is stopped.
+/// How long publishing the last item may take, before the handler itself is stopped.
 const LAST: Duration = Duration::from_secs(1);
 
-/// Publishes what has waited for too long, the oldest first, while there is time, and says how much
-/// that was.
+/// Publishes events that have waited for too long, the oldest first, as long as there is time, and
+/// reports how many there were.
 ///
 /// # Errors
 /// If the table does not answer.
@@ -20,7 +20,7 @@ pub async fn outbox_sweep(
     metrics: Metrics,
 ) -> surehand::Result<Swept> {
     let swept = outbox.sweep(AGE, || deadline.remaining() < LAST).await?;
-    // Commits, each with its events. Those that wait still, the next sweep meets again.
+    // The count is of commits, each with its events. The next sweep finds those that still wait.
     metrics.count("CommitsSwept", swept.published as u64);
     metrics.count("CommitsWaiting", swept.failed as u64);
     if swept != Swept::default() {

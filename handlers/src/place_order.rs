@@ -6,10 +6,10 @@ use crate::{
 };
 use surehand::{Error, IdempotencyKey, Json, State, Transaction};
 
-/// Stores the order, tells everybody, and has it charged: all of it, or nothing.
+/// Stores the order, announces it, and charges the customer: all of it, or nothing.
 ///
 /// # Errors
-/// A request that makes no sense is rejected; anything else may work next time.
+/// An invalid request is rejected; after any other error it is tried again.
 pub async fn place_order(
     Json(request): Json<PlaceOrder>,
     key: IdempotencyKey,
@@ -18,7 +18,7 @@ pub async fn place_order(
 ) -> surehand::Result<Placed> {
     let total_cents = request.total_cents().map_err(Error::rejected)?;
     let order = OrderPlaced {
-        // The same for the same request, even when its key is long forgotten.
+        // The id is the same for the same request, even after its key has expired.
         order_id: key.uuid("order").to_string(),
         customer_id: request.customer_id,
         email: request.email,

@@ -6,10 +6,10 @@ use crate::{
 };
 use surehand::{Envelope, Error, State, Transaction};
 
-/// Reserves the order's stock, and says what became of it.
+/// Reserves the order's stock, and publishes whether it is reserved or the order rejected.
 ///
 /// # Errors
-/// An order that no attempt can reserve is rejected; anything else may work next time.
+/// An order that can never be reserved is rejected; after any other error it is tried again.
 pub async fn reserve_stock(
     order: Envelope<OrderPlaced>,
     State(stock): State<Stock>,
@@ -29,13 +29,13 @@ pub async fn reserve_stock(
             email: order.email,
             reason,
         }),
-        // Whoever decided it has said so in the same transaction.
+        // The attempt that decided it has published the decision in the same transaction.
         None => {}
     }
     Ok(())
 }
 
-/// Out of stock is an outcome, and no error. Of the errors these two never pass.
+/// Out of stock is an outcome, not an error. Of the errors, these two never pass.
 fn disposition(error: StockError) -> Error {
     match error {
         StockError::Invalid(_) | StockError::UnknownSku(_) => Error::rejected(error),

@@ -9,38 +9,38 @@ use aws_sdk_dynamodb::types::{AttributeValue, Update, builders::UpdateBuilder};
 use serde::{Deserialize, Serialize};
 use surehand::{BoxError, Transaction, environment, transaction::Item};
 
-/// What became of an order's stock. It is decided once.
+/// The decision about an order's stock, which is made once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "UPPERCASE")]
 pub enum Reservation {
-    /// All of it is set aside.
+    /// All items are set aside.
     Reserved,
-    /// None of it is.
+    /// No item is set aside.
     Rejected {
         /// What was missing, in words for the customer.
         reason: String,
     },
 }
 
-/// Why nothing could be decided.
+/// Why the decision failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StockError {
-    /// The order makes no sense.
+    /// The order is not valid.
     #[error(transparent)]
     Invalid(#[from] InvalidOrder),
-    /// The shop has never sold it.
+    /// The shop does not sell this sku.
     #[error("sku `{0}` does not exist")]
     UnknownSku(String),
-    /// Somebody has to mend the row.
+    /// The row must be corrected by hand.
     #[error("the stock row of sku `{0}` has no number in `available`")]
     Unreadable(String),
-    /// Another order was faster, between the reading of the row and the commit.
+    /// Another order took the stock between the reading of the row and the commit.
     #[error("the stock of sku `{0}` was taken by another order")]
     Taken(String),
-    /// Another attempt was faster.
-    #[error("the stock of order `{0}` was decided on by another attempt")]
+    /// Another attempt decided first.
+    #[error("another attempt decided on the stock of order `{0}`")]
     Decided(String),
-    /// DynamoDB or an item is in the way.
+    /// DynamoDB failed, or an item is not valid.
     #[error(transparent)]
     Table(#[from] TableError),
 }
@@ -52,18 +52,18 @@ pub struct Stock {
     unknown: UnknownSku,
 }
 
-/// What becomes of an order for something that the shop has never sold.
+/// What happens to an order for a sku that the shop does not sell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownSku {
-    /// It is an error.
+    /// The order fails, and is parked.
     #[default]
     Fail,
-    /// It is rejected, as what is out of stock is.
+    /// The order is rejected, as if the sku were out of stock.
     SoldOut,
 }
 
 impl Stock {
-    /// The stock in `table`.
+    /// Makes the stock in `table`.
     pub fn new(table: Table) -> Self {
         Self {
             table,
@@ -71,8 +71,8 @@ impl Stock {
         }
     }
 
-    /// The stock in the [environment's table](Table::from_env); `UNKNOWN_SKU=sold-out` rejects orders for
-    /// what the shop has never sold.
+    /// Makes the stock in the [environment's table](Table::from_env). With `UNKNOWN_SKU=sold-out`,
+    /// orders for a sku that the shop does not sell are rejected.
     ///
     /// # Errors
     /// If the table is not named, or `UNKNOWN_SKU` has another value.
@@ -82,25 +82,24 @@ impl Stock {
             Some("sold-out") => UnknownSku::SoldOut,
             Some(other) => {
                 return Err(
-                    format!("UNKNOWN_SKU is `{other}`, and must be `fail` or `sold-out`").into(),
+                    format!("the environment variable UNKNOWN_SKU is `{other}`: set it to `fail` or `sold-out`").into(),
                 );
             }
         };
         Ok(Self::new(Table::from_env().await?).unknown(unknown))
     }
 
-    /// Sets what becomes of an order for something that the shop has never sold; it is an error
-    /// unless set.
+    /// Sets what happens to an order for a sku that the shop does not sell; it fails unless set.
     pub fn unknown(mut self, unknown: UnknownSku) -> Self {
         self.unknown = unknown;
         self
     }
 
-    /// Decides whether an order's lines can be taken from the stock, all or none, and stages what
-    /// follows. Returns nothing if that was decided before.
+    /// Decides whether an order's lines can be taken from the stock, all or none, and stages the
+    /// writes. Returns none if it was decided before.
     ///
     /// # Errors
-    /// If it is not decided.
+    /// If the decision failed.
     pub async fn reserve(
         &self,
         tx: &Transaction,

@@ -17,23 +17,23 @@ use aws_sdk_dynamodb::{
 use serde::{Serialize, de::DeserializeOwned};
 use surehand::{BoxError, aws, environment, transaction::Item};
 
-/// The table, with the client to reach it.
+/// The shop's table, with its client.
 #[derive(Clone, Debug)]
 pub struct Table {
     client: Client,
     pub(crate) name: String,
 }
 
-/// DynamoDB did not answer, or refused, or an item is not what it should be.
+/// DynamoDB did not answer, or refused a call, or an item is not valid.
 #[derive(Debug, thiserror::Error)]
 #[error("the shop's table could not be used")]
 pub struct TableError(#[source] BoxError);
 
-/// The condition that there is no item with this key.
+/// The condition that no item has this key.
 pub(crate) const ABSENT: &str = "attribute_not_exists(pk)";
 
 impl Table {
-    /// The table of this name.
+    /// Makes the table of this name.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
         Self {
             client,
@@ -41,7 +41,7 @@ impl Table {
         }
     }
 
-    /// The table that `SHOP_TABLE` names.
+    /// Makes the table that `SHOP_TABLE` names.
     ///
     /// # Errors
     /// If the variable is not set.
@@ -50,7 +50,7 @@ impl Table {
         Ok(Self::new(Client::new(aws::config().await), name))
     }
 
-    /// Reads up to 100 items, each as it is at this moment.
+    /// Reads up to 100 items, consistently.
     pub(crate) async fn read(
         &self,
         keys: impl IntoIterator<Item = Item>,
@@ -64,13 +64,15 @@ impl Table {
         let sent = request.send().await;
         let output = sent.map_err(|error| TableError::new(error.into_service_error()))?;
         if output.unprocessed_keys.is_some_and(|keys| !keys.is_empty()) {
-            return Err(TableError::new("not all items could be read at once"));
+            return Err(TableError::new(
+                "DynamoDB did not return all items of a read",
+            ));
         }
         let rows = output.responses.and_then(|mut all| all.remove(&self.name));
         Ok(Rows(rows.unwrap_or_default()))
     }
 
-    /// Puts an item unless there is one with its key.
+    /// Puts an item unless an item has its key.
     pub(crate) async fn put_if_absent(
         &self,
         key: Item,
@@ -87,13 +89,13 @@ impl Table {
         }
     }
 
-    /// A put for a transaction, yet without its condition.
+    /// Makes a put for a transaction, without a condition.
     pub(crate) fn put(&self, key: Item, value: &impl Serialize) -> Result<PutBuilder, TableError> {
         let item = item(key, value)?;
         Ok(Put::builder().table_name(&self.name).set_item(Some(item)))
     }
 
-    /// A put for a transaction, of an item that is not there yet.
+    /// Makes a put for a transaction, of an item that must not exist yet.
     pub(crate) fn insert(
         &self,
         key: Item,
@@ -109,25 +111,25 @@ impl TableError {
     }
 }
 
-/// The items that were there.
+/// The items that a read found.
 #[derive(Debug)]
 pub(crate) struct Rows(Vec<Item>);
 
 impl Rows {
-    /// The item with this key.
+    /// Returns the item with this key.
     pub(crate) fn get(&self, key: &Item) -> Option<&Item> {
         let has_key = |row: &&Item| key.iter().all(|(name, part)| row.get(name) == Some(part));
         self.0.iter().find(has_key)
     }
 
-    /// The value in the item with this key.
+    /// Decodes the item with this key; none if there is none.
     pub(crate) fn value<T: DeserializeOwned>(&self, key: &Item) -> Result<Option<T>, TableError> {
         let value = self.get(key).cloned().map(serde_dynamo::from_item);
         value.transpose().map_err(TableError::new)
     }
 }
 
-/// The key of an item.
+/// Makes the key of an item.
 pub(crate) fn key(pk: impl Into<String>, sk: impl Into<String>) -> Item {
     let text = |value: String| AttributeValue::S(value);
     Item::from([
@@ -136,7 +138,7 @@ pub(crate) fn key(pk: impl Into<String>, sk: impl Into<String>) -> Item {
     ])
 }
 
-/// The item with this key and the fields of `value`.
+/// Makes the item with this key and the fields of `value`.
 fn item(key: Item, value: &impl Serialize) -> Result<Item, TableError> {
     let mut item: Item = serde_dynamo::to_item(value).map_err(TableError::new)?;
     item.extend(key);

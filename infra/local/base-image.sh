@@ -1,15 +1,15 @@
 #!/bin/sh
-# Makes a stand-in for public.ecr.aws/lambda/provided:al2023, from this machine's own files, for
-# where no container registry can be reached.
+# Makes a replacement for public.ecr.aws/lambda/provided:al2023 from this machine's own files, for
+# machines that cannot reach a container registry.
 #
 #   infra/local/base-image.sh EXECUTABLE...
 #
-# The executables are those that shall run in it: the libraries that they load are copied from here,
-# so it fits binaries that were built here, and no others. Amazon's image has an older C library
-# and more programs; what runs in this one has been tried, and not been proven to run on AWS.
+# EXECUTABLE... are the programs that will run in it: the libraries that they load are copied from
+# this machine, so the image only fits binaries that were built here. Amazon's image has an older C
+# library and more programs: a program that runs in this image may still fail on AWS.
 #
-# Needs docker, tar, and busybox as Debian's package busybox-static has it. Leaves an image of that
-# name alone: it is Amazon's, or was made before.
+# It needs docker, tar, and busybox from Debian's package busybox-static. An existing image of that
+# name is kept: it is Amazon's, or was made before.
 set -eu
 
 case $(uname -m) in

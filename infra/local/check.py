@@ -33,13 +33,13 @@ PACKAGES = ["docker.io", "busybox-static"]
 # What the SAM CLI calls its containers by.
 CONTAINERS = "label=sam.cli.container.type=lambda"
 
-# How long, in seconds, a command may take; and how long what happens behind it.
+# How long, in seconds, a command may take, and how long its effects may take.
 PATIENCE = 120
 REACTION = 30
 
 
 class Skipped(Exception):
-    """It cannot be tried here; the text says why."""
+    """The check cannot run here; the text says why."""
 
 
 def run(*command, **options):
@@ -89,12 +89,12 @@ def has_docker():
 
 @contextlib.contextmanager
 def docker():
-    """Docker as it runs here, or one of our own, which leaves nothing behind but its package."""
+    """The running Docker, or one that is started here and leaves only its package behind."""
     if has_docker():
         yield
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise Skipped("there is no Docker, and it takes root on a Debian to install it")
+        raise Skipped("there is no Docker, and installing it needs root on a Debian system")
     if not all(map(shutil.which, ["dockerd", "docker", "busybox"])):
         install = ["apt-get", "install", "-y", "-q", "--no-install-recommends"]
         quiet = {
@@ -132,7 +132,7 @@ def docker():
 
 @contextlib.contextmanager
 def containers_and_images():
-    """What was made in the block is gone after it; what was there before stays."""
+    """Removes the containers that the block made; older ones stay."""
 
     def listed():
         containers = run("docker", "ps", "-aq", "--filter", CONTAINERS).split()
@@ -152,7 +152,7 @@ def containers_and_images():
 
 @contextlib.contextmanager
 def application(host):
-    """The shop on an emulator that listens on `host` alone; the value is what is announced of it."""
+    """The shop on an emulator that listens on `host` alone; the value is what `surehand dev` announces."""
     build = ["cargo", "build", "--bin=surehand", "--message-format=json"]
     messages = map(json.loads, run(*build, cwd=ROOT, timeout=1200).splitlines())
     surehand = next(it["executable"] for it in messages if it.get("executable"))
@@ -169,7 +169,7 @@ def application(host):
 
 
 class Shop:
-    """The deployed shop, seen by its owner, with nobody at work in it but who is invoked."""
+    """The deployed shop, seen by its owner. No function in it runs unless it is invoked."""
 
     def __init__(self, stack):
         self.endpoint = stack["endpoint"]
@@ -196,7 +196,7 @@ class Shop:
         return [item for item in items if "outbox_since" in item]
 
     def age(self):
-        """Lets what waits have waited for long enough to be swept."""
+        """Makes the waiting events old enough to be swept."""
         for item in self.waiting():
             self.claims.update_item(
                 Key={"id": item["id"]},
@@ -216,7 +216,7 @@ class Shop:
         return [mail for mails in accounts for mail in mails if "order-local" in mail["BodyText"]]
 
     def check(self, order_id):
-        """All that the events ask for has happened, and once."""
+        """Checks that all effects of the events have happened, each once."""
         assert self.item(f"ORDER#{order_id}", "ORDER"), "the order is not stored"
         assert self.item("ORDER#order-local", "RESERVATION"), "nothing is reserved"
         available = self.item("STOCK#book", "STOCK")["available"]
@@ -225,22 +225,22 @@ class Shop:
         assert (balance["balance_cents"], balance["entries"]) == (2400, 1), balance
         assert len(self.mails()) == 1, self.mails()
         assert self.item("AUDIT#event-audited", "EVENT"), "the event is not audited"
-        # The emulator runs audit, when the relay's event is on the bus.
+        # The emulator runs audit when the relay's event is on the bus.
         relayed = lambda: self.item("AUDIT#event-relayed", "EVENT")
         until("the relayed event", relayed)
-        # From the sweep and from the relay.
+        # The orders come from the sweep and from the relay.
         until("orders", lambda: self.depth("ReserveStockQueueUrl") >= 2)
         until("charges", lambda: self.depth("CustomerLedgerQueueUrl") >= 2)
 
 
 def invoke_all(shop, functions, invoke):
     """Invokes each function with its event; returns the id of the order that was placed."""
-    # place-order first, for what it leaves to be published is what there is to sweep.
+    # place-order is first, because outbox-sweep publishes the events that it leaves.
     names = sorted(functions, key=lambda name: (name != "place-order", name != "outbox-sweep"))
     replies = {}
     for name in names:
         event = EVENTS / f"{name}.json"
-        assert event.exists(), f"{name} has no event to be tried with: add it to events.py"
+        assert event.exists(), f"{name} has no event to try it with: add one to events.py"
         if name == "outbox-sweep":
             shop.age()
         started = time.monotonic()
@@ -266,7 +266,7 @@ def check():
     bridge = ["docker", "network", "inspect", "bridge"]
     host = run(*bridge, "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
     with application(host) as stack:
-        # The SAM CLI looks up whose account it is in.
+        # The SAM CLI looks up its account.
         os.environ["AWS_ENDPOINT_URL"] = stack["endpoint"]
         shop = Shop(stack)
         functions = {it["binary"]: it["logical_id"] for it in stack["functions"]}
@@ -275,7 +275,7 @@ def check():
 
         def by_command(function, event):
             command = [sam, "local", "invoke", function, *arguments, "--event", event]
-            # The reply is the last line; what the function logs is not always there.
+            # The reply is the last line; the function's log lines are not always there.
             said = run(*command, stderr=subprocess.PIPE, cwd=STATE).strip()
             return json.loads(said.splitlines()[-1])
 
@@ -313,7 +313,7 @@ def check():
 
 
 def main():
-    # An end from outside is an end in order: everything that was started is ended.
+    # On SIGTERM too, every process that was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for name in list(os.environ):
         if name.startswith(("AWS_", "SAM_")):
@@ -332,7 +332,7 @@ def main():
     except Skipped as skipped:
         print(f"skipped: {skipped}")
         sys.exit(77)
-    print("every function ran twice, and all of it happened once")
+    print("every function ran twice, and every effect happened once")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def envelope(name, subject, partition_key=None):
 
 
 def bus_event(name, source, detail_type, data, partition_key=None):
-    """What a rule hands on: EventBridge's form, with Surehand's envelope in `detail`.
+    """An event as a rule delivers it: EventBridge's form, with Surehand's envelope in `detail`.
 
     The scheduled event is the one event of EventBridge that the SAM CLI generates.
     """
@@ -67,7 +67,7 @@ def message(queue, body, **attributes):
         queue_name=queue,
         body="-",
     )
-    # Given as an option, the body's quotes would not be escaped.
+    # The SAM CLI would not escape the quotes of a body that is given as an option.
     text = json.dumps(body)
     record = event["Records"][0]
     record |= {"body": text, "md5OfBody": hashlib.md5(text.encode()).hexdigest()}
@@ -128,7 +128,7 @@ def main():
             SequenceNumber="18849496460467696129",
         ),
         "audit": order_placed("audited"),
-        # What it would do. It changes nothing, however often it is asked.
+        # This request only asks what a redrive would do, and changes nothing.
         "redrive": {"queue": "audit"},
         "outbox-relay": change(order_placed("relayed"), order_charged("relayed-charge")),
         "outbox-sweep": generate(

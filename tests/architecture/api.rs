@@ -14,7 +14,7 @@ use super::{
     krate::{Crate, ModulePath, Sources, is_test, leaves},
 };
 
-/// Set, it has the texts written anew.
+/// If this variable is set, the test rewrites the files.
 const BLESS: &str = "SUREHAND_BLESS";
 
 fn holds(name: &str, folder: &str) {
@@ -69,7 +69,7 @@ fn exports(krate: &Crate) -> String {
 struct Page<'a> {
     krate: &'a Crate,
     implementations: Vec<Implementation<'a>>,
-    /// What has its place on the page already, by the module that defines it.
+    /// The items that are already on the page, by the module that defines them.
     told: BTreeSet<(ModulePath, String)>,
     text: String,
 }
@@ -180,7 +180,7 @@ impl Page<'_> {
                             }
                         }
                     }
-                    // A module has a part of its own on the page.
+                    // A module has its own part of the page.
                     _ => {}
                 }
             }

@@ -84,9 +84,9 @@ fn misplaced(krate: &Crate, floors: &Floors) -> Vec<String> {
     let without = modules
         .difference(&listed)
         .map(|it| format!("`{it}` has no floor in ARCHITECTURE.md"));
-    let unknown = listed
-        .difference(&modules)
-        .map(|it| format!("`{it}` has a floor in ARCHITECTURE.md, and is no module of the crate"));
+    let unknown = listed.difference(&modules).map(|it| {
+        format!("`{it}` has a floor in ARCHITECTURE.md, but is not a module of the crate")
+    });
     without.chain(unknown).collect()
 }
 
@@ -98,7 +98,8 @@ fn top<'a>(krate: &Crate, path: &'a ModulePath) -> Option<&'a str> {
     (krate.modules[&vec![first.clone()]].file != *root).then_some(first.as_str())
 }
 
-/// An import that does not go down. The root stands above all, and may import what it likes.
+/// Reports an import that does not go down. The root is above all floors, and may import any
+/// module.
 fn upward(krate: &Crate, floors: &Floors, import: &Import) -> Option<String> {
     let place = format!("{}:{} {}", import.file, import.line, import.text);
     let from = top(krate, &import.from)?;

@@ -15,7 +15,7 @@ pub(super) struct Import {
     pub(super) from: ModulePath,
     /// The module that has what is named, also where another re-exports it.
     pub(super) to: ModulePath,
-    /// Whether `from` only hands on what a module of its own has.
+    /// Whether `from` only re-exports an item of one of its own modules.
     pub(super) hands_on: bool,
     pub(super) file: String,
     pub(super) line: usize,
@@ -258,7 +258,7 @@ impl Collector {
         }
     }
 
-    /// Macros' input has no grammar of its own; paths look like paths there too.
+    /// The input of a macro has no known grammar, but paths look like paths there too.
     fn tokens(&mut self, tokens: TokenStream, prefix: &[String], texts: bool) {
         let mut path: Vec<String> = prefix.to_vec();
         let (mut joined, mut start) = (!prefix.is_empty(), Span::call_site());
@@ -321,7 +321,7 @@ impl Collector {
     }
 }
 
-/// What stands between a group's commas.
+/// Returns the parts between a group's commas.
 fn parts(tokens: TokenStream) -> Vec<TokenStream> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let parts =
@@ -370,7 +370,7 @@ impl<'a> Visit<'a> for Collector {
     /// A module is visited for itself.
     fn visit_item_mod(&mut self, _: &'a ItemMod) {}
 
-    /// `pub(in crate::record)` says who may import, and is no import.
+    /// `pub(in crate::record)` says which modules may import the item, and is not an import.
     fn visit_visibility(&mut self, _: &'a Visibility) {}
 
     fn visit_path(&mut self, path: &'a Path) {

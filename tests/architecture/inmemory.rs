@@ -30,7 +30,7 @@ fn faults_of<const N: usize>(files: [(&str, &str); N]) -> Vec<String> {
     faults("house", &krate, &floors)
 }
 
-/// The files of a house that stands, with one of them rebuilt.
+/// Returns the faults of a crate in order, with one of its files replaced.
 fn with(file: &str, text: &str) -> Vec<String> {
     let mut files = [
         (
@@ -60,7 +60,7 @@ fn a_house_in_order_has_no_faults() {
 }
 
 #[test]
-fn an_arrow_that_goes_up_is_told_with_its_place() {
+fn an_import_that_goes_up_is_reported_with_its_place() {
     let told = |text: &str| with("src/record.rs", text);
     let arrow = "house: floor 2 `record` imports `batch` from floor 3: src/record.rs:";
     let record = "pub struct Record;\n";
@@ -136,7 +136,7 @@ fn the_root_is_above_all() {
 }
 
 #[test]
-fn what_only_tests_and_readers_need_is_no_import() {
+fn tests_and_documentation_are_not_imports() {
     for text in [
         "#[cfg(test)] mod tests { use crate::batch::Verdict; }",
         "#[cfg(test)] mod tests;",
@@ -175,7 +175,7 @@ fn each_module_has_one_floor() {
     ]);
     assert_eq!(
         faults,
-        ["house: `batch` has a floor in ARCHITECTURE.md, and is no module of the crate"]
+        ["house: `batch` has a floor in ARCHITECTURE.md, but is not a module of the crate"]
     );
 
     let refused = |page: &str| Floors::read(page, "house").err().unwrap();
@@ -207,7 +207,7 @@ fn tree(parent: &str, lane: &str, settle: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_circle_within_a_tree_is_told_arrow_by_arrow() {
+fn a_circle_within_a_tree_is_reported_import_by_import() {
     let faults = tree(
         "mod lane; mod settle;",
         "use super::settle::settle;\npub struct Lane;",

@@ -147,7 +147,7 @@ impl Crate {
             let beside = format!("{folder}.rs");
             assert!(
                 sources.0.contains_key(&beside),
-                "{file} declares `mod {name}`, and {beside} is not there"
+                "{file} declares `mod {name}`, but {beside} does not exist"
             );
             self.add_file(sources, path.clone(), &beside, &folder);
         }

@@ -15,28 +15,28 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-/// Whoever was replaced changes nothing, and is told.
+/// An owner that was replaced changes nothing, and gets an error.
 pub(crate) const FENCE: &str = "a fenced owner changes nothing";
-/// The first completion stands, and no claim is granted over it.
+/// The first completion stays, and no claim is granted after it.
 pub(crate) const ONE_COMPLETION: &str = "a completion is never overwritten";
 /// The store's effects belong to the completion, and happen once.
 pub(crate) const EFFECT_WITH_COMPLETION: &str = "an effect is there once, with its completion";
-/// Clocks that differ by the margin at most, and nobody works beside a live lease.
+/// If clocks differ by the margin at most, only one worker has a live lease.
 pub(crate) const ONE_LIVE_LEASE: &str = "live leases do not overlap";
-/// Who was not frozen runs nothing after a completion.
+/// A worker that was not frozen does not run its handler after a completion.
 pub(crate) const NOTHING_AFTER: &str = "no live owner runs after a completion";
-/// Without a fault there is one run.
+/// Without a fault the handler runs once.
 pub(crate) const ONE_RUN: &str = "without faults there is one run";
-/// When nobody has anything left to do, the key is completed, and everybody knows.
+/// When no worker has anything left to do, the key is completed, and all workers know it.
 pub(crate) const DONE_IN_THE_END: &str = "in the end the key is completed";
 
-/// What is explored.
+/// The bounds of the exploration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope {
     pub(crate) workers: usize,
     /// Crashes, failures of handlers, lost and late calls.
     pub(crate) faults: u8,
-    /// Ticks that pass although somebody has something to do.
+    /// Ticks that pass although a worker has something to do.
     pub(crate) stalls: u8,
 }
 
@@ -51,14 +51,14 @@ pub(crate) struct World {
     faults: u8,
     stalls: u8,
     workers: Vec<Worker>,
-    /// Calls that their callers gave up, on their way.
+    /// Calls on their way that their callers gave up.
     adrift: Vec<Call>,
     store: StoreId,
-    /// Who was last granted the key.
+    /// The owner that was last granted the key.
     holder: Option<Owner>,
-    /// Whose completion was the first to be seen.
+    /// The owner whose completion was seen first.
     completed_by: Option<Owner>,
-    /// How often a handler ran whose effects the store knows nothing of; at most 2 are counted.
+    /// How often a handler with effects outside the store ran; at most 2 are counted.
     runs: u8,
     /// The property that the last step broke.
     broken: Option<&'static str>,
@@ -71,7 +71,7 @@ struct Worker {
     ahead: u8,
     /// Names the attempt.
     delivery: u8,
-    /// It was given the event before.
+    /// Whether it got the event before.
     again: bool,
     phase: Phase,
 }
@@ -86,7 +86,8 @@ enum Kind {
 enum Phase {
     /// The event is in the queue.
     Queued,
-    /// The same, and not delivered before this tick of the worker's clock is over.
+    /// The event is in the queue, which does not deliver it before this tick of the worker's clock
+    /// is over.
     Delayed { until: u8 },
     /// A call was made, and has no answer yet.
     Calling { call: Call, failed_before: bool },
@@ -99,9 +100,9 @@ enum Phase {
 /// A step. The number is the worker's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Time passes although somebody has something to do.
+    /// Time passes although a worker has something to do.
     Tick,
-    /// Time passes until somebody has.
+    /// Time passes until a worker has something to do.
     Wait,
     Receive(usize),
     /// The call is served, and its answer received.
@@ -135,7 +136,7 @@ impl ClaimModel {
         self.stores.lock().expect("no panic in the store")
     }
 
-    /// Lets the store serve a call, and sees whether it may do what it does.
+    /// Lets the store serve a call, and checks that the effect is allowed.
     fn serve(&self, world: &mut World, call: Call) -> Answer {
         let mut stores = self.stores();
         let (answer, store) = stores.call(world.store, call);
@@ -180,8 +181,8 @@ impl Model for ClaimModel {
     type State = World;
     type Action = Step;
 
-    /// Workers of every kind with every clock; which of them is called A makes no difference, and
-    /// neither does a difference that all clocks share.
+    /// Returns workers of every kind with every clock. Their names make no difference, and neither
+    /// does an offset that all clocks share.
     fn init_states(&self) -> Vec<World> {
         let mut kinds = Vec::new();
         for kind in [Kind::Lease, Kind::Transaction] {
@@ -205,7 +206,7 @@ impl Model for ClaimModel {
     }
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
-        // What comes after a violation is of no interest.
+        // States after a violation need not be explored.
         if world.broken.is_some() {
             return;
         }
@@ -288,8 +289,8 @@ impl Model for ClaimModel {
                     world.faults < model.scope.faults || world.stalls < model.scope.stalls;
                 had_faults || world.runs + u8::from(world.is_committed()) <= 1
             }),
-            // No step is left but that of calls which may never arrive. Every way there is finite,
-            // so that this is no matter of fairness.
+            // The only steps left are those of calls that may never arrive. Every path to such a
+            // state is finite, so that fairness does not matter.
             Property::always(DONE_IN_THE_END, |_, world: &World| {
                 let mut steps = Vec::new();
                 world.steps(&mut steps);
@@ -323,7 +324,7 @@ impl World {
         }
     }
 
-    /// All that can happen but for calls that were given up.
+    /// Collects all steps except those of calls that were given up.
     fn steps(&self, steps: &mut Vec<Step>) {
         let may_fail = self.faults > 0;
         for (w, worker) in self.workers.iter().enumerate() {
@@ -363,7 +364,8 @@ impl World {
         }
     }
 
-    /// When somebody has something to do again, if nobody has now. What lasts for ever ends never.
+    /// Returns when a worker has something to do again, if none has now. A lease without an end
+    /// never ends.
     fn wakes_at(&self) -> Option<u8> {
         let mut first = None;
         for (w, worker) in self.workers.iter().enumerate() {
@@ -396,7 +398,7 @@ impl World {
         live.count()
     }
 
-    /// True if the completion that stands is a transaction's.
+    /// Returns true if the completion is a transaction's.
     fn is_committed(&self) -> bool {
         self.completed_by
             .is_some_and(|owner| self.workers[owner.worker as usize].kind == Kind::Transaction)
@@ -443,7 +445,8 @@ impl World {
     fn answered(&mut self, w: usize, call: Call, answer: Answer) {
         let is_refused = matches!(answer, Answer::Held { .. } | Answer::Completed);
         if is_refused && self.adrift.iter().all(|adrift| adrift.owner != call.owner) {
-            // Nothing has kept this attempt's name, so that the next may have it: fewer states.
+            // The store has not recorded this attempt's name, so that the next one may reuse it:
+            // this saves states.
             self.workers[w].delivery -= 1;
         }
         self.workers[w].phase = match (call.kind, answer) {
@@ -466,7 +469,7 @@ impl World {
         let call = self.pending(w);
         self.workers[w].phase = match call.kind {
             CallKind::Claim | CallKind::Find | CallKind::Commit => Phase::Queued,
-            // Before the lease has ended another attempt could only find it held.
+            // Before the lease has ended, another attempt could only find the key held.
             CallKind::Complete | CallKind::Release => Phase::Delayed {
                 until: call.until(),
             },
@@ -494,7 +497,7 @@ impl World {
     }
 }
 
-/// The last tick of the invocation, by the clock of the worker that claimed.
+/// Returns the last tick of the invocation, by the clock of the worker that claimed.
 fn deadline(lease: &Call) -> u8 {
     lease.until() - MARGIN
 }

@@ -29,7 +29,7 @@ impl Mutation {
         Self::EffectBeside,
     ];
 
-    /// A property that it breaks.
+    /// Returns a property that it breaks.
     pub(crate) fn breaks(self) -> &'static str {
         match self {
             Self::Unfenced => model::FENCE,

@@ -29,11 +29,12 @@ impl fmt::Debug for Owner {
     }
 }
 
-/// A request to the store, as it was made: however late it arrives, it says the same.
+/// A request to the store. It stays the same, even if it arrives late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Call {
     pub(crate) owner: Owner,
-    /// What the caller's clock showed, in ticks; when a lease ends, what it showed at its claim.
+    /// What the caller's clock showed, in ticks; for the end of a lease, what it showed at the
+    /// claim.
     pub(crate) at: u8,
     pub(crate) kind: CallKind,
 }
@@ -58,7 +59,7 @@ impl Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Answer {
     Acquired,
-    /// The key is nobody's.
+    /// The key has no owner.
     Free,
     Completed,
     Held {
@@ -75,7 +76,7 @@ pub(crate) struct StoreId(u32);
 /// What a state of the store shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Look {
-    /// Whose completion stands.
+    /// The owner of the completion.
     pub(crate) completed_by: Option<Owner>,
     /// How many effects were committed.
     pub(crate) effects: usize,
@@ -205,7 +206,7 @@ impl Real {
             Ok(Some(Claim::Completed(completion))) => completion.data,
             _ => None,
         };
-        // A completion's data is the name of its owner.
+        // The data of a completion is the name of its owner.
         let owners = calls.iter().map(|call| call.owner);
         Look {
             completed_by: data.and_then(|data| {
@@ -230,7 +231,7 @@ impl Real {
             CallKind::Find => match now(self.at(call.at).find(&key())) {
                 Ok(Some(claim)) => taken(claim),
                 Ok(None) => Answer::Free,
-                Err(error) => panic!("the store answers, and did not: {error:#}"),
+                Err(error) => panic!("the store must answer, but failed: {error:#}"),
             },
             CallKind::Commit => self.commit(call, mutation),
         }
@@ -246,7 +247,7 @@ impl Real {
         request.owner = format!("{:?}", call.owner);
         let claim = || match now(self.at(call.at).claim(&request)) {
             Ok(claim) => taken(claim),
-            Err(error) => panic!("the store answers, and did not: {error:#}"),
+            Err(error) => panic!("the store must answer, but failed: {error:#}"),
         };
         match claim() {
             Answer::Held { .. } if mutation == Some(Mutation::HeldIsFree) => {
@@ -274,7 +275,7 @@ impl Real {
     fn commit(&self, call: Call, mutation: Option<Mutation>) -> Answer {
         let owner = format!("{:?}", call.owner);
         let key = match mutation {
-            // Whatever the key's own claim says, the effect has a key for itself.
+            // The effect has a key of its own, independent of the claim's.
             Some(Mutation::EffectBeside) => {
                 self.commit_under(call, &IdempotencyKey::new(owner.clone()), true);
                 key()
@@ -286,7 +287,7 @@ impl Real {
             Committed::Done => Answer::Done,
             Committed::Completed(_) => Answer::Completed,
             Committed::Held { until } => held(until),
-            other => panic!("nothing stands against the effect, and the answer was {other:?}"),
+            other => panic!("the effect must be committed, not {other:?}"),
         }
     }
 
@@ -307,7 +308,7 @@ impl Real {
         now(self.at(call.at).commit(&commit)).expect("the store answers")
     }
 
-    /// Makes a call that does not care who owns the key.
+    /// Makes a call as the key's current owner.
     fn as_whoever_owns(
         &self,
         call: Call,
@@ -321,7 +322,7 @@ impl Real {
     }
 }
 
-/// The memory store answers at once.
+/// The memory store answers without waiting.
 fn now<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().expect("a store that never waits")
 }
@@ -344,6 +345,6 @@ fn ended(result: Result<()>) -> Answer {
     match result {
         Ok(()) => Answer::Done,
         Err(error) if error.kind() == ErrorKind::Fenced => Answer::Fenced,
-        Err(error) => panic!("the store answers, and did not: {error:#}"),
+        Err(error) => panic!("the store must answer, but failed: {error:#}"),
     }
 }

@@ -10,10 +10,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// As the template has it.
+/// The number of readers in the template.
 const READERS: i32 = 10;
 
-/// What the log says of an attempt at a message.
+/// What the log reports about an attempt at a message.
 #[derive(Debug)]
 struct Attempt {
     request_id: String,
@@ -52,7 +52,7 @@ fn first_outcomes(attempts: &BTreeMap<usize, Vec<Attempt>>) -> Vec<&str> {
 }
 
 /// Ten messages in one batch: good ones, a duplicate, malformed ones, a rejected one, and one that
-/// fails until somebody mends its row.
+/// fails until its row is corrected.
 pub(crate) async fn check_parts(dev: &Dev, shop: &Shop) {
     shop.stock("pen", 100).await;
     let broken = AttributeValue::S("plenty".into());
@@ -91,7 +91,7 @@ pub(crate) async fn check_parts(dev: &Dev, shop: &Shop) {
     shop.set_readers(function, Some(READERS)).await;
 
     let failed_again = || attempts(dev, &ids).get(&3).is_some_and(|all| all.len() > 1);
-    until("the failed record comes back", failed_again).await;
+    until("the failed record is delivered again", failed_again).await;
     shop.stock("ink", 100).await;
     let good = ["0", "2", "4", "7", "9", "broken"].map(|id| format!("parts-{id}"));
     let books = shop
@@ -116,7 +116,7 @@ pub(crate) async fn check_parts(dev: &Dev, shop: &Shop) {
     ];
     assert_eq!(first_outcomes(&attempts), expected);
     for (place, all) in &attempts {
-        // The response named one message, so that one came back.
+        // The response named one message, so only that one was delivered again.
         assert_eq!(all.len() > 1, *place == 3, "message {place}: {all:?}");
     }
     assert_eq!(attempts[&3].last().unwrap().outcome, "ok");
@@ -150,8 +150,8 @@ pub(crate) async fn check_parts(dev: &Dev, shop: &Shop) {
     assert_eq!(reasons, expected);
 }
 
-/// Three customers' charges in one FIFO batch, of whom one's ledger is broken: that one's wait, in
-/// order, and the others' are booked.
+/// Sends charges of three customers in one FIFO batch, where one customer's ledger is broken: that
+/// customer's charges wait, in order, and the others are booked.
 pub(crate) async fn check_groups(dev: &Dev, shop: &Shop) {
     let customers = ["groups-a", "groups-b", "groups-c"];
     let charge = |index: usize| {
@@ -175,7 +175,7 @@ pub(crate) async fn check_groups(dev: &Dev, shop: &Shop) {
     shop.set_readers(function, Some(READERS)).await;
 
     let failed_again = || attempts(dev, &ids).get(&1).is_some_and(|all| all.len() > 1);
-    until("the failed charge comes back", failed_again).await;
+    until("the failed charge is delivered again", failed_again).await;
     let charges = |customer: usize| -> Vec<(String, i64)> {
         let indices = (0..9).filter(|index| index % 3 == customer);
         indices

@@ -31,7 +31,7 @@ pub(crate) struct Collector {
 const START: Duration = Duration::from_secs(20);
 
 impl Collector {
-    /// Starts it, for traces over HTTP. It passes them on as it gets them.
+    /// Starts a collector for traces over HTTP, which passes them on immediately.
     pub(crate) async fn start() -> Self {
         let tools = tokio::task::spawn_blocking(cargo::tools).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -42,7 +42,7 @@ impl Collector {
             .with_state(Arc::clone(&collected));
         tokio::spawn(async move { axum::serve(listener, routes).await });
 
-        // Both are free now, and nobody else on this machine asks for ports by number.
+        // Both ports are free now, and no other program on this machine asks for ports by number.
         let (http, grpc) = (free_address(), free_address());
         let folder = cargo::workspace().join(".surehand");
         let log = File::create(folder.join("collector.log")).unwrap();
@@ -79,7 +79,7 @@ impl Collector {
         collector
     }
 
-    /// What has been collected so far.
+    /// Returns the spans so far.
     pub(crate) fn spans(&self) -> Vec<(String, Span)> {
         self.collected.lock().unwrap().clone()
     }
@@ -94,7 +94,7 @@ impl Drop for Collector {
 
 async fn collect(State(collected): State<Collected>, body: Bytes) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // The collector compresses, whatever it is told.
+    // The collector compresses regardless of its settings.
     GzDecoder::new(&*body).read_to_end(&mut bytes).unwrap();
     let request = ExportTraceServiceRequest::decode(&*bytes).unwrap();
     let mut collected = collected.lock().unwrap();

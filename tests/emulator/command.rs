@@ -38,8 +38,8 @@ fn message(body: &str, note: &Value) -> Message {
 }
 
 /// Sends messages to reserve-stock, and waits until they are the dead letters, each once. On a busy
-/// machine an attempt may run out of time after it has parked, and its message is parked again: then
-/// all of it is done once more.
+/// machine an attempt may run out of time after it has parked its message, which is then parked
+/// again: in that case it starts over.
 pub(crate) async fn fail(shop: &Shop, bodies: &[String]) {
     for _ in 0..4 {
         shop.take_dead_letters().await;
@@ -71,7 +71,8 @@ fn verdicts(found: &[Value]) -> Vec<(&str, usize)> {
         .collect()
 }
 
-/// Letters run through the new build, which is the deployed one here: what has changed is the stock.
+/// Rehearses dead letters with the new build, which is the deployed one here: only the stock has
+/// changed.
 pub(crate) async fn rehearse(dev: &Dev, shop: &Shop) {
     let shell = Shell::new(dev, shop, "rehearsal").await;
     let ids = ["rehearsed-0", "rehearsed-1", "rehearsed-2"];
@@ -80,7 +81,7 @@ pub(crate) async fn rehearse(dev: &Dev, shop: &Shop) {
     let before = shell.json(4, &rehearse).await;
     assert_eq!(verdicts(&before), [("still_failing", 3)]);
 
-    // One that failed otherwise: at a stock row that somebody has deleted since.
+    // One dead letter failed for another reason: its stock row has been deleted since.
     let note = json!({
         "kind": "transient", "message": "the stock row of sku `gone` has no number in `available`",
         "chain": [], "handler": "reserve_stock", "function": "shop-reserve-stock", "request_id": "r",
@@ -108,7 +109,7 @@ pub(crate) async fn rehearse(dev: &Dev, shop: &Shop) {
     let fixed = [&rehearse[..], &["--kind", "rejected"]].concat();
     assert_eq!(verdicts(&shell.json(0, &fixed).await), [("fixed", 3)]);
 
-    // Nothing came of it.
+    // The rehearsal had no effect.
     let now = shop.books().await;
     assert_eq!(now.stock, books.stock);
     assert_eq!(now.reservations, books.reservations);
@@ -143,7 +144,7 @@ pub(crate) async fn rehearse(dev: &Dev, shop: &Shop) {
         .await;
 }
 
-/// Of two reasons one is gone: the ramp stops, and names the other.
+/// One of two reasons is fixed: the ramp stops, and names the other.
 pub(crate) async fn ramp(dev: &Dev, shop: &Shop) {
     let shell = Shell::new(dev, shop, "ramp").await;
     let fixed: Vec<String> = (0..6).map(|n| format!("ramp-{n}")).collect();
@@ -155,7 +156,7 @@ pub(crate) async fn ramp(dev: &Dev, shop: &Shop) {
     shell
         .ends(0, &[&["plan", "--out", "all"], &FUNCTION[..]].concat())
         .await;
-    // By the second step there is a ghost too many, and then two letters are left.
+    // In the second step too many orders for the ghost fail, and then two dead letters are left.
     let apply = ["apply", "all", "--yes", "--ramp", "2,6", "--wait", "60"];
     let report = &shell.json(4, &apply).await[0];
     assert_eq!(report["stopped"], "not_fixed", "{report}");
@@ -167,7 +168,7 @@ pub(crate) async fn ramp(dev: &Dev, shop: &Shop) {
     );
     let returned = not_fixed[0]["returned"].as_u64().unwrap();
     assert!(returned > 0 && not_fixed[0]["unanswered"] == 0, "{report}");
-    // Those that came back stay, whatever the plan says of the message that they were.
+    // Dead letters that failed again stay, although the plan has their earlier messages.
     let resumed = [
         "resume",
         "all",
@@ -190,7 +191,7 @@ pub(crate) async fn ramp(dev: &Dev, shop: &Shop) {
     assert_eq!(groups.len(), 1, "{groups:?}");
     assert_eq!(groups[0]["count"], 4);
 
-    // In words, of the same letters in a plan of their own.
+    // The same dead letters, in another plan and without `--json`.
     shell
         .ends(0, &[&["plan", "--out", "ghosts"], &FUNCTION[..]].concat())
         .await;
@@ -208,7 +209,7 @@ pub(crate) async fn ramp(dev: &Dev, shop: &Shop) {
         .await;
 }
 
-/// A redrive is killed again and again, and each order has its effect once.
+/// Kills a redrive again and again, and checks that each order has its effect once.
 pub(crate) async fn kill(dev: &Dev, shop: &Shop) {
     let shell = Shell::new(dev, shop, "killed").await;
     let ids: Vec<String> = (0..24).map(|n| format!("killed-redrive-{n}")).collect();
@@ -273,7 +274,7 @@ async fn killed(
         Fate::Cut
     });
     let mut command = shell.command(arguments);
-    // Another endpoint than the run's, so that it goes by the environment alone.
+    // The endpoint is not the run's, so that the command uses only the environment.
     command
         .env("AWS_ENDPOINT_URL", endpoint)
         .env("AWS_REGION", "us-east-1")
@@ -288,7 +289,7 @@ async fn killed(
     said(output.await.unwrap()).code
 }
 
-/// A letter that SQS moved itself, since its process died at it each time.
+/// Makes a dead letter that SQS moved itself, because its process died each time.
 pub(crate) async fn die(shop: &Shop, event: &str) {
     let function = shop.output("NotifyCustomerFunctionName").to_owned();
     shop.set_readers(&function, None).await;

@@ -10,7 +10,8 @@ use surehand_test_support::{
 /// The run's name.
 const RUN: &str = "tests";
 
-/// Seconds: short, since a message whose process dies stays invisible for six times as long.
+/// The timeout in seconds. It is short, because a message whose process dies stays invisible for
+/// six times as long.
 const FUNCTION_TIMEOUT: &str = "FunctionTimeout=3";
 
 pub(crate) struct Dev {
@@ -39,7 +40,7 @@ impl Dev {
         Self { run }
     }
 
-    /// Another run in the same folder says so, and does not disturb this one.
+    /// Checks that another run in the same folder is refused, and does not disturb this one.
     pub(crate) fn check_lock(&self) {
         let output = self.surehand(&["dev"], "");
         let said = String::from_utf8(output.stderr).unwrap();
@@ -79,7 +80,7 @@ impl Dev {
         unfinished
     }
 
-    /// Ends it as Ctrl-C does; nothing of it may be left.
+    /// Ends it as Ctrl-C does, and checks that no process is left.
     pub(crate) async fn end(mut self) {
         let functions = self.functions();
         assert!(!functions.is_empty(), "no function ever ran");

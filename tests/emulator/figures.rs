@@ -5,10 +5,11 @@ use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
 use surehand_test_support::emf::{self, Sums};
 
-/// How often the log is looked at, for lines that are still on their way.
+/// How often the log is read, for lines that are still on their way.
 const LOOKS: u32 = 40;
 
-/// After the flow: 12 orders, each placed twice, and what is published there by hand.
+/// Checks the metrics after the flow: 12 orders, each placed twice, and the events that it
+/// publishes by hand.
 pub(crate) async fn check(dev: &Dev) {
     let mut problem = String::new();
     for _ in 0..LOOKS {
@@ -35,7 +36,7 @@ fn differences(log: &[Value]) -> Option<String> {
         sums.get(&key).copied().unwrap_or_default()
     };
 
-    // What the flow knows.
+    // The values that the flow determines.
     let orders = ORDERS as f64;
     let known = [
         (sum("RecordsProcessed", "place-order", ""), orders),
@@ -51,7 +52,7 @@ fn differences(log: &[Value]) -> Option<String> {
         (sum("RecordsFailed", "reserve-stock", "rejected"), 1.0),
         (sum("RecordsProcessed", "customer-ledger", ""), orders),
         (sum("RecordsProcessed", "notify-customer", ""), orders),
-        // An order's charge, its placing, and what came of it.
+        // Each order has three events: that it was placed, its charge, and its outcome.
         (sum("EventsPublished", "outbox-relay", ""), 3.0 * orders),
     ];
     for (number, (counted, expected)) in known.into_iter().enumerate() {
@@ -62,7 +63,7 @@ fn differences(log: &[Value]) -> Option<String> {
         }
     }
 
-    // What the log says of each record.
+    // What the log reports about each record.
     let mut said = BTreeMap::<String, f64>::new();
     let mut say = |name: &str, line: &Value, kind: Option<&str>| {
         let kind = kind.map(|kind| format!("kind={kind},")).unwrap_or_default();

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const CUSTOMERS: [&str; 3] = ["ada", "bob", "cem"];
 pub(crate) const ORDERS: usize = 12;
 const BOOKS: i64 = 100;
-/// Fewer than are ordered.
+/// The stock of lamps, fewer than are ordered.
 const LAMPS: i64 = 2;
 
 /// An order that place-order took.
@@ -52,7 +52,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     check_mails(shop, &books, &orders).await;
 }
 
-/// Places each order twice, as a caller does that got no reply.
+/// Places each order twice, as a caller that got no reply does.
 async fn place(dev: &Dev, shop: &Shop) -> Vec<Placed> {
     let mut orders = Vec::new();
     for index in 0..ORDERS {
@@ -91,7 +91,7 @@ async fn check_refusals(dev: &Dev, shop: &Shop) {
     assert!(error.contains("key_reused"), "{error}");
 }
 
-/// Calls place-order with the command, as somebody at a shell; an error is the line it prints.
+/// Calls place-order with the command, as a user does; the error is the line that it prints.
 fn invoke(dev: &Dev, request: &Value) -> Result<Value, String> {
     let output = dev.surehand(
         &["invoke", "place-order", "--event", "-"],
@@ -112,7 +112,7 @@ fn check_books(books: &Books, orders: &[Placed]) {
     let stored: BTreeSet<&str> = books.orders.iter().map(String::as_str).collect();
     assert_eq!(stored, unique);
 
-    // Which of those that want a lamp get one is a matter of who comes first.
+    // The first orders for a lamp get one; which they are is not determined.
     let is_reserved = |order: &&Placed| books.reservations[&order.order_id] == "RESERVED";
     let reserved: Vec<&Placed> = orders.iter().filter(is_reserved).collect();
     let lamps: i64 = reserved.iter().map(|order| order.lamps).sum();
@@ -161,7 +161,7 @@ async fn check_mails(shop: &Shop, books: &Books, orders: &[Placed]) {
     assert_eq!(mails.len(), orders.len());
 }
 
-/// Publishes events with the command: one that was handled, and some that nobody can handle.
+/// Publishes events with the command: one that was handled, and some that cannot be handled.
 async fn publish(dev: &Dev, shop: &Shop, books: &Books, order: &Placed) {
     let handled = books.audited.iter().find(|event| {
         event.detail_type == "OrderPlaced" && event.data["order_id"] == order.order_id.as_str()
@@ -203,7 +203,8 @@ async fn publish(dev: &Dev, shop: &Shop, books: &Books, order: &Placed) {
         .iter()
         .filter(is_duplicate)
         .map(|line| &line["outcome"])
-        // A machine that is too busy for an invocation's time has the event come back.
+        // On a busy machine an invocation may run out of time, and the event is then delivered
+        // again.
         .filter(|outcome| *outcome != "retry")
         .collect();
     assert_eq!(outcomes, ["ok", "duplicate"]);
@@ -219,7 +220,7 @@ async fn publish(dev: &Dev, shop: &Shop, books: &Books, order: &Placed) {
         if note.kind == "rejected" {
             assert_eq!(note.message, "sku `unicorn` does not exist");
         }
-        // The letter is the event as it was.
+        // The dead letter is the unchanged event.
         let body: Value = serde_json::from_str(&letter.body).unwrap();
         let own_id = body["detail"]["metadata"]["id"].as_str().map(str::to_owned);
         if own_id.is_some() {

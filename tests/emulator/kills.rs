@@ -25,18 +25,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Processes that are to die, unless the environment variable `SUREHAND_KILLS` says how many.
+/// How many processes are killed, unless the environment variable `SUREHAND_KILLS` is set.
 const KILLS: usize = 200;
 
-/// Batches that are to be lost by then.
+/// How many batches must be lost by then.
 const BATCHES: usize = 10;
 
-/// How long that may take.
+/// How long the kills may take.
 fn hunt(kills: usize) -> Duration {
     Duration::from_secs(90) + Duration::from_millis(1_500) * u32::try_from(kills).unwrap()
 }
 
-/// How many die in this run.
+/// Returns how many processes are killed in this run.
 pub(crate) fn number() -> usize {
     match std::env::var("SUREHAND_KILLS") {
         Ok(number) => number.parse().expect("SUREHAND_KILLS is a number"),
@@ -44,18 +44,19 @@ pub(crate) fn number() -> usize {
     }
 }
 
-/// A lost batch holds up the ledgers of all its customers: there are others.
+/// How many customers there are: a lost batch holds up the ledgers of all its customers, so there
+/// must be others.
 const CUSTOMERS: usize = 100;
 const STOCK: i64 = 1_000_000;
 
-/// What a batch has at most.
+/// The most messages of a batch.
 const BATCH: usize = 10;
 
-/// Requests under way at once, and how long each of their senders rests between two.
+/// How many requests are sent concurrently, and how long each sender rests between two.
 const CONCURRENCY: usize = 4;
 const REST: Duration = Duration::from_millis(150);
 
-/// How long the schedule of the sweep rests; a minute would leave nothing to kill.
+/// The pause between two sweeps; with a minute there would be nothing to kill.
 const SWEEPS: Duration = Duration::from_millis(300);
 
 /// The least that SQS takes: the emulator is slow, and functions that wait for it run out of time.
@@ -74,8 +75,9 @@ const VICTIMS: [&str; 6] = [
     "CustomerLedger",
 ];
 
-/// A process younger than this may still be starting, and the emulator answers the death of such a
-/// one by killing all of the function's: that would be fewer points at which a batch is lost.
+/// The least age of a process that is killed. A younger one may still be starting, and when such a
+/// process dies the emulator kills all of the function's: fewer batches would be lost, at fewer
+/// points.
 const GROWN_UP: Duration = Duration::from_millis(1_500);
 
 #[derive(Clone, Debug)]
@@ -111,7 +113,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
             }
             let is_late = started.elapsed() > hunt(number);
             assert!(!is_late, "{lost} batches lost, killed {kills:?}");
-            // One function has many processes and another has one: each gets its share.
+            // The functions take turns, since one has many processes and another only one.
             let mut functions = victims;
             functions.sort_unstable_by_key(|it| (kills[it], fastrand::u64(..)));
             if let Some(function) = killer.kill_one(&functions).await {
@@ -135,7 +137,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
         })
         .await;
     check_books(&books, &orders);
-    // What place-order and reserve-stock committed to say stood in one item each.
+    // The events that place-order and reserve-stock committed were in one item each.
     let published = shop.published().await - published_before;
     assert_eq!(published, 2 * orders.len());
     let unfinished = unfinished_since(dev, &before);
@@ -144,7 +146,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     let duplicates = dev.log().iter().filter(is_duplicate).count();
     eprintln!(
         "{} orders in {:.0} s, all done after {:.0} s; {} processes killed, {kills:?}; {unfinished:?}; \
-         {duplicates} duplicates absorbed, {repeated} mails sent once more, dead letters put back: {letters:?}",
+         {duplicates} duplicates absorbed, {repeated} mails sent once more, dead letters redriven: {letters:?}",
         orders.len(),
         hunted.as_secs_f64(),
         started.elapsed().as_secs_f64(),
@@ -186,7 +188,7 @@ async fn place(shop: &Shop, placer: usize, is_over: impl Fn() -> bool) -> Vec<Pl
     orders
 }
 
-/// Sweeps the outbox until it is over, whether or not a sweep comes to its end.
+/// Sweeps the outbox until it is over, even if a sweep does not end.
 async fn sweep(shop: &Shop, is_over: impl Fn() -> bool) {
     while !is_over() {
         let _ = shop.invoke("OutboxSweepFunctionName", &Value::Null).await;
@@ -194,9 +196,9 @@ async fn sweep(shop: &Shop, is_over: impl Fn() -> bool) {
     }
 }
 
-/// Sends dead letters to their queues again until there are none, as their operator would: a message
-/// whose processes die on each receive ends there, and nobody is left who could say why. Returns how
-/// many there were, by queue and reason.
+/// Redrives dead letters until there are none, as an operator would: a message whose processes die
+/// on each receive becomes a dead letter without a reason. Returns how many there were, by queue
+/// and reason.
 async fn put_back(shop: &Shop) -> BTreeMap<(String, Option<String>), usize> {
     let mut counts = BTreeMap::new();
     loop {
@@ -224,7 +226,7 @@ async fn put_back(shop: &Shop) -> BTreeMap<(String, Option<String>), usize> {
     }
 }
 
-/// What may be wrong on a last receive when processes die and the emulator is slow.
+/// The reasons of a last failure that may occur when processes die and the emulator is slow.
 const RETRIED: [&str; 6] = [
     "transient",
     "in_progress",
@@ -276,7 +278,7 @@ impl<'a> Killer<'a> {
             }
             for _ in 0..20 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                // One that had nothing to do has waited all the time, and only once.
+                // A process that had nothing to do has waited all the time, in one wait.
                 let mut working = of_function.iter();
                 let working = working.find(|(process, before)| waits(process) > *before);
                 if let Some((process, _)) = working {
@@ -326,7 +328,7 @@ fn check_books(books: &Books, orders: &[Placed]) {
         of_customer.insert(&order.order_id, order.quantity * BOOK_CENTS);
     }
     for (customer, charges) in charges {
-        // In whatever order the customer's concurrent requests came through.
+        // The order of the customer's concurrent requests is not determined.
         let booked = books.entries[customer].iter();
         let booked: Vec<(String, i64)> = booked
             .map(|entry| (entry.order_id.clone(), charges[entry.order_id.as_str()]))

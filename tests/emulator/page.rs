@@ -22,10 +22,11 @@ use surehand_test_support::cargo;
 
 const PAGES: [&str; 2] = ["docs/when-events-fail.md", "docs/redrive-function.md"];
 
-/// What its commands end with; all others with 0.
+/// The exit codes of its commands; all others end with 0.
 const CODES: [(&str, i32); 2] = [("rehearse", 4), ("resume", 3)];
 
-/// SQS itself moves queues, and this emulator's does not: that line runs where the other does.
+/// Moving is done by SQS itself, but not by this emulator's: that line runs where the other SQS
+/// does.
 const ELSEWHERE: &str = "surehand dlq move";
 
 /// A block of the page.
@@ -58,7 +59,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
             continue;
         }
         if block.language == "json" {
-            // Of a reply, what it tells; how much, is another run's.
+            // Only the names in a reply are compared, since its values differ from run to run.
             let shown: Value = serde_json::from_str(&block.lines.join("\n")).unwrap();
             let reply: Value = serde_json::from_str(&printed).unwrap();
             for name in shown.as_object().unwrap().keys() {
@@ -75,7 +76,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
                 continue;
             }
             if line.contains("rehearse") {
-                // The fix, which is to be tried.
+                // This is the fix that the commands try.
                 shop.stock("unicorn", 100).await;
                 shop.stock("lamp", 100).await;
             }
@@ -105,7 +106,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     }
     assert_eq!(count, 12, "the pages' commands");
 
-    // They were put back once, and restored; what their consumers did stays done.
+    // They were redriven once, and restored; the effects of their consumers stay.
     let books = shop.books().await;
     assert_eq!((books.stock["unicorn"], books.stock["lamp"]), (92, 99));
     assert_eq!(books.reservations["page-typo"], "RESERVED");
@@ -115,8 +116,8 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
         shell.ends(0, &arguments).await
     };
     run("plan --function reserve-stock --out again").await;
-    // By their ids the events are known; the one that was edited is the old one again, and finds its
-    // order decided.
+    // The events are known by their ids. The edited one is the old one again, and finds its order
+    // decided.
     let said = run("apply again --yes --no-ramp").await;
     assert_eq!(said, "9 put back\n");
     let books = shop.settled("events that were known", |_| true).await;
@@ -125,7 +126,8 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     run("purge --function notify-customer --yes").await;
 }
 
-/// A letter whose process died each time: its last attempt is in the table, and never ended.
+/// Makes a dead letter whose process died each time: its last attempt is in the table, and never
+/// ended.
 async fn never_ended(shop: &Shop) {
     let event = json!({
         "order_id": "page", "customer_id": "nobody", "email": "page@example.com",
@@ -168,7 +170,7 @@ fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// A line without what differs from run to run: ids, times, ages, and the width of columns.
+/// Removes from a line what differs from run to run: ids, times, ages, and the width of columns.
 fn shape(line: &str) -> String {
     let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-:.".contains(c);

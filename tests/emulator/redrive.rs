@@ -12,9 +12,10 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Orders of something that is not in stock, nor ever was.
+/// How many orders are for a sku that does not exist.
 const ORDERS: usize = 72;
-/// Letters a second: three quarters of an invocation's 10 s suffice for 30 of them.
+/// The rate in dead letters per second: three quarters of an invocation's 10 s suffice for 30 of
+/// them.
 const RATE: usize = 4;
 const STOCK: i64 = 1_000;
 
@@ -55,7 +56,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop, collector: &Collector) {
         let is_reserved = |order: &String| books.reservations.contains_key(order);
         orders.iter().all(is_reserved)
     };
-    let books = shop.settled("orders that were put back", is_done).await;
+    let books = shop.settled("orders that were redriven", is_done).await;
     assert!(orders.iter().all(|it| books.reservations[it] == "RESERVED"));
     assert_eq!(books.stock["scarf"], STOCK - ORDERS as i64, "once each");
     for order in &orders {
@@ -80,7 +81,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop, collector: &Collector) {
     check_traces(collector, &traces_before).await;
 }
 
-/// What failed and what was put back are of one trace, the order's.
+/// Checks that the failed attempt and the redriven one are in one trace, the order's.
 async fn check_traces(collector: &Collector, before: &BTreeMap<Vec<u8>, usize>) {
     eventually("every order's trace has both attempts", async || {
         let mut attempts = traces(collector);
@@ -112,7 +113,8 @@ async fn ask(shop: &Shop, request: &Value) -> Result<Value, String> {
     shop.invoke("RedriveFunctionName", request).await
 }
 
-/// Letters of rules and of asynchronous invocations, as AWS documents them: the emulator makes none.
+/// Checks dead letters of rules and of asynchronous invocations, as AWS documents them: the
+/// emulator makes none.
 pub(crate) async fn check_origins(shop: &Shop) {
     shop.stock("glove", STOCK).await;
     let event = |id: &str| {
@@ -134,11 +136,11 @@ pub(crate) async fn check_origins(shop: &Shop) {
     };
     let books = shop.settled("undelivered events", has_both).await;
     assert_eq!(books.stock["glove"], STOCK - 1);
-    // To its target alone, and not to all who listen to the bus.
+    // The event went to its target alone, and not to the other targets of the bus.
     assert!(!is_audited(&books, "redriven-1"));
     assert!(!books.reservations.contains_key("redriven-2"));
 
-    // The same event once more, and to all: whoever had it does nothing.
+    // The same event is sent again, now to all targets: those that have handled it do nothing.
     shop.send(undelivered, &[of_rule(event("redriven-1"), &queue)])
         .await;
     let to = shop.output("EventBusArn");
@@ -152,7 +154,7 @@ pub(crate) async fn check_origins(shop: &Shop) {
         .await;
     assert_eq!(books.stock["glove"], STOCK - 1);
 
-    // What a function failed on.
+    // This is the record of an invocation that failed.
     let record = of_invocation(&event("redriven-3"), &audit);
     shop.send("AuditDeadLetterQueueUrl", &[record]).await;
     run(shop, &json!({ "queue": "audit", "apply": true })).await;
@@ -164,7 +166,7 @@ pub(crate) async fn check_origins(shop: &Shop) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Puts letters back, and waits until that is done.
+/// Starts a redrive, and waits until it is done.
 async fn run(shop: &Shop, request: &Value) {
     let started = ask(shop, request).await.unwrap();
     let run = json!({ "run": started["run"] });

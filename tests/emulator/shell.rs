@@ -14,7 +14,7 @@ pub(crate) struct Shell {
     pub(crate) folder: PathBuf,
 }
 
-/// How a command ended, and what it said.
+/// How a command ended, and its output.
 #[derive(Debug)]
 pub(crate) struct Said {
     /// None after a signal.
@@ -24,7 +24,8 @@ pub(crate) struct Said {
 }
 
 impl Shell {
-    /// In an empty folder of this name, with no dead letter anywhere.
+    /// Makes a shell in an empty folder of this name, and takes all dead letters out of their
+    /// queues.
     pub(crate) async fn new(dev: &Dev, shop: &Shop, name: &str) -> Self {
         shop.take_dead_letters().await;
         let folder = dev.folder().join(name);
@@ -33,7 +34,7 @@ impl Shell {
         Self { folder }
     }
 
-    /// The command; what the environment says of a cloud is not for it.
+    /// Makes the command, without the variables of the environment that select a cloud.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(surehand());
         for (name, _) in std::env::vars_os() {
@@ -51,7 +52,7 @@ impl Shell {
         said(command.kill_on_drop(true).output().await.unwrap())
     }
 
-    /// Runs it, and checks its exit code and that it says nothing but its result.
+    /// Runs it, and checks its exit code and that it prints only its result.
     pub(crate) async fn ends(&self, code: i32, arguments: &[&str]) -> String {
         let said = self.run(self.command(arguments)).await;
         assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");

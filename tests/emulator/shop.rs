@@ -23,7 +23,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Clients of the account's owner, whom the emulator allows everything.
+/// Clients of the account's owner, who has all permissions in the emulator.
 pub(crate) struct Shop {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     lambda: aws_sdk_lambda::Client,
@@ -186,7 +186,7 @@ impl Shop {
         }
     }
 
-    /// After how many receives SQS gives up on a queue's message.
+    /// Returns a queue's `maxReceiveCount`.
     pub(crate) async fn max_receive_count(&self, queue: &str) -> u64 {
         let request = self.sqs.get_queue_attributes();
         let request = request.queue_url(self.output(queue));
@@ -195,13 +195,13 @@ impl Shop {
         let policy = &answer.attributes().unwrap()[&QueueAttributeName::RedrivePolicy];
         let policy: Value = serde_json::from_str(policy).unwrap();
         let count = &policy["maxReceiveCount"];
-        // A number, or one in quotes: SQS takes both and gives back what it was given.
+        // The value may be a number or a text: SQS takes both, and returns it as it was set.
         count
             .as_u64()
             .unwrap_or_else(|| count.as_str().unwrap().parse().unwrap())
     }
 
-    /// Has a function's queue read by as many processes at the most, or not at all.
+    /// Sets how many processes read a function's queue at most, or stops them.
     pub(crate) async fn set_readers(&self, function: &str, most: Option<i32>) {
         let mappings = self.lambda.list_event_source_mappings();
         let found = mappings.function_name(function).send().await.unwrap();
@@ -218,11 +218,11 @@ impl Shop {
             .send()
             .await
             .unwrap();
-        // The emulator may just be looking.
+        // The emulator may be polling at this moment.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 
-    /// Sends at most ten messages at once; returns their ids, in the same order.
+    /// Sends at most ten messages in one request, and returns their ids in the same order.
     pub(crate) async fn send(&self, queue: &str, messages: &[Message]) -> Vec<String> {
         let mut random = std::iter::repeat_with(|| format!("test-{:x}", fastrand::u128(..)));
         let entries = messages.iter().enumerate().map(|(index, message)| {
@@ -257,7 +257,7 @@ impl Shop {
         by_index.into_values().collect()
     }
 
-    /// Receives a queue's message, and lets it be received again at once.
+    /// Receives a queue's message, and makes it visible again immediately.
     pub(crate) async fn peek(&self, queue: &str) {
         let request = self.sqs.receive_message().queue_url(self.output(queue));
         let request = request.visibility_timeout(0).wait_time_seconds(0);
@@ -346,8 +346,8 @@ impl Shop {
         waiting
     }
 
-    /// Waits until the condition holds of the books while all queues are empty, and then goes on to be
-    /// for a while; returns the books.
+    /// Waits until the condition holds for the books while all queues are empty, and stays so for a
+    /// while; returns the books.
     pub(crate) async fn settled(&self, what: &str, is_done: impl Fn(&Books) -> bool) -> Books {
         let (started, limit) = (Instant::now(), Duration::from_secs(240));
         let mut quiet = 0;
@@ -411,7 +411,7 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Waits until the condition holds, whose answer is somebody else's.
+/// Waits until the condition, which asks another process, holds.
 pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let started = Instant::now();
     while !condition().await {

@@ -68,7 +68,8 @@ impl Trace {
         let mut children = BTreeMap::<&[u8], Vec<&(String, Span)>>::new();
         for entry in &self.0 {
             let parent = &*entry.1.parent_span_id;
-            // What nobody of the trace caused is a root: the caller's own span is not ours.
+            // A span whose parent is not in the trace is a root: the caller's own span is not
+            // collected.
             let parent = if ids.contains(parent) { parent } else { &[] };
             children.entry(parent).or_default().push(entry);
         }

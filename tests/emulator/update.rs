@@ -20,13 +20,13 @@ use tokio::process::Command;
 const CUSTOMER: &str = "update";
 const STOCK: i64 = 10_000;
 
-/// Between two orders: some hundred are enough to be everywhere at once.
+/// The pause between two orders: a few hundred orders are enough for every function to be busy.
 const REST: Duration = Duration::from_millis(50);
 
-/// Those that are placed before the deployment starts, so that it finds all functions at work.
+/// How many orders are placed before the deployment starts, so that all functions are busy then.
 const BEFORE: usize = 20;
 
-/// Another than the template's.
+/// A value that differs from the template's.
 const MAX_RECEIVE_COUNT: &str = "7";
 
 pub(crate) async fn check(dev: &Dev, shop: &Shop) {
@@ -48,7 +48,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     let (orders, meanwhile) = tokio::join!(placing, deploying);
     assert!(meanwhile >= BEFORE, "only {meanwhile} orders were placed");
 
-    // It is the new version that runs, on the new queues.
+    // The new version runs, on the new queues.
     let after = shop.function("ReserveStockFunctionName").await;
     assert_ne!(after.code, before.code);
     assert_eq!(after.variables["MAX_RECEIVE_COUNT"], MAX_RECEIVE_COUNT);
@@ -76,7 +76,8 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     assert_eq!(charged, orders);
     let mails = shop.mails().await;
     for order in &orders {
-        // Twice if the function's process was replaced between the mail and the claim's completion.
+        // There are two mails if the function's process was replaced between the mail and the
+        // claim's completion.
         let count = mails.iter().filter(|it| it.text.contains(order)).count();
         assert!((1..=2).contains(&count), "{order}: {count} mails");
     }

@@ -39,12 +39,12 @@ fn of_ten_records_each_gets_what_is_its_own() {
                 ],
                 ..Delivery::default()
             },
-            // SQS redelivers what was returned.
+            // SQS delivers the returned messages again.
             Delivery {
                 only: &["m-4", "m-8"],
                 ..Delivery::again("sqs-ten-orders", &["e-4", "e-8"])
             },
-            // SQS may deliver anything again, also what was acked: nothing happens twice.
+            // SQS may deliver any message again, even one that was acked: no effect happens twice.
             Delivery {
                 event: "sqs-ten-orders",
                 receive: Some(3),
@@ -78,13 +78,14 @@ async fn meet(message: Delivered, State(groups): State<Groups>) -> Result<()> {
     Ok(())
 }
 
-/// The barriers prove it: a record gets past one only if those of the other groups are under way at
-/// the same time. Anything else hangs until the deadline, and is returned.
+/// The barriers prove it: a record passes one only if those of the other groups are under way at
+/// the same time. Otherwise it hangs until the deadline, and is returned.
 #[tokio::test(start_paused = true)]
 async fn groups_run_in_order_and_side_by_side_and_a_failure_holds_up_its_own() {
     let groups = Groups {
         begun: Arc::default(),
-        // Of the second records one fails before it gets there, and its third never begins.
+        // One of the second records fails before its barrier, and the third one of its group never
+        // begins.
         meetings: Arc::new([Barrier::new(3), Barrier::new(2), Barrier::new(2)]),
     };
     let clock = virtual_clock();
@@ -196,7 +197,7 @@ async fn no_more_records_run_at_once_than_they_may_and_none_starves() {
         ("sqs-orders", 10, 4),
         ("sqs-orders", 3, 3),
         ("sqs-orders", 1, 1),
-        // None at all would be none ever.
+        // A concurrency of 0 would never handle a record.
         ("sqs-orders", 0, 1),
         ("sqs-fifo", 10, 3),
         ("sqs-fifo", 2, 2),

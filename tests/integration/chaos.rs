@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 const SEEDS: u64 = 400;
 const MAX_RECEIVE_COUNT: u32 = 6;
-/// From here on nothing goes wrong but the handlers.
+/// From here on only the handlers fail.
 const STORMY_ROUNDS: u32 = 25;
 const MAX_ROUNDS: u32 = 400;
 
@@ -116,7 +116,7 @@ struct Facts {
     rng: Rng,
     is_fifo: bool,
     is_stormy: bool,
-    /// How often something else than a handler went wrong.
+    /// How often a fault outside the handlers occurred.
     faults: usize,
     messages: Vec<Message>,
     temper: Vec<Temper>,
@@ -129,7 +129,7 @@ struct Facts {
     parked: HashMap<String, String>,
     /// Requests and the messages whose handlers they began.
     begun: HashSet<(String, String)>,
-    /// What a handler saw that must not be; its own panic would be caught.
+    /// A violation that a handler saw; its own panic would be caught.
     broken: Option<String>,
 }
 
@@ -147,7 +147,7 @@ struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gone {
     Acked,
-    /// By the queue's redrive policy, without a reason.
+    /// Moved by the queue's redrive policy, without a reason.
     Moved,
 }
 
@@ -225,7 +225,8 @@ impl Facts {
         Some(fault)
     }
 
-    /// What ReceiveMessage gives: up to ten, and of a FIFO group nothing behind what is in flight.
+    /// Returns messages as ReceiveMessage does: up to ten, and none of a FIFO group that has an
+    /// earlier one in flight.
     fn receive(&mut self, now: Instant) -> Vec<Message> {
         let mut order: Vec<usize> = (0..self.messages.len()).collect();
         if !self.is_fifo {
@@ -251,7 +252,7 @@ impl Facts {
                 message.gone = Some(Gone::Moved);
                 assert!(
                     message.was_in_trouble,
-                    "{} left the queue without a reason, though nothing kept it from being parked",
+                    "{} left the queue without a reason, although it could have been parked",
                     message.id
                 );
                 continue;
@@ -378,7 +379,7 @@ impl Process {
     }
 }
 
-/// After a record that is returned nothing of its lane has run in this invocation.
+/// Checks that after a returned record no record of its lane ran in this invocation.
 fn check_lanes(world: &Facts, batch: &[Message], failed: &[String], request: &str) {
     let mut returned = HashMap::new();
     for message in batch {

@@ -17,7 +17,7 @@ use surehand::{
 };
 use surehand_test_support::emf;
 
-/// A function, and what is delivered to it.
+/// A function, and the deliveries to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Case {
     pub(crate) trigger: Trigger,
@@ -51,11 +51,11 @@ pub(crate) enum Handles {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Parking {
-    /// In a destination that accepts everything, from the fifth receive at the latest.
+    /// The destination accepts every record, and parks on the fifth receive at the latest.
     #[default]
     Accepted,
     Refused,
-    /// There is no destination.
+    /// The function has no dead-letter destination.
     None,
 }
 
@@ -63,7 +63,7 @@ pub(crate) const MAX_RECEIVE_COUNT: u32 = 5;
 /// How long an invocation may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An event, and what must come of it.
+/// An event, and its expected results.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delivery {
     /// The file in `data/events`, without its ending.
@@ -75,14 +75,14 @@ pub(crate) struct Delivery {
     pub(crate) response: Response,
     /// The ids of the events that take effect, in any order.
     pub(crate) effects: &'static [&'static str],
-    /// What is parked: the record's id, the kind of failure, a part of the message.
+    /// The parked records: the id, the kind of failure, and a part of the message.
     pub(crate) parked: &'static [(&'static str, &'static str, &'static str)],
-    /// When records come back, in seconds from now, for those that are named here.
+    /// When the records that are named here are redelivered, in seconds from now.
     pub(crate) back_in: &'static [(&'static str, RangeInclusive<f64>)],
 }
 
 impl Delivery {
-    /// What came back is received for the second time, and takes effect.
+    /// The returned records are received for the second time, and take effect.
     pub(crate) fn again(event: &'static str, effects: &'static [&'static str]) -> Self {
         Self {
             event,
@@ -257,7 +257,7 @@ impl Delivery {
         }
     }
 
-    /// Every record is counted once, as what it was.
+    /// Checks that every record is counted once, with its outcome.
     fn check_metrics(&self, lines: &[String], what: &str) {
         let mut sums = emf::Sums::new();
         for line in lines {
@@ -300,7 +300,8 @@ impl Delivery {
     fn check_delays(&self, delays: &[(String, Duration)], what: &str) {
         if let Response::Failures(failures) = self.response {
             let mut delayed: Vec<_> = delays.iter().map(|(id, _)| id.as_str()).collect();
-            // A stream's response names one record, and all that failed are told about.
+            // A stream's response names one record, but the redelivery learns of every one that
+            // failed.
             delayed.retain(|id| failures.contains(id));
             assert_eq!(delayed, failures, "what comes back after {what}");
         }
@@ -309,7 +310,7 @@ impl Delivery {
             let seconds = delay.as_secs_f64();
             assert!(
                 expected.contains(&seconds),
-                "{id} comes back {seconds} s after {what}, and {expected:?} was expected"
+                "{id} is redelivered {seconds} s after {what}, but {expected:?} was expected"
             );
         }
     }
@@ -320,7 +321,7 @@ pub(crate) fn virtual_clock() -> Clock {
     Clock::virtual_from(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_255_200))
 }
 
-/// The context of an invocation that begins now and may take so long.
+/// Makes the context of an invocation that begins now and may take this long.
 pub(crate) fn context_at(clock: &Clock, timeout: Duration) -> Context {
     let end = clock.now() + timeout;
     let mut context = testing::context();

@@ -15,7 +15,7 @@ use surehand::{
 
 const DEAD_LETTERS: &str = "https://sqs.eu-central-1.amazonaws.com/123456789012/orders-dead";
 
-/// Delivers the event, and gives the ids that are returned.
+/// Delivers the event, and returns the ids of the failed messages.
 async fn deliver(sqs: &FakeSqs, event: &str, script: Steps) -> Vec<String> {
     let function = Function::new(Sqs, order_placed, Script::new(script))
         .dead_letters(SqsDeadLetters::new(sqs.client.clone(), DEAD_LETTERS).max_receive_count(5))
@@ -74,7 +74,7 @@ async fn a_dead_letter_is_the_message_with_its_attributes_and_the_reason() {
         Some(note.last_failure.as_str())
     );
 
-    // SQS takes ten attributes, so the reason of the message that has ten is around its body.
+    // SQS takes ten attributes, so the note of the message that has ten is around its body.
     let ten = message(&event, "m-ten");
     let full = sent.iter().find(|it| it["MessageBody"] != *body).unwrap();
     let names =
@@ -91,7 +91,7 @@ async fn a_dead_letter_is_the_message_with_its_attributes_and_the_reason() {
         ("rejected", Some("e-ten"))
     );
 
-    // Moved back as it is, the message is the one that it was.
+    // A message that SQS moves back unchanged is the original message again.
     let mut moved = event.clone();
     moved["Records"] = json!([ten]);
     moved["Records"][0]["body"] = wrapped.into();
@@ -212,7 +212,7 @@ async fn a_groups_rest_becomes_visible_with_what_it_waits_for() {
         .iter()
         .map(|e| e["VisibilityTimeout"].as_i64().unwrap())
         .collect();
-    // At most twelve hours after the receive, which was a while ago.
+    // SQS takes at most twelve hours after the receive, which was a while ago.
     assert_eq!(seconds, [70, 70, 42_300, 70, 42_300]);
     assert_eq!(
         changed[0]["QueueUrl"],

@@ -93,6 +93,6 @@ fn answer(action: &str, request: &Value) -> Value {
             let changed: Vec<_> = entries.iter().map(|e| json!({"Id": e["Id"]})).collect();
             json!({"Successful": changed, "Failed": []})
         }
-        other => panic!("nobody needs {other} here"),
+        other => panic!("the tests need no {other}"),
     }
 }

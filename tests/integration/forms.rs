@@ -11,8 +11,8 @@ fn every_form_is_read_and_the_same_event_is_known_again_by_any_way() {
             deliveries: vec![
                 Delivery {
                     event: "sqs-forms",
-                    // Ours and CloudEvents by their own ids, EventBridge's and SNS's by those, and
-                    // anything else by the message's.
+                    // Our events and CloudEvents have their own ids, those of EventBridge and SNS
+                    // the service's, and any other body the message's.
                     effects: &[
                         "bus-plain",
                         "ce-1",

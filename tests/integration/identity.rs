@@ -31,14 +31,14 @@ async fn data(event: Envelope<Value>, State(handled): State<Handled>) -> Result<
     Ok(())
 }
 
-/// Delivers what EventBridge sends to the function itself, each in an invocation of its own.
+/// Delivers events as EventBridge delivers them to a function, each in its own invocation.
 async fn invoke(function: &Function<EventBridge>, inputs: &[Value]) {
     for (index, input) in inputs.iter().enumerate() {
         let event: <EventBridge as Source>::Event =
             serde_json::from_str(&input.to_string()).unwrap();
         let mut context = testing::context();
         context.request_id = format!("request-{index}");
-        // An error is in what was not handled.
+        // The returned record has the error.
         let _ = function.invoke(event, context).await;
     }
 }

@@ -28,7 +28,7 @@ struct OrderPlaced {
     order_id: String,
 }
 
-/// How often the handler ran; the first run stands still for ever.
+/// How often the handler ran; the first run never ends.
 #[derive(Clone, Default)]
 struct Runs(Arc<AtomicU32>);
 
@@ -123,7 +123,7 @@ async fn what_an_attempt_did_that_never_ended_is_not_risked_twice() {
         note.message
     );
 
-    // Whoever puts it back has looked, and wants it tried again.
+    // The operator who redrives it has looked at it, and wants another attempt.
     assert!(world.deliver(1, false).await);
     assert_eq!((world.runs(), world.dead.parked().len()), (2, 1));
     assert_eq!(world.store.completed(), 1);

@@ -21,7 +21,7 @@ struct OrderPlaced {
     order_id: String,
 }
 
-/// Calls what it is around once more when that fails.
+/// Calls the inner service again if it fails.
 #[derive(Clone)]
 struct Again<S>(S);
 

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 const TIMEOUT: Duration = Duration::from_secs(30);
 const SKEW: Duration = Duration::from_secs(1);
 
-/// One process that handles m-1, and what it is told.
+/// Handles m-1 in one process, and returns the result.
 struct Process {
     function: Function<Sqs>,
     script: Script,
@@ -104,7 +104,7 @@ async fn a_record_that_the_same_process_holds_is_waited_for() {
         (true, true)
     );
     assert_eq!(process.script.effects(), ["e-1"]);
-    // But not for longer than there is time.
+    // It does not wait longer than the invocation lasts.
     let hanging = Process::new(&clock, memory(&clock), &[("e-1", &[Step::Hang])]);
     let start = Instant::now();
     assert_eq!(
@@ -114,7 +114,7 @@ async fn a_record_that_the_same_process_holds_is_waited_for() {
     assert!(start.elapsed() < TIMEOUT);
 }
 
-/// A store whose n-th calls of one sort go wrong.
+/// A store whose n-th calls of one kind fail.
 fn faulty(clock: &Clock, call: Call, faults: &'static [Fault]) -> RemoteStore {
     let count = Arc::new(AtomicUsize::new(0));
     memory(clock).faults(move |this| {
@@ -232,7 +232,7 @@ async fn a_short_expiry_does_not_end_a_lease() {
     .await;
 }
 
-/// A claim whose answer is lost is a lease of nobody.
+/// A claim whose answer is lost leaves a lease that no attempt knows it has.
 #[tokio::test(start_paused = true)]
 async fn receives_without_an_attempt_park_nothing() {
     known_failure("C10", async {

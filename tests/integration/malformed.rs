@@ -9,8 +9,8 @@ use surehand::{
     testing::{self, RecordedDeadLetters},
 };
 
-/// Delivers messages of which none can be read; gives how many there were, how many came back, and
-/// why the others were parked.
+/// Delivers messages of which none can be read. Returns how many there were, how many were
+/// returned, and why the others were parked.
 async fn deliver(on_malformed: OnMalformed, receives: u64) -> (usize, usize, Vec<String>) {
     let dead = RecordedDeadLetters::new().max_receive_count(5);
     let script = Script::new(&[]);

@@ -30,7 +30,7 @@ struct OrderCancelled {
     order_id: String,
 }
 
-/// Takes as many milliseconds as the order's number says.
+/// Takes the order's number in milliseconds.
 async fn take(order: Envelope<OrderPlaced>) -> Result<()> {
     match order.data.order_id.as_str() {
         "reject" => Err(Error::rejected("no")),
@@ -48,7 +48,7 @@ async fn cancel(_: Envelope<OrderCancelled>) -> Result<()> {
     Ok(())
 }
 
-/// Orders whose events happened so many milliseconds before the clock's time.
+/// Orders whose events happened this many milliseconds before the clock's time.
 fn placed(clock: &Clock, id: &str, order: &str, ago_ms: i64) -> Message {
     message(clock, id, "OrderPlaced", order, ago_ms)
 }
@@ -174,7 +174,8 @@ fn what_one_line_cannot_hold_is_in_further_ones_and_the_sums_stay() {
                 ("BatchSize", 250.0),
                 ("ColdStart", 0.0),
                 ("Duplicates", 0.0),
-                // Those that were seen by a handler: the one of no known type was not.
+                // Only records that reached a handler are counted: the one of an unknown type did
+                // not.
                 ("EventLag", 240.0 * 10.0 + 5.0 * 20.0 + 4.0 * 1_000.0),
                 ("Parked", 2.0),
                 ("RecordsFailed", 5.0),
@@ -243,7 +244,7 @@ fn an_event_that_is_refused_and_an_invocation_that_is_given_up_have_their_lines(
     });
 }
 
-/// Everything that CloudWatch would not take, and what it does.
+/// Records every metric that CloudWatch would not take, and those that it does.
 async fn own(_: Envelope<OrderPlaced>, metrics: Metrics) -> Result<()> {
     metrics.count("Parcels", 2);
     metrics.count("Parcels", 3);
@@ -335,7 +336,7 @@ fn where_there_are_no_metrics_a_handler_counts_for_nobody() {
     });
 }
 
-/// CloudWatch takes from -2^360 to 2^360, and drops anything else without a word.
+/// CloudWatch takes values from -2^360 to 2^360, and silently drops all others.
 #[tokio::test(start_paused = true)]
 async fn a_value_that_cloudwatch_would_drop_is_not_written() {
     async fn far_out(_: Envelope<OrderPlaced>, metrics: Metrics) -> Result<()> {

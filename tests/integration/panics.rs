@@ -49,7 +49,7 @@ async fn in_a_layer() {
             (vec!["m-2".to_owned()], OTHERS.map(String::from).to_vec())
         );
     }
-    // Its lease was given back.
+    // Its lease was released.
     let (failed, effects) = deliver(|function| function.idempotent(store)).await;
     assert_eq!((failed.len(), effects), (0, vec!["e-2".to_owned()]));
 }

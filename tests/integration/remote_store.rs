@@ -9,7 +9,7 @@ use surehand::{
     idempotency::{Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, Lease, Store},
 };
 
-/// What a store is asked for.
+/// A call to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Claim,
@@ -19,18 +19,18 @@ pub(crate) enum Call {
     Commit,
 }
 
-/// How a call goes wrong.
+/// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing has changed.
     Refused,
-    /// It took effect, and nobody learns of it.
+    /// The call took effect, but its caller does not learn of it.
     AnswerLost,
     /// There is never an answer.
     Hangs,
 }
 
-/// A memory store of which each call takes as long as its latency, and goes as its faults have it.
+/// A memory store whose calls take its latency, and fail by its faults.
 #[derive(Clone)]
 pub(crate) struct RemoteStore {
     inner: MemoryStore,
@@ -57,7 +57,7 @@ impl RemoteStore {
         self
     }
 
-    /// The keys of which a completion was tried and not written, once for each try.
+    /// Returns the keys whose completion was tried and not written, once for each try.
     pub(crate) fn unwritten(&self) -> Vec<IdempotencyKey> {
         self.unwritten.lock().unwrap().clone()
     }
@@ -72,7 +72,7 @@ impl RemoteStore {
 
     async fn call<T>(&self, call: Call, work: impl Future<Output = Result<T>>) -> Result<T> {
         let fault = (self.faults)(call);
-        // The write happens half-way: a call that is given up may have been one or not.
+        // The write happens half-way: a call that is given up may have written or not.
         tokio::time::sleep(self.latency / 2).await;
         match fault {
             Some(Fault::Refused) => return Err(unavailable("refused")),

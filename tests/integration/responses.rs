@@ -24,7 +24,7 @@ fn a_message_that_no_response_could_name_fails_the_invocation_before_anything_ru
         check(Case {
             deliveries: vec![Delivery {
                 event,
-                response: Response::Error(ErrorKind::Invocation, "without a messageId"),
+                response: Response::Error(ErrorKind::Invocation, "an SQS message has no messageId"),
                 ..Delivery::default()
             }],
             ..Case::default()
@@ -35,7 +35,10 @@ fn a_message_that_no_response_could_name_fails_the_invocation_before_anything_ru
         handles: Handles::Anything,
         deliveries: vec![Delivery {
             event: "dynamodb-stream-no-sequence-number",
-            response: Response::Error(ErrorKind::Invocation, "without a SequenceNumber"),
+            response: Response::Error(
+                ErrorKind::Invocation,
+                "a stream record has no SequenceNumber",
+            ),
             ..Delivery::default()
         }],
         ..Case::default()

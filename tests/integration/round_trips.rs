@@ -37,6 +37,6 @@ async fn a_batch_of_ten_takes_two_round_trips_and_one_of_duplicates_one() {
             "{took:?}"
         );
     }
-    // One of the ten is no JSON.
+    // One of the ten is not JSON.
     assert_eq!(script.effects().len(), 9);
 }

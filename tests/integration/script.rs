@@ -25,13 +25,13 @@ pub(crate) enum Step {
     Reply(&'static str),
     Reject(&'static str),
     Fail(&'static str),
-    /// Asks for another attempt in so many seconds.
+    /// Asks for another attempt after this many seconds.
     FailFor(u64),
-    /// Before its first await.
+    /// Panics before its first await.
     PanicAtOnce(&'static str),
-    /// After an await.
+    /// Panics after an await.
     PanicLater(&'static str),
-    /// Succeeds after so many seconds.
+    /// Succeeds after this many seconds.
     Take(u64),
     Hang,
 }
@@ -39,7 +39,7 @@ pub(crate) enum Step {
 /// Steps by event id, one for each attempt, the last one for all further attempts.
 pub(crate) type Steps = &'static [(&'static str, &'static [Step])];
 
-/// The steps of all events, and what has come of them. Clones share both.
+/// The steps of all events, and their effects. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script(Arc<Mutex<Progress>>);
 

@@ -41,7 +41,7 @@ async fn a_late_owner_is_fenced_off_in_dynamodb() {
     fencing::check(|clock| DynamoDbStore::new(client.clone(), TABLE).with_clock(clock)).await;
 }
 
-/// A store as most are: whoever ends last has the last word.
+/// A store without fencing: the attempt that ends last decides the result.
 #[derive(Clone)]
 struct Unfenced(MemoryStore);
 
@@ -73,9 +73,9 @@ async fn a_store_without_fences_is_found_out() {
     fencing::check(|clock| Unfenced(store.clone().with_clock(clock))).await;
 }
 
-/// It is told when the function is built, and so also when it is only described.
+/// The mistake is reported when the function is built, and so also when it is only described.
 #[test]
-#[should_panic(expected = "the handler stage takes a Transaction, and the store")]
+#[should_panic(expected = "the handler stage takes a `Transaction`, but the store")]
 fn a_transaction_needs_a_store_that_commits() {
     async fn stage(_: Transaction) -> Result<()> {
         Ok(())
@@ -194,7 +194,7 @@ async fn items_have_the_documented_attributes_and_no_others() {
     );
 }
 
-/// What Powertools writes has no owner and no count of attempts.
+/// An item that Powertools writes has no owner and no count of attempts.
 #[tokio::test]
 async fn the_items_of_powertools_are_understood() {
     let client = embedded().await;

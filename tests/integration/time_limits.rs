@@ -24,14 +24,14 @@ use tokio::time::Instant;
 #[event(source = "shop", detail_type = "Placed")]
 struct Placed {}
 
-/// Says to the second test that it has the environment which the first one makes.
+/// Tells the second test that it runs in the environment that the first one made.
 const SILENCE: &str = "SUREHAND_SILENCE";
 
 #[test]
 fn no_client_of_the_environment_waits_for_ever() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    // Connections stay open as long as somebody has them.
+    // Connections stay open as long as they are held here.
     thread::spawn(move || listener.incoming().collect::<Vec<_>>());
     // The environment of a process is the same for all of its tests.
     let output = Command::new(env::current_exe().unwrap())
@@ -89,7 +89,7 @@ async fn calls_of_from_env() {
         SystemTime::now(),
     );
 
-    // What waits for a time is over at once then, in the order of the times.
+    // Timers then fire immediately, in the order of their times.
     tokio::time::pause();
     gives_up("publish on a bus", bus.publish(&Placed {})).await;
     gives_up("publish to a queue", queue.publish(&Placed {})).await;
@@ -99,11 +99,12 @@ async fn calls_of_from_env() {
     gives_up("sweep", outbox.sweep(Duration::ZERO, || false)).await;
 }
 
-/// Three attempts of two seconds, and pauses of at most three seconds between them.
+/// Checks that a call ends after three attempts of two seconds, with pauses of at most three
+/// seconds.
 async fn gives_up<T>(what: &str, call: impl Future<Output = surehand::Result<T>>) {
     let began = Instant::now();
     let error: Error = match call.await {
-        Ok(_) => panic!("{what}: nobody answered"),
+        Ok(_) => panic!("{what}: the service must not answer"),
         Err(error) => error,
     };
     let text = error.to_string();

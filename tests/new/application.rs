@@ -15,7 +15,7 @@ use surehand_test_support::{
 /// It is removed with the next one.
 pub(crate) struct Application {
     folder: PathBuf,
-    /// Held until the test has ended, for somebody else may be testing the same checkout.
+    /// Held until the test has ended, because another process may be testing the same checkout.
     _lock: File,
 }
 
@@ -83,7 +83,7 @@ impl Application {
             folder: self.folder.clone(),
             variables: vec![
                 ("CARGO_TARGET_DIR", target.to_owned()),
-                // Whatever it needs has been downloaded for this workspace.
+                // All its dependencies have been downloaded for this workspace.
                 ("CARGO_NET_OFFLINE", "true".into()),
             ],
         }
@@ -114,7 +114,8 @@ impl Application {
         assert!(said.contains(test), "{said}");
     }
 
-    /// Without an error, a warning or a hint. For that every function is built, and asked what it does.
+    /// Checks that there is no error, warning or hint. For that every function is built, and
+    /// describes itself.
     pub(crate) fn passes_the_check(&self) {
         let mut check = self.place().command(surehand());
         let found = cargo::output_of(check.args(["check", "--json"]));

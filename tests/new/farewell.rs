@@ -57,9 +57,10 @@ pub(crate) async fn check(application: &Application, run: &Run) {
     let stack = format!("{STACK}\nOutputs:");
     application.write("apps/farewells.yaml", TEMPLATE);
     application.write("template.yaml", &template.replace("\nOutputs:", &stack));
-    // The binary that the template names is not there yet.
-    until(run, "which no package has", || {
-        run.said().contains("`farewell`, which no package has")
+    // The binary that the template names does not exist yet.
+    until(run, "no package has it", || {
+        run.said()
+            .contains("`farewell`, but no package of the workspace has it")
     })
     .await;
     let source = "handlers/src/bin/farewell.rs";
@@ -69,7 +70,7 @@ pub(crate) async fn check(application: &Application, run: &Run) {
     until(run, "the other words", || said(run) == "\"see you, Ada\"\n").await;
 }
 
-/// What the function replies; nothing while it is not there.
+/// Returns what the function replies; nothing while it does not exist.
 fn said(run: &Run) -> String {
     let output = run.surehand(&["invoke", "farewell", "--event", "\"Ada\""], "");
     String::from_utf8(output.stdout).unwrap()

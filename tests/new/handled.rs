@@ -4,13 +4,13 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 use surehand_test_support::run::Run;
 
-/// A function starts, and its queue is looked into.
+/// How long a function may take to start and to receive its message.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sorted, for a queue has no order.
+/// The outcomes are sorted, because a standard queue has no order.
 #[derive(Debug, Default)]
 pub(crate) struct Handled {
-    /// What came of each record.
+    /// Returns the outcome of each record.
     pub(crate) outcomes: Vec<String>,
     /// The users whom the handler has welcomed, as often as it did.
     pub(crate) welcomed: Vec<String>,

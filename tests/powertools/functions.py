@@ -1,4 +1,4 @@
-"""Functions on Powertools for AWS Lambda, as somebody writes them who shares a table with Surehand.
+"""Functions on Powertools for AWS Lambda that share a table with Surehand.
 
 A test calls them by lines of JSON: {"function": …, "event": …, "remaining_ms": …}. A function that
 runs says {"running": true} and does what the next line says, {"return": …} or {"raise": …}, so
@@ -16,7 +16,7 @@ from aws_lambda_powertools.utilities.idempotency import (
     idempotent_function,
 )
 
-# Without a context they warn, on standard error, that a lease has no end. That is one of the cases.
+# Without a context they warn, on standard error, that a lease has no end. This is one of the cases.
 warnings.simplefilter("ignore")
 
 
@@ -69,7 +69,7 @@ def handle_batch(event, context):
 
 
 class Context:
-    """What Lambda hands over, as far as idempotency looks at it."""
+    """The part of Lambda's context that idempotency uses."""
 
     def __init__(self, remaining_ms):
         self.remaining_ms = remaining_ms

@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 
-/// A random JSON text. Integers stay within 64 bits and floats within what is finite, as Rust has
-/// them; Python has no such bounds.
+/// A random JSON text. Integers stay within 64 bits and floats are finite, as Rust has them; Python
+/// has no such bounds.
 pub(crate) fn random(rng: &mut Rng, depth: usize) -> String {
     let kinds = if depth == 0 { 5 } else { 7 };
     match rng.usize(..kinds) {

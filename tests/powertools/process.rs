@@ -17,12 +17,12 @@ use tokio::sync::Notify;
 pub(crate) const TABLE: &str = "idempotency";
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the handler does, one step a run. Without a step it is not to run.
+/// What the handler does, one step per run. Without a step it must not run.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Return(Value),
     Fail,
-    /// Stays where it is until it is told to go on, and returns.
+    /// Waits until the test lets it go on, and returns.
     Hold(Arc<Held>, Value),
 }
 
@@ -46,7 +46,7 @@ impl Script {
 
     async fn run(&self) -> Result<Value> {
         let step = self.0.lock().unwrap().pop_front();
-        match step.expect("this was not to run") {
+        match step.expect("the handler must not run") {
             Step::Return(reply) => Ok(reply),
             Step::Fail => Err(Error::transient("the database is away")),
             Step::Hold(held, reply) => {
@@ -62,7 +62,7 @@ async fn handler(State(script): State<Script>) -> Result<Value> {
     script.run().await
 }
 
-/// Seconds that a process's clock is ahead of Python's, or behind.
+/// How many seconds a process's clock is ahead of Python's.
 pub(crate) type Ahead = i64;
 
 pub(crate) struct Process<So> {

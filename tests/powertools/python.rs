@@ -8,7 +8,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-/// What Lambda calls it; Powertools' keys begin with it.
+/// The function's name in Lambda; Powertools' keys begin with it.
 pub(crate) const FUNCTION_NAME: &str = "shop";
 
 pub(crate) struct Python {
@@ -17,7 +17,7 @@ pub(crate) struct Python {
     _process: Child,
 }
 
-/// What a call has come to.
+/// The state of a call.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Answer {
     /// The function's body runs, and waits for [`Python::proceed`].
@@ -32,7 +32,7 @@ impl Python {
     pub(crate) async fn start(url: &str) -> Self {
         let python = tokio::task::spawn_blocking(cargo::tools).await.unwrap();
         let mut process = Command::new(python.join("bin/python"))
-            // It leaves no compiled files beside the source.
+            // Python writes no compiled files beside the source.
             .args(["-B", "-c", "import functions; functions.serve()"])
             .current_dir(cargo::workspace().join("tests/powertools"))
             .env("AWS_ENDPOINT_URL", url)
@@ -58,7 +58,7 @@ impl Python {
             .await
     }
 
-    /// Calls a function that has so much time, or does not know how much.
+    /// Calls a function with this much time, or without a known limit.
     pub(crate) async fn call_with(
         &mut self,
         function: &str,
@@ -66,14 +66,14 @@ impl Python {
         remaining: Option<Duration>,
     ) -> Answer {
         let remaining = json!(remaining.map(|time| time.as_millis()));
-        // The event as it is spelled: that is what may make a difference.
+        // The event is sent in its own spelling, which may make a difference.
         let call = format!(
             r#"{{"function": "{function}", "event": {event}, "remaining_ms": {remaining}}}"#
         );
         self.say(&call).await
     }
 
-    /// Has the function that runs do `{"return": …}` or `{"raise": …}`.
+    /// Makes the running function do `{"return": …}` or `{"raise": …}`.
     pub(crate) async fn proceed(&mut self, step: Value) -> Answer {
         self.say(&step.to_string()).await
     }

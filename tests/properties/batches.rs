@@ -90,7 +90,8 @@ proptest! {
             .block_on(function.invoke(event, testing::context()))
             .unwrap();
 
-        // The same by the rules: a group goes on until one of it must come back.
+        // The expected result by the rules: a group goes on until one of its records must be
+        // retried.
         let mut halted = BTreeSet::new();
         let (mut failed, mut parked, mut handled) = (Vec::new(), Vec::new(), BTreeSet::new());
         for (number, (fate, group)) in messages.iter().enumerate() {
@@ -133,7 +134,7 @@ proptest! {
     }
 }
 
-/// A message in which anything may be missing or odd.
+/// A message in which any field may be missing or unusual.
 fn message() -> impl Strategy<Value = Value> {
     let number = prop_oneof!["[0-9]{0,21}", "-[0-9]{1,3}", json::text()];
     let system = (

@@ -31,7 +31,7 @@ impl Event for Anything {
     }
 }
 
-/// An event with metadata of every kind, as somebody wrote it.
+/// An event with metadata of every kind, as another program wrote it.
 fn written() -> impl Strategy<Value = Outgoing> {
     let optional = || option::of(json::text());
     let names = (json::name(), json::name(), json::name(), 0..u32::MAX);
@@ -84,7 +84,8 @@ fn rfc3339(time: SystemTime) -> String {
     time.to_string()
 }
 
-/// What is read is what was written. An event that starts a story gets its own id for it.
+/// Checks that the event is read as it was written. An event that starts a story gets its own id as
+/// correlation id.
 fn same(read: &RawEvent, event: &Outgoing) -> Result<(), TestCaseError> {
     let mut expected: Metadata = event.metadata().clone();
     expected.correlation_id = Some(expected.correlation_id().to_owned());
@@ -109,7 +110,7 @@ fn deadline() -> Deadline {
     Deadline::new(ends_at, &Clock::system())
 }
 
-/// The record that becomes of a message with this body.
+/// Makes the record of a message with this body.
 fn from_queue(body: &str) -> Record {
     let event = testing::sqs_event("orders", [Message::body(body).id("message-1")]);
     let batch = Sqs.split(event, testing::context(), deadline());
@@ -172,7 +173,7 @@ proptest! {
     }
 
     #[test]
-    fn a_typed_event_is_read_back_whatever_it_holds(value in json::value()) {
+    fn a_typed_event_with_any_content_is_read_back(value in json::value()) {
         let anything = Anything(value);
         let event = Outgoing::new(&anything).unwrap();
         let back = read(&event.body());
@@ -207,7 +208,7 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Value>(&event.data).unwrap(), data);
     }
 
-    /// Whatever is not one of the forms is JSON that goes by the message's id.
+    /// A body in none of the forms is JSON with the message's id.
     #[test]
     fn other_json_is_its_own_data(value in json::value()) {
         let body = value.to_string();

@@ -19,7 +19,8 @@ pub(crate) fn name() -> impl Strategy<Value = String> {
 }
 
 fn number() -> impl Strategy<Value = Number> {
-    // What is no integer in 64 bits is a float; `-0` is one to serde and an integer to others.
+    // A number that is not an integer in 64 bits is a float. `-0` is a float to serde and an
+    // integer to others.
     let float = prop_oneof![any::<f64>(), -1e20..1e20, -1e-3..1e-3];
     prop_oneof![
         any::<i64>().prop_map(Number::from),

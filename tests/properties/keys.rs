@@ -9,7 +9,7 @@ fn key(style: KeyStyle, scope: &str, value: &str) -> String {
 }
 
 proptest! {
-    /// Also where one scope begins like another, or holds what separates it from the value.
+    /// This also holds if one scope begins like another, or contains the separator.
     #[test]
     fn different_scopes_and_values_have_different_keys(
         (scope, value) in ("[#a]{1,3}|\\PC{1,8}", json::name()),

@@ -11,14 +11,14 @@ use surehand::{
     testing,
 };
 
-/// What a record is claimed by.
+/// A record's claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Claimed {
     pub(crate) key: String,
     pub(crate) fingerprint: String,
 }
 
-/// What is claimed for a request with this text whose key is `key`.
+/// Returns the claim for a request with this text whose key is `key`.
 pub(crate) fn claimed(style: KeyStyle, scope: &str, key: &str, request: &str) -> Claimed {
     async fn handle() -> Result<()> {
         Ok(())

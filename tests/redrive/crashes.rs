@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 const RUNS: u64 = 600;
 
-/// What a run has, and what must come of it.
+/// A run, and its expected results.
 struct Scenario {
     fifo: bool,
     letters: Vec<Letter>,
@@ -145,7 +145,7 @@ pub(crate) fn run(seed: u64, mutation: Option<Mutation>) -> (u32, usize) {
             let life = Duration::from_millis(rng.u64(1..longest));
             let report = scenario.process(&world, life).await;
             deaths += u32::from(report.is_none());
-            // What it held comes back, mostly.
+            // Messages that it held usually become visible again.
             tokio::time::sleep(Duration::from_secs(rng.u64(..200))).await;
         }
         scenario.finish(&world).await;
@@ -188,8 +188,8 @@ fn a_redrive_can_die_at_each_of_its_steps() {
     }
 }
 
-/// As a whole without effect, as a whole with its effect, in single entries, and too late for the
-/// visibility timeout.
+/// Each call fails as a whole without effect, as a whole with its effect, in single entries, and
+/// too late for the visibility timeout.
 #[test]
 fn each_call_may_fail_in_each_way() {
     for fifo in [false, true] {
@@ -211,7 +211,7 @@ fn each_call_may_fail_in_each_way() {
     }
 }
 
-/// A process died after a deletion, and before the line that says so.
+/// A process dies after a deletion, before it has written the line about it.
 #[test]
 fn what_is_gone_is_finished() {
     let mut finished = 0;

@@ -14,7 +14,7 @@ use surehand_redrive::{
 const BUS: &str = "arn:aws:events:eu-central-1:1:event-bus/shop";
 const FUNCTION: &str = "arn:aws:lambda:eu-central-1:1:function:audit:live";
 
-/// Puts all letters back, and gives what the service was told, what is left, and the report.
+/// Redrives all dead letters. Returns the service's requests, what is left, and the report.
 async fn put_back(
     letters: Vec<Letter>,
     to: &str,
@@ -101,7 +101,7 @@ async fn what_a_bus_never_takes_stays() {
         report.failed["m-1"].contains("NotAuthorizedForSource"),
         "{report:?}"
     );
-    assert_eq!(service.sizes(), [3], "nobody asks again");
+    assert_eq!(service.sizes(), [3], "the events are not sent again");
 
     let denied = [Answer::Failing(400, "AccessDeniedException")];
     let (service, left, report) = put_back(events(2), BUS, &denied).await;
@@ -118,7 +118,7 @@ async fn a_bus_that_is_throttled_or_silent_is_asked_again() {
     ];
     let (service, left, report) = put_back(events(2), BUS, &answers).await;
     assert_eq!((left.len(), report.redriven), (0, 2));
-    // Nobody could know that the second call had been taken.
+    // The redrive could not know that the second call had been accepted.
     assert_eq!(service.told(|told| told.taken.len()), 4);
 
     let (service, left, report) = put_back(events(2), BUS, &[Answer::Silent; 4]).await;
@@ -184,7 +184,7 @@ async fn what_a_function_does_not_take_stays() {
     for (answers, calls) in [
         (&[Answer::Failing(404, "ResourceNotFoundException")][..], 1),
         (&[Answer::Failing(500, "ServiceException"); 4], 4),
-        // An answer of a function that ran is none to an asynchronous invocation.
+        // The answer of a function that ran is not that of an asynchronous invocation.
         (&[Answer::Odd(200); 4], 4),
     ] {
         let (service, left, report) = put_back(events(1), FUNCTION, answers).await;
@@ -231,7 +231,7 @@ fn a_plan_holds_what_its_destination_cannot_take() {
     }
 }
 
-/// One trace tells of the failure and of what came of it.
+/// The failure and the redriven attempt are in one trace.
 #[tokio::test]
 async fn a_queue_gets_the_trace_that_the_letter_belongs_to() {
     let mut letter = Letter::new("m", "{}");

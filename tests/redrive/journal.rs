@@ -9,7 +9,7 @@ use std::{
 };
 use surehand_redrive::{Action, Entry, FileJournal, Journal, Ledger, Letter, Progress};
 
-/// A folder of its own, which ends with the test.
+/// A test's own folder, which is removed when the test ends.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -84,7 +84,7 @@ async fn a_journal_is_read_up_to_where_it_is_whole() {
         assert_eq!(entries.len(), if end == bytes.len() { 4 } else { 3 });
         assert_eq!(FileJournal::letters(&file).unwrap().count(), 2);
     }
-    // A line that is none, and not the last, is no crash's.
+    // A broken line that is not the last one was not caused by a crash.
     fs::write(
         &file,
         [&bytes[..whole - 3], b"\n", &bytes[whole..]].concat(),
@@ -124,7 +124,7 @@ fn a_drop_and_an_edit_come_back_as_they_were() {
 
 const FILE: &str = "SUREHAND_TEST_JOURNAL";
 
-/// This test alone, in a process of its own, with the journal's file.
+/// Runs this test alone, in a process of its own, with the journal's file.
 fn process(test: &str, file: &Path, shell: &str) -> Command {
     let mut command = Command::new("sh");
     let test = format!("redrive::journal::{test}");
@@ -161,7 +161,7 @@ fn one_process_at_a_time_has_a_journal() {
     }
     let error = FileJournal::open(&file).unwrap_err();
     assert!(error.to_string().contains("is in use"), "{error}");
-    // Reading alone is no harm.
+    // Reading changes nothing.
     assert_eq!(FileJournal::entries(&file).unwrap().count(), 0);
     other.stdin.take().unwrap().write_all(b"\n").unwrap();
     let _ = std::io::copy(&mut stdout, &mut std::io::sink());
@@ -169,7 +169,7 @@ fn one_process_at_a_time_has_a_journal() {
     reopened(&file);
 }
 
-/// Nothing is announced that is not on the disk, and what is there is whole.
+/// Checks that every announced line is on the disk, and complete.
 #[tokio::test]
 async fn a_full_disk_is_an_error_and_spoils_nothing() {
     if let Some(file) = env::var_os(FILE) {
@@ -184,7 +184,7 @@ async fn a_full_disk_is_an_error_and_spoils_nothing() {
         };
         assert!(error.to_string().contains("cannot be written"), "{error}");
         assert!(journal.append(&[intent("again")]).await.is_err());
-        // A shorter line has room: it takes the place of what was left half done.
+        // A shorter line fits, and replaces the incomplete one.
         while journal.append(&[sent("s")]).await.is_ok() {}
         drop(journal);
         let (_, ledger) = reopened(&file);

@@ -251,7 +251,8 @@ fn letters_of_every_origin_know_where_they_belong() {
     );
 }
 
-/// Lambda's own dead-letter queue, EventBridge Scheduler and an SNS subscription say why in attributes.
+/// Lambda's own dead-letter queue, EventBridge Scheduler and an SNS subscription put the reason in
+/// attributes.
 #[tokio::test]
 async fn a_reason_in_attributes_is_the_letters_cause() {
     let body = r#"{"version":"0","id":"b1","source":"shop","detail-type":"Placed","detail":{}}"#;
@@ -314,7 +315,7 @@ async fn a_reason_in_attributes_is_the_letters_cause() {
             let lasting: Vec<_> = letter.lasting_attributes().map(|(name, _)| name).collect();
             assert!(
                 lasting.is_empty(),
-                "what is stale stays behind: {lasting:?}"
+                "stale attributes are not sent: {lasting:?}"
             );
         }
     })

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 const GROUPS: usize = 3;
 const OLD: usize = 12;
-/// Its consumer refuses this one, whenever it gets it.
+/// The consumer always refuses this message.
 const POISON: &str = "old-1-5";
 
 fn letter(id: &str, group: usize) -> Letter {
@@ -26,7 +26,7 @@ fn letter(id: &str, group: usize) -> Letter {
     letter
 }
 
-/// The letter as its consumer parks it again.
+/// The dead letter as its consumer parks it again.
 fn parked_again(message: &Message, count: usize) -> Letter {
     let mut letter = Letter::new(format!("back-{count}"), message.body.clone());
     letter.group.clone_from(&message.group);
@@ -39,14 +39,15 @@ fn parked_again(message: &Message, count: usize) -> Letter {
     letter
 }
 
-/// Producers go on, consumers take what comes and park what they refuse, and further letters die.
+/// Producers go on, consumers take messages and park those that they refuse, and further messages
+/// die.
 async fn others(world: &World, is_over: &Cell<bool>) {
     let (mut cursor, mut backs) = (0, 0);
     for tick in 0.. {
         if is_over.get() {
             return;
         }
-        // Where a run waits for a visibility timeout, the others need not be seen waiting.
+        // When a run waits for a visibility timeout, the others need not wait in real time.
         let busy = tick < 1_000;
         sleep(Duration::from_millis(if busy { 3 } else { 500 })).await;
         let group = tick % GROUPS;
@@ -125,7 +126,7 @@ async fn check(unlisted: Unlisted, seed: u64, faults: f64) {
         let new: Vec<_> = acted.iter().filter(|m| m.letter_id.is_none()).collect();
         assert!(new.is_sorted_by_key(|message| &message.body));
 
-        // What died meanwhile is put back behind the others, or stays, in its order.
+        // Messages that died meanwhile are redriven behind the others, or stay, in their order.
         let late = ids("late");
         let left = queued.iter();
         let left = left.filter(|id| id.starts_with(&format!("late-{group}-")));
@@ -133,7 +134,7 @@ async fn check(unlisted: Unlisted, seed: u64, faults: f64) {
         assert!(all.is_sorted() && all.len() == 4, "{all:?}");
         match (unlisted, group) {
             (Unlisted::Hold, _) => assert!(late.is_empty()),
-            // Behind the letter that came back.
+            // These are behind the dead letter that failed again.
             (Unlisted::Redrive, 1) => {}
             (Unlisted::Redrive, _) => assert_eq!(late.len(), 4, "seed {seed}"),
         }
@@ -152,7 +153,7 @@ async fn check(unlisted: Unlisted, seed: u64, faults: f64) {
     // A lost answer may have kept a run waiting until the producers had gone.
     assert!(faults > 0.0 || between > 10, "{between} came in between");
     let back = queued.iter().filter(|id| id.starts_with("back"));
-    assert!(back.count() >= 1, "what is refused again stays");
+    assert!(back.count() >= 1, "a message that is refused again stays");
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +200,7 @@ async fn a_letter_that_comes_back_within_five_minutes_is_delivered_again() {
     assert_eq!((received, world.queued().len()), (3, 0));
 }
 
-/// What came back would go round and round, where nothing tells how often it did.
+/// Without a count of its redrives, a message that fails again would be redriven for ever.
 #[tokio::test(start_paused = true)]
 async fn a_plan_for_all_letters_takes_each_once() {
     for fifo in [false, true] {

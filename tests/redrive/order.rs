@@ -40,7 +40,7 @@ async fn a_snapshot_is_complete_and_gives_everything_back() {
     for faults in [0.0, 0.1] {
         let world = World::new(2, false, letters(1_000, None)).with_faults(faults);
         let mut options = ReadOptions::default();
-        // What a lost answer held comes back after the visibility timeout.
+        // Messages that a lost answer held become visible after the visibility timeout.
         options.patience = options.visibility * 2;
         let mut reader = Reader::open(&world, options).await.unwrap();
         let mut ids = std::collections::BTreeSet::new();
@@ -106,7 +106,7 @@ async fn a_rate_is_kept_and_an_undo_restores_all() {
         "{seconds} s for 200 letters at 20 a second"
     );
 
-    // Now everything back, from the journal's letters.
+    // Now all dead letters are restored, from the journal.
     let mut ledger = world.ledger();
     let mut archive = all.into_iter().map(Ok);
     let undone = undo(
@@ -190,7 +190,7 @@ async fn a_ramp_goes_on_only_with_what_is_fixed() {
     }
 }
 
-/// Every fourth letter fails, and that is thought to be well.
+/// Every fourth dead letter fails, and the redrive counts that as success.
 struct Mostly;
 
 impl Outcomes for Mostly {

@@ -25,13 +25,13 @@ use tokio::net::TcpListener;
 /// How the service answers a call.
 #[derive(Clone, Copy)]
 pub(crate) enum Answer {
-    /// It takes all but the entries with this code.
+    /// It accepts all entries but those with a code.
     Refusing(&'static [Option<&'static str>]),
     /// It refuses the call, with a status and a code.
     Failing(u16, &'static str),
-    /// It takes all, and nobody hears of it.
+    /// It accepts all events, but its answer is lost.
     Silent,
-    /// It answers with this status, as if it had done something else than it was asked.
+    /// It answers with this status, as if it had done something else.
     Odd(u16),
 }
 
@@ -43,9 +43,9 @@ pub(crate) struct Service(Arc<Mutex<Told>>);
 #[derive(Default)]
 pub(crate) struct Told {
     answers: VecDeque<Answer>,
-    /// The entries of each call; of Lambda and SQS the whole request.
+    /// The entries of each call; for Lambda and SQS the whole request.
     pub(crate) calls: Vec<Vec<Value>>,
-    /// What was taken, each time.
+    /// The accepted events, as often as they were accepted.
     pub(crate) taken: Vec<String>,
     pub(crate) traces: Vec<Option<String>>,
     pub(crate) invocation_types: Vec<Option<String>>,
@@ -160,7 +160,8 @@ impl Service {
     }
 }
 
-/// Tells the world of what the service took, so that it can watch over what is deleted.
+/// Records what the service accepted in the world, which checks that only sent dead letters are
+/// deleted.
 pub(crate) struct Witness {
     pub(crate) post: AwsPost,
     pub(crate) service: Service,

@@ -22,7 +22,7 @@ async fn sqs() -> (&'static Sqs, Client) {
         let mut build = cargo::cargo();
         build.args(["build", "-q", "--bin=surehand"]);
         cargo::output_of(&mut build);
-        // Beside the tests, which are in `deps`.
+        // The program is in the folder above the tests, which are in `deps`.
         let tests = std::env::current_exe().unwrap();
         let folder: PathBuf = tests.ancestors().nth(2).unwrap().into();
         Sqs::shared(&folder.join("surehand"))
@@ -44,7 +44,7 @@ fn quick() -> ReadOptions {
     options
 }
 
-/// Everything that is there, for good.
+/// Takes all messages, and deletes them.
 async fn drain(client: &Client, url: &str) -> Vec<Message> {
     let mut all = Vec::new();
     loop {
@@ -98,7 +98,8 @@ fn text(data_type: &str, value: impl Into<String>) -> MessageAttributeValue {
     builder.string_value(value).build().unwrap()
 }
 
-/// Ten attributes of all types, AWSTraceHeader, and the largest body that there is beside them.
+/// A message with ten attributes of all types, AWSTraceHeader, and the largest body that fits with
+/// them.
 #[tokio::test]
 async fn everything_of_a_message_travels() {
     let (sqs, client) = sqs().await;
@@ -173,7 +174,8 @@ async fn everything_of_a_message_travels() {
     assert!(drain(&client, &queues.letters).await.is_empty());
 }
 
-/// More letters of a group than SQS shows at once, of the same bodies that the source has just had.
+/// More dead letters of a group than SQS shows in one receive, with the same bodies that the source
+/// has just had.
 #[tokio::test]
 async fn groups_keep_their_order() {
     let (sqs, client) = sqs().await;
@@ -215,7 +217,7 @@ async fn groups_keep_their_order() {
     }
 }
 
-/// What SQS says of entries is told entry by entry.
+/// SQS's answer is reported entry by entry.
 #[tokio::test]
 async fn results_are_each_entrys_own() {
     let (sqs, client) = sqs().await;
@@ -244,11 +246,11 @@ async fn results_are_each_entrys_own() {
     let policy = source.info().await.unwrap().redrive_policy;
     assert!(policy.unwrap().contains("entries-dlq"));
 
-    // A call that fails as a whole is an error that says why.
+    // A call that fails as a whole is an error with its reason.
     let gone = SqsDeadLetterQueue::new(client.clone(), format!("{}-no", queues.letters));
     let error = gone.info().await.unwrap_err().to_string();
     assert!(error.contains("NonExistentQueue"), "{error}");
-    // Other destinations are somebody else's.
+    // Other destinations are not for this service.
     let letter = &received[1].letter;
     let plan = Plan::new(&queues.letters).to(Destination::Function(
         "arn:aws:lambda:r:1:function:orders".into(),

@@ -52,7 +52,7 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     assert_eq!(state(), (0, 9, 0));
     assert!(world.state().journal.is_empty());
 
-    // After it was done, and one letter was left by a death.
+    // This is after the redrive, when a death left one dead letter.
     run(&world, &apply).await;
     world.arrive(Letter::new("m-0", "{\"n\":0}"));
     let dry = apply.dry_run(&world.ledger()).await.unwrap();
@@ -127,7 +127,7 @@ async fn nobody_waits_for_long_who_wants_to_stop() {
     }
 }
 
-/// Without the right to delete, say.
+/// As without the permission to delete.
 #[tokio::test(start_paused = true)]
 async fn deletions_without_an_answer_end_and_nothing_is_sent_twice() {
     for threshold in [20, 100] {
@@ -141,7 +141,7 @@ async fn deletions_without_an_answer_end_and_nothing_is_sent_twice() {
         let report = run(&world, &apply).await;
         assert_eq!(report.not_deleted, report.redriven);
         match threshold {
-            // What is on the way when the first wave is not deleted.
+            // These are under way when the first wave could not be deleted.
             20 => assert_eq!(
                 (report.stopped, report.redriven),
                 (Some(Stop::Failures), 200)
@@ -157,9 +157,10 @@ async fn deletions_without_an_answer_end_and_nothing_is_sent_twice() {
     }
 }
 
-/// Somebody else takes letters whose visibility timeout could not be renewed, and puts them back.
+/// Another process takes dead letters whose visibility timeout could not be renewed, and redrives
+/// them.
 #[tokio::test(start_paused = true)]
-async fn what_somebody_else_may_have_is_not_sent() {
+async fn a_dead_letter_that_another_process_may_have_is_not_sent() {
     for fifo in [false, true] {
         let all = letters(10, fifo.then_some("g"));
         let plan = plan_of(&all);
@@ -179,7 +180,7 @@ async fn what_somebody_else_may_have_is_not_sent() {
             let mut stolen = BTreeSet::new();
             while !is_over.load(Ordering::Relaxed) {
                 sleep(Duration::from_millis(500)).await;
-                // The first is what the redrive is waiting to read.
+                // The redrive is waiting to read the first one.
                 if stolen.len() < 4 && world.hidden() < world.queued().len() {
                     stolen.extend(world.steal());
                 }
@@ -199,7 +200,7 @@ async fn what_somebody_else_may_have_is_not_sent() {
     }
 }
 
-/// More is read than should be in memory while a step is waited for.
+/// More dead letters are read than should be in memory while the redrive waits for a step.
 #[tokio::test(start_paused = true)]
 async fn large_letters_are_not_kept_while_a_stage_is_waited_for() {
     for fifo in [false, true] {
@@ -233,7 +234,7 @@ async fn large_letters_are_not_kept_while_a_stage_is_waited_for() {
     }
 }
 
-/// Knows that all is well from the twentieth time that it is asked.
+/// Reports success from the twentieth question on.
 struct Late(AtomicU32);
 
 impl Outcomes for Late {
@@ -246,7 +247,7 @@ impl Outcomes for Late {
     }
 }
 
-/// A plan is a file, and somebody may change it before the resume.
+/// A plan is a file, which may be changed before the resume.
 #[tokio::test(start_paused = true)]
 async fn a_resume_does_what_the_plan_says_now() {
     for fifo in [false, true] {
@@ -264,7 +265,7 @@ async fn a_resume_does_what_the_plan_says_now() {
                 plan.add(letter, before.clone());
             }
             let world = World::new(0, fifo, all.clone());
-            // It dies with the intents in the journal, and before anything is sent or deleted.
+            // It dies with the intents in the journal, before any message is sent or deleted.
             for life in 1.. {
                 let apply = Apply::new(&world, &world, &plan);
                 let life = Duration::from_millis(life);
@@ -323,7 +324,7 @@ async fn an_undo_keeps_the_order_of_groups() {
         letter.group = Some(format!("g-{}", index % 3));
         letter.source_arn = Some("arn:aws:sqs:r:1:source.fifo".into());
     }
-    // The largest that there is has no room for a note.
+    // The largest possible message has no room for a note.
     all[6].body = "x".repeat(1 << 20);
     let plan = plan_of(&all);
     let world = World::new(0, true, all.clone());
@@ -333,7 +334,7 @@ async fn an_undo_keeps_the_order_of_groups() {
 
     let refusing = Refusing(&world, "m-9");
     let undo = async |post: &dyn Post, ledger: &mut Ledger| {
-        // An interrupted and resumed redrive may have letters twice.
+        // An interrupted and resumed redrive may send dead letters twice.
         let twice = [&all[..4], &all[..]].concat();
         let mut letters = twice.into_iter().map(Ok);
         let mut journal = world.clone();
@@ -372,7 +373,7 @@ async fn an_undo_keeps_the_order_of_groups() {
     assert_eq!(letter.body.len(), 1 << 20);
 }
 
-/// Confirms what nobody sent: another body, or other attributes.
+/// A service that confirms what was not sent: another body, or other attributes.
 struct Garbling {
     body: bool,
 }
@@ -483,7 +484,7 @@ async fn what_another_took_while_the_journal_stood_still_is_not_sent() {
     .await;
 }
 
-/// Asks for one outcome after the other, which takes as long as it does from far away.
+/// Asks for one outcome after the other, with the latency of a distant region.
 struct OneByOne;
 
 impl Outcomes for OneByOne {
@@ -536,7 +537,7 @@ async fn letters_stay_hidden_while_many_outcomes_are_read() {
     .await;
 }
 
-/// All but one letter are handled.
+/// All dead letters but one are handled.
 struct AllBut(&'static str);
 
 impl Outcomes for AllBut {

@@ -34,7 +34,7 @@ pub(crate) fn source(fifo: bool) -> Destination {
     Destination::Queue(url.to_owned())
 }
 
-/// All of them go back.
+/// All of them are redriven.
 pub(crate) fn plan_of(letters: &[Letter]) -> Plan {
     let fifo = letters.iter().any(|letter| letter.group.is_some());
     let mut plan = Plan::new(if fifo { DEAD_FIFO } else { DEAD }).to(source(fifo));
@@ -47,7 +47,7 @@ pub(crate) fn plan_of(letters: &[Letter]) -> Plan {
 /// What the test breaks on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
-    /// The code believes that every entry of a send was taken.
+    /// The code believes that every entry of a send was accepted.
     IgnorePartialFailures,
     /// Letters are sent with the deduplication id that they had.
     ReuseDeduplicationId,
@@ -62,20 +62,20 @@ pub(crate) struct State {
     rng: fastrand::Rng,
     /// How likely each call is to fail, in one of the ways.
     faults: f64,
-    /// The call with this number fails, in this way, whatever the rest does.
+    /// The call with this number fails in this way, independently of the other calls.
     one: Option<(u64, u8)>,
     pub(crate) calls: u64,
     fifo: bool,
     held: Vec<Held>,
-    /// What the destination has, in the order in which it came.
+    /// The destination's messages, in the order in which they arrived.
     pub(crate) delivered: Vec<Parcel>,
-    /// What a queue has seen, and when: by its name and the deduplication id.
+    /// When a queue saw a deduplication id, by the queue's name and the id.
     seen: HashMap<(String, String), Instant>,
     /// What the destination's consumer gets, of the redrive and of others.
     pub(crate) source: Vec<Message>,
     receipts: u64,
     pub(crate) journal: Vec<String>,
-    /// What the journal has as dropped, and as sent.
+    /// The ids that the journal has as dropped, and as sent.
     archived: HashSet<String>,
     confirmed: HashSet<String>,
     pub(crate) mutation: Option<Mutation>,
@@ -83,10 +83,10 @@ pub(crate) struct State {
     /// Parcels of the largest send, and most bytes.
     pub(crate) largest: (usize, usize),
     pub(crate) changes: u64,
-    /// No call of this kind has an answer.
+    /// Calls of this kind get no answer.
     pub(crate) deletes_fail: bool,
     pub(crate) renewals_fail: bool,
-    /// What is sent is back at once.
+    /// Every sent message is immediately a dead letter again.
     pub(crate) bounces: bool,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct State {
 pub(crate) struct Message {
     pub(crate) group: Option<String>,
     pub(crate) body: String,
-    /// The dead letter that it was.
+    /// The dead letter that it came from.
     pub(crate) letter_id: Option<String>,
 }
 
@@ -163,7 +163,8 @@ impl World {
         self.state().held.push(Held::new(letter));
     }
 
-    /// Somebody else's message for the source queue. False if it was accepted and dropped.
+    /// Sends another producer's message to the source queue. Returns false if it was accepted and
+    /// dropped.
     pub(crate) fn publish(&self, message: Message, deduplication_id: &str) -> bool {
         let mut state = self.state();
         let is_new = !state.has_seen(SOURCE_FIFO, deduplication_id);
@@ -173,7 +174,7 @@ impl World {
         is_new
     }
 
-    /// Somebody else takes a letter that nobody holds.
+    /// Another process takes a dead letter that is visible.
     pub(crate) fn steal(&self) -> Option<String> {
         let now = Instant::now();
         let mut state = self.state();
@@ -220,7 +221,7 @@ impl World {
         ids
     }
 
-    /// What goes wrong with this call.
+    /// Draws how this call fails.
     fn fault(&self) -> Fault {
         let mut state = self.state();
         let number = state.calls;
@@ -405,7 +406,7 @@ impl State {
         let now = Instant::now();
         let mut blocked: BTreeSet<String> = BTreeSet::new();
         let mut received = Vec::new();
-        // SQS answers with nothing though there is something.
+        // SQS may return no message although there are some.
         if self.faults > 0.0 && self.rng.u8(..8) == 0 {
             return received;
         }
@@ -419,7 +420,7 @@ impl State {
                     continue;
                 }
             }
-            // A standard queue may show a message to two.
+            // A standard queue may deliver a message to two receivers.
             let is_shown_twice = !self.fifo && self.faults > 0.0 && self.rng.u8(..64) == 0;
             if received.len() >= max || (is_hidden && !is_shown_twice) {
                 continue;
@@ -434,7 +435,7 @@ impl State {
             });
         }
         if fault == Fault::Partial && self.fifo {
-            // As many as SQS likes.
+            // SQS may return fewer messages than asked for.
             received.truncate(1.max(received.len() / 2));
             let kept: BTreeSet<_> = received.iter().map(|r| r.receipt.clone()).collect();
             for held in &mut self.held {
@@ -465,13 +466,13 @@ impl State {
         results
     }
 
-    /// Nothing is deleted but what its destination has, and what the journal knows it to have; what
-    /// is dropped is in the journal.
+    /// Checks that a dead letter is only deleted if its destination has it and the journal knows
+    /// that; a dropped one must be in the journal.
     fn check_confirmed(&self, id: &str) {
         let mut is_safe = self.archived.contains(id);
         if self.confirmed.contains(id) {
             is_safe = self.delivered.iter().any(|p| p.letter_id == id);
-            assert!(is_safe, "{id} is journalled as sent, and nobody has it");
+            assert!(is_safe, "{id} is journalled as sent, but no queue has it");
         }
         assert!(is_safe, "{id} is deleted, and was neither sent nor dropped");
     }
@@ -505,7 +506,7 @@ impl State {
         assert!(parcels.len() <= 10 && bytes <= 1024 * 1024);
         self.largest = (self.largest.0.max(parcels.len()), self.largest.1.max(bytes));
         let Destination::Queue(url) = to else {
-            panic!("{to} is no queue");
+            panic!("{to} is not a queue");
         };
         let mut results = Vec::new();
         for parcel in parcels {
@@ -528,7 +529,7 @@ impl State {
             let id = &parcel.letter_id;
             assert!(
                 !(is_back && is_known),
-                "{id} is sent though the journal has it as sent"
+                "{id} is sent although the journal has it as sent"
             );
             let mut id = parcel.deduplication_id.clone();
             if self.mutation == Some(Mutation::ReuseDeduplicationId) {

@@ -76,7 +76,7 @@ impl FakeQueues {
         self.state().messages.push_back(message);
     }
 
-    /// How many letters are in the dead-letter queue.
+    /// Returns how many messages are in the dead-letter queue.
     pub(crate) fn left(&self) -> usize {
         self.state().held.len()
     }
@@ -100,7 +100,7 @@ impl FakeQueues {
 
     pub(crate) async fn died(&self) {
         self.death.notified().await;
-        // What was on its way beside the call has arrived by now.
+        // Concurrent messages have arrived by now.
         let mut state = self.state();
         let is_sent = |held: &Held| state.delivered.contains(&held.letter.body);
         state.may_repeat = !state.died_deleting && state.held.iter().any(is_sent);
@@ -110,25 +110,25 @@ impl FakeQueues {
         self.state().has_died
     }
 
-    /// Whether it died with letters sent of which nobody had written that down yet. Whoever deletes a
-    /// letter has.
+    /// Returns true if the process died after it had sent dead letters and before it had recorded
+    /// them. A dead letter is only deleted after that.
     pub(crate) fn may_repeat(&self) -> bool {
         self.state().may_repeat
     }
 
-    /// What the dead invocation had received can be seen again.
+    /// Makes the messages that the dead invocation had received visible again.
     pub(crate) fn recover(&self) {
         for held in &mut self.state().held {
             held.receipt = None;
         }
     }
 
-    /// Whether nothing can be sent any more.
+    /// Whether every send fails.
     pub(crate) fn refuse(&self, refuses: bool) {
         self.state().refuses = refuses;
     }
 
-    /// The dead-letter queue moves messages itself.
+    /// A task in which the dead-letter queue itself moves messages.
     pub(crate) fn has_policy(&self) {
         self.state().policy = Some("{}".into());
     }

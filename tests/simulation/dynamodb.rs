@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 const RUNS: u64 = 150;
 const TABLE: &str = "idempotency";
 
-/// Where real time passes.
+/// The runtime in which real time passes.
 fn real_time() -> Handle {
     let (handle, handles) = mpsc::channel();
     std::thread::spawn(move || {
@@ -102,7 +102,7 @@ impl CommitStore for Blocking {
     }
 }
 
-/// Tables of a run's own.
+/// A run's own tables.
 fn tables(handle: &Handle) -> Client {
     wait(handle, async {
         let (client, _) = dynamodb::embedded().await;

@@ -36,8 +36,8 @@ impl Exercised {
     }
 }
 
-/// The mutated function breaks a promise, in words of which `part` is some; and the same without
-/// the mutation does not, on the same seed.
+/// Checks that the mutated function breaks a promise whose violation contains `part`, and that
+/// without the mutation the same seed does not.
 fn caught(
     name: &str,
     part: &str,
@@ -68,7 +68,7 @@ struct Mutant<St> {
     mutation: Mutation,
     process: Process,
     exercised: Exercised,
-    /// Who has each key.
+    /// The owner of each key.
     owners: Arc<Mutex<Vec<(IdempotencyKey, String)>>>,
 }
 
@@ -90,9 +90,9 @@ impl<St: CommitStore> Mutant<St> {
         is
     }
 
-    /// The lease of whoever has the key now.
+    /// Returns the lease of the key's current owner.
     fn unfenced(&self, lease: &Lease) -> Lease {
-        let owners = self.owners.lock().expect("nobody panics with it");
+        let owners = self.owners.lock().expect("no panic while it is locked");
         let last = owners.iter().rev().find(|(key, _)| *key == lease.key);
         let mut unfenced = lease.clone();
         if self.mutation == Mutation::DropTheFence
@@ -119,7 +119,7 @@ impl<St: CommitStore> Store for Mutant<St> {
         }
         let claim = self.inner.claim(&request).await?;
         if let Claim::Acquired(lease) = &claim {
-            let mut owners = self.owners.lock().expect("nobody panics with it");
+            let mut owners = self.owners.lock().expect("no panic while it is locked");
             owners.push((lease.key.clone(), lease.owner.clone()));
         }
         Ok(claim)
@@ -221,7 +221,7 @@ fn store_mutation(name: &str, part: &str, mutation: Mutation, is_lease: bool) {
     });
 }
 
-/// The store does as it is told, by whomever: what the condition on the owner is there for.
+/// A store without the condition on the owner: it obeys any caller.
 #[test]
 fn the_fence_is_dropped() {
     let exercised = Exercised::default();
@@ -250,7 +250,7 @@ fn the_fence_is_dropped() {
 
 #[test]
 fn a_commit_is_acked_before_it_is_made() {
-    let part = "is acked, and neither done nor parked";
+    let part = "is acked, but neither done nor parked";
     store_mutation("ack before commit", part, Mutation::AckBeforeCommit, false);
     store_mutation(
         "ack before completion",
@@ -281,7 +281,7 @@ fn a_token_is_reused_with_other_bytes() {
     store_mutation("reuse an owner", part, Mutation::ReuseAToken, true);
 }
 
-/// A source that says nothing of groups.
+/// A source that does not report groups.
 struct Ungrouped(Exercised);
 
 impl Source for Ungrouped {
@@ -324,7 +324,7 @@ fn the_group_rule_is_skipped() {
     );
 }
 
-/// The function never learns that time passes: nothing is stopped in time.
+/// The function never learns that time passes, so that no handler is stopped in time.
 #[test]
 fn the_deadline_is_ignored() {
     let exercised = Exercised::default();
@@ -349,7 +349,7 @@ fn the_deadline_is_ignored() {
     );
 }
 
-/// Says that it has what it was given, whether it has or not.
+/// A destination that confirms every record, even if it was refused.
 struct Careless {
     inner: SimulatedDeadLetters,
     exercised: Exercised,
@@ -377,7 +377,7 @@ impl DeadLetters for Careless {
 #[test]
 fn a_failed_park_is_acked() {
     let exercised = Exercised::default();
-    let part = "is acked, and neither done nor parked";
+    let part = "is acked, but neither done nor parked";
     caught(
         "ack a failed park",
         part,
@@ -397,7 +397,7 @@ fn a_failed_park_is_acked() {
     );
 }
 
-/// Takes what was refused for accepted.
+/// Treats refused events as accepted.
 #[derive(Clone, Debug)]
 struct Hopeful {
     inner: SimulatedTransport,
@@ -443,7 +443,7 @@ fn a_refused_event_is_taken_for_published() {
     );
 }
 
-/// A stream's source, but for one rule.
+/// A stream's source without one of its rules.
 struct Streamed {
     is_in_order: bool,
     names_the_last: bool,

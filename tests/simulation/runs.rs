@@ -7,10 +7,10 @@ use surehand::{
 };
 
 pub(crate) const RUNS: u64 = 5_000;
-/// Each is two runs: that of the queue, and that of the stream.
+/// Each seed makes two runs: that of the queue, and that of the stream.
 const RELAY_RUNS: u64 = 1_500;
 
-/// What only a relay meets.
+/// The faults that only a relay meets.
 const PUBLISHING: [Fault; 3] = [
     Fault::PublishRefused,
     Fault::PublishAnswerLost,
@@ -52,7 +52,7 @@ fn the_relay_keeps_its_promises() {
     check_faults("relay", &summary, &[]);
 }
 
-/// A duplicate is none the less one because its handler would not do it again.
+/// A delivery is a duplicate even if its handler would not repeat its effect.
 #[test]
 fn what_was_committed_is_not_rejected_afterwards() {
     simulation::check(0..1_000, |simulation| {

@@ -20,7 +20,7 @@ use surehand::{
 )]
 pub(crate) struct OrderPlaced {
     customer: String,
-    /// How many rows it is booked in, and how many events tell of it.
+    /// How many rows it is booked in, and how many events it has.
     rows: usize,
     events: usize,
     is_rejected: bool,
@@ -37,7 +37,7 @@ struct Booked {
     number: usize,
 }
 
-/// What is simulated, drawn by the seed.
+/// The scenario of a run, drawn by the seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     simulation: Simulation,
@@ -141,7 +141,7 @@ impl Scenario {
         })
     }
 
-    /// The same, with the outcome still to be looked at.
+    /// Makes the same run without checking the outcome.
     pub(crate) fn run_transactions(
         &self,
         connect: impl Fn(&Process, Function<Sqs>) -> Function<Sqs>,
@@ -149,7 +149,7 @@ impl Scenario {
         self.run_transactions_from(|| Sqs, connect)
     }
 
-    /// Transactions, and the function that publishes what they left to publish.
+    /// Runs the transactions, and the function that publishes their events.
     pub(crate) fn with_relay<So>(
         &self,
         source: impl Fn() -> So,
@@ -184,7 +184,7 @@ impl Scenario {
         Function::new(source, handler, process.clone()).on_park(self.on_park)
     }
 
-    /// Rows and events of an order are all there, once, or none of them is.
+    /// Checks that all rows and events of an order are there, once, or none of them.
     pub(crate) fn check_booked(
         &self,
         mut report: Report,
@@ -199,7 +199,7 @@ impl Scenario {
             let found = found(id);
             report.expect(
                 found == expected,
-                format!("{id} has {found:?} rows and events, and {expected:?} were expected"),
+                format!("{id} has {found:?} rows and events, but {expected:?} were expected"),
             );
         }
         self.check_rejected(report)
@@ -225,7 +225,7 @@ fn row_of(write: &aws_sdk_dynamodb::types::TransactWriteItem) -> String {
         .unwrap_or_default()
 }
 
-/// What any handler goes through.
+/// The beginning of every handler.
 async fn try_to_work(process: &Process, order: &OrderPlaced) -> Result<()> {
     process.work(Duration::from_millis(500)).await;
     if order.is_rejected {
@@ -256,7 +256,7 @@ async fn notify(
     Ok(())
 }
 
-/// Looks before it books, and takes its own earlier success for somebody else's.
+/// Reads before it books, and mistakes its own earlier success for another attempt's.
 async fn book_new(
     order: Envelope<OrderPlaced>,
     metadata: Metadata,

@@ -7,7 +7,7 @@ use super::{
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Everything that is wrong.
+/// Returns all mistakes.
 pub(crate) fn broken(project: &Project) -> Vec<String> {
     let rules = [
         the_key_reaches_everything,
@@ -20,8 +20,8 @@ pub(crate) fn broken(project: &Project) -> Vec<String> {
     rules.iter().flat_map(|rule| rule(project)).collect()
 }
 
-/// The key of the application is for all that it keeps: a nested stack that is not given it would go
-/// on with the services' keys, and nobody would notice.
+/// The application's key is for all that it stores: a nested stack that does not get it would go on
+/// with the services' keys, and it would not be noticed.
 fn the_key_reaches_everything(project: &Project) -> Vec<String> {
     let key =
         json!({"Fn::If": ["HasKey", {"Fn::GetAtt": ["EncryptionKey", "Outputs.KeyArn"]}, ""]});
@@ -55,8 +55,8 @@ fn functions_can_be_tried(project: &Project) -> Vec<String> {
         .collect()
 }
 
-/// A deployment that shifts traffic needs an alias to shift, which everybody invokes, and an alarm to
-/// stop at, which is the function's own.
+/// A deployment that shifts traffic needs an alias, which all callers invoke, and an alarm of the
+/// function's own at which it stops.
 fn deployments_can_be_stopped(project: &Project) -> Vec<String> {
     let mut broken = Vec::new();
     let globals = &project.main()["Globals"]["Function"];
@@ -64,7 +64,8 @@ fn deployments_can_be_stopped(project: &Project) -> Vec<String> {
         &globals["DeploymentPreference"]["Enabled"],
         "SafeDeployments",
     ) {
-        broken.push("nobody can choose whether a deployment shifts traffic".to_owned());
+        broken
+            .push("the template has no parameter that makes a deployment shift traffic".to_owned());
     }
     for function in project.functions() {
         let name = function.name;
@@ -109,7 +110,7 @@ fn deployments_can_be_stopped(project: &Project) -> Vec<String> {
     broken
 }
 
-/// What costs extra is asked for.
+/// Features that cost extra are off by default.
 fn extras_are_off(project: &Project) -> Vec<String> {
     let extras = [
         "SafeDeployments",
@@ -132,11 +133,11 @@ fn dashboard(project: &Project) -> Result<Value, String> {
     let body = &dashboard.properties()["DashboardBody"]["Fn::Sub"];
     let mut text = body[0]
         .as_str()
-        .ok_or("the dashboard is no text")?
+        .ok_or("the dashboard is not a text")?
         .to_owned();
     let names = body[1].as_object().into_iter().flatten();
     for (name, list) in names {
-        // What is between two names must keep the JSON in order, too.
+        // The text between two names must keep the JSON valid too.
         let between = list["Fn::Join"][0].as_str().unwrap_or_default();
         text = text.replace(&format!("${{{name}}}"), &["a", "b"].join(between));
     }
@@ -146,7 +147,7 @@ fn dashboard(project: &Project) -> Result<Value, String> {
     if text.contains("${") {
         return Err("the dashboard has a placeholder that nothing replaces".to_owned());
     }
-    serde_json::from_str(&text).map_err(|error| format!("the dashboard is no JSON: {error}"))
+    serde_json::from_str(&text).map_err(|error| format!("the dashboard is not JSON: {error}"))
 }
 
 fn the_dashboard_is_readable(project: &Project) -> Vec<String> {
@@ -154,7 +155,7 @@ fn the_dashboard_is_readable(project: &Project) -> Vec<String> {
         Ok(dashboard) => dashboard,
         Err(error) => return vec![error],
     };
-    // What it is for: flow, lag, failures by kind, dead letters, duplicates.
+    // The dashboard must show flow, lag, failures by kind, dead letters and duplicates.
     let mut missing = BTreeSet::from([
         "RecordsProcessed",
         "ApproximateAgeOfOldestMessage",
@@ -177,10 +178,12 @@ fn the_dashboard_is_readable(project: &Project) -> Vec<String> {
         }
         let rows: Vec<usize> = metrics.iter().map(|metric| list(metric).len()).collect();
         let is_search = rows == [1];
-        // The first row in full, and what differs from it.
+        // The first row is complete, and later ones only have what differs.
         let is_list = matches!(rows[..], [first, 2] if first % 2 == 0);
         if !is_search && !is_list {
-            broken.push(format!("the dashboard's `{title}` is no list of metrics"));
+            broken.push(format!(
+                "the dashboard's `{title}` is not a list of metrics"
+            ));
         }
     }
     broken.extend(

@@ -81,7 +81,7 @@ impl Project {
         Some((stack, template))
     }
 
-    /// A function's property, its own or everybody's.
+    /// Returns a function's property, its own or the global one.
     pub(crate) fn property<'a>(&'a self, function: &Resource<'a>, name: &str) -> &'a Value {
         match &function.value["Properties"][name] {
             Value::Null => &self.main["Globals"]["Function"][name],
@@ -98,7 +98,7 @@ impl Project {
     }
 }
 
-/// For mistakes.
+/// The changes that make mistakes.
 impl Project {
     pub(crate) fn document(&mut self) -> &mut Value {
         &mut self.main

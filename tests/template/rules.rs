@@ -15,7 +15,7 @@ const WITH_BATCHES: [&str; 3] = [
 ];
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
 
-/// Everything that is wrong.
+/// Returns all mistakes.
 pub(crate) fn broken(project: &Project) -> Vec<String> {
     let rules = [
         binaries_and_functions_belong_together,
@@ -115,8 +115,8 @@ fn queue_events_report_what_failed(project: &Project) -> Vec<String> {
     broken
 }
 
-/// By a number of instances; or, if somebody asks for them, by a number of pollers, which Lambda does
-/// not take together.
+/// The limit is a number of instances or, if a parameter asks for them, of pollers; Lambda does not
+/// accept both.
 fn is_bounded(event: &Value) -> bool {
     let (scaling, pollers) = (&event["ScalingConfig"], &event["ProvisionedPollerConfig"]);
     if pollers.is_null() {
@@ -151,7 +151,7 @@ fn stream_events_lose_nothing(project: &Project) -> Vec<String> {
                 ));
             }
             for limit in ["MaximumRetryAttempts", "MaximumRecordAgeInSeconds"] {
-                // -1 is for ever, as is its absence.
+                // -1 means without a limit, and so does its absence.
                 if event[limit].as_u64().is_none() {
                     broken.push(format!(
                         "{name}: a change that it cannot handle stops its shard: {limit} is not set"
@@ -161,7 +161,9 @@ fn stream_events_lose_nothing(project: &Project) -> Vec<String> {
             let destination = &event["DestinationConfig"]["OnFailure"]["Destination"];
             let queue = get_att(destination).map_or("", |(queue, _)| queue);
             if project.stack(queue).is_none() {
-                broken.push(format!("{name}: nobody learns what it gave up"));
+                broken.push(format!(
+                    "{name}: records that it gives up are lost without a notice"
+                ));
             } else if !may(project, &function, "sqs:SendMessage*", destination) {
                 broken.push(format!("{name}: its role does not let it send to {queue}"));
             }
@@ -172,7 +174,7 @@ fn stream_events_lose_nothing(project: &Project) -> Vec<String> {
                     && is_ref(&alarm["Dimensions"][0]["Value"], name)
             }) {
                 broken.push(format!(
-                    "{name}: nobody is told when it lags behind its stream"
+                    "{name}: there is no alarm for its lag behind its stream"
                 ));
             }
         }
@@ -213,9 +215,9 @@ fn queues_hold_messages_until_they_are_handled(project: &Project) -> Vec<String>
             broken.push(format!("{name} is not encrypted"));
         }
         if redrive.is_null() {
-            // Whoever has no dead letters is the last to have the message.
+            // A queue without a dead-letter queue is the message's last place.
             if properties["RedriveAllowPolicy"].is_null() {
-                broken.push(format!("{name} keeps messages that nobody can handle: it has no redrive policy, and is no dead-letter queue"));
+                broken.push(format!("{name} keeps messages that cannot be handled: it has no redrive policy, and is not a dead-letter queue"));
             }
             if properties["MessageRetentionPeriod"] != FOURTEEN_DAYS {
                 broken.push(format!("{name} keeps dead letters for less than 14 days"));
@@ -226,7 +228,7 @@ fn queues_hold_messages_until_they_are_handled(project: &Project) -> Vec<String>
                 ));
             }
             if !has_alarm(queue.template, "ApproximateNumberOfMessagesVisible", name) {
-                broken.push(format!("nobody is told of dead letters in {name}"));
+                broken.push(format!("there is no alarm for dead letters in {name}"));
             }
             continue;
         }
@@ -240,14 +242,16 @@ fn queues_hold_messages_until_they_are_handled(project: &Project) -> Vec<String>
             broken.push(format!("{name} has no dead-letter queue beside it"));
         }
         if !has_alarm(queue.template, "ApproximateAgeOfOldestMessage", name) {
-            broken.push(format!("nobody is told when the consumer of {name} lags"));
+            broken.push(format!(
+                "there is no alarm for a lagging consumer of {name}"
+            ));
         }
     }
     broken
 }
 
-/// By SQS's own key, or by the application's where it has one: SQS refuses both at once, and without
-/// either a queue keeps plain text.
+/// A queue is encrypted by SQS's own key, or by the application's if it has one. SQS refuses both
+/// together, and without either a queue stores plain text.
 fn is_encrypted(queue: &Value) -> bool {
     let none = json!({"Ref": "AWS::NoValue"});
     queue["SqsManagedSseEnabled"] == json!({"Fn::If": ["HasKey", none, true]})
@@ -264,7 +268,10 @@ fn visibility_outlasts_the_function(project: &Project) -> Vec<String> {
             let seconds = event["MaximumBatchingWindowInSeconds"].as_u64();
             window = window.max(seconds.unwrap_or(0));
             let Some((stack, template)) = project.stack(stack) else {
-                broken.push(format!("{}: its queue is no nested stack's", function.name));
+                broken.push(format!(
+                    "{}: its queue is not in a nested stack",
+                    function.name
+                ));
                 continue;
             };
             let timeout = &stack["Properties"]["Parameters"]["FunctionTimeout"];
@@ -427,7 +434,7 @@ fn rules_lose_nothing(project: &Project) -> Vec<String> {
             let Some((receiver, _)) = get_att(arn) else {
                 continue;
             };
-            // A schedule's event says nothing that its next one does not.
+            // A lost event of a schedule is replaced by the next one.
             if !rule.properties()["ScheduleExpression"].is_null() {
                 continue;
             }
@@ -438,7 +445,7 @@ fn rules_lose_nothing(project: &Project) -> Vec<String> {
             };
             if function.is_some_and(|function| !on_failure(&function)) {
                 broken.push(format!(
-                    "{receiver}: what it fails on is lost, for a rule's dead-letter queue never sees it"
+                    "{receiver}: events that it fails on are lost, because a rule's dead-letter queue does not get them"
                 ));
             }
         }
@@ -568,7 +575,7 @@ fn outputs_exist(project: &Project) -> Vec<String> {
         };
         if template["Outputs"][output].is_null() {
             broken.push(format!(
-                "{attribute} is no output of {}",
+                "{attribute} is not an output of {}",
                 nested["Properties"]["TemplateURL"]
                     .as_str()
                     .unwrap_or_default()

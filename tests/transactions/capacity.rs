@@ -14,7 +14,7 @@ use surehand::{
 
 const BENCHMARKS: &str = include_str!("../../docs/benchmarks.md");
 
-/// How much there is to do.
+/// The size of the work.
 #[derive(Clone, Copy, Serialize, Deserialize, Event)]
 #[event(source = "shop.orders", detail_type = "OrderPlaced")]
 struct OrderPlaced {
@@ -42,7 +42,7 @@ async fn commit(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Resu
     Ok(())
 }
 
-/// The same effects, each by a call of its own. Its events would be calls to somebody else.
+/// The same effects, each by a call of its own. Its events would be calls to another service.
 async fn write(
     order: Envelope<OrderPlaced>,
     State(client): State<aws_sdk_dynamodb::Client>,
@@ -61,7 +61,7 @@ enum Mode {
     Lease,
 }
 
-/// What a message costs when it comes for the first time, and when it comes again.
+/// Returns what a message costs on its first delivery, and on later ones.
 async fn cost(mode: Mode, order: OrderPlaced) -> [Spent; 3] {
     let world = World::new().await;
     let once = Idempotency::new(world.store.clone()).cache(0);
@@ -130,7 +130,7 @@ async fn lines_of_records() -> String {
     lines
 }
 
-/// What it takes to mark a claim's events as published.
+/// Returns the cost of marking a claim's events as published.
 async fn line_of_relay(events: usize) -> String {
     let world = World::new().await;
     let function = Function::new(Sqs, commit, ()).idempotent(world.store.clone());

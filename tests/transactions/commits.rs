@@ -21,7 +21,7 @@ async fn claim_effects_and_events_are_one_call_and_happen_once() {
     assert_eq!(world.calls(), 1, "one TransactWriteItems");
     assert_eq!(world.available().await, 7);
 
-    // A duplicate that says that it is a later receive costs a look, one that does not the commit.
+    // A duplicate with a higher receive count costs a read, one without it the commit.
     assert!(world.run(message.clone().receive_count(2)).await.is_empty());
     assert_eq!(world.calls(), 1, "one UpdateItem");
     assert!(world.run(message).await.is_empty());
@@ -234,7 +234,7 @@ async fn a_transaction_respects_a_lease_and_a_lease_a_transaction() {
     let event = || testing::sqs_event("orders", [message.clone()]);
     leased.invoke(event(), testing::context()).await.unwrap();
     assert!(world.run(message.clone()).await.is_empty());
-    assert_eq!(world.available().await, 10, "the lease's completion stands");
+    assert_eq!(world.available().await, 10, "the lease's completion stays");
 
     let other = Message::event(&order("2", 1));
     assert!(world.run(other.clone()).await.is_empty());
@@ -242,7 +242,7 @@ async fn a_transaction_respects_a_lease_and_a_lease_a_transaction() {
         .invoke(testing::sqs_event("orders", [other]), testing::context())
         .await
         .unwrap();
-    assert_eq!(count.load(Ordering::SeqCst), 1, "the commit stands");
+    assert_eq!(count.load(Ordering::SeqCst), 1, "the commit stays");
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use super::world::text;
 
 type Answers = Arc<Mutex<VecDeque<Value>>>;
 
-/// A DynamoDB that cancels one transaction after the other, for these reasons.
+/// A DynamoDB that cancels the transactions, one after the other, for these reasons.
 async fn cancelling(reasons: impl IntoIterator<Item = Value>) -> Client {
     async fn cancel(State(answers): State<Answers>) -> (StatusCode, String) {
         let reasons = answers.lock().unwrap().pop_front();

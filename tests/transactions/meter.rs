@@ -38,7 +38,7 @@ pub(crate) struct Spent {
 pub(crate) struct Meter(Arc<Mutex<Spent>>);
 
 impl Meter {
-    /// What was spent since the last time.
+    /// Returns the capacity that was used since the last call.
     pub(crate) fn take(&self) -> Spent {
         std::mem::take(&mut *self.0.lock().unwrap())
     }

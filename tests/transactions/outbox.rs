@@ -60,7 +60,7 @@ async fn events_wait_in_the_outbox_until_they_are_published_and_marked() {
     let cause = recorded.sent()[0].metadata().causation_id.clone();
     assert!(cause.is_some(), "they carry on the story");
 
-    // Marked: what is read again has nothing to publish, and a sweep finds nothing.
+    // The item is marked: reading it again publishes nothing, and a sweep finds nothing.
     for item in world.items("idempotency").await {
         assert_eq!(outbox.publish_item(&item).await.unwrap(), 0);
     }
@@ -128,7 +128,7 @@ async fn relay(change: Change, State(outbox): State<Outbox>) -> surehand::Result
 
 #[tokio::test]
 async fn a_function_on_the_stream_publishes_and_stops_a_partition_at_its_first_failure() {
-    /// Takes events until told not to.
+    /// A bus that accepts events until it is switched off.
     #[derive(Clone, Default)]
     struct Flaky(RecordedEvents, Arc<AtomicUsize>);
     impl Transport for Flaky {
@@ -241,7 +241,7 @@ async fn a_function_on_the_stream_publishes_and_stops_a_partition_at_its_first_f
         .collect();
     ids.sort();
     ids.dedup();
-    assert_eq!(ids.len(), 4, "what was published twice has one id");
+    assert_eq!(ids.len(), 4, "an event that was published twice has one id");
 }
 
 #[derive(Serialize, Deserialize, Event)]
@@ -364,7 +364,7 @@ async fn commits_that_share_any_partition_key_are_published_in_order() {
 }
 
 #[tokio::test]
-async fn what_was_accepted_beside_a_refused_event_is_published_once() {
+async fn an_event_that_was_accepted_beside_a_refused_one_is_published_once() {
     known_failure("C5a", async {
         let world = World::new().await;
         world.transfer("a", "no group", 1).await;

@@ -132,7 +132,7 @@ impl World {
         self.spent().calls
     }
 
-    /// What was asked of DynamoDB since this or [`World::calls`] was last called.
+    /// Returns the requests to DynamoDB since this or [`World::calls`] was last called.
     pub(crate) fn spent(&self) -> Spent {
         self.meter.take()
     }

@@ -11,7 +11,7 @@ use surehand::{BoxError, Direct, DynamoDbStore, Function, Idempotency, Json};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
     Function::new(Direct, place_order, Orders::new(Table::from_env().await?))
-        // A caller that asks again, for want of a reply, gets the reply of the first time.
+        // A caller that got no reply and repeats the request gets the reply to the first one.
         .idempotent(
             Idempotency::new(DynamoDbStore::from_env().await?)
                 .key(|request: Json<PlaceOrder>| request.0.request_id),

@@ -25,7 +25,7 @@ fn charge(customer_id: &str, order: i64) -> Message {
         .group(customer_id)
 }
 
-/// Returns whether nothing comes back.
+/// Returns true if no message is to be retried.
 async fn handle(function: &Function<Sqs>, messages: impl IntoIterator<Item = Message>) -> bool {
     let event = testing::sqs_event("customer-ledger.fifo", messages);
     let response = function.invoke(event, testing::context()).await.unwrap();
@@ -98,7 +98,7 @@ async fn charges_that_race_against_each_other_all_count() {
     let book = |order: i64| {
         let function = function(&table);
         async move {
-            // As redeliveries would.
+            // Retries as redeliveries would.
             while !handle(&function, [charge("ada", order)]).await {}
         }
     };

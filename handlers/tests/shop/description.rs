@@ -3,7 +3,8 @@
 use std::{process::Command, time::Duration};
 use surehand::description::{ClaimKind, Description, Use};
 
-/// Starts a function's program as `surehand check` does: with nothing but the question.
+/// Starts a function's program as `surehand check` does, with no other variable than the one that
+/// asks for the description.
 fn describe(program: &str) -> Description {
     let mut command = Command::new(program);
     let output = command.env_clear().env("SUREHAND_DESCRIBE", "1").output();
@@ -15,7 +16,7 @@ fn describe(program: &str) -> Description {
     serde_json::from_str(&text).unwrap()
 }
 
-/// `detail-type from source` of what a function consumes; `*` for anything.
+/// Returns `detail-type from source` of the events that a function consumes; `*` if it takes any.
 fn consumes(description: &Description) -> Vec<String> {
     let events = description.handlers.iter().map(|handler| &handler.consumes);
     events
@@ -31,7 +32,7 @@ fn publishes(description: &Description) -> Vec<&str> {
     events.map(|event| event.detail_type.as_str()).collect()
 }
 
-/// The variables that the function cannot do without.
+/// Returns the variables that the function requires.
 fn requires(description: &Description) -> Vec<&str> {
     let variables = description.variables.iter().filter(|v| v.required);
     variables.map(|variable| variable.name.as_str()).collect()

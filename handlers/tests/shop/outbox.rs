@@ -13,7 +13,7 @@ use surehand::{
     transaction::Item,
 };
 
-/// Leaves an event in the outbox.
+/// Commits an event to the outbox.
 async fn commit(table: &ShopTable) {
     async fn say(event: Envelope<StockReserved>, tx: Transaction) -> surehand::Result<()> {
         tx.publish(&event.data);
@@ -58,7 +58,7 @@ fn stream_json(value: &AttributeValue) -> Value {
             json!({ "L": values.iter().map(stream_json).collect::<Vec<_>>() })
         }
         AttributeValue::M(map) => json!({ "M": image(map) }),
-        other => panic!("{other:?} is in no claim"),
+        other => panic!("{other:?} is not in a claim"),
     }
 }
 

@@ -62,7 +62,7 @@ async fn an_order_is_stored_announced_and_charged() {
 async fn a_repeated_request_gets_the_first_reply() {
     let table = ShopTable::create().await;
     let first = place(&function(&table), &request()).await.unwrap();
-    // Another process, which has nothing in its memory.
+    // A second function stands for another process, which has nothing in its memory.
     assert_eq!(place(&function(&table), &request()).await.unwrap(), first);
     assert_eq!(table.len().await, 1);
     assert_eq!(table.relay().await.sent().len(), 2);
@@ -86,14 +86,14 @@ async fn a_request_that_is_forgotten_does_not_place_its_order_again() {
 }
 
 #[tokio::test]
-async fn a_request_that_makes_no_sense_is_rejected_and_leaves_nothing() {
+async fn an_invalid_request_is_rejected_and_leaves_nothing() {
     let line = |quantity: i64, cents: i64| json!([{"sku": "book", "quantity": quantity, "unit_price_cents": cents}]);
     let twice = |quantity: i64, cents: i64| {
         let line = line(quantity, cents)[0].take();
         json!([line, line])
     };
     let cases = [
-        ("lines", json!([]), "0 lines, and an order has 1 to 98"),
+        ("lines", json!([]), "the order has 0 lines: send 1 to 98"),
         (
             "lines",
             line(0, 100),
@@ -139,6 +139,6 @@ async fn a_request_that_makes_no_sense_is_rejected_and_leaves_nothing() {
     assert_eq!(table.len().await, 0);
     assert!(table.claims().await.is_empty(), "no claim, and no event");
 
-    // What was refused was not placed: the request can be corrected under its id.
+    // The refused request was not placed, so it can be corrected under its id.
     assert!(place(&function, &request()).await.is_ok());
 }

@@ -37,7 +37,7 @@ impl Fixture {
         }
     }
 
-    /// The messages that come back, of an attempt in a new process.
+    /// Handles the messages in a new process, and returns those that are to be retried.
     async fn attempt(&self, messages: impl IntoIterator<Item = Message>) -> Vec<String> {
         let stock = Stock::new(self.table.table()).unknown(self.unknown);
         let function = Function::new(Sqs, reserve_stock, stock)
@@ -97,7 +97,7 @@ async fn stock_is_taken_once_however_often_an_order_is_tried() {
     let metadata = events.sent().remove(0).metadata().clone();
     assert_eq!(metadata.causation_id.as_deref(), Some(event.id()));
 
-    // A redrive after the claim has expired.
+    // This is a redrive after the claim has expired.
     shop.table.forget().await;
     assert!(shop.attempt([Message::outgoing(&event)]).await.is_empty());
     assert!(shop.table.relay().await.sent().is_empty());
@@ -123,7 +123,7 @@ async fn an_order_that_is_not_all_in_stock_takes_nothing_and_stays_rejected() {
     let events = shop.table.relay().await;
     assert_eq!(events.of_type::<OrderRejected>(), [rejected]);
 
-    // What was said stands, even if there is enough by now.
+    // The decision stays, even if there is enough stock by now.
     for sku in ["lamp", "pen"] {
         shop.table
             .set_stock(sku, AttributeValue::N("100".into()))
@@ -163,7 +163,7 @@ async fn the_last_ones_go_to_as_many_orders_as_there_are() {
     let mut lost = shop.attempt(orders.iter().map(message)).await;
     let mut decided = 10 - lost.len();
     assert_eq!(shop.table.claims().await.len(), decided);
-    // Those that read the row before it was empty, and came too late: nothing is left of that.
+    // The orders that read the row before it was empty and came too late have left no trace.
     for id in &lost {
         assert_eq!(shop.reservation(id).await, None);
     }
@@ -179,7 +179,7 @@ async fn the_last_ones_go_to_as_many_orders_as_there_are() {
 }
 
 #[tokio::test]
-async fn what_no_attempt_can_reserve_is_parked_at_once() {
+async fn an_order_that_can_never_be_reserved_is_parked_immediately() {
     let shop = Fixture::with_stock(&[("book", 5), ("lamp", 0)]).await;
     let messages = [
         message("a-unknown", &[("book", 1), ("lamp", 1), ("unicorn", 1)]),
@@ -204,7 +204,7 @@ async fn what_no_attempt_can_reserve_is_parked_at_once() {
 }
 
 #[tokio::test]
-async fn a_corrupt_stock_row_is_tried_again_until_somebody_mends_it() {
+async fn an_order_with_a_corrupt_stock_row_is_tried_again_until_the_row_is_corrected() {
     let shop = Fixture::with_stock(&[("book", 5)]).await;
     shop.table
         .set_stock("lamp", AttributeValue::S("plenty".into()))
@@ -255,8 +255,8 @@ const TAKEN: Answer = (
             {"Code": "None"}]}"#,
 );
 
-/// One attempt at a DynamoDB that answers so: what comes back, what is parked and why, and how many
-/// requests it took.
+/// Makes one attempt with a DynamoDB that gives these answers. Returns what is to be retried, what
+/// is parked and why, and how many requests it took.
 async fn reserve(
     answers: &'static [Answer],
     message: Message,
@@ -280,7 +280,7 @@ async fn reserve(
 }
 
 #[tokio::test]
-async fn orders_that_meet_at_one_row_try_again_at_once() {
+async fn orders_that_conflict_over_a_row_are_tried_again_immediately() {
     let message = message("o-1", &[("book", 1)]);
     let passing = reserve(&[ROWS, CONFLICT, CONFLICT, (200, "{}")], message).await;
     assert_eq!(passing, (vec![], vec![], 4));
@@ -299,7 +299,7 @@ async fn an_order_that_loses_the_race_for_a_row_is_tried_again_later() {
 }
 
 #[tokio::test]
-async fn what_the_shop_never_sold_can_be_rejected_instead() {
+async fn an_order_for_an_unknown_sku_can_be_rejected_instead() {
     let shop = Fixture::with_stock(&[("book", 5)]).await;
     let refused = message("o-1", &[("book", 1), ("unicorn", 1)]);
     assert!(shop.attempt([refused.clone()]).await.is_empty());

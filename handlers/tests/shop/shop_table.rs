@@ -20,11 +20,11 @@ use tokio::net::TcpListener;
 const SHOP: &str = "shop";
 const IDEMPOTENCY: &str = "idempotency";
 
-/// Tables of the test's own, with what the handlers do not offer: to write any row, and to read it.
+/// A test's own tables. Unlike the handlers it can write and read any row.
 pub(crate) struct ShopTable(Client);
 
 impl ShopTable {
-    /// Empty tables. They live as long as the test's runtime.
+    /// Creates empty tables. They live as long as the test's runtime.
     pub(crate) async fn create() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -61,17 +61,17 @@ impl ShopTable {
         this
     }
 
-    /// The claims, which commit to the shop's table.
+    /// Returns the store of claims, which commits to the shop's table.
     pub(crate) fn store(&self) -> DynamoDbStore {
         DynamoDbStore::new(self.0.clone(), IDEMPOTENCY)
     }
 
-    /// The events that wait.
+    /// Returns the outbox of the waiting events.
     pub(crate) fn outbox(&self, events: &RecordedEvents) -> Outbox {
         Outbox::new(self.0.clone(), IDEMPOTENCY, Publisher::new(events.clone()))
     }
 
-    /// Publishes the events that wait, and returns them.
+    /// Publishes the waiting events, and returns them.
     pub(crate) async fn relay(&self) -> RecordedEvents {
         let events = RecordedEvents::new();
         let outbox = self.outbox(&events);
@@ -94,7 +94,7 @@ impl ShopTable {
         self.items(IDEMPOTENCY).await
     }
 
-    /// The table as the handlers know it.
+    /// Returns the table as the handlers see it.
     pub(crate) fn table(&self) -> Table {
         Table::new(self.0.clone(), SHOP)
     }
@@ -130,7 +130,7 @@ impl ShopTable {
         Some(serde_dynamo::from_item(item).unwrap())
     }
 
-    /// How many items of the shop there are.
+    /// Returns how many items the shop's table has.
     pub(crate) async fn len(&self) -> usize {
         self.items(SHOP).await.len()
     }

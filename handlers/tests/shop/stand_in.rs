@@ -9,7 +9,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// A service that answers each request with the next of its answers, and then with the last one.
+/// A service that answers each request with the next of its answers, and repeats the last one.
 #[derive(Clone)]
 pub(crate) struct StandIn {
     pub(crate) aws: SdkConfig,
@@ -49,7 +49,7 @@ impl StandIn {
         this
     }
 
-    /// The bodies of the requests so far.
+    /// Returns the bodies of the requests so far.
     pub(crate) fn requests(&self) -> Vec<Value> {
         self.requests.lock().unwrap().clone()
     }
@@ -74,7 +74,7 @@ async fn read(stream: &mut TcpStream) -> Value {
     serde_json::from_slice(&body).unwrap()
 }
 
-/// The configuration of clients for whatever listens at `url`.
+/// Makes the configuration of clients for the service at `url`.
 pub(crate) fn aws(url: &str) -> SdkConfig {
     let credentials = Credentials::new("test", "test", None, None, "test");
     SdkConfig::builder()

@@ -17,8 +17,8 @@ const TAIL: usize = 30;
 
 /// A child in a process group of its own, so that everything it starts ends with it.
 ///
-/// Dropping it ends the group at once. An interrupt on the terminal does not reach the group: it reaches the
-/// command, which drops what it is doing.
+/// Dropping it ends the group immediately. An interrupt on the terminal does not reach the group,
+/// only the command, which then drops its work.
 #[derive(Debug)]
 pub(crate) struct Group {
     child: Child,
@@ -48,15 +48,15 @@ impl Group {
         &mut self.child
     }
 
-    /// Sends `signal` to the child and everything it started.
+    /// Sends `signal` to the child and all processes that it started.
     pub(crate) fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // The only failure is that the group is gone, which is what a signal here is for.
+            // It can only fail if the group is gone, which is the purpose of the signal.
             let _ = kill_process_group(group, signal);
         }
     }
 
-    /// Waits for the child to end by itself; what it started and left behind is then ended too.
+    /// Waits for the child to end by itself, then ends the processes that it left behind.
     pub(crate) async fn wait(mut self) -> Result<ExitStatus> {
         Ok(self.child.wait().await?)
     }
@@ -68,9 +68,9 @@ impl Drop for Group {
     }
 }
 
-/// Runs `command` to its end and hands each line of its output to `on_line`.
+/// Runs `command` to its end and passes each line of its output to `on_line`.
 ///
-/// Fails with the last lines of the output when the command does.
+/// If the command fails, the error has the last lines of its output.
 pub(crate) async fn run(
     command: &mut Command,
     what: &str,
@@ -110,7 +110,7 @@ pub(crate) async fn each_line(pipe: Option<impl AsyncRead + Unpin>, on_line: imp
     }
 }
 
-/// The last lines, without the empty ones.
+/// Returns the last lines, without the empty ones.
 pub(crate) fn tail(lines: &[String]) -> String {
     let lines: Vec<&str> = lines
         .iter()

@@ -7,15 +7,16 @@ use aws_sdk_lambda::{config::ProvideCredentials as _, error::ErrorMetadata};
 
 use crate::local::{emulator, stack::Stack};
 
-/// A cloud, and what is known of the stack in it.
+/// AWS or an emulator, and what is known about the stack in it.
 pub(crate) struct Cloud {
     pub(crate) config: SdkConfig,
-    /// The stack of a running `surehand dev`, when that is where the command goes.
+    /// The stack of a running `surehand dev`, if requests go to it.
     pub(crate) stack: Option<Stack>,
 }
 
 impl Cloud {
-    /// `AWS_ENDPOINT_URL` decides; without it the `surehand dev` of this run is used, and else AWS.
+    /// Finds where requests go: to `AWS_ENDPOINT_URL` if it is set, else to the `surehand dev` of
+    /// this run, else to AWS.
     pub(crate) async fn find(run: &str) -> Result<Self> {
         let running = Stack::running(run).await;
         let wanted = endpoint();
@@ -36,8 +37,8 @@ impl Cloud {
         })
     }
 
-    /// As [`Cloud::find`], and says at once what the first request would fail for: every service would say it in
-    /// words of its own.
+    /// Finds the cloud as [`Cloud::find`], and checks what the first request would fail for, which
+    /// each service would report in other words.
     pub(crate) async fn connect(run: &str) -> Result<Self> {
         if let Some(endpoint) = endpoint().filter(|endpoint| !is_url(endpoint)) {
             bail!(
@@ -62,7 +63,8 @@ impl Cloud {
         Ok(cloud)
     }
 
-    /// Whether this is no AWS: the stack of a `surehand dev`, or an endpoint on this machine.
+    /// Returns true if this is not AWS but the stack of a `surehand dev`, or an endpoint on this
+    /// machine.
     pub(crate) fn is_emulator(&self) -> bool {
         let is_here = |endpoint: &str| {
             let host = endpoint
@@ -75,7 +77,7 @@ impl Cloud {
         self.stack.is_some() || self.config.endpoint_url().is_some_and(is_here)
     }
 
-    /// The name that Lambda knows a function by, from any of its names.
+    /// Returns a function's name in Lambda, from any of its names.
     pub(crate) fn full_name(&self, function: &str) -> Result<String> {
         let Some(stack) = &self.stack else {
             return Ok(function.to_owned());
@@ -91,24 +93,24 @@ impl Cloud {
         Ok(known.name.clone())
     }
 
-    /// Where requests go, for messages.
+    /// Returns where requests go, for messages.
     pub(crate) fn name(&self) -> String {
         match (self.config.endpoint_url(), self.config.region()) {
             (Some(endpoint), _) => endpoint.to_owned(),
-            // A user who did not mean AWS has forgotten to start the application.
+            // A user who did not mean AWS probably forgot to start the application.
             (None, Some(region)) => format!("AWS {region}, since no `surehand dev` runs here"),
             (None, None) => "AWS, since no `surehand dev` runs here".to_owned(),
         }
     }
 }
 
-/// The endpoint that the environment names instead of AWS.
+/// Returns the endpoint that the environment names instead of AWS.
 fn endpoint() -> Option<String> {
     let endpoint = std::env::var("AWS_ENDPOINT_URL").ok();
     endpoint.filter(|url| !url.is_empty())
 }
 
-/// Whether a host could be asked for it.
+/// Returns true if the text names a host.
 fn is_url(text: &str) -> bool {
     let host = text
         .strip_prefix("http://")
@@ -116,8 +118,8 @@ fn is_url(text: &str) -> bool {
     host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
 }
 
-/// Why a service did not do what was asked, in one line: what it answered, or what kept it from answering. What the
-/// SDK itself would show is all of the response.
+/// Returns why a call failed, in one line: the service's answer, or what prevented an answer. The
+/// SDK's own text would include the whole response.
 pub(crate) fn reason(error: impl std::error::Error + 'static) -> anyhow::Error {
     let first: &(dyn std::error::Error + 'static) = &error;
     let causes = || std::iter::successors(Some(first), |error| error.source());
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_what_the_service_says() {
+    fn a_reason_is_the_services_message() {
         let answer = ErrorMetadata::builder()
             .code("AccessDenied")
             .message("not\nyou");

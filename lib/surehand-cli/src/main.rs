@@ -120,7 +120,7 @@ fn usage(error: &clap::Error) -> ExitCode {
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
-        // Only fails when the output is closed, and then there is no reader.
+        // This only fails if the output is closed, and then there is no reader.
         drop(error.print());
         return match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
@@ -134,7 +134,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// What clap says before its usage and hints, in one line.
+/// Returns clap's message without its usage and hints, in one line.
 fn first_paragraph(text: &str) -> String {
     text.lines()
         .take_while(|line| !line.trim().is_empty())

@@ -13,7 +13,7 @@ use std::{
 use console::style;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-/// Without a terminal a step that is still busy says so this often, so that a log shows life.
+/// How often a busy step prints a line if there is no terminal, so that a log shows progress.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Where steps and log lines are shown; clones share the screen.
@@ -35,8 +35,8 @@ impl Progress {
         self.begin(title.into(), false)
     }
 
-    /// Begins a step of a command whose output says what came of it, or whose error does: without a terminal nothing
-    /// is said of it unless it takes long.
+    /// Begins a step of a command whose output or error shows the result: without a terminal the
+    /// step prints nothing unless it takes long.
     pub(crate) fn task(&self, title: impl Into<Cow<'static, str>>) -> Step {
         self.begin(title.into(), true)
     }
@@ -66,7 +66,8 @@ impl Progress {
     /// Prints a line above the spinners without tearing them.
     pub(crate) fn line(&self, line: &str) {
         match &self.bars {
-            // Their own way of printing leaves the cursor behind the line when there is no bar to draw.
+            // The bars' own printing leaves the cursor at the end of the line if there is no bar to
+            // draw.
             Some(bars) => bars.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
         }
@@ -85,7 +86,7 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// Says what the step is busy with.
+    /// Shows what the step is doing.
     pub(crate) fn say(&self, message: impl Into<Cow<'static, str>>) {
         let message = message.into();
         if let Some(bar) = &self.bar {
@@ -119,7 +120,7 @@ impl Step {
         }
     }
 
-    /// As [`Step::count`], with how many there are a second, and how long the rest will take.
+    /// Shows progress as [`Step::count`], with the rate per second and the time left.
     pub(crate) fn rate(&self, done: u64, total: u64, message: impl Into<Cow<'static, str>>) {
         let message = message.into();
         match &self.bar {
@@ -182,7 +183,7 @@ fn rated() -> ProgressStyle {
     .with_key(
         "rate",
         |state: &ProgressState, line: &mut dyn fmt::Write| {
-            // A line that cannot be written cannot be seen either.
+            // If the line cannot be written, it is not shown; there is no place to report it.
             let _ = write!(line, "{:.1}/s", state.per_sec());
         },
     )

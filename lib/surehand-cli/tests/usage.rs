@@ -11,7 +11,7 @@ use std::{
     process::{Command, Output},
 };
 
-/// Runs the command in `folder`, with nothing in its environment that names a cloud.
+/// Runs the command in `folder`, without the variables that select a cloud.
 fn surehand(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_surehand"));
     for (name, _) in std::env::vars_os() {
@@ -23,7 +23,7 @@ fn surehand(folder: &Path, arguments: &[&str]) -> Output {
     command.env_remove("EVENT_BUS_NAME").output().unwrap()
 }
 
-/// Checks that the command fails with the code, and that all it says is the one line.
+/// Checks that the command fails with the code, and prints only the one line.
 fn check(folder: &Path, arguments: &[&str], code: i32, line: &str) {
     let output = surehand(folder, arguments);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -190,7 +190,7 @@ fn an_application_that_cannot_be_made_is_one_line_and_exit_code_1() {
         ),
         (
             &["new", "match"],
-            "error: `match` cannot be an application's name: it is a keyword of Rust",
+            "error: `match` cannot be an application's name: it is a keyword of Rust: choose another name",
         ),
         (
             &["new", "full"],

@@ -25,7 +25,7 @@ pub(crate) struct Version {
     pub(crate) span: Span,
 }
 
-/// The function that takes data of one version to the next.
+/// The function that turns data of one version into that of the next.
 pub(crate) struct Upcaster {
     pub(crate) from: Version,
     pub(crate) function: Path,
@@ -35,7 +35,8 @@ pub(crate) struct Upcaster {
 const MAX_DETAIL_TYPE: usize = 128;
 
 impl Attributes {
-    /// Reads the attributes. Whatever can be read is, so that one mistake is not reported as two.
+    /// Reads the attributes. It reads on after a mistake, so that one mistake is not reported as
+    /// two.
     pub(crate) fn read(attributes: &[Attribute], problems: &mut Problems) -> Self {
         let mut read = Self::default();
         for attribute in attributes.iter().filter(|a| a.path().is_ident("event")) {
@@ -63,20 +64,22 @@ impl Attributes {
                 Template::new(&text(meta)?)
             }),
             _ => Err(meta.error(
-                "unknown key: there are `source`, `detail_type`, `version`, `upcast`, `subject` and \
+                "unknown key: use `source`, `detail_type`, `version`, `upcast`, `subject` or \
                  `partition_key`",
             )),
         }
     }
 
-    /// Checks what one value alone cannot show.
+    /// Checks what needs several values.
     fn check(&self) -> Result<()> {
         if let Some(detail_type) = &self.detail_type {
             let length = detail_type.value().chars().count();
             if length > MAX_DETAIL_TYPE {
                 return Err(Error::new(
                     detail_type.span(),
-                    format!("{length} characters, and EventBridge takes {MAX_DETAIL_TYPE}"),
+                    format!(
+                        "the `detail_type` has {length} characters, but EventBridge takes at most {MAX_DETAIL_TYPE}"
+                    ),
                 ));
             }
         }
@@ -85,11 +88,14 @@ impl Attributes {
         for Upcaster { from, .. } in self.upcasters.iter().flatten() {
             if from.number >= version {
                 return Err(from.error(format!(
-                    "the type is of version {version}: upcasters are for the versions before it"
+                    "the type has version {version}: upcasters are for earlier versions"
                 )));
             }
             if seen.contains(&from.number) {
-                return Err(from.error(format!("version {} has an upcaster already", from.number)));
+                return Err(from.error(format!(
+                    "version {} already has an upcaster: remove one",
+                    from.number
+                )));
             }
             seen.push(from.number);
         }
@@ -145,7 +151,7 @@ fn set<T>(
     parse: impl FnOnce(&ParseNestedMeta<'_>) -> Result<T>,
 ) -> Result<()> {
     if slot.is_some() {
-        return Err(meta.error("this is said already"));
+        return Err(meta.error("this key is already set: remove one"));
     }
     *slot = Some(parse(meta)?);
     Ok(())
@@ -154,7 +160,7 @@ fn set<T>(
 fn text(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
     let literal: LitStr = meta.value()?.parse()?;
     if literal.value().trim().is_empty() {
-        return Err(Error::new(literal.span(), "this must not be empty"));
+        return Err(Error::new(literal.span(), "this value must not be empty"));
     }
     Ok(literal)
 }

@@ -8,7 +8,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Attribute, Data, DeriveInput, Error, Fields, LitStr, spanned::Spanned};
 
-/// The `impl Event`, with the errors that say what is wrong about it.
+/// Writes the `impl Event`, with the errors that say what is wrong with it.
 pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     let mut problems = Problems::default();
     let attributes = Attributes::read(&input.attrs, &mut problems);
@@ -23,7 +23,7 @@ pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
         return quote!(#errors);
     }
     let name = &input.ident;
-    // There is an impl in spite of errors: else each use of the event would be one more.
+    // The impl is written despite errors: otherwise each use of the event would be another error.
     quote! {
         #errors
         #[automatically_derived]
@@ -33,7 +33,7 @@ pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     }
 }
 
-/// False for what no `impl` can be written for, whatever its attributes say.
+/// Returns false for a type for which no `impl` can be written, regardless of its attributes.
 fn can_be_event(input: &DeriveInput) -> bool {
     input.generics.params.is_empty() && !matches!(input.data, Data::Union(_))
 }
@@ -81,7 +81,7 @@ fn check_shape(input: &DeriveInput, problems: &mut Problems) {
     }
 }
 
-/// The constants and methods of the impl.
+/// Writes the constants and methods of the impl.
 fn items(input: &DeriveInput, attributes: &Attributes, problems: &mut Problems) -> TokenStream {
     let text = |value: &Option<LitStr>| value.as_ref().map_or(quote!(""), |text| quote!(#text));
     let source = text(&attributes.source);
@@ -107,7 +107,7 @@ fn items(input: &DeriveInput, attributes: &Attributes, problems: &mut Problems) 
 fn upcast(upcasters: &[Upcaster]) -> TokenStream {
     let steps = upcasters.iter().map(|Upcaster { from, function }| {
         let from = from.number;
-        // A function of another type is an error at its name.
+        // A function of another type is reported at its name.
         let step = quote_spanned! {function.span()=>
             let step: fn(::surehand::__private::Value)
                 -> ::surehand::Result<::surehand::__private::Value> = #function;
@@ -127,7 +127,7 @@ fn upcast(upcasters: &[Upcaster]) -> TokenStream {
     }
 }
 
-/// The method that fills a text in with the struct's fields.
+/// Writes the method that fills a text with the struct's fields.
 fn filled(
     key: &str,
     template: Option<&Template>,
@@ -137,7 +137,7 @@ fn filled(
     let template = template?;
     let text = match &input.data {
         Data::Struct(data) => template.fill(&data.fields),
-        // Unions are refused as such.
+        // A union is already refused.
         _ => template.fill(&Fields::Unit).map_err(|error| {
             Error::new(
                 error.span(),
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_problem_of_a_type_is_reported_at_once() {
+    fn all_problems_of_a_type_are_reported_together() {
         let output = derive(&syn::parse_quote! {
             #[event(subject = "a/{b}")]
             struct Placed<T> {

@@ -7,9 +7,9 @@ mod template;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Makes a type an event: its name on the bus, its version, and how to read its older versions.
+/// Makes a type an event: its name on the bus, its version, and how its older versions are read.
 ///
-/// Everything is said in `#[event(…)]` on the type, in one attribute or in several:
+/// All of it is configured by `#[event(…)]` on the type, in one attribute or in several:
 ///
 /// | Key | Meaning | Default |
 /// |---|---|---|
@@ -20,8 +20,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `subject = "order/{order_id}"` | what the event is about, with the struct's fields in braces | none |
 /// | `partition_key = "{customer_id}"` | events of one key are handled in order | none |
 ///
-/// The braces of `subject` and `partition_key` hold the names of fields, which must be `Display`;
-/// `{{` and `}}` stand for single braces. Data of a version for which there is no upcaster is
+/// The braces of `subject` and `partition_key` hold the names of fields, which must implement
+/// `Display`; `{{` and `}}` stand for single braces. Data of a version without an upcaster is
 /// malformed.
 ///
 /// The type is a struct, or an enum without `subject` and `partition_key`. It cannot be generic: a

@@ -32,14 +32,18 @@ impl Template {
                 continue;
             }
             let Some(inner) = found.strip_prefix('{') else {
-                return Err(error("`}` without `{`: write `}}` for a brace".into()));
+                return Err(error(
+                    "`}` without `{`: write `}}` for a brace in the text".into(),
+                ));
             };
             let Some((name, after)) = inner.split_once('}') else {
-                return Err(error("`{` without `}`: write `{{` for a brace".into()));
+                return Err(error(
+                    "`{` without `}`: write `{{` for a brace in the text".into(),
+                ));
             };
             if let Some((field, format)) = name.split_once(':') {
                 return Err(error(format!(
-                    "`{{{field}}}` must go without `:{format}`: fields are written as they are"
+                    "`{{{field}}}` must not have a format (`:{format}`): fields are written unformatted"
                 )));
             }
             if syn::parse_str::<Ident>(&format!("r#{name}")).is_err() {
@@ -53,7 +57,7 @@ impl Template {
         Ok(template)
     }
 
-    /// The expression of type `String` that fills the text in from `self`.
+    /// Writes the expression, of type `String`, that fills the text from `self`.
     pub(crate) fn fill(&self, fields: &Fields) -> Result<TokenStream> {
         let names: Vec<String> = fields
             .iter()
@@ -69,7 +73,8 @@ impl Template {
                 format!("no field `{unknown}`: {hint}"),
             ));
         }
-        // The literal's place on all of it, so that a field that is not `Display` is shown there.
+        // The whole expression has the literal's span, so that a field that is not `Display` is
+        // reported there.
         let span = self.span.resolved_at(Span::call_site());
         let format = LitStr::new(&self.format, span);
         let idents = fields.iter().filter_map(|field| field.ident.as_ref());
@@ -116,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_field_goes_by_its_plain_name() {
+    fn a_raw_identifier_is_named_without_its_prefix() {
         let fields: syn::FieldsNamed = syn::parse_quote!({ r#type: u8 });
         let filled = parse("{type}").unwrap().fill(&fields.into()).unwrap();
         assert!(filled.to_string().contains("self . r#type"), "{filled}");

@@ -31,14 +31,14 @@ use std::{
 const STARTS: usize = 20;
 const ROUNDS: usize = 9;
 const BATCHES: usize = 200;
-/// Before the time of a round is taken.
+/// The batches before a round is timed.
 const WARM_UP: usize = 20;
 
 fn main() {
     let mut others = Vec::new();
     for argument in env::args().skip(1) {
         match argument.as_str() {
-            // Cargo says so to every benchmark.
+            // Cargo passes this argument to every benchmark.
             "--bench" => {}
             path => others.push(PathBuf::from(path)),
         }
@@ -47,7 +47,7 @@ fn main() {
     let others: Vec<Variant> = others.iter().map(|path| Variant::other(path)).collect();
     let counts: Vec<Option<u64>> = compared.iter().map(instructions).collect();
 
-    // In turns, so that a busy moment of the machine is nobody's alone.
+    // The variants take turns, so that a busy moment of the machine affects all of them.
     let mut starts = vec![Vec::new(); compared.len() + others.len()];
     for _ in 0..STARTS {
         for (variant, times) in compared.iter().chain(&others).zip(&mut starts) {
@@ -85,7 +85,7 @@ fn main() {
     }
 }
 
-/// The unit is a second's part.
+/// The unit as a part of a second.
 fn least_and_median(mut times: Vec<Duration>, parts: f64) -> String {
     times.sort_unstable();
     let [least, median] = [times[0], times[times.len() / 2]].map(|time| time.as_secs_f64() * parts);
@@ -100,7 +100,7 @@ fn start_time(variant: &Variant) -> Duration {
     start.elapsed()
 }
 
-/// The median of a batch, there and back, and the processor's time for a record.
+/// Returns the median round-trip time of a batch, and the processor time of a record.
 fn round(variant: &Variant) -> (Duration, Duration) {
     let lambda = Lambda::listen();
     let function = Function::start(variant, &lambda);
@@ -115,7 +115,7 @@ fn round(variant: &Variant) -> (Duration, Duration) {
             times.push(time);
         }
     }
-    // What follows an answer, the spans above all, is done once the next batch is asked for.
+    // Work after an answer, such as sending spans, is done once the next batch is asked for.
     let _next = lambda.request("/invocation/next");
     let cpu = function.cpu_time() - before;
     variant.check(&lambda, WARM_UP + BATCHES);
@@ -124,8 +124,8 @@ fn round(variant: &Variant) -> (Duration, Duration) {
     (times[times.len() / 2], cpu / records as u32)
 }
 
-/// What a record takes, none where valgrind is not. A process of few batches is taken from one of
-/// many, and with it its start.
+/// Returns the instructions for a record; none without valgrind. The count of a process with few
+/// batches, which includes the start, is subtracted from that of one with many.
 fn instructions(variant: &Variant) -> Option<u64> {
     let [few, many] = [10, 60];
     let counted = |batches: usize| {

@@ -58,7 +58,7 @@ const WAYS: [(Way, &str); 9] = [
     ),
 ];
 
-/// What the batches of one way cost.
+/// The cost of the batches of one way.
 #[derive(Default)]
 struct Cost {
     calls: usize,
@@ -114,7 +114,7 @@ async fn measure(store: &mut Store) -> [Cost; WAYS.len()] {
     costs
 }
 
-/// The process's own time: what else the machine does meanwhile is not the record's cost.
+/// Returns the process's own processor time, so that other work of the machine does not count.
 fn cpu() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap()
 }

@@ -25,7 +25,8 @@ use surehand::{Envelope, Event, Function, Idempotency, MemoryStore, Sqs, metrics
 use tokio::runtime::{Builder, Runtime};
 
 const RECORDS: u64 = 10;
-/// A store that grows for ever would be measured for its memory.
+/// The store is replaced now and then: a store that grows for ever would be measured for its
+/// memory.
 const EVENTS_A_STORE: u64 = 1_000;
 
 #[derive(Debug, Serialize, Deserialize, Event)]
@@ -43,7 +44,7 @@ struct Line {
     price: f64,
 }
 
-/// What both handlers do.
+/// The work of both handlers.
 fn handle(order: &OrderPlaced) {
     black_box((&order.order_id, &order.customer));
     for line in &order.lines {
@@ -56,7 +57,8 @@ async fn on_surehand(order: Envelope<OrderPlaced>) -> surehand::Result<()> {
     Ok(())
 }
 
-/// The same, as it is written without a framework: a body that does not decode is its own failure.
+/// Handles a batch as it would be written without a framework: a body that does not decode fails
+/// alone.
 async fn on_bare_types(event: SqsEvent) -> SqsBatchResponse {
     #[derive(Deserialize)]
     struct Body {
@@ -76,7 +78,7 @@ async fn on_bare_types(event: SqsEvent) -> SqsBatchResponse {
     response
 }
 
-/// What SQS delivers from a rule. Events of different numbers have different ids.
+/// Makes the event that SQS delivers from a rule. Events of different numbers have different ids.
 fn event(number: u64) -> Vec<u8> {
     let records = (0..RECORDS).map(|index| {
         let id = format!("0190a7c4-7e5b-7c3d-9f10-{number:08}{index:04}");
@@ -151,7 +153,7 @@ fn record(criterion: &mut Criterion<CpuTime>) {
     group.bench_function("bare lambda_runtime types", |bencher| {
         bencher.to_async(runtime()).iter(|| async {
             let event: SqsEvent = serde_json::from_slice(&bytes).expect("an SQS event");
-            // Lambda's context is made each time, whoever looks at it.
+            // Lambda's context is made each time, even if it is not used.
             black_box(context());
             let response = on_bare_types(event).await;
             assert!(response.batch_item_failures.is_empty());
@@ -209,7 +211,7 @@ fn record(criterion: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
-/// The thread's own time: what else the machine does meanwhile is not the record's cost.
+/// Returns the thread's own processor time, so that other work of the machine does not count.
 struct CpuTime;
 
 impl Measurement for CpuTime {

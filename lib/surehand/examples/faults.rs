@@ -22,11 +22,11 @@ enum Act {
     Fail,
     Reject,
     Panic,
-    /// Awaits, so that the deadline can stop it.
+    /// Waits asynchronously, so that the deadline can stop it.
     Wait {
         ms: u64,
     },
-    /// Blocks the thread, which nothing in the process can stop.
+    /// Blocks the thread, which the process itself cannot stop.
     Block {
         ms: u64,
     },
@@ -38,7 +38,7 @@ async fn act(Json(act): Json<Act>) -> surehand::Result<()> {
     match act {
         Act::Succeed => {}
         Act::Fail => return Err(Error::transient("the database is away")),
-        Act::Reject => return Err(Error::rejected("nobody will ever want this")),
+        Act::Reject => return Err(Error::rejected("this can never be handled")),
         Act::Panic => panic!("an assumption did not hold"),
         Act::Wait { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
         Act::Block { ms } => thread::sleep(Duration::from_millis(ms)),

@@ -1,6 +1,6 @@
 //! Message attributes.
 
-/// The value of a message attribute. SQS lets a type carry a label of the sender's, as in
+/// The value of a message attribute. In SQS a sender may add a label to the type, as in
 /// `Number.cents`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribute {
@@ -20,8 +20,8 @@ pub enum AttributeValue {
 }
 
 impl Attribute {
-    /// How many bytes of a message the attribute takes, as SQS counts them: its name, its type and
-    /// its value.
+    /// Returns how many bytes of a message the attribute takes, as SQS counts them: its name, its
+    /// type and its value.
     pub fn size(&self, name: &str) -> usize {
         let value = match &self.value {
             AttributeValue::Text(text) => text.len(),

@@ -26,8 +26,8 @@ pub use clients::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, config, limited_config, with
 #[cfg(any(feature = "dynamodb", feature = "sqs", feature = "eventbridge"))]
 mod clients;
 
-/// A client's error with everything that caused it, in one line. What the SDK itself would show adds
-/// the whole response.
+/// Describes a client's error and its causes in one line. The SDK's own text would include the
+/// whole response.
 #[cfg(any(feature = "dynamodb", feature = "sqs", feature = "eventbridge"))]
 pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());

@@ -8,8 +8,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Travels with a record from the batch to its handler. A record that no function handles has an
-/// empty one.
+/// What accompanies a record from the batch to its handler. It is empty for a record outside a
+/// function.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Companion {
     /// The invocation's metrics.
@@ -22,15 +22,15 @@ pub(crate) struct Companion {
     pub(crate) commits: bool,
     /// The key that the record is claimed under, once it is known.
     pub(crate) key: Option<IdempotencyKey>,
-    /// What the attempt has published.
+    /// How many events the attempt has published.
     pub(crate) published: Option<Published>,
-    /// What the handler stages, where it commits.
+    /// The handler's stage, if the handler commits.
     #[cfg(feature = "dynamodb")]
     pub(crate) stage: Option<Stage>,
 }
 
 impl Companion {
-    /// The companion of an attempt that begins.
+    /// Makes the companion of an attempt that begins.
     pub(crate) fn new(metrics: Metrics, commits: bool) -> Self {
         Self {
             metrics,
@@ -42,7 +42,7 @@ impl Companion {
 }
 
 /// How many events of each source and type an attempt at a record has published. All publishers of
-/// the attempt share it, so that no two of its events get one id.
+/// the attempt share it, so that no two of its events get the same id.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Published(Arc<Mutex<HashMap<EventType, u32>>>);
 
@@ -50,7 +50,7 @@ pub(crate) struct Published(Arc<Mutex<HashMap<EventType, u32>>>);
 type EventType = (String, String);
 
 impl Published {
-    /// The ordinal, from 0, of the next event of a type.
+    /// Returns the ordinal, from 0, of the next event of a type.
     pub(crate) fn next(&self, source: &str, detail_type: &str) -> u32 {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts

@@ -30,21 +30,63 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, time::SystemTime};
 
-/// Takes records that cannot be handled.
+/// A destination for records that cannot be handled.
 ///
 /// A parked record is acknowledged in its source, so `Ok` must mean that the destination has it.
+///
+/// It may rely on the note being about this attempt at this record, and on this process not parking the record
+/// a second time meanwhile. What it must keep to is on the [module's page](self).
+///
+/// ```
+/// # #[cfg(not(feature = "testing"))] fn main() {}
+/// # #[cfg(feature = "testing")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+/// use futures_util::future::BoxFuture;
+/// use std::sync::{Arc, Mutex};
+/// use surehand::{
+///     Error, Function, Json, Record, Result, Sqs,
+///     dead_letter::{DeadLetters, FailureNote},
+///     testing::{self, Message},
+/// };
+///
+/// /// A line for each dead letter.
+/// #[derive(Clone, Default)]
+/// struct Lines(Arc<Mutex<Vec<String>>>);
+///
+/// impl DeadLetters for Lines {
+///     fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
+///         Box::pin(async move {
+///             let line = format!("{}: {}", note.message, record.body());
+///             self.0.lock().unwrap().push(line);
+///             Ok(())
+///         })
+///     }
+/// }
+///
+/// async fn refuse(Json(_): Json<String>) -> Result<()> {
+///     Err(Error::rejected("not today"))
+/// }
+///
+/// let lines = Lines::default();
+/// let function = Function::new(Sqs, refuse, ()).dead_letters(lines.clone());
+/// let event = testing::sqs_event("orders", [Message::body(r#""tea""#)]);
+/// let response = function.invoke(event, testing::context()).await?;
+/// assert!(testing::failed_ids(&response).is_empty());
+/// assert_eq!(*lines.0.lock().unwrap(), [r#"not today: "tea""#]);
+/// # Ok(()) }
+/// ```
 pub trait DeadLetters: Send + Sync + 'static {
-    /// What it is called in a function's [description](crate::description).
+    /// Returns its name in a function's [description](crate::description).
     fn kind(&self) -> &'static str {
         "custom"
     }
 
-    /// Keeps the record with the note. On an error the record stays in its source.
+    /// Stores the record with the note. On an error the record stays in its source.
     fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>>;
 
-    /// The receive after which the source itself would move the record to the dead-letter queue,
-    /// without a reason: an SQS queue's `maxReceiveCount`. On that receive a failure is parked
-    /// instead of retried.
+    /// Returns the receive after which the source itself would move the record to the dead-letter
+    /// queue, without a reason: an SQS queue's `maxReceiveCount`. A record that fails on that
+    /// receive is parked instead of retried.
     fn max_receive_count(&self) -> Option<u32> {
         None
     }
@@ -54,32 +96,33 @@ pub trait DeadLetters: Send + Sync + 'static {
 /// parked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnPark {
-    /// It goes on without the parked record.
+    /// The lane goes on without the parked record.
     #[default]
     Proceed,
-    /// It waits in the source: the rest of the lane in this batch is returned unhandled. Records of
-    /// later batches are not held back.
+    /// The rest of the lane in this batch is returned to the source unhandled. Records of later
+    /// batches are not held back.
     Halt,
 }
 
-/// What becomes of a record that cannot be read: its body is no event, or no handler takes its type.
+/// What happens to a record that cannot be read: its body is not an event, or no handler takes its
+/// type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnMalformed {
-    /// It is parked at once: no attempt can mend it.
+    /// It is parked immediately, because another attempt cannot succeed.
     #[default]
     Park,
-    /// It comes back, and is parked on its last receive. For queues whose functions are updated
-    /// while events of a new kind are there already.
+    /// It is retried, and parked on its last receive. Use it for queues that may get events of a
+    /// new type before the function that handles them is deployed.
     Retry,
-    /// It is acknowledged and lost, with a warning in the log. For queues in which others leave
-    /// things that are nobody's loss.
+    /// It is acknowledged and lost, with a warning in the log. Use it for queues in which other
+    /// senders put messages that need no handling.
     Discard,
 }
 
 /// Why a record was parked.
 ///
-/// It travels with the dead letter as one message attribute, [`FailureNote::ATTRIBUTE`], in JSON.
-/// SQS takes ten attributes: where the message brings ten of its own, the note is put
+/// The dead letter carries it as one message attribute, [`FailureNote::ATTRIBUTE`], in JSON. SQS
+/// takes ten attributes: if the message already has ten of its own, the note is put
 /// [around](Self::around) the body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -91,11 +134,11 @@ pub struct FailureNote {
     /// What caused it, outermost first.
     #[serde(default)]
     pub chain: Vec<String>,
-    /// The handler.
+    /// The handler's name.
     pub handler: String,
-    /// The Lambda function.
+    /// The Lambda function's name.
     pub function: String,
-    /// The invocation.
+    /// The invocation's request id.
     pub request_id: String,
     /// The event's id; none if the record could not be read.
     pub event_id: Option<String>,
@@ -103,18 +146,18 @@ pub struct FailureNote {
     pub event_type: Option<String>,
     /// How often the record was received.
     pub attempts: u32,
-    /// When it first failed, RFC 3339; none if that was an earlier receive.
+    /// When it first failed, in RFC 3339; none if that was on an earlier receive.
     pub first_failure: Option<String>,
-    /// When it last failed, RFC 3339.
+    /// When it last failed, in RFC 3339.
     pub last_failure: String,
-    /// The ARN of the queue it came from.
+    /// The ARN of the queue that it came from.
     pub source_queue: Option<String>,
-    /// How often it has been put back from a dead-letter queue.
+    /// How often it has been redriven from a dead-letter queue.
     #[serde(default)]
     pub redrive_count: u32,
 }
 
-/// A note shares 1 MiB with the message.
+/// The limit for one text of the note, which shares 1 MiB with the message.
 const MAX_TEXT_CHARS: usize = 1_000;
 const MAX_CHAIN: usize = 8;
 
@@ -122,9 +165,8 @@ impl FailureNote {
     /// The name of the message attribute that holds the note.
     pub const ATTRIBUTE: &'static str = "SurehandFailure";
 
-    /// The name of the message attribute, of type `Number`, that says how often the message has been
-    /// put back from a dead-letter queue. It has the place of the note, which holds the count in a dead
-    /// letter.
+    /// The name of the message attribute, of type `Number`, that says how often the message has
+    /// been redriven. It replaces the note, which holds the count in a dead letter.
     pub const REDRIVE_COUNT: &'static str = "SurehandRedriveCount";
 
     pub(crate) fn new(record: &Record, error: &Error, handler: &str, now: SystemTime) -> Self {
@@ -149,8 +191,8 @@ impl FailureNote {
         }
     }
 
-    /// A note on a failure of which only this is known; the other fields can be set. `at` is when it
-    /// was.
+    /// Makes a note on a failure that happened `at` this time; the other fields can be set
+    /// afterwards.
     pub fn about(kind: impl Into<String>, message: impl Into<String>, at: SystemTime) -> Self {
         Self {
             kind: kind.into(),
@@ -169,7 +211,7 @@ impl FailureNote {
         }
     }
 
-    /// The note in a message's attributes.
+    /// Reads the note from a message attribute; none if the attribute holds no note.
     pub fn from_attribute(attribute: &Attribute) -> Option<Self> {
         match &attribute.value {
             AttributeValue::Text(json) => serde_json::from_str(json).ok(),
@@ -177,7 +219,7 @@ impl FailureNote {
         }
     }
 
-    /// The note as a message attribute.
+    /// Writes the note as a message attribute.
     pub fn to_attribute(&self) -> Attribute {
         Attribute {
             data_type: "String".into(),
@@ -185,22 +227,23 @@ impl FailureNote {
         }
     }
 
-    /// The body with the note around it: `{"SurehandFailure": {…}, "body": "…"}`.
+    /// Returns the body with the note around it: `{"SurehandFailure": {…}, "body": "…"}`.
     ///
-    /// [`Sqs`](crate::Sqs) takes the note off again, so that a message which was moved back as it is
+    /// [`Sqs`](crate::Sqs) removes the note again, so that a message that SQS moved back unchanged
     /// can be handled.
     pub fn around(&self, body: &str) -> String {
         let wrapped = Around {
             note: Cow::Borrowed(self),
             body: Cow::Borrowed(body),
         };
-        // Strings and numbers: serializing them cannot fail.
+        // Serializing strings and numbers cannot fail.
         serde_json::to_string(&wrapped).unwrap_or_default()
     }
 
-    /// The note around a body, and the body itself; none if there is no note around it.
+    /// Splits a body with a note around it into the note and the body itself; none if there is no
+    /// note around it.
     pub fn in_body(body: &str) -> Option<(Self, String)> {
-        // Most bodies are events, and are not parsed twice.
+        // Most bodies are events; this avoids parsing them twice.
         if !body.contains(Self::ATTRIBUTE) {
             return None;
         }
@@ -208,8 +251,8 @@ impl FailureNote {
         Some((wrapped.note.into_owned(), wrapped.body.into_owned()))
     }
 
-    /// The same note with less text, each shorter than the one before. What is left in the end is
-    /// who failed, and with what kind of error.
+    /// Returns the same note with less and less text. The last one has only the handler's name and
+    /// the kind of failure.
     #[cfg(feature = "sqs")]
     fn shorter(&self) -> impl Iterator<Item = Self> + '_ {
         [MAX_TEXT_CHARS, 200, 0].into_iter().map(|chars| Self {
@@ -232,7 +275,8 @@ struct Around<'a> {
     body: Cow<'a, str>,
 }
 
-/// A redrive counts in an attribute. A message that was moved back as it was still has its note.
+/// A redrive keeps the count in an attribute. A message that SQS moved back unchanged still has its
+/// note.
 fn redrive_count(record: &Record) -> u32 {
     let attributes = &record.delivery().attributes;
     let counted = match attributes.get(FailureNote::REDRIVE_COUNT).map(|a| &a.value) {

@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// When Lambda ends the invocation, and when handlers are stopped so that it never has to.
+/// When Lambda ends the invocation, and when handlers are stopped so that it does not have to.
 ///
-/// A handler can take it as an argument to plan its work. At [`Deadline::remaining`] zero the
-/// handler's future is dropped, its lease released, and the record returned to its source. Work
-/// that the handler spawned elsewhere outlives the drop; [`Deadline::cancelled`] tells it.
+/// A handler can take it as an argument to plan its work. When [`Deadline::remaining`] reaches
+/// zero, the handler's future is dropped, its lease released, and the record returned to its
+/// source. Tasks that the handler spawned outlive the drop; they can wait for
+/// [`Deadline::cancelled`].
 #[derive(Clone, Debug)]
 pub struct Deadline {
     ends_at: SystemTime,
@@ -19,14 +20,14 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// The deadline of an invocation that Lambda ends at `ends_at`.
+    /// Makes the deadline of an invocation that Lambda ends at `ends_at`.
     ///
-    /// The margin before it, in which nothing is started and results are reported, is the larger of
-    /// 500 ms and 5 % of the time left now, but never more than half of it: a function with a short
-    /// timeout still starts its records.
+    /// The margin before it, in which no record is started and results are reported, is the larger
+    /// of 500 ms and 5 % of the time left now, but at most half of that time, so that a function
+    /// with a short timeout still starts its records.
     pub fn new(ends_at: SystemTime, clock: &Clock) -> Self {
         const MIN_MARGIN: Duration = Duration::from_millis(500);
-        // A remaining time of 0 is a value like any other: nothing is started.
+        // A remaining time of 0 is valid: no record is started.
         let left = ends_at.duration_since(clock.now()).unwrap_or_default();
         Self {
             ends_at,
@@ -36,23 +37,23 @@ impl Deadline {
         }
     }
 
-    /// The same deadline with another margin.
+    /// Returns the same deadline with another margin.
     pub(crate) fn with_margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self
     }
 
-    /// How long the handler may still run; zero once it is to stop.
+    /// Returns how long the handler may still run; zero once it must stop.
     pub fn remaining(&self) -> Duration {
         self.cutoff().saturating_duration_since(Instant::now())
     }
 
-    /// When Lambda ends the invocation. Leases last as long.
+    /// Returns when Lambda ends the invocation. Leases end at that time too.
     pub fn ends_at(&self) -> SystemTime {
         self.ends_at
     }
 
-    /// True once handlers are to stop.
+    /// Returns true once handlers must stop.
     pub fn is_over(&self) -> bool {
         self.remaining().is_zero()
     }
@@ -66,22 +67,23 @@ impl Deadline {
         }
     }
 
-    /// When handlers are stopped: the margin before the end.
+    /// Returns when handlers are stopped: the margin before the end.
     pub(crate) fn cutoff(&self) -> Instant {
         self.end
             .checked_sub(self.margin)
             .unwrap_or_else(Instant::now)
     }
 
-    /// When the response must be on its way, whatever is still under way: half the margin is kept
-    /// for it. What is between the two instants is for releasing leases.
+    /// Returns when the response must be made, even if work is still running: half the margin is
+    /// kept for it. The time between the two instants is for releasing leases.
     pub(crate) fn last_call(&self) -> Instant {
         self.end
             .checked_sub(self.margin / 2)
             .unwrap_or_else(Instant::now)
     }
 
-    /// When the response itself must be given: a quarter of the margin is left for sending it.
+    /// Returns when the response must be handed to Lambda: a quarter of the margin is left for
+    /// sending it.
     pub(crate) fn response_due(&self) -> Instant {
         self.end
             .checked_sub(self.margin / 4)

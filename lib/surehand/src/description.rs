@@ -21,39 +21,40 @@
 use crate::{Event, event::EventName};
 use serde::{Deserialize, Serialize};
 
-/// A function, as [`Function::describe`](crate::Function::describe) sees it.
+/// The description of a function, made by [`Function::describe`](crate::Function::describe).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Description {
     /// The library's version.
     pub surehand: String,
-    /// What delivers to it: [`Source::kind`](crate::source::Source::kind).
+    /// The kind of its source: [`Source::kind`](crate::source::Source::kind).
     pub source: String,
     /// Its handlers: one, or those of a [`Router`](crate::Router).
     pub handlers: Vec<HandlerDescription>,
-    /// The events that it says it [publishes](crate::Function::publishes).
+    /// The events that it declares to [publish](crate::Function::publishes).
     pub publishes: Vec<EventType>,
     /// How it treats its batches.
     pub batch: BatchSettings,
-    /// How it handles each record once; none if it does not.
+    /// How it handles each record once; none if it is not idempotent.
     pub idempotency: Option<IdempotencySettings>,
-    /// Where it parks records; none if it leaves them to their source.
+    /// Where it parks records; none if they stay in their source.
     pub dead_letters: Option<DeadLetterSettings>,
-    /// Who is told when a record is to come back: [`Redelivery::kind`](crate::redelivery::Redelivery::kind).
+    /// How the source learns when to deliver a failed record again:
+    /// [`Redelivery::kind`](crate::redelivery::Redelivery::kind).
     pub redelivery: Option<String>,
-    /// The variables that it read from its [environment](crate::environment), by name.
+    /// The variables that it read from its [environment](crate::environment), sorted by name.
     pub variables: Vec<Variable>,
 }
 
-/// One handler.
+/// The description of a handler.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HandlerDescription {
-    /// What logs call it.
+    /// Its name in logs.
     pub name: String,
     /// The only event that it takes; none if it takes any.
     pub consumes: Option<EventType>,
-    /// How its records are claimed where the function is idempotent.
+    /// How its records are claimed if the function is idempotent.
     pub claim: ClaimKind,
 }
 
@@ -61,9 +62,9 @@ pub struct HandlerDescription {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClaimKind {
-    /// Before the handler runs, for as long as it may run.
+    /// By a lease, before the handler runs and for as long as it may run.
     Lease,
-    /// Together with the handler's effects.
+    /// By a transaction, together with the handler's effects.
     Transaction,
 }
 
@@ -80,7 +81,7 @@ pub struct EventType {
 }
 
 impl EventType {
-    /// The type of `E`.
+    /// Returns the type of `E`.
     pub fn of<E: Event>() -> Self {
         EventName::of::<E>().into()
     }
@@ -100,13 +101,13 @@ impl From<EventName> for EventType {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BatchSettings {
-    /// Records that are handled at once.
+    /// How many records are handled concurrently.
     pub concurrency: usize,
     /// What happens to a lane when one of its records is parked: `proceed` or `halt`.
     pub on_park: String,
-    /// The bound of the delay after the first receive, in milliseconds.
+    /// The longest delay after the first receive, in milliseconds.
     pub backoff_base_ms: u64,
-    /// The bound of any delay, in milliseconds.
+    /// The longest delay after any receive, in milliseconds.
     pub backoff_cap_ms: u64,
     /// How long before the invocation's end handlers are stopped, in milliseconds; none for the
     /// default, which depends on the invocation's time.
@@ -119,11 +120,11 @@ pub struct BatchSettings {
 pub struct IdempotencySettings {
     /// Where claims are kept: [`Store::kind`](crate::idempotency::Store::kind).
     pub store: String,
-    /// `event_id`, or `custom` for what the function's own code reads.
+    /// `event_id`, or `custom` for a key that the function's own code reads.
     pub key: String,
     /// How keys are written: `sha256` or `powertools`.
     pub style: String,
-    /// What keys are unique within; none for the function's name.
+    /// The scope within which keys are unique; none for the function's name.
     pub scope: Option<String>,
     /// How long a key is remembered, in seconds.
     pub expires_after_s: u64,
@@ -135,8 +136,8 @@ pub struct IdempotencySettings {
 pub struct DeadLetterSettings {
     /// [`DeadLetters::kind`](crate::dead_letter::DeadLetters::kind).
     pub destination: String,
-    /// The receive on which a failure is parked, where the function's code says so. Where its
-    /// environment does, it is not known here.
+    /// The receive on which a failure is parked, if the function's code sets it. If its environment
+    /// sets it, it is not known here.
     pub max_receive_count: Option<u32>,
 }
 
@@ -146,13 +147,14 @@ pub struct DeadLetterSettings {
 pub struct Variable {
     /// Its name.
     pub name: String,
-    /// Whether the function fails without it.
+    /// Whether the function fails if it is not set.
     pub required: bool,
-    /// What the library does with its value; empty for a variable of the function's own.
+    /// What the library does with its value; empty for a variable that only the function uses.
     pub uses: Vec<Use>,
 }
 
-/// What the library does with a variable's value, which says what the function's role must allow.
+/// What the library does with a variable's value, from which follows what the function's role must
+/// allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -169,7 +171,7 @@ pub enum Use {
     EventBus,
     /// The queue that events are published to.
     EventQueue,
-    /// Something that only a newer version of the library does.
+    /// A use that only a newer version of the library knows.
     #[serde(other)]
     Unknown,
 }
@@ -211,7 +213,7 @@ mod tests {
             consumes(Function::new(Sqs, placed, ())),
             [named("placed", Some(2))]
         );
-        // It gets whatever comes, and takes None for what is not an order.
+        // It gets every event, and takes `None` for one that is not an order.
         assert_eq!(
             consumes(Function::new(Sqs, perhaps, ())),
             [named("perhaps", None)]
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_library_does_with_a_variable_is_unknown() {
+    fn a_use_that_only_a_newer_library_knows_is_unknown() {
         let variable = json!({"name": "X", "required": true, "uses": ["event_bus", "teleport"]});
         let variable: Variable = serde_json::from_value(variable).unwrap();
         assert_eq!(variable.uses, [Use::EventBus, Use::Unknown]);

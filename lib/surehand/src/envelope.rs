@@ -15,7 +15,7 @@ pub use crate::metadata::Metadata;
 
 /// An event with its metadata.
 ///
-/// As a handler's argument it reads every form in which events arrive: the one that
+/// As a handler's argument it reads every form in which events arrive: the form that
 /// [`Publisher`](crate::Publisher) writes, plain EventBridge events, CloudEvents 1.0 in structured
 /// JSON, SNS notifications around any of these, and other JSON.
 ///
@@ -32,8 +32,8 @@ pub use crate::metadata::Metadata;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Envelope<T> {
-    /// What the event is.
+    /// The event's id, type and origin.
     pub metadata: Metadata,
-    /// What it says.
+    /// The event's data.
     pub data: T,
 }

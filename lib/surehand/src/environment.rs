@@ -31,7 +31,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The value of a variable that the function cannot do without.
+/// Returns the value of a variable that the function requires.
 ///
 /// # Errors
 /// [`ErrorKind::Invocation`] if it is not set, or empty.
@@ -39,7 +39,8 @@ pub fn var(name: &str) -> Result<String> {
     read(name, None, name)
 }
 
-/// As [`var`], for a value that `main` looks into: the function is described with `example`.
+/// Returns the value of a required variable that `main` parses: while the function is described,
+/// the value is `example`.
 ///
 /// # Errors
 /// As [`var`].
@@ -47,37 +48,37 @@ pub fn var_like(name: &str, example: &str) -> Result<String> {
     read(name, None, example)
 }
 
-/// The value of a variable that the function can do without; none if it is empty, and while the
+/// Returns the value of an optional variable; none if it is not set or empty, and while the
 /// function is described.
 pub fn optional(name: &str) -> Option<String> {
     read_optional(name, None)
 }
 
-/// True while the function is only asked for its description. Nothing that `main` would call can be
-/// reached then: leave out what a function does before it runs, such as to fetch a secret.
+/// Returns true while the process only describes the function. No service can be reached then: skip
+/// what `main` does before the function runs, such as fetching a secret.
 pub fn describing() -> bool {
     Mode::current() == Mode::Describe
 }
 
-/// As [`var`], for a variable whose use the library knows.
+/// Returns the value of a required variable, as [`var`], and records its use.
 #[cfg(any(feature = "dynamodb", feature = "sqs", feature = "eventbridge"))]
 pub(crate) fn used(name: &str, for_what: Use) -> Result<String> {
     read(name, Some(for_what), name)
 }
 
-/// As [`optional`], for a variable whose use the library knows.
+/// Returns the value of an optional variable, as [`optional`], and records its use.
 #[cfg(feature = "sqs")]
 pub(crate) fn used_if_set(name: &str, for_what: Use) -> Option<String> {
     read_optional(name, Some(for_what))
 }
 
-/// Every variable that was read so far, by name.
+/// Returns every variable that was read so far, sorted by name.
 pub(crate) fn recorded() -> Vec<Variable> {
     let recorded = RECORDED.lock().unwrap_or_else(PoisonError::into_inner);
     recorded.values().cloned().collect()
 }
 
-/// Only filled while the function is described.
+/// Filled only while the function is described.
 static RECORDED: Mutex<BTreeMap<String, Variable>> = Mutex::new(BTreeMap::new());
 
 fn read(name: &str, used_for: Option<Use>, placeholder: &str) -> Result<String> {
@@ -89,7 +90,7 @@ fn read(name: &str, used_for: Option<Use>, placeholder: &str) -> Result<String> 
         Error::new(
             ErrorKind::Invocation,
             format!(
-                "the environment variable {name} is not set; the function's template must declare it"
+                "the environment variable {name} is not set: declare it in the function's template"
             ),
         )
     })
@@ -103,7 +104,7 @@ fn read_optional(name: &str, used_for: Option<Use>) -> Option<String> {
     set(name)
 }
 
-/// The name that the function's metrics, log and traces share.
+/// Returns the name that the function's metrics, log and traces share.
 pub(crate) fn service(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     variable("SUREHAND_SERVICE_NAME").or_else(|| variable("OTEL_SERVICE_NAME"))
@@ -113,7 +114,7 @@ fn set(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// One place may need what another can do without.
+/// A variable may be required in one place and optional in another.
 fn record(name: &str, required: bool, used_for: Option<Use>) {
     let mut recorded = RECORDED.lock().unwrap_or_else(PoisonError::into_inner);
     let variable = recorded.entry(name.to_owned()).or_insert_with(|| Variable {
@@ -138,7 +139,7 @@ mod tests {
         let error = var("SUREHAND_NO_SUCH_VARIABLE").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the environment variable SUREHAND_NO_SUCH_VARIABLE is not set; the function's template must declare it"
+            "the environment variable SUREHAND_NO_SUCH_VARIABLE is not set: declare it in the function's template"
         );
         assert_eq!(optional("SUREHAND_NO_SUCH_VARIABLE"), None);
         assert!(

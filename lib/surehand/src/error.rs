@@ -14,8 +14,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a record was not handled.
 ///
-/// Any standard error becomes an `Error` with `?`, of kind [`ErrorKind::Transient`]: the record is
-/// tried again. A handler that knows better says so:
+/// The `?` operator turns any standard error into an `Error` of kind [`ErrorKind::Transient`]: the
+/// record is tried again. A handler that knows better chooses another kind:
 ///
 /// ```
 /// use surehand::Error;
@@ -29,8 +29,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(check(0).unwrap_err().is_rejected());
 /// ```
 ///
-/// Like `anyhow::Error` it does not implement [`std::error::Error`] itself, since it could not take
-/// every such error by `?` then. It converts into a [`BoxError`].
+/// Like `anyhow::Error`, it does not implement [`std::error::Error`] itself, because `?` could then
+/// not convert every such error into it. It converts into a [`BoxError`].
 pub struct Error {
     inner: Box<Inner>,
 }
@@ -41,51 +41,51 @@ struct Inner {
     retry_after: Option<Duration>,
 }
 
-/// The kinds of failure a record can meet.
+/// The ways in which a record can fail.
 ///
-/// [`ErrorKind::disposition`] says what each leads to.
+/// [`ErrorKind::disposition`] says whether the record is tried again or parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The record does not decode, or is of a type that nobody handles.
+    /// The record does not decode, or no handler takes its type.
     Malformed,
-    /// The handler says that this record can never be handled.
+    /// The handler reports that this record can never be handled.
     Rejected,
-    /// The idempotency key was used before, for another payload.
+    /// The idempotency key was used before, with a different payload.
     KeyReused,
-    /// A failure that may be gone next time; what `?` makes of any other error.
+    /// A failure that another attempt may not meet. `?` turns any other error into this kind.
     Transient,
     /// Another attempt holds the record's lease.
     InProgress,
     /// The idempotency store did not answer.
     Store,
-    /// The lease was lost to another attempt while the handler ran; that attempt's result stands.
+    /// Another attempt took over the lease while the handler ran; that attempt's result counts.
     Fenced,
     /// The invocation is nearly out of time.
     Deadline,
     /// The handler panicked.
     Panicked,
-    /// An earlier attempt began and never ended, and nobody knows what it has done.
+    /// An earlier attempt began and never ended, and its effects are unknown.
     Interrupted,
     /// The record was not started: an earlier one of its group failed, or time ran out.
     Skipped,
     /// An event could not be published.
     Publish,
-    /// The invocation itself cannot be understood, for example a record without an id.
+    /// The invocation itself cannot be read, for example because a record has no id.
     Invocation,
 }
 
-/// What becomes of a record that was not handled.
+/// What happens to a record that was not handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Disposition {
-    /// It stays in its source and comes back.
+    /// The record stays in its source, which delivers it again.
     Retry,
-    /// It goes to the dead-letter queue with its reason.
+    /// The record goes to the dead-letter queue with the reason of its failure.
     Park,
 }
 
 impl ErrorKind {
-    /// The one place that decides between another attempt and the dead-letter queue.
+    /// Decides between another attempt and the dead-letter queue, as the only place that does.
     pub const fn disposition(self) -> Disposition {
         match self {
             Self::Malformed | Self::Rejected | Self::KeyReused | Self::Interrupted => {
@@ -103,7 +103,7 @@ impl ErrorKind {
         }
     }
 
-    /// The name that logs, metrics and failure notes carry: `rejected`, `in_progress`, …
+    /// Returns the name that logs, metrics and failure notes use: `rejected`, `in_progress`, …
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -130,7 +130,7 @@ impl fmt::Display for ErrorKind {
 }
 
 impl Error {
-    /// An error of the given kind. `source` is an error, a `String` or a `&str`.
+    /// Makes an error of the given kind. `source` is an error, a `String` or a `&str`.
     pub fn new(kind: ErrorKind, source: impl Into<BoxError>) -> Self {
         Self {
             inner: Box::new(Inner {
@@ -141,75 +141,77 @@ impl Error {
         }
     }
 
-    /// This record can never be handled: park it, do not try again.
+    /// Makes an error of kind [`ErrorKind::Rejected`]: the record can never be handled, and is
+    /// parked.
     pub fn rejected(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Rejected, source)
     }
 
-    /// This record does not decode: park it, do not try again.
+    /// Makes an error of kind [`ErrorKind::Malformed`]: the record does not decode, and is parked.
     pub fn malformed(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Malformed, source)
     }
 
-    /// This may work next time: try again, with the default backoff.
+    /// Makes an error of kind [`ErrorKind::Transient`]: the record is tried again, with the
+    /// function's backoff.
     pub fn transient(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Transient, source)
     }
 
-    /// Try again, but not before `delay` has passed.
+    /// Makes a transient error whose record is tried again once `delay` has passed.
     ///
-    /// SQS counts in whole seconds and at most 12 hours; the delay is rounded up and capped.
+    /// SQS counts in whole seconds, up to 12 hours; the delay is rounded up and capped.
     pub fn retry_after(delay: Duration, source: impl Into<BoxError>) -> Self {
         Self::transient(source).with_retry_after(delay)
     }
 
-    /// Sets how long the record stays away before its next attempt.
+    /// Sets the delay before the record's next attempt.
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.inner.retry_after = Some(delay);
         self
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
     }
 
-    /// What becomes of the record.
+    /// Returns what happens to the record.
     pub fn disposition(&self) -> Disposition {
         self.kind().disposition()
     }
 
-    /// The delay asked for before the next attempt, if one was.
+    /// Returns the delay before the next attempt; none if none was set.
     pub fn delay(&self) -> Option<Duration> {
         self.inner.retry_after
     }
 
-    /// True if the handler said that this record can never be handled.
+    /// Returns true if the handler reported that this record can never be handled.
     pub fn is_rejected(&self) -> bool {
         self.kind() == ErrorKind::Rejected
     }
 
-    /// True if the record did not decode.
+    /// Returns true if the record did not decode, or no handler takes its type.
     pub fn is_malformed(&self) -> bool {
         self.kind() == ErrorKind::Malformed
     }
 
-    /// True if the record comes back for another attempt.
+    /// Returns true if the record is tried again.
     pub fn is_retryable(&self) -> bool {
         self.disposition() == Disposition::Retry
     }
 
-    /// The error this one was made from.
+    /// Returns the error that this one was made from.
     pub fn source(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &*self.inner.source
     }
 
-    /// The messages of this error and of everything that caused it, outermost first.
+    /// Returns the messages of this error and of all its causes, outermost first.
     pub fn chain(&self) -> impl Iterator<Item = String> + '_ {
         self.causes().map(ToString::to_string)
     }
 
-    /// The error of the given type somewhere in the chain.
+    /// Finds the first error of the given type in the chain.
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
         self.causes().find_map(|error| error.downcast_ref::<T>())
     }
@@ -222,7 +224,7 @@ impl Error {
     }
 }
 
-/// The message of the error it was made from; `{:#}` adds what caused it, each after a colon.
+/// Writes the message of the error it was made from; `{:#}` adds the causes, each after a colon.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !f.alternate() {

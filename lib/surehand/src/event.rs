@@ -11,7 +11,7 @@ use crate::{Error, Metadata, Result, redact::described};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
-/// A type of event: its name on the bus, its version, and how to read its older versions.
+/// A type of event: its name on the bus, its version, and how its older versions are read.
 ///
 /// Derive it:
 ///
@@ -38,14 +38,14 @@ use serde_json::{Value, value::RawValue};
 /// ```
 ///
 /// Serde's derives decide the shape of `data`. An additive change (a new field with
-/// `#[serde(default)]`) needs no new version; any other change takes the next version and an
-/// upcaster from the one before.
+/// `#[serde(default)]`) needs no new version. Any other change needs the next version and an
+/// upcaster from the previous one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     note = "derive it: `#[derive(Serialize, Deserialize, Event)] #[event(source = \"shop.orders\", detail_type = \"OrderPlaced\")]`"
 )]
 pub trait Event: Serialize + DeserializeOwned {
-    /// Who publishes it: EventBridge's `source`, for example `shop.orders`.
+    /// The publisher: EventBridge's `source`, for example `shop.orders`.
     const SOURCE: &'static str;
     /// What happened: EventBridge's `detail-type`, at most 128 characters, for example `OrderPlaced`.
     const DETAIL_TYPE: &'static str;
@@ -55,25 +55,26 @@ pub trait Event: Serialize + DeserializeOwned {
     /// Turns the data of version `from` into that of version `from + 1`.
     ///
     /// # Errors
-    /// A version without an upcaster is malformed, as is data that the upcaster cannot take.
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) if the version has no upcaster, and
+    /// the upcaster's own error.
     fn upcast(from: u32, data: Value) -> Result<Value> {
         let _ = data;
         Err(no_upcaster::<Self>(from))
     }
 
-    /// What the event is about, for example `order/42`: the CloudEvents `subject`.
+    /// Returns what the event is about, for example `order/42`: the CloudEvents `subject`.
     fn subject(&self) -> Option<String> {
         None
     }
 
-    /// Events of one partition key are handled in order where the transport can: the CloudEvents
-    /// `partitionkey`, and the message group on an SQS FIFO queue.
+    /// Returns the partition key: the CloudEvents `partitionkey`, and the message group on an SQS
+    /// FIFO queue. Events of one partition key are handled in order if the transport keeps one.
     fn partition_key(&self) -> Option<String> {
         None
     }
 }
 
-/// An event type's name, as constants need it.
+/// An event type's name, in a form that constants can hold.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct EventName {
@@ -92,11 +93,11 @@ impl EventName {
     }
 }
 
-/// What [`Event::upcast`] says of a version that it cannot take further.
+/// Makes the error of [`Event::upcast`] for a version that has no upcaster.
 #[doc(hidden)]
 pub fn no_upcaster<E: Event>(from: u32) -> Error {
     Error::malformed(format!(
-        "{} version {from} is older than version {}, and has no upcaster",
+        "{} version {from} is older than version {} and has no upcaster: add one with `#[event(upcast({from} = …))]`",
         E::DETAIL_TYPE,
         E::VERSION
     ))
@@ -106,14 +107,14 @@ pub fn no_upcaster<E: Event>(from: u32) -> Error {
 #[diagnostic::on_unimplemented(
     message = "`Envelope<{Self}>` cannot be read: `{Self}` is not an event",
     note = "derive `Event` for `{Self}`, or take `Envelope<serde_json::Value>` for an event of any type",
-    note = "a request that is no event, as in a direct invocation, is taken by `Json<{Self}>`"
+    note = "for a request that is not an event, as in a direct invocation, take `Json<{Self}>`"
 )]
 pub trait Payload: Sized {
-    /// The only type of event that it can be read from; none if any will do.
+    /// The only type of event that it can be read from; none if it can be read from any.
     #[doc(hidden)]
     const NAME: Option<EventName> = None;
 
-    /// Reads the data of an event with this metadata.
+    /// Decodes the data of an event with this metadata.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed), saying which field is wrong.
@@ -167,13 +168,17 @@ fn parse<T: DeserializeOwned>(metadata: &Metadata, data: &str) -> Result<T> {
     })
 }
 
-/// A record that names its type must name ours; one that names none is taken at its word.
+/// A record that names its type must name ours; one that names none is accepted.
 fn check_type<T: Event>(metadata: &Metadata) -> Result<()> {
     let other = |theirs: &Option<String>, ours: &str| theirs.as_ref().is_some_and(|t| t != ours);
     if other(&metadata.detail_type, T::DETAIL_TYPE) || other(&metadata.source, T::SOURCE) {
         return Err(malformed(
             metadata,
-            format_args!("is not a {} from {}", T::DETAIL_TYPE, T::SOURCE),
+            format_args!(
+                "is not a {} from {}: add a handler for its type, or correct the rule that delivers it",
+                T::DETAIL_TYPE,
+                T::SOURCE
+            ),
         ));
     }
     Ok(())
@@ -249,7 +254,7 @@ mod tests {
         let error = Paid::decode(&other, r#"{"cents":1,"currency":"EUR"}"#).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "Refunded e-1 from shop.pay is not a Paid from shop.pay"
+            "Refunded e-1 from shop.pay is not a Paid from shop.pay: add a handler for its type, or correct the rule that delivers it"
         );
     }
 
@@ -294,7 +299,7 @@ mod tests {
         assert!(error.is_malformed(), "{error}");
         assert_eq!(
             error.to_string(),
-            "Moved version 2 is older than version 4, and has no upcaster"
+            "Moved version 2 is older than version 4 and has no upcaster: add one with `#[event(upcast(2 = …))]`"
         );
         assert_eq!((Ended::VERSION, Ended::Well.subject()), (1, None));
     }

@@ -27,32 +27,75 @@ use crate::{
 };
 use serde::de::DeserializeOwned;
 
-/// Something that a handler takes from a record or from the function's state.
+/// A value that a handler takes from a record or from the function's state.
 ///
 /// It is synchronous: the body is here already, and what needs IO belongs in the handler.
+///
+/// An implementation may rely on the record's claim: it is made already, unless the value is part of the
+/// [key](crate::Idempotency::key). It promises to be quick, and to do nothing that another attempt may not
+/// repeat. Its error is the record's, and the error's kind decides what becomes of the record:
+/// [malformed](crate::Error::malformed) is parked, and any other error by `?` is tried again.
+///
+/// ```
+/// # #[cfg(not(feature = "testing"))] fn main() {}
+/// # #[cfg(feature = "testing")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+/// use surehand::{
+///     Error, Function, Record, Result, Sqs, extract::FromRecord, record::AttributeValue,
+///     testing::{self, Message, RecordedDeadLetters},
+/// };
+///
+/// struct Tenant(String);
+///
+/// impl<S> FromRecord<S> for Tenant {
+///     fn from_record(record: &Record, _state: &S) -> Result<Self> {
+///         let attribute = record.delivery().attributes.get("tenant");
+///         match attribute.map(|attribute| &attribute.value) {
+///             Some(AttributeValue::Text(name)) => Ok(Self(name.clone())),
+///             _ => Err(Error::malformed("the message has no attribute `tenant`")),
+///         }
+///     }
+/// }
+///
+/// async fn greet(Tenant(name): Tenant) -> Result<()> {
+///     println!("welcome, {name}");
+///     Ok(())
+/// }
+///
+/// let dead_letters = RecordedDeadLetters::new();
+/// let function = Function::new(Sqs, greet, ()).dead_letters(dead_letters.clone());
+/// let event = testing::sqs_event("greetings", [
+///     Message::body("{}").id("good").attribute("tenant", "ada"),
+///     Message::body("{}").id("bad"),
+/// ]);
+/// function.invoke(event, testing::context()).await?;
+/// assert_eq!(dead_letters.kinds(), [("bad".into(), "malformed".into())]);
+/// # Ok(()) }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "not something that can be taken from a record",
     note = "a handler takes `Envelope<T>`, `Json<T>`, `State<T>`, `Publisher`, `Delivery`, `Deadline`, `Metadata`, `IdempotencyKey`, `Option<T>` or `Result<T>` of these, or your own `FromRecord` type",
-    note = "if it is a part of the state, wrap it: `State(value): State<{Self}>`"
+    note = "to take a part of the state, wrap it: `State(value): State<{Self}>`"
 )]
 pub trait FromRecord<S>: Sized {
-    /// True for what has the record's claim committed together with the handler's effects.
+    /// True for an argument by which the record's claim is committed together with the handler's
+    /// effects.
     #[doc(hidden)]
     const COMMITS: bool = false;
 
-    /// The only type of event that it can be taken from; none if any will do.
+    /// The only type of event that it can be taken from; none if it can be taken from any.
     #[doc(hidden)]
     const CONSUMES: Option<EventName> = None;
 
     /// Takes the value from the record or the state.
     ///
     /// # Errors
-    /// The record fails with the error, and the handler does not run.
+    /// If the value cannot be taken: the record fails with the error, and the handler does not run.
     fn from_record(record: &Record, state: &S) -> Result<Self>;
 }
 
-/// A part of the state that handlers can take by [`State`].
+/// A part of the state that handlers can take as [`State`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a part of the function's state `{T}`",
     label = "not in the state",
@@ -79,9 +122,9 @@ impl<S, T: FromRef<S>> FromRecord<S> for State<T> {
     }
 }
 
-/// The data of the record as a `T`, whatever its type is called.
+/// The data of the record as a `T`, without a check of the event's type.
 ///
-/// For requests of a direct invocation, and for JSON that no envelope is around.
+/// Use it for the requests of direct invocations, and for JSON without an envelope.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
@@ -117,7 +160,7 @@ impl<S> FromRecord<S> for IdempotencyKey {
         record.companion().key.clone().ok_or_else(|| {
             Error::new(
                 ErrorKind::Invocation,
-                "the handler takes an IdempotencyKey, but the function is not idempotent: add `.idempotent(…)` to it",
+                "the handler takes an `IdempotencyKey`, but the function is not idempotent: add `.idempotent(…)` to the function",
             )
         })
     }

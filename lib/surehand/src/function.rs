@@ -60,11 +60,13 @@ use tracing::Instrument;
 /// }
 /// ```
 ///
-/// [`Function::from_env`] is the usual function of its source, with AWS behind it. [`Function::new`] is a
-/// handler alone, to which everything else is added one by one, as tests do.
+/// [`Function::from_env`] makes the usual function of its source, with AWS behind it.
+/// [`Function::new`] makes a function of a handler alone, to which everything else is added step by
+/// step, as tests do.
 ///
-/// Around the handler are, from the inside: panics caught, the deadline, your own
-/// [layers](Self::layer), idempotency, and what becomes of the record.
+/// Around the handler are, from the inside: the guard against panics, the deadline, your own
+/// [layers](Self::layer), idempotency, and the decision about the record (handled, retried or
+/// parked).
 pub struct Function<So> {
     source: Arc<So>,
     handler: RecordService,
@@ -77,17 +79,18 @@ pub struct Function<So> {
     emf: Option<Emf>,
 }
 
-/// What the response is left with when spans are sent off before it.
+/// The time that is kept for the response when spans are sent before it.
 const RESPONSE: Duration = Duration::from_millis(50);
 
-/// Ten records at once keep a batch of ten at two round trips, and a small function's memory small.
+/// Ten concurrent records keep a batch of ten at two round trips, and a small function's memory
+/// small.
 const CONCURRENCY: usize = 10;
 
 impl<So: Source> Function<So> {
-    /// A function that handles what `source` delivers with `handler`.
+    /// Makes a function that handles the records of `source` with `handler`.
     ///
-    /// `state` is what the handler takes by [`State`](crate::State): anything that is cheap to
-    /// clone, or `()`.
+    /// The handler takes `state`, or parts of it, as [`State`](crate::State): any type that is
+    /// cheap to clone, or `()`.
     pub fn new<H, Args, S>(source: So, handler: H, state: S) -> Self
     where
         H: Signature<Args> + Handler<Args, S>,
@@ -122,8 +125,8 @@ impl<So: Source> Function<So> {
         }
     }
 
-    /// The usual function of its source: [`Function::new`], and what the source
-    /// [needs](Source::needs) around its records, with the environment's AWS configuration.
+    /// Makes the usual function of its source: that of [`Function::new`] with what the source
+    /// [needs](Source::needs) around its records, from the environment's AWS configuration.
     ///
     /// ```no_run
     /// # async fn greet(user: surehand::Json<String>) -> surehand::Result<()> { Ok(()) }
@@ -137,11 +140,11 @@ impl<So: Source> Function<So> {
     /// | Source | Added | Variables |
     /// |---|---|---|
     /// | [`Sqs`](crate::Sqs) | [`idempotent`](Self::idempotent)`(`[`DynamoDbStore::from_env`]`)`, [`dead_letters`](Self::dead_letters)`(`[`SqsDeadLetters::from_env`]`)`, [`redelivery`](Self::redelivery)`(`[`SqsVisibility::from_env`]`)` | `IDEMPOTENCY_TABLE`, `DEAD_LETTER_QUEUE_URL`, and, if it is set, `MAX_RECEIVE_COUNT` |
-    /// | [`EventBridge`](crate::EventBridge), [`DynamoDbStream`](crate::DynamoDbStream), [`Direct`](crate::Direct), and a source of your own that does not say otherwise | `idempotent(DynamoDbStore::from_env)` | `IDEMPOTENCY_TABLE` |
+    /// | [`EventBridge`](crate::EventBridge), [`DynamoDbStream`](crate::DynamoDbStream), [`Direct`](crate::Direct), and a source of your own unless it sets another [need](Source::needs) | `idempotent(DynamoDbStore::from_env)` | `IDEMPOTENCY_TABLE` |
     /// | [`OutboxStream`](crate::outbox::OutboxStream) | nothing | none |
     ///
-    /// Each of the three can be set again afterwards, and the last one counts; the variables are read
-    /// all the same. A function that has no use for one of them is made by [`Function::new`].
+    /// Each of the three can be set again afterwards, and the last one counts, but the variables are
+    /// read nevertheless. Use [`Function::new`] for a function that does not need one of them.
     ///
     /// It exists with the features `dynamodb` and `sqs`.
     ///
@@ -168,17 +171,18 @@ impl<So: Source> Function<So> {
         Ok(function)
     }
 
-    /// Handles each record once: by its event id with a [`Store`], or as an [`Idempotency`] says.
+    /// Handles each record once: by its event id if given a [`Store`], or as configured by an
+    /// [`Idempotency`].
     ///
     /// # Panics
     /// If a handler takes a [`Transaction`](crate::Transaction) and the store cannot commit one
-    /// ([`Store::COMMITS`]): no record of that handler could ever be handled.
+    /// ([`Store::COMMITS`]): that handler could never handle a record.
     pub fn idempotent<St: Store>(mut self, idempotency: impl Into<Idempotency<St>>) -> Self {
         let commits = |handler: &&HandlerDescription| handler.claim == ClaimKind::Transaction;
         let committing = self.handlers.iter().find(commits);
         assert!(
             St::COMMITS.are_possible() || committing.is_none(),
-            "the handler {} takes a Transaction, and the store {} only leases keys: give the function a store that is a `CommitStore` and says so in `Store::COMMITS`",
+            "the handler {} takes a `Transaction`, but the store {} cannot commit transactions: give the function a store that implements `CommitStore` and sets `Store::COMMITS`, such as `DynamoDbStore`",
             committing.map_or("", |handler| &handler.name),
             std::any::type_name::<St>(),
         );
@@ -190,6 +194,45 @@ impl<So: Source> Function<So> {
 
     /// Puts a tower layer around the handler, inside idempotency: it sees a record once it is
     /// claimed. A later layer is outside an earlier one.
+    ///
+    /// The service that the layer makes is cloned for each record, and called once. It may rely on the record
+    /// being this attempt's alone, and on the handler inside being stopped at the deadline. It promises to answer
+    /// `Ok` only if the record is done, because that completes the claim, or commits what a
+    /// [`Transaction`](crate::Transaction) has staged; with another `Ok` than the handler's it gives duplicates
+    /// another reply. Its errors and its panics are treated like a handler's. It is itself not stopped at the
+    /// deadline, but dropped shortly before the response is due: what takes long belongs in the handler.
+    ///
+    /// What it has for the handler goes into the record's [extensions](Record::extensions):
+    ///
+    /// ```
+    /// # #[cfg(not(feature = "testing"))] fn main() {}
+    /// # #[cfg(feature = "testing")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+    /// use surehand::{
+    ///     Function, Record, Result, Sqs,
+    ///     testing::{self, Message},
+    /// };
+    /// use tower::util::MapRequestLayer;
+    ///
+    /// #[derive(Clone)]
+    /// struct Region(&'static str);
+    ///
+    /// async fn greet(record: Record) -> Result<()> {
+    ///     let Region(name) = record.extensions.get().expect("the layer leaves it");
+    ///     assert_eq!(*name, "eu");
+    ///     Ok(())
+    /// }
+    ///
+    /// let region = MapRequestLayer::new(|mut record: Record| {
+    ///     record.extensions.insert(Region("eu"));
+    ///     record
+    /// });
+    /// let function = Function::new(Sqs, greet, ()).layer(region);
+    /// let event = testing::sqs_event("users", [Message::body("{}")]);
+    /// let response = function.invoke(event, testing::context()).await?;
+    /// assert!(testing::failed_ids(&response).is_empty());
+    /// # Ok(()) }
+    /// ```
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<BoxCloneSyncService<Record, Reply, Error>>,
@@ -197,32 +240,33 @@ impl<So: Source> Function<So> {
             Service<Record, Response = Reply, Error = Error> + Clone + Send + Sync + 'static,
         <L::Service as Service<Record>>::Future: Send + 'static,
     {
-        // Inside idempotency, so that a layer's panic gives the lease back like a handler's.
+        // This is inside idempotency, so that a layer's panic releases the lease as a handler's
+        // does.
         self.handler = boxed(Around::new(layer.layer(self.handler), caught));
         self
     }
 
-    /// Sets where records go that cannot be handled. Without it they stay in their source, which
-    /// moves them to its own dead-letter queue in the end, without a reason.
+    /// Sets the destination of records that cannot be handled. Without one they stay in their
+    /// source, which eventually moves them to its own dead-letter queue, without a reason.
     pub fn dead_letters(mut self, destination: impl DeadLetters) -> Self {
         self.policy.dead_letters = Some(Arc::new(destination));
         self
     }
 
-    /// Sets who is told when a record is to come back. Without it records come back when the
-    /// queue's visibility timeout ends.
+    /// Sets how the source learns when to deliver a failed record again. Without it the queue
+    /// delivers records again when their visibility timeout ends.
     pub fn redelivery(mut self, redelivery: impl Redelivery) -> Self {
         self.policy.redelivery = Some(Arc::new(redelivery));
         self
     }
 
-    /// Sets when records come back that do not say so themselves.
+    /// Sets the delay before the next attempt for errors that set none themselves.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.policy.backoff = backoff;
         self
     }
 
-    /// Sets how many records of a batch are handled at once; 10 unless set.
+    /// Sets how many records of a batch are handled concurrently; 10 unless set.
     pub fn concurrency(mut self, records: usize) -> Self {
         self.policy.concurrency = records;
         self
@@ -234,7 +278,7 @@ impl<So: Source> Function<So> {
         self
     }
 
-    /// Sets what happens to records that cannot be read: they are parked unless set.
+    /// Sets what happens to records that cannot be read; they are parked unless set.
     pub fn on_malformed(mut self, on_malformed: OnMalformed) -> Self {
         self.policy.on_malformed = on_malformed;
         self
@@ -247,14 +291,14 @@ impl<So: Source> Function<So> {
     }
 
     /// Sets how long before the invocation's end handlers are stopped; the larger of 500 ms and 5 %
-    /// of the invocation's time unless set. Leases are released and failures reported in it.
+    /// of the invocation's time unless set. In this time leases are released and failures reported.
     pub fn deadline_margin(mut self, margin: Duration) -> Self {
         self.margin = Some(margin);
         self
     }
 
-    /// Says that the function publishes `E`, by whatever way: `surehand check` holds the template's
-    /// rules against it. It changes nothing in what the function does.
+    /// Declares that the function publishes `E`, so that `surehand check` can compare the
+    /// template's rules with it. It does not change what the function does.
     pub fn publishes<E: Event>(mut self) -> Self {
         let event = EventType::of::<E>();
         if !self.publishes.contains(&event) {
@@ -263,8 +307,8 @@ impl<So: Source> Function<So> {
         self
     }
 
-    /// Writes [metrics](crate::Metrics) under a namespace, or as an [`Emf`] says. Without it the
-    /// environment decides, when the function is [run](Self::run): see [`Emf`].
+    /// Writes [metrics](crate::Metrics) under a namespace, or as configured by an [`Emf`]. Without
+    /// it the environment decides when the function is [run](Self::run): see [`Emf`].
     pub fn metrics(mut self, metrics: impl Into<Emf>) -> Self {
         self.emf = Some(metrics.into());
         self
@@ -276,16 +320,16 @@ impl<So: Source> Function<So> {
         self
     }
 
-    /// Handles one event, as Lambda would have it handled. Tests call it; it needs no Lambda.
+    /// Handles one event as on Lambda, but without needing Lambda: tests call it.
     ///
     /// # Errors
-    /// What makes the invocation fail: an event that cannot be answered, and for sources without
-    /// partial failures the handler's own error.
+    /// If the invocation fails: the event cannot be answered, or a record failed and the source has
+    /// no partial failures; the error is then the handler's own.
     pub async fn invoke(&self, event: So::Event, context: Context) -> Result<So::Response> {
         self.handle(event, context, false).await
     }
 
-    /// One invocation with its metrics, which are written when this is done, however it ends.
+    /// Runs one invocation with its metrics, which are written when it ends, in whatever way.
     async fn handle(
         &self,
         event: So::Event,
@@ -307,7 +351,7 @@ impl<So: Source> Function<So> {
         self.source.join(outcomes)
     }
 
-    /// What is to be handled, and until when.
+    /// Splits an event into its records, and computes until when they may be handled.
     fn split(&self, event: So::Event, context: Context) -> Result<(Batch, Deadline)> {
         let mut deadline = Deadline::new(context.deadline(), &self.policy.clock);
         if let Some(margin) = self.margin {
@@ -317,7 +361,8 @@ impl<So: Source> Function<So> {
         Ok((batch, deadline))
     }
 
-    /// What handles a record. In a rehearsal the claims are made in a store of its own.
+    /// Makes the service that handles a record. In a rehearsal the claims are made in the
+    /// rehearsal's own store.
     fn service(&self, rehearsal: Option<&MemoryStore>) -> RecordService {
         let handler = self.handler.clone();
         match &self.claims {
@@ -326,7 +371,7 @@ impl<So: Source> Function<So> {
         }
     }
 
-    /// One invocation with its span, which has ended when this is done.
+    /// Runs one invocation with its span, which has ended when this returns.
     pub(crate) async fn handle_in_span(
         &self,
         event: So::Event,
@@ -345,8 +390,8 @@ impl<So: Source> Function<So> {
         invoked.instrument(span).await
     }
 
-    /// What the function is made of. Its variables are only known in a process that was started to be
-    /// [described](crate::description).
+    /// Describes what the function is made of. Its variables are only known in a process that was
+    /// started to be [described](crate::description).
     pub fn describe(&self) -> Description {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Description {
@@ -377,8 +422,8 @@ impl<So: Source> Function<So> {
     }
 
     /// Runs the function on Lambda, until Lambda ends the process. With `SUREHAND_DESCRIBE=1` in
-    /// the environment it prints its [description](crate::description) instead, and returns; with
-    /// `SUREHAND_REHEARSE=1` it [rehearses](crate::rehearsal) what it is given.
+    /// the environment it prints its [description](crate::description) instead and returns; with
+    /// `SUREHAND_REHEARSE=1` it [rehearses](crate::rehearsal) the events on its standard input.
     ///
     /// # Errors
     /// If the process does not run on Lambda, or Lambda's runtime interface fails.
@@ -397,7 +442,7 @@ impl<So: Source> Function<So> {
     async fn serve(mut self) -> Result<(), BoxError> {
         telemetry::init();
         if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
-            return Err("this program is a Lambda function, and Lambda's environment is missing: run it with `surehand dev` or `sam local invoke`, or call `Function::invoke` in a test".into());
+            return Err("the environment variables of Lambda are not set, so this function cannot run here: run it with `surehand dev` or `sam local invoke`, or call `Function::invoke` in a test".into());
         }
         self.emf = self.emf.or_else(Emf::from_env);
         if let Some(emf) = &self.emf {
@@ -418,7 +463,7 @@ trait Claims: Send + Sync {
 
 impl<St: Store> Claims for Idempotency<St> {
     fn around(&self, handler: RecordService, rehearsal: Option<&MemoryStore>) -> RecordService {
-        // Reading the key runs the user's code too, and a store may be the user's own.
+        // Reading the key runs the user's code too, and so does a store that the user wrote.
         match rehearsal {
             None => boxed(Around::new(self.layer(handler), caught)),
             Some(store) => {
@@ -446,7 +491,7 @@ impl<So> fmt::Debug for Function<So> {
     }
 }
 
-/// The function as Lambda's runtime calls it.
+/// The service that Lambda's runtime calls.
 struct Invocations<So> {
     function: Arc<Function<So>>,
     cold: Arc<AtomicBool>,

@@ -23,25 +23,25 @@ use std::{
 };
 use tower::Service;
 
-/// An async function of up to eight arguments that a record can supply.
+/// An async function of up to eight arguments that can be taken from a record.
 ///
-/// Nobody needs to implement it: any `async fn` whose arguments are [`FromRecord`] and whose result
-/// is `Result<R, E>` is a handler, with `R: Serialize` (the reply of a direct invocation, else
-/// ignored) and `E: Into<Error>`.
+/// You do not implement it: any `async fn` whose arguments are [`FromRecord`] and whose result is
+/// `Result<R, E>` is a handler, with `R: Serialize` (the reply to a direct invocation, ignored for
+/// other sources) and `E: Into<Error>`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     label = "not an async function of at most 8 arguments",
     note = "a handler is an `async fn` of at most 8 arguments: to pass more, take `Record` or make one `FromRecord` type of several"
 )]
 pub trait Handler<Args, S>: Signature<Args> + Clone + Send + Sync + 'static {
-    /// What is known of the handler of `record` before it runs.
+    /// Returns what is known about the handler of `record` before it runs.
     #[doc(hidden)]
     fn traits(&self, record: &Record) -> HandlerTraits {
         let _ = record;
         HandlerTraits::of::<Self>(false)
     }
 
-    /// The handlers that it stands for.
+    /// Describes the handlers that it consists of.
     #[doc(hidden)]
     fn describe(&self) -> Vec<HandlerDescription> {
         vec![HandlerTraits::of::<Self>(false).describe(None)]
@@ -51,20 +51,20 @@ pub trait Handler<Args, S>: Signature<Args> + Clone + Send + Sync + 'static {
     fn call(self, record: Record, state: S) -> impl Future<Output = Result<Reply>> + Send;
 }
 
-/// What a handler says of itself.
+/// What a handler declares about itself.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct HandlerTraits {
-    /// What logs and failure notes call it.
+    /// The handler's name in logs and failure notes.
     pub(crate) name: &'static str,
-    /// Whether the record's claim is to be committed together with the handler's effects, rather
-    /// than to be made before.
+    /// Whether the record's claim is committed together with the handler's effects, rather than
+    /// made before the handler runs.
     pub(crate) commits: bool,
 }
 
 impl HandlerTraits {
-    /// The traits of a handler of type `H`, which goes by the last part of its path: `reserve_stock`
-    /// of `shop::reserve_stock::reserve_stock`.
+    /// Returns the traits of a handler of type `H`. Its name is the last part of its path:
+    /// `reserve_stock` for `shop::reserve_stock::reserve_stock`.
     pub(crate) fn of<H>(commits: bool) -> Self {
         let path = std::any::type_name::<H>();
         let path = path.split('<').next().unwrap_or(path);
@@ -75,7 +75,8 @@ impl HandlerTraits {
         }
     }
 
-    /// The handler of these traits, which takes `consumes` or anything.
+    /// Describes the handler of these traits, which takes the event `consumes`, or any record if
+    /// none.
     fn describe(self, consumes: Option<EventName>) -> HandlerDescription {
         HandlerDescription {
             name: self.name.to_owned(),
@@ -89,10 +90,10 @@ impl HandlerTraits {
     }
 }
 
-/// An async function of the arguments `Args`, whether or not a record can supply them.
+/// An async function of the arguments `Args`, whether or not they can be taken from a record.
 ///
-/// Whatever takes a handler asks for this first: the arguments are known then, and the compiler can
-/// name the one that does not fit, where it could only call the whole function unfit.
+/// Every function that takes a handler requires this trait first. The arguments are then known, so
+/// that the compiler names the one that does not fit instead of the whole function.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     label = "not an async function of at most 8 arguments",
@@ -107,10 +108,10 @@ pub trait Signature<Args> {}
     note = "a handler returns `surehand::Result<R>`, where `R` is `()` or the reply of a direct invocation"
 )]
 pub trait IntoReply {
-    /// The reply, if one is `wanted`.
+    /// Returns the reply, if one is `wanted`.
     ///
     /// # Errors
-    /// The handler's own error, or that of a reply that does not serialize.
+    /// The handler's own error, or an error if the reply does not serialize.
     fn into_reply(self, wanted: bool) -> Result<Reply>;
 }
 
@@ -125,7 +126,7 @@ impl<R: Serialize, E: Into<Error>> IntoReply for Result<R, E> {
     }
 }
 
-/// Arguments of which the first is an [`Envelope`], so that they say which event they are for.
+/// Arguments whose first is an [`Envelope`], from which a router reads the handler's event.
 #[diagnostic::on_unimplemented(
     message = "a handler in a router must take `Envelope<T>` first",
     note = "the router reads from it which events the handler is for",
@@ -227,7 +228,7 @@ pub struct HandlerService<H, Args, S> {
 }
 
 impl<H, Args, S> HandlerService<H, Args, S> {
-    /// The service that calls `handler` with `state`.
+    /// Makes the service that calls `handler` with `state`.
     pub fn new(handler: H, state: S) -> Self
     where
         H: Signature<Args> + Handler<Args, S>,

@@ -12,7 +12,7 @@ use std::{
 use tokio::time::Instant;
 use tower::Service;
 
-/// A service around another: `handle` is given the inner one and the record.
+/// A service around another: it calls `handle` with the inner service and the record.
 #[derive(Clone, Debug)]
 pub(crate) struct Around<S, F> {
     inner: S,
@@ -44,20 +44,21 @@ where
     }
 }
 
-/// The instance that was polled ready, which is the one to call. A fresh one takes its place.
+/// Takes the instance that was polled ready, which is the one to call, and leaves a fresh one.
 pub(crate) fn take_ready<S: Clone>(service: &mut S) -> S {
     let fresh = service.clone();
     std::mem::replace(service, fresh)
 }
 
-/// Around the handler, and inside of all else: claims and the like are not the handler's time.
+/// Stops the handler at the deadline and measures its time. It is the innermost layer, because
+/// claims are not part of the handler's time.
 pub(crate) async fn guarded<S>(handler: S, record: Record) -> Result<Reply>
 where
     S: Service<Record, Response = Reply, Error = Error>,
 {
     let _timer = record.companion().metrics.collector().map(Timer::start);
     let deadline = record.deadline().clone();
-    // A claim may have used the time up; then the handler must not even begin.
+    // The claim may have used up the time; the handler must not begin then.
     if deadline.is_over() {
         return Err(Deadline::error());
     }
@@ -68,13 +69,13 @@ where
     })
 }
 
-/// Around the handler, and around each layer of the user's.
+/// Turns a panic of the handler, or of a user's layer, into an error.
 pub(crate) async fn caught<S>(mut inner: S, record: Record) -> Result<Reply>
 where
     S: Service<Record, Response = Reply, Error = Error>,
 {
-    // What a panic leaves behind is dropped with the instance, so nothing broken is seen again. The
-    // call itself is inside the future as well: a handler may panic before its first await.
+    // The instance that panicked is dropped, so that its broken state is never used again. The call
+    // itself is inside the future as well: a handler may panic before its first await.
     let handled = AssertUnwindSafe(async move { inner.call(record).await }).catch_unwind();
     handled.await.unwrap_or_else(|payload| {
         Err(Error::new(
@@ -89,10 +90,10 @@ fn message(payload: &(dyn Any + Send)) -> &str {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("with a value that is no text")
+        .unwrap_or("with a value that is not text")
 }
 
-/// Counts the time of a handler when it is dropped, so also of one that is stopped.
+/// Records the handler's time when it is dropped, and so also for a handler that is stopped.
 struct Timer {
     collector: Arc<Collector>,
     start: Instant,

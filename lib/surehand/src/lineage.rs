@@ -3,10 +3,10 @@
 use crate::{IdempotencyKey, Record, companion::Published, envelope::Outgoing};
 use std::fmt;
 
-/// What events are published for: a record, or a request that is none.
+/// What events are published for: a record, or a request without one.
 pub(crate) struct Lineage {
     key: IdempotencyKey,
-    /// None for a request: what caused it was no event.
+    /// None for a request, whose cause is not an event.
     event_id: Option<String>,
     correlation_id: String,
     traceparent: Option<String>,
@@ -44,7 +44,8 @@ impl Lineage {
         }
     }
 
-    /// A request of this key. Its events tell one story, which begins with it.
+    /// The lineage of a request of this key. Its events are one story, which begins with the
+    /// request.
     #[cfg(feature = "dynamodb")]
     pub(crate) fn of_request(key: IdempotencyKey) -> Self {
         Self {

@@ -2,28 +2,28 @@
 
 use std::time::SystemTime;
 
-/// What is known of an event beside its data.
+/// What is known about an event besides its data.
 ///
 /// The names follow [CloudEvents 1.0](https://github.com/cloudevents/spec) and its extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// The event's identity. Its producer made it, and neither a replay, another bus nor a redrive
-    /// changes it. For events that carry none, the id that their transport gave them.
+    /// The event's identity. Its producer made it, and neither a replay, nor another bus, nor a
+    /// redrive changes it. For an event without one it is the transport's id.
     pub id: String,
-    /// When it happened.
+    /// When the event happened.
     pub time: Option<SystemTime>,
-    /// Who published it, where that is known.
+    /// The publisher, if known.
     pub source: Option<String>,
-    /// What happened, where that is known.
+    /// What happened, if known.
     pub detail_type: Option<String>,
     /// The version of `data`, from 1.
     pub version: u32,
-    /// What it is about, for example `order/42`.
+    /// What the event is about, for example `order/42`.
     pub subject: Option<String>,
-    /// Events of one key are handled in order.
+    /// The partition key. Events of one key are handled in order.
     pub partition_key: Option<String>,
-    /// What all events of one story share: the id of the first.
+    /// The id of the first event of a story, which all events of the story share.
     pub correlation_id: Option<String>,
     /// The id of the event whose handling published this one.
     pub causation_id: Option<String>,
@@ -34,7 +34,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// The metadata of an event of which only the id is known.
+    /// Makes the metadata of an event of which only the id is known.
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -51,7 +51,7 @@ impl Metadata {
         }
     }
 
-    /// The correlation id; the event's own id where it starts a story.
+    /// Returns the correlation id; the event's own id if it starts a story.
     pub fn correlation_id(&self) -> &str {
         self.correlation_id.as_deref().unwrap_or(&self.id)
     }

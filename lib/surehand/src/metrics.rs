@@ -16,11 +16,11 @@ pub use unit::Unit;
 use crate::{BoxError, Result, environment};
 use std::{fmt, io::Write, sync::Arc};
 
-/// Where a function's metrics go.
+/// The destination of a function's metrics.
 ///
-/// Unless a function is told by [`Function::metrics`](crate::Function::metrics), the environment
-/// decides: with `SUREHAND_METRICS_NAMESPACE` the metrics of each invocation are written to standard
-/// output under that namespace, and without it there are none.
+/// Unless [`Function::metrics`](crate::Function::metrics) sets it, the environment decides: with
+/// `SUREHAND_METRICS_NAMESPACE` the metrics of each invocation are written to standard output under
+/// that namespace; without it there are none.
 #[derive(Clone)]
 pub struct Emf {
     namespace: String,
@@ -29,7 +29,7 @@ pub struct Emf {
 }
 
 impl Emf {
-    /// Metrics in a namespace, on standard output: 1 to 255 letters, digits and `.-_/#: `.
+    /// Writes metrics to standard output under a namespace: 1 to 255 letters, digits and `.-_/#: `.
     ///
     /// Their `service` is `SUREHAND_SERVICE_NAME`, as in the log.
     pub fn new(namespace: impl Into<String>) -> Self {
@@ -37,8 +37,8 @@ impl Emf {
             namespace: namespace.into(),
             service: environment::service(|name| std::env::var(name).ok()),
             write: Arc::new(|line| {
-                // One write a line, so that no other thread's output comes between. Nobody could be
-                // told that it failed.
+                // Each line is one write, so that the output of another thread cannot come in
+                // between. If it fails, there is no place to report it.
                 let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
             }),
         }
@@ -50,18 +50,18 @@ impl Emf {
         self
     }
 
-    /// Hands each line, without its end, to `write` instead of standard output.
+    /// Passes each line, without its line end, to `write` instead of standard output.
     pub fn write_to(mut self, write: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.write = Arc::new(write);
         self
     }
 
-    /// What the environment asks for.
+    /// Returns the destination that the environment asks for, if any.
     pub(crate) fn from_env() -> Option<Self> {
         environment::optional(NAMESPACE).map(Self::new)
     }
 
-    /// CloudWatch drops metrics of a namespace that it does not take, and says so nowhere.
+    /// CloudWatch silently drops the metrics of an invalid namespace, so it is checked here.
     pub(crate) fn check(&self) -> Result<(), BoxError> {
         let name = &self.namespace;
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || ".-_/#: ".contains(c);
@@ -73,7 +73,7 @@ impl Emf {
         if is_valid {
             return Ok(());
         }
-        Err(format!("the metrics' namespace `{name}` is not valid: CloudWatch takes 1 to 255 letters, digits and `.-_/#: `, and keeps `AWS/` for itself; set {NAMESPACE}").into())
+        Err(format!("the metrics' namespace `{name}` is not valid: set {NAMESPACE} to 1 to 255 letters, digits and `.-_/#: ` that do not begin with `AWS/`").into())
     }
 }
 
@@ -101,7 +101,7 @@ impl fmt::Debug for Emf {
     }
 }
 
-/// Metrics of a handler's own; a handler takes it as an argument.
+/// A handler's own metrics. A handler takes it as an argument.
 ///
 /// ```
 /// use surehand::{Metrics, metrics::Unit};
@@ -113,14 +113,14 @@ impl fmt::Debug for Emf {
 /// }
 /// ```
 ///
-/// They have the dimensions `service` and `function`, and leave with the metrics of the invocation,
-/// whatever becomes of the record: an attempt that is repeated counts again. Where a function has no
-/// metrics, nothing happens.
+/// They have the dimensions `service` and `function`, and are written with the metrics of the
+/// invocation, whether or not the record succeeds: a repeated attempt counts again. If the function
+/// has no metrics, nothing happens.
 ///
-/// What CloudWatch would not take is left out, and the log says so: names that are empty, or taken by
-/// Surehand, values that are no finite numbers, more than 28 dimensions, more than 500 metrics in an
-/// invocation. Every value of a dimension makes a metric of its own, which CloudWatch charges for:
-/// ids do not belong there.
+/// Metrics that CloudWatch would not take are left out, with a line in the log: names that are
+/// empty or used by Surehand, values that are not finite numbers, more than 28 dimensions, more
+/// than 500 metrics in an invocation. Every value of a dimension makes a separate metric, which
+/// CloudWatch charges for: do not use ids as values.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     collector: Option<Arc<Collector>>,
@@ -128,7 +128,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The metrics of one invocation, which are written when the [`Flush`] is dropped.
+    /// Starts the metrics of one invocation, which are written when the [`Flush`] is dropped.
     pub(crate) fn start(emf: Option<&Emf>, start: Start<'_>) -> (Self, Flush) {
         let collector = emf.map(|emf| Arc::new(Collector::new(emf, start)));
         let metrics = Self {
@@ -138,22 +138,23 @@ impl Metrics {
         (metrics, Flush(collector))
     }
 
-    /// Adds to a count. The invocation's sum is one value.
+    /// Adds to a count. The invocation's sum is written as one value.
     pub fn count(&self, name: &str, amount: u64) {
         if let Some(collector) = &self.collector {
             collector.count(name, &self.dimensions, amount as f64);
         }
     }
 
-    /// Records a measurement. Each is a value of its own, so that CloudWatch knows percentiles.
+    /// Records a measurement. Each is written as a value of its own, so that CloudWatch can compute
+    /// percentiles.
     pub fn record(&self, name: &str, value: f64, unit: Unit) {
         if let Some(collector) = &self.collector {
             collector.measure(name, &self.dimensions, value, unit);
         }
     }
 
-    /// The same with one more dimension: what is counted by it is a metric of its own, of the
-    /// dimensions `service`, `function` and this.
+    /// Returns the same metrics with one more dimension. What it counts is a metric of its own,
+    /// with the dimensions `service`, `function` and this one.
     #[must_use]
     pub fn with(&self, dimension: &str, value: &str) -> Self {
         let mut metrics = self.clone();
@@ -170,17 +171,17 @@ impl Metrics {
     }
 }
 
-/// What an invocation's metrics begin with.
+/// The initial values of an invocation's metrics.
 pub(crate) struct Start<'a> {
     pub(crate) function: &'a str,
     pub(crate) request_id: &'a str,
     pub(crate) is_cold: bool,
-    /// In milliseconds since the epoch.
+    /// The time in milliseconds since the epoch.
     pub(crate) now_ms: u64,
 }
 
-/// Writes an invocation's metrics when it is dropped, and so also when the invocation fails, panics
-/// or is given up.
+/// Writes an invocation's metrics when it is dropped, and so also if the invocation fails, panics
+/// or is cut off.
 pub(crate) struct Flush(Option<Arc<Collector>>);
 
 impl Drop for Flush {

@@ -41,12 +41,61 @@ use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
 
 /// Sends events off.
+///
+/// It may rely on events that are complete, each with an id that is its own, and on being given at least one.
+/// What it must keep to is on the [module's page](self).
+///
+/// ```
+/// use futures_util::future::BoxFuture;
+/// use serde::{Deserialize, Serialize};
+/// use surehand::{
+///     ErrorKind, Event, Publisher,
+///     envelope::Outgoing,
+///     publish::{PublishError, Transport, Unpublished},
+/// };
+///
+/// /// Prints events, if their line is not too long.
+/// struct Printer { columns: usize }
+///
+/// impl Transport for Printer {
+///     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
+///         Box::pin(async move {
+///             let (mut printed, mut refused) = (Vec::new(), Vec::new());
+///             for event in events {
+///                 if event.data().len() > self.columns {
+///                     refused.push(Unpublished::new(event, "TooLong", "the line is too long"));
+///                 } else {
+///                     println!("{}", event.data());
+///                     printed.push(event.id().to_owned());
+///                 }
+///             }
+///             if refused.is_empty() { Ok(()) } else { Err(PublishError::new(printed, refused)) }
+///         })
+///     }
+/// }
+///
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(source = "shop.orders", detail_type = "OrderPlaced")]
+/// struct OrderPlaced { order_id: String }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+/// let publisher = Publisher::new(Printer { columns: 80 });
+/// publisher.publish(&OrderPlaced { order_id: "42".into() }).await?;
+///
+/// let long = OrderPlaced { order_id: "4".repeat(100) };
+/// let error = publisher.publish(&long).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Publish);
+/// let refused = error.downcast_ref::<PublishError>().unwrap().unpublished();
+/// assert_eq!(refused[0].code(), "TooLong");
+/// # Ok(()) }
+/// ```
 pub trait Transport: Send + Sync + 'static {
-    /// Sends the events, in order where the transport keeps one.
+    /// Sends the events, in order if the transport keeps one.
     ///
     /// # Errors
-    /// The error says which events were accepted and why each of the others was not. An event whose
-    /// response was lost counts as not accepted: sent again, it has the same id.
+    /// If an event was not accepted: the error says which events were accepted and why each of the
+    /// others was not. An event whose response was lost counts as not accepted: sent again, it has
+    /// the same id.
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>>;
 }
 
@@ -58,7 +107,7 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 
 /// Publishes events.
 ///
-/// A handler takes it as an argument. It comes out of the function's state, and is bound to the
+/// A handler takes it as an argument. It is taken from the function's state and bound to the
 /// record:
 ///
 /// ```
@@ -84,15 +133,15 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 /// }
 /// ```
 ///
-/// What a bound publisher sends carries on the record's story: its event is the cause, and the
-/// correlation id and trace context are passed on. Its ids are made from the record's idempotency
-/// key, the type, and a count: the first `StockReserved` of a record has the same id in each attempt
-/// at it. An attempt that fails after publishing thus publishes nothing twice in the eyes of
-/// idempotent consumers. It follows that a handler must publish the same events, in the same order
-/// per type, each time. Another payload under the same id is a reused key to its consumers
-/// ([`ErrorKind::KeyReused`](crate::ErrorKind::KeyReused)), and never a second event.
+/// The events of a bound publisher continue the record's story: their cause is the record's event,
+/// whose correlation id and trace context they carry on. Their ids are made from the record's
+/// idempotency key, the type, and a count: the first `StockReserved` of a record has the same id in
+/// each attempt. If an attempt fails after publishing, idempotent consumers therefore see the
+/// events of the next attempt as duplicates. A handler must thus publish the same events, in the
+/// same order per type, in each attempt. To consumers, another payload under the same id is a
+/// reused key ([`ErrorKind::KeyReused`](crate::ErrorKind::KeyReused)), never a second event.
 ///
-/// Elsewhere, as in a program that is no handler, every event gets a new id.
+/// In a program that is not a handler, every event gets a new id.
 #[derive(Clone)]
 pub struct Publisher {
     transport: Arc<dyn Transport>,
@@ -101,7 +150,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher that sends by `transport`.
+    /// Makes a publisher that sends by `transport`.
     pub fn new(transport: impl Transport) -> Self {
         Self {
             transport: Arc::new(transport),
@@ -118,7 +167,7 @@ impl Publisher {
 
     /// Publishes an event and returns its id.
     ///
-    /// The id is given when this is called, not when the future is first polled.
+    /// The id is assigned when this is called, not when the future is first polled.
     ///
     /// # Errors
     /// [`ErrorKind::Publish`](crate::ErrorKind::Publish), made from a [`PublishError`] unless the
@@ -136,10 +185,10 @@ impl Publisher {
         }
     }
 
-    /// Publishes events of one type, in order where the transport keeps one, and returns their ids.
+    /// Publishes events of one type, in order if the transport keeps one, and returns their ids.
     ///
     /// # Errors
-    /// As for [`publish`](Self::publish). Some events may have been published then; the
+    /// As for [`publish`](Self::publish). Some events may have been published nevertheless; the
     /// [`PublishError`] says which.
     pub fn publish_all<'a, 'e, E: Event + 'e>(
         &'a self,
@@ -155,7 +204,7 @@ impl Publisher {
         }
     }
 
-    /// Makes an event ready to be [sent](Self::send), for events of several types in one call.
+    /// Prepares an event for [`send`](Self::send), to send events of several types in one call.
     ///
     /// # Errors
     /// [`ErrorKind::Publish`](crate::ErrorKind::Publish) if the event does not serialize.
@@ -169,7 +218,7 @@ impl Publisher {
         Ok(outgoing)
     }
 
-    /// Sends events as they are.
+    /// Sends prepared events unchanged.
     ///
     /// # Errors
     /// [`ErrorKind::Publish`](crate::ErrorKind::Publish), made from a [`PublishError`].
@@ -187,7 +236,7 @@ impl Publisher {
         })
     }
 
-    /// The same publisher, for what the handling of `record` causes.
+    /// Returns the same publisher bound to `record`, for the events that its handling causes.
     pub fn bound_to(&self, record: &Record) -> Self {
         Self {
             lineage: Some(Arc::new(Lineage::new(record))),

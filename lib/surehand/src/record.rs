@@ -18,13 +18,14 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 /// One unit of work: a message, an event, a change, or a request.
 ///
 /// A [`Source`](crate::source::Source) splits what Lambda delivers into records, and handlers take what
-/// they need from one by [`FromRecord`](crate::extract::FromRecord). Cloning is cheap.
+/// they need from a record by [`FromRecord`](crate::extract::FromRecord). Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Record {
     inner: Arc<Inner>,
     deadline: Deadline,
     companion: Companion,
-    /// What your own layers leave for the handler and for one another. The library puts nothing here.
+    /// Values that your own layers leave for the handler and for one another. The library puts
+    /// nothing here.
     pub extensions: http::Extensions,
 }
 
@@ -39,7 +40,7 @@ struct Inner {
     context: lambda_runtime::Context,
 }
 
-/// Without the body, which is nobody's to read in a log.
+/// Leaves out the body, which must not end up in a log.
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner")
@@ -55,18 +56,19 @@ impl fmt::Debug for Inner {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// The source's id of the record: SQS message id, EventBridge event id, stream sequence number,
-    /// request id.
+    /// The source's id of the record: SQS message id, EventBridge event id, stream sequence number
+    /// or request id.
     pub message_id: String,
-    /// How often it has been received, this time included; from 1. Sources that do not count say 1.
+    /// How often it has been received, including this time, from 1. It is 1 for sources that do not
+    /// count.
     pub receive_count: u32,
     /// When it was sent.
     pub sent_at: Option<SystemTime>,
-    /// The ARN of the queue, stream or bus it came from.
+    /// The ARN of the queue, stream or bus that it came from.
     pub source_arn: Option<String>,
     /// The message group, on a FIFO queue.
     pub group: Option<String>,
-    /// What a queue needs to change the message's visibility.
+    /// The receipt handle, with which the message's visibility timeout can be changed.
     pub receipt_handle: Option<String>,
     /// X-Ray's trace header.
     pub trace_header: Option<String>,
@@ -75,17 +77,17 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The queue's name: the last part of [`source_arn`](Self::source_arn).
+    /// Returns the queue's name: the last part of [`source_arn`](Self::source_arn).
     pub fn queue(&self) -> Option<&str> {
         self.source_arn.as_deref()?.rsplit(':').next()
     }
 }
 
 impl Record {
-    /// A record with this body, which is parsed here, once.
+    /// Makes a record with this body, which is parsed here, once.
     ///
-    /// A body that does not parse makes no error yet: it concerns this record alone, and comes out
-    /// of [`Record::event`].
+    /// A body that does not parse is not an error here, since it concerns this record alone:
+    /// [`Record::event`] returns the error.
     pub fn new(
         delivery: Delivery,
         body: impl Into<String>,
@@ -120,41 +122,42 @@ impl Record {
         }
     }
 
-    /// Replaces what was read from the body: for sources whose records are no envelopes.
+    /// Replaces what was read from the body, for sources whose records are not envelopes.
     pub fn with_event(mut self, event: RawEvent) -> Self {
         Arc::make_mut(&mut self.inner).event = Ok(event);
         self
     }
 
-    /// Marks a record that could not be read, and says why.
+    /// Marks the record as one that could not be read because of `problem`.
     pub fn with_malformed(mut self, problem: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.inner).event = Err(problem.into());
         self
     }
 
-    /// Sets the lane: records of one lane are handled one after the other.
+    /// Sets the lane. Records of one lane are handled one after the other.
     pub fn with_lane(mut self, lane: Option<String>) -> Self {
         Arc::make_mut(&mut self.inner).lane = lane;
         self
     }
 
-    /// Says that somebody waits for the handler's reply, so that it is kept for duplicates.
+    /// Marks the record as one whose sender waits for the handler's reply, which is then kept for
+    /// duplicates.
     pub fn with_reply(mut self) -> Self {
         Arc::make_mut(&mut self.inner).wants_reply = true;
         self
     }
 
-    /// The source's id of the record.
+    /// Returns the source's id of the record.
     pub fn id(&self) -> &str {
         &self.inner.id
     }
 
-    /// The body as it came.
+    /// Returns the body as it was received.
     pub fn body(&self) -> &str {
         &self.inner.body
     }
 
-    /// The event in the body.
+    /// Returns the event in the body.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) if the body could not be read.
@@ -165,32 +168,33 @@ impl Record {
             .map_err(|problem| Error::malformed(problem.as_str()))
     }
 
-    /// How it was delivered.
+    /// Returns how the record was delivered.
     pub fn delivery(&self) -> &Delivery {
         &self.inner.delivery
     }
 
-    /// The message group or partition key: records of one lane are handled one after the other.
+    /// Returns the message group or partition key. Records of one lane are handled one after the
+    /// other.
     pub fn lane(&self) -> Option<&str> {
         self.inner.lane.as_deref()
     }
 
-    /// True if somebody waits for the handler's reply.
-    pub(crate) fn wants_reply(&self) -> bool {
+    /// Returns true if the sender waits for the handler's reply.
+    pub fn wants_reply(&self) -> bool {
         self.inner.wants_reply
     }
 
-    /// The invocation it came with.
+    /// Returns the context of the invocation that delivered it.
     pub fn context(&self) -> &lambda_runtime::Context {
         &self.inner.context
     }
 
-    /// How much time is left.
+    /// Returns the invocation's deadline.
     pub fn deadline(&self) -> &Deadline {
         &self.deadline
     }
 
-    /// What the library knows of the attempt.
+    /// Returns what the library knows about the attempt.
     pub(crate) fn companion(&self) -> &Companion {
         &self.companion
     }
@@ -199,7 +203,7 @@ impl Record {
         &mut self.companion
     }
 
-    /// The same record with another companion.
+    /// Returns the same record with another companion.
     pub(crate) fn with_companion(&self, companion: Companion) -> Self {
         let mut record = self.clone();
         record.companion = companion;
@@ -207,7 +211,7 @@ impl Record {
     }
 }
 
-/// Trace context is taken from the event, else from the message attribute `traceparent`, else from
+/// Takes the trace context from the event, else from the message attribute `traceparent`, else from
 /// X-Ray's header.
 fn with_trace(mut event: RawEvent, delivery: &Delivery) -> RawEvent {
     let m = &mut event.metadata;
@@ -228,12 +232,12 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// No reply: nobody waits for one.
+    /// Makes an empty reply, for a sender that does not wait for one.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// A reply.
+    /// Makes a reply of `value`.
     ///
     /// # Errors
     /// If `value` does not serialize.
@@ -241,7 +245,7 @@ impl Reply {
         Ok(Self::from_json(serde_json::to_string(value)?))
     }
 
-    /// A reply that is JSON already.
+    /// Makes a reply of JSON text.
     pub fn from_json(json: String) -> Self {
         Self {
             json: Some(json),
@@ -249,37 +253,37 @@ impl Reply {
         }
     }
 
-    /// The same reply, for a record that was handled before.
+    /// Marks the reply as that of a record that was handled before.
     pub(crate) fn as_duplicate(mut self) -> Self {
         self.duplicate = true;
         self
     }
 
-    /// True if the record was handled before, and this is what came of it then.
+    /// Returns true if the record was handled before, and this is the reply of that time.
     pub fn is_duplicate(&self) -> bool {
         self.duplicate
     }
 
-    /// The reply's JSON, where there is one.
+    /// Returns the reply's JSON; none if there is no reply.
     pub fn as_json(&self) -> Option<&str> {
         self.json.as_deref()
     }
 }
 
-/// The records of one invocation, in the order in which they came.
+/// The records of one invocation, in the order in which they were delivered.
 #[derive(Debug)]
 pub struct Batch {
-    /// Records of one [lane](Record::lane) are handled one after the other, and none after one that
-    /// failed; lanes run side by side.
+    /// The records. Those of one [lane](Record::lane) are handled one after the other, and none
+    /// after one that failed; lanes are handled concurrently.
     pub records: Vec<Record>,
 }
 
-/// What came of one record.
+/// The outcome of one record.
 #[derive(Debug)]
 pub struct Outcome {
     /// The record's id.
     pub id: String,
-    /// The handler's reply, or why the record must come back. A record that was parked counts as
-    /// handled: the dead-letter queue has it.
+    /// The handler's reply, or why the record must be delivered again. A record that was parked
+    /// counts as handled, since the dead-letter queue has it.
     pub result: Result<Reply>,
 }

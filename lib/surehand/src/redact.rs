@@ -1,15 +1,15 @@
 //! Why JSON does not decode, without the values in it: whoever may read a function's log need not be
 //! allowed to read its payloads.
 
-/// What is wrong and where; which fields are missing or too many, and what was expected, but no
-/// value.
+/// Describes a decoding error without quoting any value: what is wrong and where, which fields are
+/// missing or unknown, and what was expected.
 pub(crate) fn described(error: &serde_json::Error) -> String {
     let text = error.to_string();
     if !error.is_data() {
-        // Syntax: it is about characters, and quotes none.
+        // A syntax error is about characters, and quotes none.
         return text;
     }
-    // Without a position in a text there is none at its end, but there may be one in a value.
+    // An error without a position has none at its end, but a value in it may look like one.
     let place = text.rfind(" at line ").filter(|_| error.line() > 0);
     let (what, place) = text.split_at(place.unwrap_or(text.len()));
     format!("{}{place}", without_value(what))
@@ -24,7 +24,8 @@ fn without_value(what: &str) -> String {
         let Some(rest) = what.strip_prefix(problem) else {
             continue;
         };
-        // The value itself may hold the same words: what was expected comes last.
+        // The value itself may contain the same words, so take the last ones: what was expected is
+        // at the end.
         let (value, expected) = match rest.rfind(", expected ") {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
@@ -37,7 +38,7 @@ fn without_value(what: &str) -> String {
         let expected = rest.rfind("`, expected ").map_or("", |at| &rest[at + 1..]);
         return format!("unknown variant{expected}");
     }
-    // The words of somebody's own `Deserialize`, which may quote anything.
+    // This is the text of a user's own `Deserialize`, which may quote any value.
     "a value is not accepted".to_owned()
 }
 
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_and_where_but_no_value() {
+    fn the_description_says_what_is_wrong_and_where_but_quotes_no_value() {
         for (json, expected) in [
             (
                 r#"{"number": "4111, expected"}"#,

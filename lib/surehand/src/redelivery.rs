@@ -17,52 +17,95 @@ mod visibility;
 #[cfg(feature = "sqs")]
 pub use visibility::SqsVisibility;
 
-/// Tells the source when records that failed are to be delivered again.
+/// Sets when the source delivers failed records again.
 ///
 /// It is a courtesy: if it fails the records still come back, only at another time.
+///
+/// It may rely on being called at most once a batch, after the last handler, with records that all come back.
+/// It is dropped in the middle when the response is due.
+///
+/// ```
+/// # #[cfg(not(feature = "testing"))] fn main() {}
+/// # #[cfg(feature = "testing")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+/// use futures_util::future::BoxFuture;
+/// use std::{sync::{Arc, Mutex}, time::Duration};
+/// use surehand::{
+///     Delivery, Error, Function, Json, Result, Sqs,
+///     redelivery::Redelivery,
+///     testing::{self, Message},
+/// };
+///
+/// /// When each message comes back.
+/// #[derive(Clone, Default)]
+/// struct Timetable(Arc<Mutex<Vec<(String, Duration)>>>);
+///
+/// impl Redelivery for Timetable {
+///     fn delay<'a>(&'a self, records: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>> {
+///         Box::pin(async move {
+///             let lines = records.iter().map(|(delivery, delay)| (delivery.message_id.clone(), *delay));
+///             self.0.lock().unwrap().extend(lines);
+///             Ok(())
+///         })
+///     }
+/// }
+///
+/// const MINUTE: Duration = Duration::from_secs(60);
+///
+/// async fn pack(Json(_): Json<String>) -> Result<()> {
+///     Err(Error::retry_after(MINUTE, "the packers have a break"))
+/// }
+///
+/// let timetable = Timetable::default();
+/// let function = Function::new(Sqs, pack, ()).redelivery(timetable.clone());
+/// let event = testing::sqs_event("orders", [Message::body(r#""tea""#).id("m-1")]);
+/// function.invoke(event, testing::context()).await?;
+/// assert_eq!(*timetable.0.lock().unwrap(), [("m-1".to_owned(), MINUTE)]);
+/// # Ok(()) }
+/// ```
 pub trait Redelivery: Send + Sync + 'static {
-    /// What it is called in a function's [description](crate::description).
+    /// Returns its name in a function's [description](crate::description).
     fn kind(&self) -> &'static str {
         "custom"
     }
 
-    /// Has each record delivered again after its delay.
+    /// Makes the source deliver each record again after its delay.
     fn delay<'a>(&'a self, records: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>>;
 }
 
-/// Exponential backoff with full jitter: after the n-th receive a random time between zero and
-/// `base * 2^(n-1)`, at most `cap`.
+/// Exponential backoff with full jitter: after the n-th receive the delay is a random time between
+/// zero and `base * 2^(n-1)`, at most `cap`.
 ///
-/// The jitter is what keeps records that failed together from coming back together.
+/// The jitter keeps records that failed together from being delivered together again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backoff {
-    /// The bound after the first receive.
+    /// The longest delay after the first receive.
     pub base: Duration,
-    /// The bound after any. SQS takes up to 12 hours.
+    /// The longest delay after any receive. SQS takes up to 12 hours.
     pub cap: Duration,
 }
 
 impl Backoff {
-    /// Backoff from `base` to `cap`.
+    /// Makes a backoff from `base` to `cap`.
     pub const fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap }
     }
 
-    /// The longest delay after the given receive, counted from 1.
+    /// Returns the longest delay after the given receive, counted from 1.
     pub(crate) fn bound(&self, receive_count: u32) -> Duration {
         let doublings = receive_count.saturating_sub(1).min(31);
         self.base.saturating_mul(1 << doublings).min(self.cap)
     }
 
-    /// A delay after the given receive.
-    pub(crate) fn delay(&self, receive_count: u32) -> Duration {
+    /// Draws a delay after the given receive, counted from 1.
+    pub fn delay(&self, receive_count: u32) -> Duration {
         self.bound(receive_count).mul_f64(fastrand::f64())
     }
 }
 
 impl Default for Backoff {
-    /// From 2 s to 15 minutes.
+    /// The backoff from 2 s to 15 minutes.
     fn default() -> Self {
         Self::new(Duration::from_secs(2), Duration::from_secs(15 * 60))
     }

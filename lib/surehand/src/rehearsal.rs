@@ -17,25 +17,25 @@ use serde_json::Value;
 /// An event to rehearse with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
-    /// What Lambda would deliver.
+    /// The event that Lambda would deliver.
     pub event: Value,
-    /// How long the invocation may take, in milliseconds.
+    /// The time limit of the invocation, in milliseconds.
     pub timeout_ms: u64,
 }
 
-/// What came of one record of a trial.
+/// The result of one record of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Finding {
     /// The source's id of the record. None if the event could not be split into records.
     pub record: Option<String>,
-    /// What came of it.
+    /// How the record's rehearsal ended.
     pub verdict: Ending,
-    /// The handler; none if the event could not be split.
+    /// The handler's name; none if the event could not be split.
     pub handler: Option<String>,
-    /// What would have been committed, one line for each write and each event.
+    /// What the handler would have committed, one line for each write and each event.
     pub staged: Vec<String>,
-    /// Why it failed, as its dead letter would say; none if it did not.
+    /// Why it failed, as the note of its dead letter; none if it did not fail.
     pub failure: Option<FailureNote>,
 }
 
@@ -48,8 +48,8 @@ pub enum Ending {
     Handled,
     /// A record with the same key was handled before in this rehearsal.
     Duplicate,
-    /// The handler failed, or the record did not get as far.
+    /// The handler failed, or the record did not reach it.
     Failed,
-    /// The handler takes no transaction, and was not run.
+    /// The handler takes no transaction, so it was not run.
     NotRun,
 }

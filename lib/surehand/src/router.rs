@@ -11,9 +11,9 @@ use crate::{
 use futures_util::future::BoxFuture;
 use std::{collections::HashMap, fmt, sync::Arc};
 
-/// Gives each record to the handler for its type.
+/// Passes each record to the handler of its type.
 ///
-/// The type is read off each handler's first argument, an [`Envelope`](crate::Envelope).
+/// The type is that of the handler's first argument, an [`Envelope`](crate::Envelope).
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 /// let function = Function::new(Sqs, Router::new().on(placed).on(cancelled), ());
 /// ```
 ///
-/// A record of any other type is malformed, and parked, unless there is a handler for the rest:
+/// A record of any other type is malformed and parked, unless there is a handler for the rest:
 /// [`Router::otherwise`].
 pub struct Router<S> {
     routes: Arc<HashMap<(&'static str, &'static str), Route<S>>>,
@@ -53,12 +53,12 @@ impl<S> Clone for Route<S> {
     }
 }
 
-/// The arguments of a [`Router`], which takes whatever its routes take.
+/// The arguments of a [`Router`], which takes what its routes take.
 #[derive(Debug)]
 pub struct Routed;
 
 impl<S: Clone + Send + Sync + 'static> Router<S> {
-    /// A router without routes.
+    /// Makes a router without routes.
     pub fn new() -> Self {
         Self {
             routes: Arc::default(),
@@ -69,7 +69,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// Adds the handler for the event in its first argument.
     ///
     /// # Panics
-    /// If there is a handler for that event already: one of the two would never run.
+    /// If the router already has a handler for that event: one of the two would never run.
     pub fn on<H, Args>(mut self, handler: H) -> Self
     where
         H: Signature<Args> + Handler<Args, S>,
@@ -83,14 +83,14 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         let previous = routes.insert(key, route(handler));
         assert!(
             previous.is_none(),
-            "the router has two handlers for {} from {}",
+            "the router has two handlers for {} from {}, of which only one could run: remove one",
             key.1,
             key.0
         );
         self
     }
 
-    /// Sets the handler for all records that no other is for.
+    /// Sets the handler for all records that no other handler takes.
     pub fn otherwise<H, Args>(mut self, handler: H) -> Self
     where
         H: Signature<Args> + Handler<Args, S>,
@@ -106,7 +106,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             m.source.as_deref().unwrap_or_default(),
             m.detail_type.as_deref().unwrap_or_default(),
         );
-        // The keys live for ever; a look-up needs them only as long as the record.
+        // The keys are static, but a look-up with the record's own strings needs a shorter
+        // lifetime.
         let routes: &HashMap<(&str, &str), Route<S>> = &self.routes;
         routes
             .get(&(source, detail_type))
@@ -114,7 +115,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             .cloned()
             .ok_or_else(|| {
                 Error::malformed(format!(
-                    "no handler for detail-type `{detail_type}` from source `{source}` (event {})",
+                    "no handler for detail-type `{detail_type}` from source `{source}` (event {}): add one with `Router::on` or `Router::otherwise`",
                     m.id
                 ))
             })
@@ -153,7 +154,7 @@ impl<S: Clone + Send + Sync + 'static> Handler<Routed, S> for Router<S> {
             .chain(&self.otherwise)
             .flat_map(|route| route.description.iter().cloned())
             .collect();
-        // The order of a hash map is another one in each process.
+        // The order of a hash map differs from process to process.
         handlers.sort_by(|a, b| (&a.consumes, &a.name).cmp(&(&b.consumes, &b.name)));
         handlers
     }

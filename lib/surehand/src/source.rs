@@ -37,32 +37,88 @@ use crate::{
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Turns what Lambda delivers into records, and what came of them into what Lambda expects.
+///
+/// It may rely on one outcome for each record that it split, in the same order; on `split` being called once
+/// an invocation, and `join` after it unless `split` failed; and on `Ok` meaning that the record is done or
+/// parked. What it must keep to is on the [module's page](self).
+///
+/// ```
+/// # #[cfg(not(feature = "testing"))] fn main() {}
+/// # #[cfg(feature = "testing")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+/// use surehand::{
+///     Deadline, Delivery, Error, Function, Json, Record, Result,
+///     record::{Batch, Outcome},
+///     source::Source,
+///     testing,
+/// };
+///
+/// /// A list of names, of which those are returned that were not greeted.
+/// struct Names;
+///
+/// impl Source for Names {
+///     type Event = Vec<String>;
+///     type Response = Vec<String>;
+///
+///     fn split(
+///         &self,
+///         names: Vec<String>,
+///         context: lambda_runtime::Context,
+///         deadline: Deadline,
+///     ) -> Result<Batch> {
+///         let record = |name: String| {
+///             let mut delivery = Delivery::default();
+///             delivery.message_id = name.clone();
+///             delivery.receive_count = 1;
+///             Record::new(delivery, format!("{name:?}"), context.clone(), deadline.clone())
+///         };
+///         Ok(Batch { records: names.into_iter().map(record).collect() })
+///     }
+///
+///     fn join(&self, outcomes: Vec<Outcome>) -> Result<Vec<String>> {
+///         let failed = outcomes.into_iter().filter(|outcome| outcome.result.is_err());
+///         Ok(failed.map(|outcome| outcome.id).collect())
+///     }
+/// }
+///
+/// async fn greet(Json(name): Json<String>) -> Result<()> {
+///     if name == "Bob" {
+///         return Err(Error::transient("Bob is not at home"));
+///     }
+///     Ok(())
+/// }
+///
+/// let function = Function::new(Names, greet, ());
+/// let names = ["Ada", "Bob"].map(str::to_owned).to_vec();
+/// assert_eq!(function.invoke(names, testing::context()).await?, ["Bob"]);
+/// # Ok(()) }
+/// ```
 pub trait Source: Send + Sync + 'static {
-    /// What Lambda delivers.
+    /// The event that Lambda delivers.
     type Event: DeserializeOwned + Send + 'static;
-    /// What Lambda expects.
+    /// The response that Lambda expects.
     type Response: Serialize + Send + 'static;
 
-    /// What it is called in a function's [description](crate::description): `sqs`, `eventbridge`,
-    /// `dynamodb_stream`, `direct`, or `custom`.
+    /// Returns its name in a function's [description](crate::description): `sqs`, `eventbridge`,
+    /// `dynamodb_stream`, `direct` or `custom`.
     fn kind(&self) -> &'static str {
         "custom"
     }
 
-    /// What [`Function::from_env`](crate::Function::from_env) puts around the handler: claims, unless the
-    /// source says otherwise.
+    /// Returns what [`Function::from_env`](crate::Function::from_env) puts around the handler:
+    /// claims, unless the source overrides it.
     fn needs(&self) -> Needs {
         Needs::Claims
     }
 
     /// Splits an event into its records.
     ///
-    /// A record that cannot be read is [malformed](crate::Record::with_malformed) and concerns
-    /// nobody else.
+    /// A record that cannot be read is [malformed](crate::Record::with_malformed) and does not
+    /// affect the others.
     ///
     /// # Errors
-    /// Only if the event as a whole cannot be answered, such as a message without an id. The
-    /// invocation fails, and Lambda delivers the event again.
+    /// Only if the event as a whole cannot be answered, for example because a message has no id.
+    /// The invocation fails, and Lambda delivers the event again.
     fn split(
         &self,
         event: Self::Event,
@@ -70,10 +126,10 @@ pub trait Source: Send + Sync + 'static {
         deadline: Deadline,
     ) -> Result<Batch>;
 
-    /// Makes the response.
+    /// Makes the response from the records' outcomes.
     ///
     /// # Errors
-    /// If the source has no other way to say that a record failed; the invocation fails.
+    /// If the source has no other way to report that a record failed; the invocation fails.
     fn join(&self, outcomes: Vec<Outcome>) -> Result<Self::Response>;
 }
 

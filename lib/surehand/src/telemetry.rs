@@ -31,17 +31,18 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Sends the process's log to standard output, as the environment says.
+/// Sends the process's log to standard output, as the environment configures it.
 ///
-/// [`Function::run`](crate::Function::run) calls it; call it before to log what comes earlier. A
-/// subscriber that was set already stays.
+/// [`Function::run`](crate::Function::run) calls it; call it earlier to log what happens before. A
+/// subscriber that is already set stays.
 pub fn init() {
     let settings = Settings::from(|name| std::env::var(name).ok());
-    // Whoever came first, this function or the program itself, has decided.
+    // A subscriber that is already set, by an earlier call or by the program itself, stays.
     let _ = subscriber(settings, std::io::stdout).try_init();
 }
 
-/// As [`init`], where standard output is taken.
+/// Sends the log to standard error, as [`init`] for a process whose standard output is used for
+/// something else.
 pub(crate) fn init_on_stderr() {
     let settings = Settings::from(|name| std::env::var(name).ok());
     let _ = subscriber(settings, std::io::stderr).try_init();
@@ -64,7 +65,7 @@ where
         keeps: detail.keeps,
         sample: detail.sample,
     };
-    // The first layer is the first to hear, so that a record's lines stand before its verdict.
+    // The first layer sees an event first, so that a record's lines come before its verdict.
     let log = tracing_subscriber::registry()
         .with(detail.with_filter(more.and(filter().not().or(is_needed))))
         .with(lines(&settings, writer).with_filter(filter()));
@@ -86,7 +87,8 @@ where
     }
 }
 
-// The spans are of the highest level: a function that logs errors alone wants to know whose they are.
+// The spans have the highest level, so that a function that logs only errors still shows which
+// record they belong to.
 
 pub(crate) fn invocation_span(context: &Context, cold_start: bool) -> Span {
     let span = error_span!(

@@ -1,6 +1,6 @@
 //! X-Ray's trace header, and the W3C form of it.
 
-/// `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1` as a W3C
+/// Converts `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1` into a W3C
 /// `traceparent`; none if the header has no parent.
 pub(crate) fn w3c_from_xray(header: &str) -> Option<String> {
     let field = |name: &str| {

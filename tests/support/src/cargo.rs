@@ -22,7 +22,7 @@ pub fn workspace() -> &'static Path {
         .unwrap()
 }
 
-/// A folder for what tests leave, in `target`.
+/// Returns the folder for the tests' files, in `target`.
 pub fn scratch() -> PathBuf {
     let test = env::current_exe().unwrap();
     // It is in `target/debug/deps`.

@@ -9,7 +9,8 @@ use dynoxide::Database;
 use std::future::pending;
 use tokio::net::TcpListener;
 
-/// A client of a DynamoDB of its own, which lives as long as the test's runtime, and its URL.
+/// Starts a DynamoDB for one test, which lives as long as the test's runtime. Returns its client
+/// and its URL.
 pub async fn embedded() -> (Client, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

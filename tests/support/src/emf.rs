@@ -12,13 +12,13 @@ static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     jsonschema::validator_for(&schema).unwrap()
 });
 
-/// CloudWatch Logs takes 256 KiB a line, its own 26 bytes included.
+/// CloudWatch Logs takes 256 KiB per line, including its own 26 bytes.
 const MAX_LINE: usize = 256 * 1024 - 26;
 
 /// Sums by metric and dimensions, as `RecordsFailed{function=f,kind=rejected,service=s}`.
 pub type Sums = BTreeMap<String, f64>;
 
-/// Adds the metrics of a line, which must be as the specification has it.
+/// Adds the metrics of a line, which must follow the specification.
 #[track_caller]
 pub fn add(sums: &mut Sums, line: &Value) {
     let text = line.to_string();

@@ -11,7 +11,7 @@ use surehand::{
 };
 use tokio::{sync::Notify, task::JoinHandle};
 
-/// A claims and outlives its lease, B claims, and A ends late: A is refused, and B's result stands.
+/// A claims and outlives its lease, B claims, and A ends late: A is refused, and B's result stays.
 ///
 /// `open` opens the store with the given clock; all that it opens must share their claims. Nothing
 /// here waits for time to pass: B's clock is simply ahead of A's.
@@ -32,7 +32,7 @@ enum End {
     Fails,
 }
 
-/// How far its successor is by then.
+/// The state of its successor by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Successor {
     StillWorks,
@@ -62,7 +62,7 @@ async fn a_late_end_changes_nothing<St: Store>(
     } else {
         let error = a.go_on().await.unwrap_err();
         check_late_error(&error, end, &what);
-        // B's lease is what it was.
+        // B's lease is unchanged.
         let error = process(later).run().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InProgress, "{what}");
         let rest = error.delay().unwrap();
@@ -80,14 +80,14 @@ async fn a_late_end_changes_nothing<St: Store>(
 fn check_late_error(error: &Error, end: End, what: &str) {
     let kind = match end {
         End::Completes => ErrorKind::Fenced,
-        // It failed anyway; that it could not give the key back is nobody's loss.
+        // The attempt failed anyway, so it does not matter that it could not release the key.
         End::Fails => ErrorKind::Transient,
     };
     assert_eq!(error.kind(), kind, "{what}");
     assert!(error.is_retryable(), "{what}");
 }
 
-/// A process that handles the one request there is. It shares nothing with others but the store.
+/// A process that handles the only request. It shares only the store with other processes.
 struct Process {
     function: Function<Direct>,
     attempt: Attempt,

@@ -14,11 +14,11 @@ pub fn known_failures() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// Runs the test of a fault.
 ///
-/// The test says what is right. As long as the fault is on the list, the test must fail, and for this
-/// fault; if it is not, this is a test as any other.
+/// The test says what is right. As long as the fault is on the list, the test must fail, because of
+/// this fault; otherwise it is a test like any other.
 ///
 /// # Panics
-/// If a fault on the list is mended, or its test fails for another reason.
+/// If a fault on the list is fixed, or its test fails for another reason.
 pub async fn known_failure(id: &str, test: impl Future<Output = ()>) {
     let fault = known_failures().find(|(listed, _)| *listed == id);
     run(id, fault.map(|(_, sentence)| sentence), test).await;
@@ -41,7 +41,7 @@ async fn run(id: &str, sentence: Option<&str>, test: impl Future<Output = ()>) {
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("it panics with a value that is no text")
+    text.unwrap_or("it panics with a value that is not text")
 }
 
 #[cfg(test)]

@@ -8,31 +8,31 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// A call, before it is handed on or after it was answered.
+/// A call, before it is passed on or after it was answered.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// `SendMessageBatch`, for example.
     pub action: String,
     /// Its number among the calls of its action, from 1.
     pub number: usize,
-    /// When the proxy looks at it.
+    /// When the proxy sees it.
     pub moment: Moment,
 }
 
-/// When the proxy looks at a call.
+/// When the proxy sees a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// The service does not know of it yet.
+    /// The service has not received it yet.
     Before,
-    /// The service has done it, and nobody knows its answer yet.
+    /// The service has carried out the call, and its answer is still on the way.
     After,
 }
 
-/// What becomes of a call.
+/// What happens to a call.
 pub enum Fate {
-    /// It goes its way.
+    /// It is passed on.
     Pass,
-    /// The caller gets this status and body instead of what it would get.
+    /// The caller gets this status and body instead of the service's.
     Answer(u16, String),
     /// The caller loses the connection.
     Cut,
@@ -59,7 +59,7 @@ pub fn start(upstream: &str, decide: impl Fn(&Call) -> Fate + Send + Sync + 'sta
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let (stream, shared) = (stream.unwrap(), Arc::clone(&shared));
-            // A connection that breaks has no more to say.
+            // A broken connection has no more calls.
             std::thread::spawn(move || serve(stream, &shared));
         }
     });

@@ -15,7 +15,8 @@ use std::{
 
 use crate::cargo;
 
-/// From nothing it installs its tools and compiles the functions.
+/// How long it may take to start: on a new machine it installs its tools and compiles the
+/// functions.
 const START: Duration = Duration::from_secs(30 * 60);
 
 /// Its emulator may take three seconds to end.
@@ -30,7 +31,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// A program there, with nothing in its environment that names a cloud.
+    /// Makes a command in the folder, without the variables that select a cloud.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command.current_dir(&self.folder);
@@ -54,7 +55,7 @@ pub struct Run {
     watchdog: Child,
     /// What it has deployed.
     pub stack: Stack,
-    /// Held until the process is gone, for somebody else may be testing the same checkout.
+    /// Held until the process has ended, because another process may be testing the same checkout.
     _lock: File,
 }
 
@@ -74,7 +75,7 @@ impl Run {
         let command = surehand();
         let folder = place.folder.join(".surehand").join(name);
         let lock = lock(&folder);
-        // A run that was killed could not take it back.
+        // A run that was killed has not removed the file.
         let _ = fs::remove_file(folder.join("stack.json"));
         let output = File::create(output(name)).unwrap();
         let child = place
@@ -157,7 +158,7 @@ impl Run {
         Some(serde_json::from_str(&text).unwrap())
     }
 
-    /// Ends it as Ctrl-C does; nothing of it may be left.
+    /// Ends it as Ctrl-C does, and checks that no process is left.
     pub fn end(&mut self) {
         self.signal(Signal::INT);
         let status = self.wait(STOP).expect("it does not end");
@@ -183,7 +184,7 @@ impl Run {
         None
     }
 
-    /// The last that it has said.
+    /// Returns the last lines of its output.
     pub fn said(&self) -> String {
         let text = fs::read_to_string(output(self.name)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
@@ -205,7 +206,8 @@ impl Drop for Run {
     }
 }
 
-/// The command `surehand`, built anew only when `cargo test` was not asked for the whole workspace.
+/// Returns the command `surehand`, which is only built if `cargo test` did not run for the whole
+/// workspace.
 pub fn surehand() -> &'static Path {
     static COMMAND: OnceLock<PathBuf> = OnceLock::new();
     COMMAND.get_or_init(|| {
@@ -224,8 +226,8 @@ pub fn surehand() -> &'static Path {
     })
 }
 
-/// Interrupts the child when this process is gone and with it the pipe's other end, however that
-/// happened.
+/// Interrupts the child when this process has ended, in whatever way, and has thus closed the other
+/// end of the pipe.
 fn watch(child: &Child) -> Child {
     Command::new("sh")
         .args(["-c", r#"read -r _; kill -INT "$1""#, "sh"])
@@ -237,7 +239,7 @@ fn watch(child: &Child) -> Child {
         .unwrap()
 }
 
-/// Waits for whoever has it.
+/// Waits until the lock is free.
 fn lock(folder: &Path) -> File {
     fs::create_dir_all(folder).unwrap();
     let file = File::create(folder.join("test.lock")).unwrap();

@@ -19,13 +19,13 @@ use std::{
 
 use crate::cargo;
 
-/// Ends with the process that started it, however that ends.
+/// An SQS that ends with the process that started it.
 pub struct Sqs {
     /// Its URL.
     pub endpoint: String,
     child: Child,
     log: std::path::PathBuf,
-    /// Its end at this side tells the launcher that nobody needs it any more.
+    /// When this end is closed, the launcher stops.
     _lifeline: Option<ChildStdin>,
 }
 
@@ -48,8 +48,8 @@ pub const REGION: &str = "us-east-1";
 /// How long it may take to answer; it takes three seconds on a machine that is not busy.
 const START: Duration = Duration::from_secs(120);
 
-/// Runs the service, and ends it when the pipe's other end is closed. It keeps nothing, so that
-/// nothing has to be tidied up but its files.
+/// Runs the service, and ends it when the pipe's other end is closed. It keeps no state, so that
+/// only its files must be removed.
 const LAUNCHER: &str = r#"
 import os, runpy, shutil, signal, sys, threading
 
@@ -124,7 +124,7 @@ impl Sqs {
         sqs
     }
 
-    /// A client; of each runtime its own, since connections live in their runtime.
+    /// Returns a client. Each runtime has its own, since connections belong to a runtime.
     pub fn client(&self) -> Client {
         let config = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -176,7 +176,7 @@ async fn arn(client: &Client, url: &str) -> String {
     answer.attributes.unwrap()[&QueueAttributeName::QueueArn].clone()
 }
 
-/// Whether somebody speaks HTTP there.
+/// Returns true if an HTTP server answers there.
 fn answers(address: &str) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else {
         return false;

@@ -12,7 +12,7 @@ struct OrderCancelled {
     order_id: String,
 }
 
-// A use of the event adds nothing to what is said at its type.
+// A use of the event adds no error to those at its type.
 fn _uses(_: Envelope<OrderPlaced>) -> &'static str {
     <OrderPlaced as Event>::DETAIL_TYPE
 }

@@ -39,16 +39,16 @@ pub(crate) struct Compiler {
     output: PathBuf,
 }
 
-/// A function's code, ready to upload; equal to an earlier one if the code is.
+/// A function's code, ready to upload. It equals an earlier package if the code is the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Package {
     pub(crate) zip: PathBuf,
-    /// When it was written, which is only done when the code has changed.
+    /// When it was written, which happens only if the code has changed.
     written: SystemTime,
 }
 
 impl Compiler {
-    /// `output` is created when it is missing.
+    /// Creates the folder `output` if it is missing.
     pub(crate) fn new(
         project: &Project,
         workspace: &Workspace,
@@ -75,7 +75,7 @@ impl Compiler {
         &self.binaries
     }
 
-    /// Builds and packs everything; the result is by binary.
+    /// Builds and packs all binaries; the packages are by binary.
     pub(crate) async fn build(&self, step: &Step) -> Result<BTreeMap<String, Package>> {
         let executables = self.executables(step).await?;
         let output = self.output.clone();
@@ -93,7 +93,7 @@ impl Compiler {
         .await?
     }
 
-    /// Builds everything, and says where cargo put each binary.
+    /// Builds all binaries, and returns the path of each executable.
     pub(crate) async fn executables(&self, step: &Step) -> Result<BTreeMap<String, PathBuf>> {
         let mut cargo = Command::new("cargo");
         cargo.current_dir(&self.root).args([
@@ -141,7 +141,7 @@ impl Compiler {
     }
 }
 
-/// What a line of cargo's standard error says it is doing.
+/// Returns what cargo is doing, by a line of its standard error.
 fn activity(line: &str) -> Option<String> {
     let line = line.trim_start();
     [
@@ -156,7 +156,7 @@ fn activity(line: &str) -> Option<String> {
     .then(|| line.to_owned())
 }
 
-/// Leaves the messages for people: cargo's JSON lines and its progress say nothing about what went wrong.
+/// Keeps the messages for people: cargo's JSON lines and its progress do not say what went wrong.
 fn without_json(output: &str) -> String {
     output
         .lines()
@@ -165,7 +165,7 @@ fn without_json(output: &str) -> String {
         .join("\n")
 }
 
-/// Writes `zip` from `executable`, unless it holds that already.
+/// Writes `zip` from `executable`, unless it already holds it.
 fn pack(executable: &Path, zip: &Path) -> Result<Package> {
     let package = |written| Package {
         zip: zip.to_owned(),
@@ -178,7 +178,7 @@ fn pack(executable: &Path, zip: &Path) -> Result<Package> {
     if let Some(written) = written.filter(|written| *written > linked) {
         return Ok(package(written));
     }
-    // Cargo links anew whenever something below the function changed, often with the same result.
+    // Cargo links again whenever a dependency of the function changed, often with the same result.
     let stripped = zip.with_extension("new");
     let bootstrap = zip.with_extension("bootstrap");
     strip(executable, &stripped)?;
@@ -196,15 +196,17 @@ fn pack(executable: &Path, zip: &Path) -> Result<Package> {
     archive.start_file("bootstrap", options)?;
     io::copy(&mut File::open(&stripped)?, &mut archive)?;
     archive.finish()?.flush()?;
-    // In this order: if it stops in between, the zip is newer than the executable, which is right.
+    // The zip is replaced first: if the command stops in between, the zip is newer than the
+    // executable, which is correct.
     fs::rename(&draft, zip)?;
     fs::rename(&stripped, &bootstrap)?;
     Ok(package(fs::metadata(zip)?.modified()?))
 }
 
-/// Copies an executable without its debug information, which is most of it and is not read there.
+/// Copies an executable without its debug information, which is most of it and is not read on
+/// Lambda.
 ///
-/// Where there is no `strip`, the copy is complete: it is larger, and runs as well.
+/// Without `strip` the copy is complete: it is larger, but runs as well.
 fn strip(executable: &Path, to: &Path) -> io::Result<()> {
     let stripped = StdCommand::new("strip")
         .arg("--strip-debug")
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_build_shows_what_the_compiler_said() {
+    fn a_failed_build_shows_the_compilers_messages() {
         let output = "   Compiling shop v0.1.0\n{\"reason\":\"x\"}\nerror[E0425]: no such value";
         assert_eq!(without_json(output), "error[E0425]: no such value");
     }

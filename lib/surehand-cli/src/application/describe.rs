@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 use surehand::description::Description;
 use tokio::{process::Command, time::timeout};
 
-/// What each binary says of itself, or why it does not.
+/// The description of each binary, or why there is none.
 pub(crate) type Descriptions = BTreeMap<String, Result<Description, String>>;
 
-/// It takes milliseconds; a function that needs longer waits for a service.
+/// How long a function may take. It takes milliseconds unless it waits for a service.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The descriptions of these binaries, each with its executable.
+/// Asks these binaries, each given with its executable, for their descriptions.
 pub(crate) async fn describe<'a>(
     executables: impl IntoIterator<Item = (&'a String, &'a std::path::PathBuf)>,
 ) -> Descriptions {
@@ -24,7 +24,8 @@ pub(crate) async fn describe<'a>(
 
 async fn describe_one(executable: &Path) -> Result<Description, String> {
     let mut command = Command::new(executable);
-    // Without anything of ours: neither credentials nor a region may be what makes it work here.
+    // The environment is empty, so that a function cannot depend on this machine's credentials or
+    // region.
     command
         .env_clear()
         .env("SUREHAND_DESCRIBE", "1")
@@ -43,7 +44,7 @@ async fn describe_one(executable: &Path) -> Result<Description, String> {
             .trim()
             .to_owned());
     }
-    // What `main` printed itself comes before.
+    // The description is the last line, after what `main` itself printed.
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().next_back().unwrap_or_default();
     serde_json::from_str(last).map_err(|_| "it printed no description".to_owned())
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_function_prints_before_does_not_matter() {
+    async fn lines_before_the_description_are_ignored() {
         let json = r#"{"surehand":"0.1.0","source":"sqs","handlers":[],"publishes":[],"batch":{"concurrency":10,"on_park":"proceed","backoff_base_ms":1,"backoff_cap_ms":2,"margin_ms":null},"idempotency":null,"dead_letters":null,"redelivery":null,"variables":[]}"#;
         let description = of_script(&format!(
             "[ -z \"$HOME$AWS_REGION\" ] || exit 1; echo starting; echo '{json}'"

@@ -24,7 +24,7 @@ use super::{
     yaml::{Node, Place, Value},
 };
 
-/// Something about a template that the evaluation had to leave open.
+/// A part of a template that could not be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Remark {
     pub(crate) kind: RemarkKind,
@@ -34,13 +34,13 @@ pub(crate) struct Remark {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RemarkKind {
-    /// The template refers to something that it does not have.
+    /// The template refers to a name that it does not have.
     Unresolved,
-    /// The resources are made from something that is not in the project.
+    /// The resources are made from a file or macro that is not in the project.
     Unseen,
 }
 
-/// Everything in the application's templates, and what could not be evaluated.
+/// Evaluates the application's templates. Returns their resources, and what could not be evaluated.
 pub(crate) fn resources(
     templates: &Templates,
     parameters: &BTreeMap<String, String>,
@@ -70,13 +70,13 @@ pub(crate) fn resources(
     (resources, remarks.into_inner())
 }
 
-/// Nested deeper, it is a circle.
+/// A template that is nested deeper than this nests itself.
 const MAX_DEPTH: usize = 64;
 
-/// Transforms that make no resources but those that are known here.
+/// The transforms whose resources are known here.
 const TRANSFORMS: [&str; 2] = ["AWS::Serverless-2016-10-31", "AWS::LanguageExtensions"];
 
-/// Properties whose JSON some write as a text.
+/// The properties whose JSON may be written as text.
 const JSON: [&str; 4] = [
     "EventPattern",
     "PolicyDocument",
@@ -96,11 +96,11 @@ struct World<'a> {
 struct Scope<'a> {
     world: World<'a>,
     template: Rc<Node>,
-    /// The logical ids of the stacks that it is nested in, each with the file of its parent.
+    /// The logical ids of the stacks that it is nested in, each with its parent's file.
     path: Vec<(String, Rc<str>)>,
     /// None is `AWS::NoValue`.
     parameters: HashMap<String, Option<Node>>,
-    /// What is referred to often.
+    /// The names and ARNs of resources, which are referred to often.
     identities: RefCell<HashMap<String, (String, String)>>,
     nested: RefCell<HashMap<String, Rc<Scope<'a>>>>,
     depth: RefCell<usize>,
@@ -115,7 +115,7 @@ impl<'a> Scope<'a> {
     ) -> Self {
         let declared = template.get("Parameters");
         for (name, declared) in declared.into_iter().flat_map(Node::entries) {
-            // One without a value is given with the deployment.
+            // A parameter without a value gets it at the deployment.
             let value = match given.remove(name) {
                 Some(given) => given,
                 None => Some(declared.get("Default").cloned().unwrap_or(Node {
@@ -205,7 +205,7 @@ impl<'a> Scope<'a> {
         condition.is_none_or(|name| self.condition(name, &declared.place) != Some(false))
     }
 
-    /// A logical id after those of the stacks that it is in.
+    /// Returns a logical id after those of the stacks that it is in.
     fn full_id(&self, id: &str, separator: &str) -> String {
         let stacks = self.path.iter().map(|(stack, _)| stack.as_str());
         stacks.chain([id]).collect::<Vec<_>>().join(separator)
@@ -215,7 +215,7 @@ impl<'a> Scope<'a> {
         self.template.at(&["Resources", id])
     }
 
-    /// The transforms whose results are unknown here.
+    /// Returns the transforms whose results are unknown here.
     fn unseen_transforms(&self) -> Vec<&Node> {
         let transforms = self.template.get("Transform");
         let transforms = transforms.map_or(&[][..], Node::items).iter();
@@ -234,7 +234,7 @@ impl<'a> Scope<'a> {
             })
     }
 
-    /// With what `Globals` say of a function's properties.
+    /// Merges the properties in `Globals` into those of a function.
     fn merged_properties(&self, kind: &str, declared: &Node) -> Node {
         let own = declared.get("Properties").cloned().unwrap_or(Node {
             place: declared.place.clone(),
@@ -250,7 +250,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// A resource's name and ARN.
+    /// Returns a resource's name and ARN.
     fn identity(&self, id: &str, declared: &Node) -> (String, String) {
         if let Some(known) = self.identities.borrow().get(id) {
             return known.clone();
@@ -276,7 +276,7 @@ impl<'a> Scope<'a> {
         identity
     }
 
-    /// The scope of a nested stack whose template is here.
+    /// Returns the scope of a nested stack whose template is in the project.
     fn nested(&self, id: &str) -> Option<Rc<Scope<'a>>> {
         if let Some(scope) = self.nested.borrow().get(id) {
             return Some(Rc::clone(scope));

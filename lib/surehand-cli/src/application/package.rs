@@ -28,10 +28,11 @@ const LOCAL_PATHS: [&str; 5] = [
 /// The properties of a function that publish its versions and shift traffic between them.
 const VERSIONS: [&str; 2] = ["AutoPublishAlias", "DeploymentPreference"];
 
-/// Writes a copy of the application's template to `file`. It takes the code of each function from `packages` (by
-/// binary), and everything else that is local from where it is now. It has `parameters` as defaults, so that tools
-/// which are not told of them (`sam local`) see what was deployed. And it publishes no versions: an alias would keep
-/// the version before when nothing but the code is replaced.
+/// Writes a copy of the application's template to `file`. The copy takes the code of each function
+/// from `packages` (by binary), and all other local files from where they are. Its parameters have
+/// `parameters` as defaults, so that tools that do not get the values (`sam local`) use those of
+/// the deployment. And it publishes no versions: an alias would keep the old version when only the
+/// code is replaced.
 ///
 /// Nested templates with functions are copied too, to files beside this one.
 pub(crate) fn package(
@@ -94,7 +95,7 @@ fn packaged(
 ) -> Result<Value> {
     let mut document = Value::from(template);
     for (name, value) in parameters {
-        // Indexing would add what is not there.
+        // Indexing would add a missing parameter.
         if let Some(declared) = document.pointer_mut(&format!("/Parameters/{name}")) {
             declared["Default"] = json!(value);
         }
@@ -278,7 +279,7 @@ Resources:
             "/z/p.zip"
         );
         assert_eq!(read(&outer).get("Globals"), None);
-        // Its parameters are its parent's to give.
+        // The parent stack sets its parameters.
         assert_eq!(inner["Parameters"]["Stage"]["Default"], "dev");
     }
 

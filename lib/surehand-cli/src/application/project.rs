@@ -19,7 +19,7 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// The nearest folder with a template, from `start` upwards, as cargo looks for its manifest.
+    /// Finds the nearest folder with a template, from `start` upwards, as cargo finds its manifest.
     pub(crate) fn find(start: &Path) -> Result<Self> {
         for folder in start.ancestors() {
             for name in TEMPLATES {
@@ -59,7 +59,7 @@ impl Project {
             .into_owned()
     }
 
-    /// The text of a file below the root; none if there is no such file.
+    /// Reads a file below the root; none if there is no such file.
     pub(crate) fn text(&self, file: &str) -> Result<Option<String>> {
         let path = self.root.join(file);
         match fs::read_to_string(&path) {
@@ -69,7 +69,8 @@ impl Project {
         }
     }
 
-    /// `.surehand`, created on first use; it ignores itself, so that no project has to know of it.
+    /// Returns the folder `.surehand`, which is created on first use. It has its own `.gitignore`,
+    /// so that projects need not ignore it.
     pub(crate) fn state(&self) -> Result<PathBuf> {
         let folder = self.root.join(".surehand");
         fs::create_dir_all(&folder)
@@ -82,7 +83,7 @@ impl Project {
         Ok(folder)
     }
 
-    /// What cargo knows of the workspace; blocks for as long as cargo takes.
+    /// Asks cargo about the workspace; blocks as long as cargo takes.
     pub(crate) fn workspace(&self) -> Result<Workspace> {
         let metadata = MetadataCommand::new()
             .current_dir(&self.root)
@@ -116,7 +117,8 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// The names of the packages that hold `binaries`; an error names the first one that none holds.
+    /// Returns the names of the packages that have `binaries`; the error names the first binary
+    /// that no package has.
     pub(crate) fn packages_of<'a>(
         &self,
         binaries: impl IntoIterator<Item = &'a str>,
@@ -135,13 +137,14 @@ impl Workspace {
                     })
                     .map(|package| package.name.to_string())
                     .with_context(|| {
-                        format!("the template names the binary `{binary}`, but no package of the workspace has it")
+                        format!("the template names the binary `{binary}`, but no package of the workspace has it: add it, or correct `Metadata.BuildProperties.Binary`")
                     })
             })
             .collect()
     }
 
-    /// Every binary by its name, with the packages that have it. Paths are relative to `root`.
+    /// Returns every binary by its name, with the packages that have it. Paths are relative to
+    /// `root`.
     pub(crate) fn binaries(&self, root: &Path) -> BTreeMap<String, Vec<Binary>> {
         let mut binaries: BTreeMap<String, Vec<Binary>> = BTreeMap::new();
         for package in self.metadata.workspace_packages() {
@@ -161,7 +164,7 @@ impl Workspace {
         binaries
     }
 
-    /// The packages that a plain `cargo run` selects.
+    /// Returns the packages that a plain `cargo run` selects.
     pub(crate) fn default_packages(&self) -> BTreeSet<String> {
         self.metadata
             .workspace_default_packages()
@@ -170,7 +173,7 @@ impl Workspace {
             .collect()
     }
 
-    /// The folders whose change can change a function: those of all members.
+    /// Returns the folders whose changes can change a function: those of all members.
     pub(crate) fn source_folders(&self) -> BTreeSet<PathBuf> {
         self.metadata
             .workspace_packages()

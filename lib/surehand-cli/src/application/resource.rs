@@ -9,15 +9,15 @@ pub(crate) struct Resource {
     /// Its logical id, after those of the stacks that it is in: `ReserveStockQueue/Queue`.
     pub(crate) id: String,
     pub(crate) kind: String,
-    /// Where it begins.
+    /// Where its declaration begins.
     pub(crate) place: Place,
-    /// Everything but `Properties`, such as `DeletionPolicy`.
+    /// Its attributes besides `Properties`, such as `DeletionPolicy`.
     pub(crate) attributes: Node,
     pub(crate) properties: Node,
-    /// What the service calls it.
+    /// Its name in its service.
     pub(crate) name: String,
     pub(crate) arn: String,
-    /// A nested stack whose template is not here.
+    /// Whether it is a nested stack whose template is not in the project.
     pub(crate) is_unseen: bool,
 }
 
@@ -26,23 +26,23 @@ impl Resource {
         self.properties.at(path)
     }
 
-    /// Where a property is, or else the resource.
+    /// Returns where a property is, or else the resource.
     pub(crate) fn place_of(&self, path: &[&str]) -> Place {
         let found = self.property(path).map(|node| node.place.clone());
         found.unwrap_or_else(|| self.place.clone())
     }
 
-    /// True if the property says `true`, or if it is unknown.
+    /// Returns true if the property is `true` or unknown.
     pub(crate) fn is_true(&self, path: &[&str]) -> bool {
         self.property(path).is_some_and(|node| node.may_be("true"))
     }
 
-    /// The URL of a queue.
+    /// Returns the URL of a queue.
     pub(crate) fn url(&self) -> String {
         queue_url(&self.arn)
     }
 
-    /// True if it outlives its stack.
+    /// Returns true if it outlives its stack.
     pub(crate) fn is_retained(&self) -> bool {
         ["DeletionPolicy", "UpdateReplacePolicy"]
             .iter()
@@ -62,7 +62,7 @@ pub(crate) struct Whereabouts {
     pub(crate) region: String,
 }
 
-/// Stands in for the account, which is unknown before the deployment.
+/// A placeholder for the account, which is unknown before the deployment.
 pub(crate) const ACCOUNT: &str = "123456789012";
 
 impl Whereabouts {
@@ -117,7 +117,7 @@ pub(crate) fn arn(kind: &str, name: &str, bus: Option<&str>, at: &Whereabouts) -
     }
 }
 
-/// What `!Ref` gives.
+/// Returns the value of `!Ref`.
 pub(crate) fn reference(kind: &str, name: &str, arn: &str) -> String {
     match kind {
         "AWS::SQS::Queue" => queue_url(arn),
@@ -128,7 +128,7 @@ pub(crate) fn reference(kind: &str, name: &str, arn: &str) -> String {
     }
 }
 
-/// What `!GetAtt` gives; nothing for what only the deployment can tell.
+/// Returns the value of `!GetAtt`; unknown if only the deployment decides it.
 pub(crate) fn attribute(kind: &str, name: &str, arn: &str, attribute: &str) -> Value {
     match attribute {
         "Arn" | "TopicArn" => Value::Text(arn.to_owned()),

@@ -64,7 +64,7 @@ impl Settings {
     /// The settings of every environment.
     pub(crate) fn environments(text: &str) -> Result<BTreeMap<String, Self>> {
         let file: toml::Table = toml::from_str(text)?;
-        // Beside the environments there is the file's version.
+        // Besides the environments the file has its version.
         let environments = file.into_iter().filter(|(_, value)| value.is_table());
         environments
             .map(|(name, table)| {
@@ -77,7 +77,7 @@ impl Settings {
 
     fn of(environment: Environment) -> Result<Self> {
         let mut settings = Self::default();
-        // What is said of `deploy` overrides what is said of every command.
+        // The parameters of `deploy` override those of every command.
         for Parameters {
             stack_name,
             region,
@@ -94,7 +94,7 @@ impl Settings {
             for item in overrides {
                 let (name, value) = item
                     .split_once('=')
-                    .with_context(|| format!("`{item}` is write it as NAME=VALUE"))?;
+                    .with_context(|| format!("`{item}` has no value: write it as NAME=VALUE"))?;
                 let value = value.trim_matches('"');
                 settings
                     .parameters
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_the_emulator_says_nothing() {
+    fn a_file_without_the_emulator_has_no_settings() {
         assert_eq!(
             Settings::parse("version = 0.1").unwrap(),
             Settings::default()
@@ -150,7 +150,7 @@ mod tests {
                 .unwrap_err();
         assert_eq!(
             format!("{error:#}"),
-            "in the environment emulator: `Stage` is write it as NAME=VALUE"
+            "in the environment emulator: `Stage` has no value: write it as NAME=VALUE"
         );
     }
 }

@@ -43,7 +43,7 @@ impl Templates {
         Self::read_by(project.root(), &project.main(), |file| project.text(file))
     }
 
-    /// Takes the texts of files from `read`, which gets their paths below `root`.
+    /// Reads the templates with `read`, which gets the paths below `root`.
     pub(crate) fn read_by(
         root: &Path,
         main: &str,
@@ -118,7 +118,7 @@ impl Templates {
             bail!("cannot read {file}: it is not there");
         };
         if template.get("Resources").is_none_or(|it| !it.is_map()) {
-            bail!("cannot read {file}: it has no Resources");
+            bail!("{file} is not a template: it has no `Resources`");
         }
         into.extend(binaries_of(template).map(|(id, binary)| Function {
             logical_id: format!("{stacks}{id}"),
@@ -130,7 +130,7 @@ impl Templates {
                 logical_id, file, ..
             } = &nested;
             if above.contains(file) {
-                bail!("{logical_id}: {file} nests itself");
+                bail!("{logical_id}: {file} nests itself: remove the nested stack");
             }
             self.collect_functions(&format!("{stacks}{logical_id}/"), file, above, into)?;
         }
@@ -183,7 +183,7 @@ pub(super) fn resources(template: &Node) -> impl Iterator<Item = (&str, &Node)> 
     resources.into_iter().flat_map(Node::entries)
 }
 
-/// The stacks of a template that have a path, also to what is not there.
+/// Returns the stacks of a template that have a path, even if the file does not exist.
 fn stacks<'a>(template: &'a Node, file: &'a str) -> impl Iterator<Item = Nested<'a>> {
     resources(template).filter_map(move |(logical_id, declared)| {
         let path = location(declared)?.text()?;
@@ -213,7 +213,7 @@ pub(super) fn located(parent: &str, path: &str) -> String {
     joined(folder, path).to_string_lossy().into_owned()
 }
 
-/// Without `..`, as a watcher of the file calls it.
+/// Joins the paths without `..`, as a watcher names the file.
 pub(super) fn joined(folder: &Path, path: &str) -> PathBuf {
     let mut joined = folder.to_owned();
     for part in Path::new(path).components() {
@@ -302,19 +302,22 @@ Resources:
         );
         fs::write(&alarms, STACK.replace("x", "../queue.yaml")).unwrap();
         let error = read().functions().unwrap_err().to_string();
-        assert!(error.ends_with("queue.yaml nests itself"), "{error}");
-        // It belongs to another project, or the deployment reports that it is missing.
+        assert!(
+            error.ends_with("queue.yaml nests itself: remove the nested stack"),
+            "{error}"
+        );
+        // The file may belong to another project; if it is missing, the deployment reports it.
         fs::remove_file(&queue).unwrap();
         assert_eq!(read().paths(), BTreeSet::from([main]));
     }
 
     #[test]
-    fn what_is_no_template_is_an_error() {
+    fn a_file_that_is_not_a_template_is_an_error() {
         assert!(parse("a: [").is_err());
         let error = parse("a: 1").unwrap().functions().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "cannot read template.yaml: it has no Resources"
+            "template.yaml is not a template: it has no `Resources`"
         );
     }
 }

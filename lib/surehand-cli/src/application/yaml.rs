@@ -40,7 +40,7 @@ pub(crate) enum Value {
     Plain(String),
     List(Vec<Node>),
     Map(Vec<(String, Node)>),
-    /// Only the deployment decides it.
+    /// A value that only the deployment decides.
     Unknown,
 }
 
@@ -63,7 +63,7 @@ impl Node {
         }
     }
 
-    /// The value of a key of a map. Below what is unknown everything is there, and unknown.
+    /// Returns the value of a key of a map. Every key of an unknown value is there, and unknown.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         if self.is_unknown() {
             return Some(self);
@@ -72,12 +72,12 @@ impl Node {
         entries.find(|(name, _)| *name == key).map(|(_, node)| node)
     }
 
-    /// The value at the end of a path of keys.
+    /// Returns the value at the end of a path of keys.
     pub(crate) fn at(&self, path: &[&str]) -> Option<&Node> {
         path.iter().try_fold(self, |node, key| node.get(key))
     }
 
-    /// The entries of a map; of anything else there are none.
+    /// Returns the entries of a map; none for any other value.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Node)> {
         let entries: &[(String, Node)] = match &self.value {
             Value::Map(entries) => entries,
@@ -86,7 +86,7 @@ impl Node {
         entries.iter().map(|(key, node)| (key.as_str(), node))
     }
 
-    /// The items of a list, or the one that is there instead of a list.
+    /// Returns the items of a list, or the one value that is there instead of a list.
     pub(crate) fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
@@ -121,7 +121,7 @@ impl Node {
         self.is_unknown() || self.is(text)
     }
 
-    /// Takes a text that is an object of JSON for that object.
+    /// Replaces a text that is a JSON object by that object.
     pub(crate) fn read_json(&mut self) {
         let text = self
             .text()
@@ -132,7 +132,7 @@ impl Node {
         }
     }
 
-    /// How many values it holds, itself included.
+    /// Returns how many values it holds, including itself.
     fn count(&self) -> usize {
         match &self.value {
             Value::List(items) => 1 + items.iter().map(Self::count).sum::<usize>(),
@@ -159,7 +159,7 @@ impl Value {
         }
     }
 
-    /// What CloudFormation looks up while it deploys is unknown before.
+    /// Makes values unknown that CloudFormation looks up only while it deploys.
     pub(crate) fn without_dynamic_references(self) -> Self {
         match self.text() {
             Some(text) if text.contains("{{resolve:") => Self::Unknown,
@@ -218,14 +218,14 @@ impl<'a> Reader<'a> {
                 error.marker().line(),
                 error.info()
             )),
-            None => bail!("{} ends in the middle", self.file),
+            None => bail!("{} ends in the middle of a value", self.file),
         }
     }
 
     fn node(&mut self, first: (Event<'a>, Span)) -> Result<Node> {
         if self.depth == MAX_DEPTH {
             let line = first.1.start.line();
-            bail!("{}:{line}: it is nested too deep", self.file);
+            bail!("{}:{line}: the value is nested too deeply", self.file);
         }
         self.depth += 1;
         let node = self.node_at_depth(first);
@@ -243,7 +243,11 @@ impl<'a> Reader<'a> {
                 let node = self.anchors.get(&anchor);
                 self.repeated += node.map_or(0, Node::count);
                 if self.repeated > MAX_REPEATED {
-                    bail!("{}:{}: its aliases repeat too much", self.file, place.line);
+                    bail!(
+                        "{}:{}: the aliases repeat too many values",
+                        self.file,
+                        place.line
+                    );
                 }
                 let value = node.map_or(Value::Null, |node| node.value.clone());
                 return Ok(Node { place, value });
@@ -283,7 +287,10 @@ impl<'a> Reader<'a> {
                             let name = name.to_owned();
                             if !names.insert(name.clone()) {
                                 let line = key.place.line;
-                                bail!("{}:{line}: `{name}` is here twice", self.file);
+                                bail!(
+                                    "{}:{line}: the key `{name}` is already in this map: remove one",
+                                    self.file
+                                );
                             }
                             let value = Node {
                                 place: key.place,
@@ -372,21 +379,27 @@ Resources:
     }
 
     #[test]
-    fn what_cannot_be_read_says_where() {
+    fn errors_name_the_line() {
         let error = Node::parse("t.yaml", "a: 1\nb: [\n")
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("t.yaml:"), "{error}");
         assert!(Node::parse("t.yaml", "").is_err());
         let error = |text: &str| Node::parse("t.yaml", text).unwrap_err().to_string();
-        assert_eq!(error("a: 1\nb: 2\na: 3"), "t.yaml:3: `a` is here twice");
+        assert_eq!(
+            error("a: 1\nb: 2\na: 3"),
+            "t.yaml:3: the key `a` is already in this map: remove one"
+        );
         let deep = "[".repeat(MAX_DEPTH + 1);
-        assert_eq!(error(&deep), "t.yaml:1: it is nested too deep");
+        assert_eq!(error(&deep), "t.yaml:1: the value is nested too deeply");
         let mut many = "a0: &a0 [x]\n".to_owned();
         for level in 0..40 {
             many.push_str(&format!("a{0}: &a{0} [*a{level}, *a{level}]\n", level + 1));
         }
         let error = error(&many);
-        assert!(error.ends_with(": its aliases repeat too much"), "{error}");
+        assert!(
+            error.ends_with(": the aliases repeat too many values"),
+            "{error}"
+        );
     }
 }

@@ -152,7 +152,7 @@ rules! {
     PANIC = "SH104" Error "say `panic = \"unwind\"` in the workspace's [profile.release]: cargo-lambda aborts otherwise";
     CACHED = "SH105" Error "remove `cached`: SAM's cache sees only a function's own folder, and deploys stale binaries";
     NOT_DESCRIBED = "SH106" Warning "read variables by `surehand::environment`, and call no service before `Function::run`";
-    WRONG_SOURCE = "SH107" Error "give `Function::new` the source that delivers, or change what delivers";
+    WRONG_SOURCE = "SH107" Error "give the function the source that delivers, or change what delivers";
     NO_TRIGGER = "SH108" Warning "add the event source, or the rule with the function as its target";
 
     MISSING_VARIABLE = "SH201" Error "declare it under Environment.Variables, of the function or in Globals";

@@ -36,17 +36,18 @@ use crate::{
     progress::Progress,
 };
 
-/// How often the queues are looked at.
+/// How often the queues are polled.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often in a row all must be quiet: between an outbox or queue and the next an event is in none.
+/// How often in a row all queues must be empty: an event on its way from one to the next is in none
+/// of them.
 const QUIET: u32 = 4;
 
-/// How long the application may take in all.
+/// How long the application may take in total.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Fails unless every order is accounted for and no effect happened twice, before the dead letters are put back and
-/// after.
+/// Runs the demo. It fails unless every order is accounted for and no effect happened twice, before
+/// and after the redrive.
 pub(crate) async fn run(options: Options, count: usize, progress: &Progress) -> Result<()> {
     let started = Instant::now();
     let name = options.run.clone();
@@ -110,13 +111,14 @@ impl Scene<'_> {
         Ok([failed, redriven].concat())
     }
 
-    /// Sends all but what is to be lost, and some of it again.
+    /// Places all orders but those that are to be lost, and repeats some requests and events.
     async fn place(&self, witness: &Witness) -> Result<(Replies, Vec<Sighting>)> {
         let step = self.progress.step("placing orders");
         let replies = traffic::place(&self.clients, &self.plan, &step).await;
-        // When none gets through, the reason is one and the same, and the accounts would only repeat it.
+        // If no request succeeds, they all fail for the same reason, which the accounts would only
+        // repeat.
         if let (true, Some(error)) = (replies.first.is_empty(), replies.errors.values().next()) {
-            bail!("place-order accepts no order: {error}");
+            bail!("place-order accepted none of the orders, the first because of: {error}");
         }
         step.done(format!(
             "{} orders, {} repeated requests",
@@ -129,7 +131,7 @@ impl Scene<'_> {
         Ok((replies, events))
     }
 
-    /// Waits until nothing is under way any more; the checks say whether that is because all is done.
+    /// Waits until no event is under way. The checks then show whether all is done.
     async fn settle(&self, witness: &Witness, events: &mut Vec<Sighting>) -> Result<()> {
         let Self { plan, clients, .. } = self;
         let step = self.progress.step("waiting until every queue is empty");
@@ -137,7 +139,7 @@ impl Scene<'_> {
         let mut quiet = 0;
         while quiet < QUIET {
             if started.elapsed() > PATIENCE {
-                step.say("not everything is done, but time is up");
+                step.say("gave up waiting: not all events are handled");
                 return Ok(());
             }
             tokio::time::sleep(INTERVAL).await;
@@ -175,7 +177,7 @@ impl Scene<'_> {
     }
 }
 
-/// What can be seen at this moment.
+/// Observes the application's state.
 async fn observe(
     clients: &Clients,
     events: Vec<Sighting>,
@@ -191,7 +193,8 @@ async fn observe(
     })
 }
 
-/// The events whose repetition changes nothing: a parked event that comes twice is rightly parked twice.
+/// Returns the events that may be repeated without any change. A parked event that is repeated is
+/// rightly parked twice.
 fn harmless(plan: &Plan, replies: &Replies, events: &[Sighting]) -> Vec<Sighting> {
     let orders: BTreeSet<&str> = plan
         .orders

@@ -18,11 +18,11 @@ use crate::{
     progress::Progress,
 };
 
-/// Returns only with an error; an interrupt drops it, which takes everything down.
+/// Runs until an error. An interrupt drops the future, which takes everything down.
 pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
     let mut local = Local::start(options, progress).await?;
     println!("{}", describe(&local.stack).trim_fmt());
-    progress.line("ready; sources are watched, Ctrl-C ends everything");
+    progress.line("ready: watching the sources, press Ctrl-C to stop");
 
     let reader = Reader::new(&local.config, &local.stack.functions).await?;
     let (deployed, functions) = mpsc::unbounded_channel();
@@ -38,13 +38,14 @@ pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
         };
         let updating = async {
             update(&mut local, &changed, progress).await?;
-            // What was deployed may have functions, packages and templates that were not there before.
+            // The deployment may have added functions, packages and templates.
             watcher.add(&sources(&project).await?, &templates(&project))
         };
         tokio::select! {
-            // What does not compile or deploy is said, and the application goes on as it was.
+            // If a change does not compile or deploy, the error is shown and the application runs
+            // on unchanged.
             outcome = updating => match outcome {
-                // The reader is gone when the command ends.
+                // The receiver is dropped when the command ends.
                 Ok(()) => drop(deployed.send(local.stack.functions.clone())),
                 Err(error) => {
                     progress.line(&format!("{} {error:#}", style("error:").red().for_stderr()));
@@ -74,7 +75,7 @@ async fn update(local: &mut Local, changed: &BTreeSet<PathBuf>, progress: &Progr
             progress.line(&format!("updated {}", updated.join(", ")));
         }
     }
-    // A deployment that failed for want of a binary may succeed now.
+    // A deployment that failed because a binary was missing may succeed now.
     if !local.is_current() || !changed.is_disjoint(&templates(local.project())) {
         local.deploy(progress).await?;
     }

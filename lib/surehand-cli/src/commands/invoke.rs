@@ -35,7 +35,7 @@ pub(crate) async fn run(function: &str, event: &str, run: &str) -> Result<()> {
     Ok(())
 }
 
-/// The event: JSON as it is, `-` for standard input, else a file.
+/// Reads the event: JSON text, `-` for standard input, else a file.
 fn payload(event: &str) -> Result<Value> {
     let is_json = event.trim_start().starts_with(['{', '[', '"']);
     let (text, place) = match event {
@@ -56,7 +56,7 @@ fn payload(event: &str) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("{place} is not JSON"))
 }
 
-/// Lambda's error object in one line.
+/// Writes Lambda's error object in one line.
 fn failure(reply: &[u8]) -> String {
     let error: Value = serde_json::from_slice(reply).unwrap_or_default();
     match (error["errorType"].as_str(), error["errorMessage"].as_str()) {

@@ -17,7 +17,7 @@ pub(crate) struct New {
     /// The application's name, if it differs from the folder's
     #[arg(long)]
     name: Option<String>,
-    /// Add the function that puts dead letters back, with its queue, its role and a schedule
+    /// Add the function that redrives dead letters, with its queue, its role and a schedule
     #[arg(long)]
     with_redrive: bool,
     /// The folder of the library, lib/surehand in a checkout; by default that of the checkout from which this command was built
@@ -28,7 +28,7 @@ pub(crate) struct New {
     surehand_git: Option<String>,
 }
 
-/// Makes the application, and says what to do with it.
+/// Makes the application, and prints the next steps.
 pub(crate) fn run(new: &New) -> Result<()> {
     let folder = &new.path;
     let name = match &new.name {
@@ -50,7 +50,7 @@ pub(crate) fn run(new: &New) -> Result<()> {
     Ok(())
 }
 
-/// A file of the application, and what is in it.
+/// The files of the application with their contents.
 macro_rules! files {
     ($($path:literal = $from:literal;)*) => {
         &[$(($path, include_str!($from))),*]
@@ -75,13 +75,13 @@ const FILES: &[(&str, &str)] = files! {
     "handlers/tests/welcome_user.rs" = "../../templates/app/handlers/tests/welcome_user.rs";
 };
 
-/// What only an application with the function redrive has.
+/// The files of an application with the function redrive.
 const REDRIVE: &[(&str, &str)] = files! {
     "handlers/src/bin/redrive.rs" = "../../templates/app/handlers/src/bin/redrive.rs";
 };
 
-/// What every application has unchanged. In the repository these are links to the files that it uses itself; a
-/// package of this command holds their text.
+/// The files that every application has unchanged. In this repository they are links to the files
+/// that it uses itself; a package of this command holds their text.
 const SHARED: &[(&str, &str)] = files! {
     "rust-toolchain.toml" = "../../templates/shared/rust-toolchain.toml";
     ".cargo/config.toml" = "../../templates/shared/cargo-config.toml";
@@ -108,7 +108,7 @@ fn filled_in<'a>(
     own.chain(as_they_are.map(|(path, text)| (*path, (*text).to_owned())))
 }
 
-/// The text without the lines that say what is for redrive, and without those if it is not wanted.
+/// Removes the lines that mark the parts for redrive, and these parts if they are not wanted.
 fn parts(text: &str, with_redrive: bool) -> String {
     let mut is_wanted = true;
     let lines = text.split_inclusive('\n').filter(|line| {
@@ -137,7 +137,7 @@ fn name_of(folder: &Path) -> Result<String> {
     name.map_err(|name| anyhow::anyhow!("the folder's name {name:?} is not UTF-8: pass --name"))
 }
 
-/// Existing files are never overwritten. A repository that has just been made may be there.
+/// Checks that no file would be overwritten. A repository that has just been created may be there.
 fn must_be_free(folder: &Path) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -162,10 +162,11 @@ fn must_be_free(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the library of this command's version is in the registry. A test holds it to the manifest's `publish`.
+/// Whether the library of this command's version is in the registry. A test compares it with the
+/// manifest's `publish`.
 const PUBLISHED: bool = false;
 
-/// Where the application has the library from.
+/// Where the application gets the library from.
 enum Library {
     /// Canonical.
     Path(PathBuf),
@@ -215,7 +216,7 @@ impl Library {
                 let text = folder.to_str();
                 let text = text.with_context(|| {
                     format!(
-                        "the path {} is not UTF-8, and cannot be in Cargo.toml",
+                        "the path {} is not UTF-8, so it cannot be in Cargo.toml: pass another --surehand-path",
                         folder.display()
                     )
                 });
@@ -303,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_redrive_is_there_if_somebody_asks_for_it() {
+    fn the_parts_for_redrive_are_there_on_request() {
         let text = "a\n# {{with redrive}}\nb\n# {{end}}\nc\n";
         assert_eq!(parts(text, false), "a\nc\n");
         assert_eq!(parts(text, true), "a\nb\nc\n");
     }
 
     #[test]
-    fn the_library_is_where_somebody_says_or_where_the_command_is_from() {
+    fn the_library_is_the_given_one_or_that_of_the_commands_checkout() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let root = root.canonicalize().unwrap();
         let folder = Path::new("hello");
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_asked_for_only_once_there_is_one() {
+    fn a_version_is_required_only_once_it_is_published() {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
         let manifest: toml::Table = fs::read_to_string(manifest).unwrap().parse().unwrap();
         let publish = manifest["workspace"]["package"].get("publish");
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_over() {
+    fn existing_files_are_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         must_be_free(path).unwrap();

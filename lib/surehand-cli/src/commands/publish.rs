@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use crate::{cloud::Cloud, progress::Progress};
 
-/// What one PutEvents request takes.
+/// The most entries of one PutEvents request.
 const ENTRIES: usize = 10;
 
-/// In bytes, of all entries of a request together.
+/// The most bytes of all entries of a request.
 const BYTES: usize = 256 * 1024;
 
 /// The longest `detail-type` that EventBridge takes.
@@ -97,7 +97,7 @@ fn parse(text: &str) -> Result<Vec<Event>> {
 
 fn parse_line(number: usize, text: &str) -> Result<Event> {
     let line: Line = serde_json::from_str(text).map_err(|error| {
-        // Its position speaks of a text of one line; the file has more.
+        // The error's position is within this one line; the file has more.
         let message = error.to_string();
         let reason = message.split(" at line ").next().unwrap_or_default();
         anyhow::anyhow!("column {}: {reason}", error.column())
@@ -129,7 +129,7 @@ fn parse_line(number: usize, text: &str) -> Result<Event> {
 }
 
 impl Event {
-    /// As EventBridge counts an entry without a time and resources.
+    /// Returns its size as EventBridge counts an entry without a time and resources.
     fn size(&self) -> usize {
         self.source.len() + self.detail_type.len() + self.detail.len()
     }
@@ -144,7 +144,7 @@ impl Event {
     }
 }
 
-/// Splits into what one request takes.
+/// Splits the events into requests.
 fn chunks(events: &[Event]) -> Vec<&[Event]> {
     let mut chunks = Vec::new();
     let mut rest = events;
@@ -158,7 +158,7 @@ fn chunks(events: &[Event]) -> Vec<&[Event]> {
                 size <= BYTES
             })
             .count()
-            // No event alone is too large; one that is must fail with the service's own words.
+            // No single event is too large; if one is, it must fail with the service's own error.
             .max(1);
         let (chunk, remaining) = rest.split_at(fitting);
         chunks.push(chunk);
@@ -167,7 +167,7 @@ fn chunks(events: &[Event]) -> Vec<&[Event]> {
     chunks
 }
 
-/// Sends all events in order, each at least once; fails with the lines that the bus did not take.
+/// Sends all events in order, each at least once; the error names the lines that the bus refused.
 pub(crate) async fn send(
     client: &Client,
     bus: &str,
@@ -187,7 +187,7 @@ pub(crate) async fn send(
     Ok(())
 }
 
-/// Returns what was refused to the end, by line.
+/// Returns the events that were refused on the last attempt, by line.
 async fn send_chunk(client: &Client, bus: &str, chunk: &[Event]) -> Result<Vec<String>> {
     let mut pending: Vec<&Event> = chunk.iter().collect();
     let mut refused = Vec::new();
@@ -205,7 +205,7 @@ async fn send_chunk(client: &Client, bus: &str, chunk: &[Event]) -> Result<Vec<S
             })?;
         if output.entries().len() != pending.len() {
             bail!(
-                "the bus answered for {} of {} events",
+                "the bus returned {} results for {} events",
                 output.entries().len(),
                 pending.len()
             );

@@ -36,11 +36,11 @@ const START: Duration = Duration::from_secs(60);
 /// How long the emulator may take to end before it is killed.
 const STOP: Duration = Duration::from_secs(3);
 
-/// Ends with its value: the emulator and every function it started.
+/// A running emulator. Dropping it ends the emulator and every function that it started.
 #[derive(Debug)]
 pub(crate) struct Emulator {
     group: Group,
-    /// Its end at this side tells the launcher that the command is gone.
+    /// When this end is closed, the launcher learns that the command has ended.
     _lifeline: Option<ChildStdin>,
     host: IpAddr,
     endpoint: String,
@@ -58,7 +58,7 @@ impl Emulator {
         let port = free_port(host, port)?;
         let endpoint = format!("http://{}", SocketAddr::from((host, port)));
         let temporary = folder.join("tmp");
-        // What a killed run left behind would only grow.
+        // The files that a killed run left would only accumulate.
         drop(fs::remove_dir_all(&temporary));
         fs::create_dir_all(&temporary)
             .with_context(|| format!("cannot create {}", temporary.display()))?;
@@ -73,7 +73,8 @@ impl Emulator {
         python
             .arg(&launch)
             .current_dir(folder)
-            // Functions inherit this environment: what is not in it cannot lead them to a real account.
+            // Functions inherit this environment: without the caller's variables they cannot reach
+            // a real account.
             .env_clear()
             .envs(["PATH", "HOME", "LANG"].iter().filter_map(|name| {
                 let value = std::env::var_os(name)?;
@@ -145,7 +146,7 @@ impl Drop for Emulator {
         while started.elapsed() < STOP && matches!(self.group.child().try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(20));
         }
-        // What it did not end itself must be gone before its files are removed.
+        // Processes that it did not end itself must have ended before its files are removed.
         self.group.signal(Signal::KILL);
         drop(fs::remove_dir_all(&self.temporary));
     }
@@ -182,7 +183,7 @@ pub(crate) async fn get(endpoint: &str, path: &str) -> Result<Value> {
     Ok(serde_json::from_slice(&body)?)
 }
 
-/// The port that was asked for, or an unused one; either is free at this moment.
+/// Returns the wanted port, or an unused one; it is free at this moment.
 fn free_port(host: IpAddr, wanted: Option<u16>) -> Result<u16> {
     let address = SocketAddr::from((host, wanted.unwrap_or(0)));
     let listener =

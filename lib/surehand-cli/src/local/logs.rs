@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// milliseconds.
 const OVERLAP: i64 = 2_000;
 
-/// The colours by which functions are told apart.
+/// The colours that distinguish functions.
 const COLORS: [Color; 6] = [
     Color::Cyan,
     Color::Magenta,
@@ -31,7 +31,7 @@ const COLORS: [Color; 6] = [
     Color::Red,
 ];
 
-/// What every line has, and what is therefore not worth repeating on each.
+/// The fields that every line has, which are therefore not shown.
 const KNOWN: [&str; 9] = [
     "timestamp",
     "level",
@@ -72,9 +72,10 @@ struct Group {
     seen: BTreeSet<Position>,
 }
 
-/// Where a line stands: its time, its stream, and its place among the lines of that stream and time.
+/// The position of a line: its time, its stream, and its place among the lines of that stream and
+/// time.
 ///
-/// Emulators give no event id, so that this takes its place.
+/// It is used instead of an event id, which emulators do not provide.
 type Position = (i64, String, usize);
 
 impl Reader {
@@ -160,7 +161,7 @@ impl Group {
         while let Some(page) = pages.next().await {
             let page = match page {
                 Ok(page) => page,
-                // The group comes with the function's first line when the template does not declare it.
+                // If the template does not declare the group, the function's first line creates it.
                 Err(error)
                     if error
                         .as_service_error()

@@ -40,11 +40,11 @@ pub(crate) struct Options {
     /// Names the folder in `.surehand`, so that several can run at the same time.
     pub(crate) run: String,
     pub(crate) profile: Profile,
-    /// Where the emulator listens; on a free port where none is given.
+    /// Where the emulator listens; on a free port if none is given.
     pub(crate) address: (IpAddr, Option<u16>),
-    /// The stack's name; what `samconfig.toml` says by default.
+    /// The stack's name; by default that of `samconfig.toml`.
     pub(crate) stack: Option<String>,
-    /// Of the template; before what `samconfig.toml` says.
+    /// Parameters of the template, which override `samconfig.toml`.
     pub(crate) parameters: BTreeMap<String, String>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Local {
     /// Whether the template was deployed as it was read last.
     is_current: bool,
     folder: PathBuf,
-    /// One run at a time in a folder; released with the process, however it ends.
+    /// Allows one run at a time in a folder. It is released when the process ends, in whatever way.
     _lock: File,
 }
 
@@ -95,7 +95,8 @@ impl Local {
         let lock = lock(&folder, &options.run)?;
         let compiler = compiler(&project, &templates, options.profile, &folder).await?;
 
-        // The first time both take minutes, and one is busy with the network while the other is with the processor.
+        // The first time both take minutes; they run concurrently, since one waits for the network
+        // and the other for the processor.
         let (tools, packages) = tokio::try_join!(
             Tools::prepare(&project, &[LOCAL], progress),
             build(&compiler, progress)
@@ -144,7 +145,8 @@ impl Local {
         self.is_current
     }
 
-    /// Deploys the template as it is now, with the packages of the last build, and of functions that are new.
+    /// Deploys the current template, with the packages of the last build and those of new
+    /// functions.
     pub(crate) async fn deploy(&mut self, progress: &Progress) -> Result<()> {
         self.is_current = false;
         let templates = Templates::read(&self.project)?;
@@ -184,8 +186,8 @@ impl Local {
         Ok(())
     }
 
-    /// Writes what the deployed functions have in their environments, as `sam local` takes it: it does
-    /// not know what nested stacks are called.
+    /// Writes the environments of the deployed functions in the form of `sam local`, which does not
+    /// know the names of nested stacks.
     async fn write_variables(&self) -> Result<()> {
         let lambda = aws_sdk_lambda::Client::new(&self.config);
         let mut variables = BTreeMap::new();
@@ -205,7 +207,8 @@ impl Local {
             .with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// The values of the template's parameters: what was asked for, and what only this machine knows.
+    /// Returns the values of the template's parameters: the given ones, and those that only this
+    /// machine knows.
     fn parameters(&self, templates: &Templates) -> BTreeMap<String, String> {
         let mut parameters = self.settings.parameters.clone();
         parameters.insert("Architecture".to_owned(), architecture().to_owned());
@@ -248,7 +251,8 @@ impl Local {
             .args(["--stack-name", &self.stack.name])
             .args(["--region", REGION, "--resolve-s3"])
             .args(["--no-confirm-changeset", "--no-fail-on-empty-changeset"])
-            // The emulator forgets attributes of what an update leaves alone; a new tag leaves nothing alone.
+            // The emulator loses attributes of resources that an update does not change; a new tag
+            // changes every resource.
             .args(["--tags", &format!("revision={}", self.revision)])
             .args(["--no-progressbar", "--capabilities"])
             .args([
@@ -308,7 +312,7 @@ impl Drop for Local {
     }
 }
 
-/// For the functions of the template as it is now.
+/// Makes the compiler for the functions of the current template.
 async fn compiler(
     project: &Project,
     templates: &Templates,

@@ -97,7 +97,7 @@ impl Stack {
 
     /// Undoes [`Stack::announce`].
     pub(crate) fn withdraw(folder: &Path) {
-        // It may never have been announced; a file that stays names an endpoint that does not answer.
+        // The file may not exist; if it stays, it names an endpoint that does not answer.
         drop(fs::remove_file(Self::file(folder)));
     }
 
@@ -131,7 +131,7 @@ impl Stack {
     }
 }
 
-/// What the resources of a stack, and of those that it nests, are called once they are deployed.
+/// The physical ids of the resources of a stack and of its nested stacks.
 struct Resources<'a> {
     stack: &'a str,
     cloudformation: Client,

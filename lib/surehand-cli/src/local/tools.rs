@@ -30,8 +30,8 @@ pub(crate) const BUILD: Group = Group {
     requirements: include_str!("../../requirements/build.txt"),
 };
 
-/// What looks over templates. It wants older and newer releases of what the SAM CLI is built on, so it has
-/// an environment of its own.
+/// The linters of templates. They need other releases of the SAM CLI's dependencies, so they have
+/// an environment of their own.
 const LINTERS: Group = Group {
     name: "linters",
     requirements: include_str!("../../requirements/linters.txt"),
@@ -40,8 +40,8 @@ const LINTERS: Group = Group {
 /// The folders of the environments, in the project's state.
 pub(crate) const FOLDERS: [&str; 3] = ["venv", "venv-linters", "venv-sqs"];
 
-/// An SQS that moves messages as AWS does, for tests. It has an environment of its own, since it pins
-/// releases that others have left behind.
+/// An SQS that moves messages as AWS does, for tests. It has an environment of its own, because it
+/// pins older releases than the other tools.
 const SQS: Group = Group {
     name: "sqs",
     requirements: include_str!("../../requirements/sqs.txt"),
@@ -72,7 +72,7 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// Makes the environment on first use; returns at once when it is there already.
+    /// Makes the environment on first use; returns immediately if it exists.
     pub(crate) async fn prepare(
         project: &Project,
         groups: &[Group],
@@ -106,7 +106,8 @@ impl Tools {
         }
         let step = progress.step("installing the tools");
         let lock = state.join(format!("{folder}.lock"));
-        // Held until the end of this function: two commands started together must not install over each other.
+        // The lock is held until the end of this function, so that two commands do not install at
+        // the same time.
         let _lock = tokio::task::spawn_blocking(move || exclusive(&lock)).await??;
         if !tools.starts().await {
             tools.create().await?;
@@ -138,7 +139,7 @@ impl Tools {
                 }
             })
             .await?;
-            // Only now does it say that they are installed.
+            // Only now are the tools marked as installed.
             fs::rename(&file, tools.stamp(*group)).with_context(cannot_write)?;
         }
         let installed: Vec<String> = missing.iter().map(|group| group.summary()).collect();
@@ -155,7 +156,7 @@ impl Tools {
         self.folder.join("bin").join(program)
     }
 
-    /// What was installed; written when it is.
+    /// Returns the file that lists what is installed, which is written after the installation.
     fn stamp(&self, group: Group) -> PathBuf {
         self.folder.join(format!("{}.txt", group.name))
     }
@@ -177,7 +178,7 @@ impl Tools {
         let mut venv = Command::new(python);
         venv.args(["-m", "venv", "--clear"]).arg(&self.folder);
         if let Err(error) = child::run(&mut venv, "python3 -m venv", |_| ()).await {
-            // Debian and Ubuntu ship Python without it, and say so in ten lines.
+            // Debian and Ubuntu ship Python without it, and explain that in ten lines.
             if error.to_string().contains("ensurepip") {
                 bail!("python3 has no venv module: install the package python3-venv");
             }
@@ -187,7 +188,7 @@ impl Tools {
     }
 }
 
-/// What a line of pip's says it is doing, without where and why.
+/// Returns what pip is doing, by a line of its output, without the place and the reason.
 fn activity(line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
     let verb = words.next()?;
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn pip_is_quoted_briefly() {
+    fn pips_activity_is_short() {
         let line = "Collecting boto3[crt]==1.43.102 (from aws-sam-cli==1.167.0->-r x.txt (line 2))";
         assert_eq!(activity(line).unwrap(), "Collecting boto3[crt]==1.43.102");
         assert_eq!(activity("Successfully installed a b c"), None);

@@ -53,7 +53,7 @@ impl Watcher {
         for folder in folders {
             self.watch(folder, RecursiveMode::Recursive)?;
         }
-        // Editors replace a file by another of its name: only its folder sees that.
+        // Editors replace a file by a new one of its name, which only a watcher of the folder sees.
         for parent in files.iter().filter_map(|file| file.parent()) {
             self.watch(parent, RecursiveMode::NonRecursive)?;
         }
@@ -73,7 +73,7 @@ impl Watcher {
         let mut paths = BTreeSet::new();
         match self.changes.recv().await {
             Some(path) => paths.insert(path),
-            // Cannot happen while the watcher lives, which holds the sender.
+            // This cannot happen as long as the watcher lives, because it holds the sender.
             None => return std::future::pending().await,
         };
         while let Ok(Some(path)) = tokio::time::timeout(QUIET, self.changes.recv()).await {

@@ -6,10 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// A name, and what selects it.
+/// A name, and the arguments that select the build.
 type Build = (&'static str, &'static [&'static str]);
 
-/// Without the AWS SDK where nothing needs it, and without `otel`.
+/// The build without the AWS SDK, unless it is needed, and without `otel`.
 pub(crate) const PLAIN: Build = ("plain", &["--no-default-features"]);
 pub(crate) const OTEL: Build = ("otel", &["--no-default-features", "--features=otel"]);
 
@@ -21,7 +21,7 @@ pub(crate) fn shop(name: &str, build: Build) -> PathBuf {
     made("shop", &format!("--bin={name}"), name, build)
 }
 
-/// Two builds have one place in cargo's folder, so that each is copied to its own.
+/// Two builds share a path in cargo's folder, so each is copied to its own.
 fn made(package: &str, target: &str, name: &str, (build, features): Build) -> PathBuf {
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--release", "--package", package, target])

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 pub(crate) const RECORDS: usize = 10;
 
-/// What both examples understand.
+/// The event that both examples handle.
 pub(crate) fn acts(number: usize) -> String {
     batch(number, |_| json!({"do": "succeed", "order_id": "42"}))
 }
 
-/// What `reserve-stock` gets from its rule.
+/// The event that `reserve-stock` gets from its rule.
 pub(crate) fn orders(number: usize) -> String {
     batch(number, |id| {
         json!({

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// Ends when it is dropped.
+/// A function's process, which ends when this is dropped.
 pub(crate) struct Function(Child);
 
 impl Function {
@@ -19,7 +19,7 @@ impl Function {
         Self::spawn(Command::new(&variant.path), variant, lambda)
     }
 
-    /// The same under valgrind, which counts its instructions; none without valgrind.
+    /// Starts it under valgrind, which counts its instructions; none without valgrind.
     pub(crate) fn counted(variant: &Variant, lambda: &Lambda) -> Option<Self> {
         let mut probe = Command::new("valgrind");
         let found = probe.arg("--version").stdout(Stdio::null()).status();
@@ -53,7 +53,7 @@ impl Function {
         Self(child)
     }
 
-    /// What the process has used of the processor so far, in all its threads.
+    /// Returns the processor time of the process so far, in all its threads.
     pub(crate) fn cpu_time(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
         let times = tasks.map(|task| {
@@ -66,7 +66,7 @@ impl Function {
 
     /// Ends a counted one.
     pub(crate) fn instructions(mut self) -> u64 {
-        // Valgrind says nothing of a process that is killed.
+        // Valgrind reports nothing about a process that is killed.
         let id = self.0.id().to_string();
         let kill = Command::new("kill").args(["-TERM", &id]).status();
         assert!(kill.unwrap().success());
@@ -88,7 +88,7 @@ impl Drop for Function {
     }
 }
 
-/// What Lambda sets.
+/// The variables that Lambda sets.
 const LAMBDA: [(&str, &str); 8] = [
     ("AWS_LAMBDA_FUNCTION_NAME", "bench"),
     ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
@@ -100,7 +100,7 @@ const LAMBDA: [(&str, &str); 8] = [
     ("AWS_SECRET_ACCESS_KEY", "test"),
 ];
 
-/// What the shop's functions read when they start.
+/// The variables that the shop's functions read when they start.
 const SHOP: [(&str, &str); 8] = [
     ("IDEMPOTENCY_TABLE", "idempotency"),
     ("SHOP_TABLE", "shop"),

@@ -44,14 +44,14 @@ impl Lambda {
         &self.address
     }
 
-    /// The function's next call, which must be this one.
+    /// Waits for the function's next call, which must be this one.
     pub(crate) fn request(&self, path: &str) -> Request {
         let request = self.requests.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(request.path.ends_with(path), "{}", request.path);
         request
     }
 
-    /// Has a batch handled; how long that took, there and back.
+    /// Lets the function handle a batch, and returns the round-trip time.
     pub(crate) fn handle(&self, batch: &str) -> Duration {
         let mut next = self.request("/invocation/next");
         let deadline = deadline();
@@ -94,10 +94,10 @@ impl Request {
     }
 }
 
-/// DynamoDB's answer to whoever looks at an order and its article.
+/// DynamoDB's answer to a read of an order and its article.
 const IN_STOCK: &str = r#"{"Responses": {"shop": [{"pk": {"S": "STOCK#book"}, "sk": {"S": "STOCK"}, "available": {"N": "1000000"}}]}, "UnprocessedKeys": {}}"#;
 
-/// Answers a connection's requests, or hands them on, until its function is ended.
+/// Answers a connection's requests, or passes them on, until its function has ended.
 fn serve(connection: TcpStream, requests: &Sender<Request>, exports: &AtomicUsize) {
     connection.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(connection.try_clone().unwrap());

@@ -3,7 +3,7 @@
 use super::{builds, events, service::Lambda};
 use std::path::{Path, PathBuf};
 
-/// A function as it is started.
+/// A function with the settings with which it is started.
 pub(crate) struct Variant {
     pub(crate) name: String,
     pub(crate) telemetry: &'static str,
@@ -13,14 +13,14 @@ pub(crate) struct Variant {
     sends: Sends,
 }
 
-/// What the function must be seen to send, lest something is compared that is not there.
+/// What the function must send, so that the comparison includes what it claims to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sends {
     Nothing,
     Spans,
 }
 
-/// Stands for the address of the collector.
+/// A placeholder for the address of the collector.
 pub(crate) const HERE: &str = "here";
 
 const QUIET: (&str, &str) = ("AWS_LAMBDA_LOG_LEVEL", "ERROR");

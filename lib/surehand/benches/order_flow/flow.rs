@@ -15,7 +15,7 @@ use surehand::{
     transaction::Item,
 };
 
-/// What the handlers need.
+/// The handlers' state.
 #[derive(Clone)]
 struct Shop {
     client: Client,
@@ -28,7 +28,7 @@ impl FromRef<Shop> for Publisher {
     }
 }
 
-/// Takes every event, for nothing: EventBridge is no part of what is measured.
+/// Accepts every event without any work: EventBridge is not part of what is measured.
 struct Nowhere;
 
 impl Transport for Nowhere {
@@ -48,7 +48,8 @@ async fn in_transaction(order: Envelope<OrderPlaced>, tx: Transaction) -> sureha
     Ok(())
 }
 
-/// The same effects. They are two steps and the event is a third, so that a crash can part them.
+/// Makes the same effects in two steps, with the event as a third, so that a crash can separate
+/// them.
 async fn under_lease(
     order: Envelope<OrderPlaced>,
     State(shop): State<Shop>,
@@ -110,7 +111,7 @@ impl Flow {
         invoke(&self.commit, event("commit", batch)).await;
     }
 
-    /// The claims whose events wait, as the table's stream delivers them.
+    /// Returns the claims whose events wait, as the table's stream delivers them.
     pub(crate) async fn waiting(&self) -> Vec<Item> {
         let index = self
             .client
@@ -144,7 +145,7 @@ async fn invoke(function: &Function<Sqs>, event: SqsEvent) {
     assert!(response.batch_item_failures.is_empty());
 }
 
-/// A batch, whose orders are those of its number: delivered again, they are duplicates.
+/// Makes a batch whose orders depend on its number: if it is delivered again, they are duplicates.
 fn event(mode: &str, batch: u64) -> SqsEvent {
     let records = (0..RECORDS).map(|index| {
         let id = format!("{mode}-{batch:08}-{index:04}");
@@ -165,7 +166,7 @@ fn event(mode: &str, batch: u64) -> SqsEvent {
     serde_json::from_value(json!({ "Records": records })).unwrap()
 }
 
-/// The effects of an order, as a transaction has them.
+/// Returns the effects of an order, in the form of a transaction.
 pub(crate) fn effects(order: &OrderPlaced) -> [TransactWriteItem; 2] {
     [
         TransactWriteItem::builder()

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::{
 };
 use futures_util::future::join_all;
 
-/// More than is in stock: the condition of this order does not hold.
+/// A quantity above the stock, so that the condition of this order does not hold.
 const TOO_MANY: u64 = u64::MAX;
 
 pub(crate) struct Grouped {
@@ -24,7 +24,7 @@ impl Grouped {
         Self { client }
     }
 
-    /// A call for each order, side by side.
+    /// Commits each order by a call of its own, concurrently.
     pub(crate) async fn alone(&self, batch: u64, refused: bool) {
         let orders =
             (0..RECORDS).map(|index| commit(&format!("alone-{refused}"), batch, index, refused));
@@ -34,7 +34,8 @@ impl Grouped {
         assert_eq!(bad, usize::from(refused));
     }
 
-    /// One call for all; and if it was cancelled, one for those that were not to blame.
+    /// Commits all orders by one call and, if it was cancelled, those without a failed condition by
+    /// another one.
     pub(crate) async fn together(&self, batch: u64, refused: bool) {
         let mode = format!("together-{refused}");
         let mut orders: Vec<_> = (0..RECORDS)

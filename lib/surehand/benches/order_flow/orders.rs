@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
 use serde::{Deserialize, Serialize};
 use surehand::Event;
 
-/// As many as SQS delivers at once without a window.
+/// The most messages that SQS delivers in a batch without a window.
 pub(crate) const RECORDS: u64 = 10;
 
 #[derive(Debug, Serialize, Deserialize, Event)]
@@ -15,7 +15,7 @@ pub(crate) const RECORDS: u64 = 10;
 pub(crate) struct OrderPlaced {
     pub(crate) order_id: String,
     pub(crate) customer: String,
-    /// One of ten, so that the orders of a batch have nothing in common.
+    /// One of ten skus, so that the orders of a batch do not conflict.
     pub(crate) sku: String,
     pub(crate) quantity: u64,
 }
@@ -36,7 +36,7 @@ pub(crate) fn order(id: String, index: u64) -> OrderPlaced {
     }
 }
 
-/// Takes the order's quantity from the stock, if there is so much.
+/// Takes the order's quantity from the stock, if there is enough.
 pub(crate) fn take(order: &OrderPlaced) -> UpdateBuilder {
     Update::builder()
         .table_name("shop")
@@ -46,7 +46,7 @@ pub(crate) fn take(order: &OrderPlaced) -> UpdateBuilder {
         .expression_attribute_values(":quantity", number(order.quantity))
 }
 
-/// Notes the reservation, unless it is noted already.
+/// Records the reservation, unless it is already recorded.
 pub(crate) fn reservation(order: &OrderPlaced) -> PutBuilder {
     Put::builder()
         .table_name("shop")

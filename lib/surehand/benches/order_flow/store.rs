@@ -30,7 +30,7 @@ use tokio::{net::TcpListener, runtime::Builder};
 /// The argument by which the benchmark starts itself as a store.
 pub(crate) const SERVE: &str = "--serve-store";
 
-/// The store's process, which ends with this.
+/// The store's process, which ends when this is dropped.
 pub(crate) struct Store {
     child: Child,
     answers: BufReader<ChildStdout>,
@@ -54,7 +54,7 @@ impl Store {
         }
     }
 
-    /// The processor's time that the store has used so far.
+    /// Returns the processor time that the store has used so far.
     pub(crate) fn cpu(&mut self) -> Duration {
         let questions = self.child.stdin.as_mut().unwrap();
         questions.write_all(b"cpu\n").unwrap();
@@ -87,8 +87,8 @@ fn line(answers: &mut impl BufRead) -> String {
     line.trim().to_owned()
 }
 
-/// Says where the store is and then, for every line that it gets, how much time it has used. It ends
-/// with its input.
+/// Prints the store's address and then, for every line of input, the processor time that it has
+/// used. It ends with its input.
 pub(crate) fn serve() {
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -130,7 +130,7 @@ impl Intercept for Calls {
     }
 }
 
-/// The tables, with more in stock than is ever asked for.
+/// Creates the tables, with more stock than is ever ordered.
 pub(crate) async fn fill(client: &Client) {
     let index = GlobalSecondaryIndex::builder()
         .index_name("outbox")

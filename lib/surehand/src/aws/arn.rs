@@ -12,11 +12,11 @@ const OTHER_DOMAINS: [(&str, &str); 6] = [
     ("aws-iso-f", "csp.hci.ic.gov"),
 ];
 
-/// The URL of a queue: `https://sqs.eu-west-1.amazonaws.com/123456789012/orders` for
-/// `arn:aws:sqs:eu-west-1:123456789012:orders`. None if the ARN is not a queue's.
+/// Returns the URL of a queue: `https://sqs.eu-west-1.amazonaws.com/123456789012/orders` for
+/// `arn:aws:sqs:eu-west-1:123456789012:orders`. None if the ARN is not that of a queue.
 ///
-/// A client sends the URL in the request's body and connects to its own endpoint. An emulator's host
-/// need not be in it, and a partition that is not known here does no harm.
+/// A client sends the URL in the request's body and connects to its own endpoint. The URL therefore
+/// also works with an emulator, and in a partition that is not known here.
 pub fn queue_url(arn: &str) -> Option<String> {
     let mut parts = arn.splitn(6, ':');
     let (_arn, partition, service) = (parts.next()?, parts.next()?, parts.next()?);

@@ -25,11 +25,11 @@ pub struct Entry<'a> {
     pub trace_header: Option<&'a str>,
 }
 
-/// What an entry's time counts for.
+/// The bytes that an entry's time counts for.
 const TIME_SIZE: usize = 14;
 
 impl Entry<'_> {
-    /// How many bytes it has in a request, as
+    /// Returns how many bytes the entry has in a request, as
     /// [documented](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html).
     pub fn size(&self) -> usize {
         let time = if self.time.is_some() { TIME_SIZE } else { 0 };
@@ -50,14 +50,14 @@ impl Entry<'_> {
     }
 }
 
-/// Puts events on a bus, given by its name or ARN, and returns the id that EventBridge has given to
+/// Puts events on a bus, given by its name or ARN, and returns the id that EventBridge assigned to
 /// each, in the request's order.
 ///
 /// A request takes ten [entries](super::limits::ENTRIES) and 256 KiB
 /// ([`EVENT_BYTES`](super::limits::EVENT_BYTES)). The caller needs `events:PutEvents` on the bus.
 ///
 /// # Errors
-/// The refusal of the call as a whole. Events may have been put then.
+/// If the call as a whole was refused. Events may have been put nevertheless.
 pub async fn put(
     client: &Client,
     bus: &str,
@@ -74,16 +74,19 @@ pub async fn put(
     results(count, output.entries())
 }
 
-/// Results have no ids: it is their place that says which entry they are of.
+/// Matches results with entries by position, since results have no ids.
 fn results(entries: usize, answers: &[PutEventsResultEntry]) -> Result<Entries<String>, Refusal> {
     if answers.len() == entries {
         return Ok(answers.iter().map(result).collect());
     }
-    let message = format!("{} results for {entries} events", answers.len());
+    let message = format!(
+        "EventBridge returned {} results for {entries} events",
+        answers.len()
+    );
     Err(Refusal::transient("UnexpectedResponse", message))
 }
 
-/// An event was taken if it has an id; a code says why it was not.
+/// An event was accepted if its result has an id; otherwise a code says why it was not.
 fn result(answer: &PutEventsResultEntry) -> Result<String, Refusal> {
     match (answer.event_id(), answer.error_code()) {
         (Some(id), None) => Ok(id.to_owned()),

@@ -1,16 +1,16 @@
 //! What SQS and EventBridge take in one call.
 
-/// The entries of a request: of SendMessageBatch, DeleteMessageBatch,
+/// The most entries of a request: of SendMessageBatch, DeleteMessageBatch,
 /// ChangeMessageVisibilityBatch and PutEvents.
 pub const ENTRIES: usize = 10;
 
-/// The bytes of a message, and of all messages of a SendMessageBatch, as
+/// The most bytes of a message, and of all messages of a SendMessageBatch, as
 /// [documented](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html).
 pub const MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// The attributes of a message.
+/// The most attributes of a message.
 pub const ATTRIBUTES: usize = 10;
 
-/// The bytes of all events of a PutEvents, as
+/// The most bytes of all events of a PutEvents, as
 /// [documented](https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html).
 pub const EVENT_BYTES: usize = 256 * 1024;

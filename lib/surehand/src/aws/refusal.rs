@@ -6,11 +6,11 @@ use aws_sdk_eventbridge::error::ProvideErrorMetadata;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use std::fmt;
 
-/// Why an entry of a call was not taken, or the whole call.
+/// Why a service refused an entry of a call, or the whole call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The service's code, for example `ReceiptHandleIsInvalid`. A call that got no answer has
-    /// `CallFailed`, and an entry of which the answer says nothing has `UnexpectedResponse`.
+    /// The service's code, for example `ReceiptHandleIsInvalid`. It is `CallFailed` for a call that
+    /// got no answer, and `UnexpectedResponse` for an entry that the answer does not mention.
     pub code: String,
     /// The service's text.
     pub message: String,
@@ -22,7 +22,7 @@ pub struct Refusal {
 pub type Entries<T> = Vec<Result<T, Refusal>>;
 
 impl Refusal {
-    /// A refusal that another attempt may not meet.
+    /// Makes a refusal that another attempt may not meet.
     pub fn transient(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             code: code.into(),
@@ -31,7 +31,7 @@ impl Refusal {
         }
     }
 
-    /// A refusal that another attempt would meet as well.
+    /// Makes a refusal that another attempt would meet as well.
     pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             permanent: true,
@@ -39,8 +39,8 @@ impl Refusal {
         }
     }
 
-    /// A refusal with a service's code, which says whether another attempt would meet it.
-    pub(crate) fn of_code(code: impl Into<String>, message: impl Into<String>) -> Self {
+    /// Makes a refusal with a service's code, which decides whether another attempt would meet it.
+    pub fn of_code(code: impl Into<String>, message: impl Into<String>) -> Self {
         let code = code.into();
         Self {
             permanent: is_permanent(&code),
@@ -49,15 +49,15 @@ impl Refusal {
         }
     }
 
-    /// An entry of which the answer does not say what became of it: it may have been taken.
+    /// Makes the refusal of an entry that the answer does not mention: it may have been accepted.
     pub fn unanswered() -> Self {
         Self::transient(
             "UnexpectedResponse",
-            "the answer does not say what became of it",
+            "the service's answer does not mention it, so that it may have been accepted",
         )
     }
 
-    /// A call that failed as a whole, after the client's own retries.
+    /// Makes the refusal of a call that failed as a whole, after the client's own retries.
     #[cfg(any(feature = "eventbridge", feature = "sqs"))]
     pub fn of_call<E>(error: &E) -> Self
     where
@@ -71,7 +71,7 @@ impl Refusal {
     }
 }
 
-/// Throttling and failures inside a service pass, and so may what is not known here.
+/// Throttling and failures inside a service pass, and codes that are not known here may pass too.
 fn is_permanent(code: &str) -> bool {
     matches!(
         code,
@@ -89,7 +89,7 @@ fn is_permanent(code: &str) -> bool {
             | "UnsupportedMediaTypeException"
             | "ValidationException"
     )
-    // SQS has it with a prefix as well. A receipt that is not valid stays so.
+    // SQS uses this code with a prefix as well. An invalid receipt handle stays invalid.
     || code.ends_with("ReceiptHandleIsInvalid")
 }
 
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_says_whether_another_attempt_can_help() {
+    fn the_code_decides_whether_another_attempt_can_help() {
         for passing in ["ThrottlingException", "InternalFailure", "SomethingNew"] {
             assert!(!Refusal::of_code(passing, "").permanent, "{passing}");
         }

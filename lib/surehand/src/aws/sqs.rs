@@ -15,7 +15,7 @@ use aws_sdk_sqs::{
 };
 use std::{borrow::Cow, collections::HashMap};
 
-/// A message to be sent.
+/// A message to send.
 #[derive(Clone, Debug, Default)]
 pub struct Message<'a> {
     /// Its body.
@@ -69,7 +69,7 @@ impl Message<'_> {
     }
 }
 
-/// Reads the value of a message's attribute; none if it has neither text nor bytes.
+/// Reads the value of a message attribute; none if it has neither text nor bytes.
 pub fn attribute(value: MessageAttributeValue) -> Option<Attribute> {
     let data_type = value.data_type;
     let value = match (value.string_value, value.binary_value) {
@@ -85,7 +85,7 @@ pub fn attribute(value: MessageAttributeValue) -> Option<Attribute> {
 /// The caller needs `sqs:SendMessage` on the queue.
 ///
 /// # Errors
-/// Why it was not sent, as far as is known.
+/// If it was not sent, as far as is known.
 pub async fn send(client: &Client, url: &str, message: Message<'_>) -> Result<(), Refusal> {
     let request = client.send_message().queue_url(url);
     let request = request
@@ -98,14 +98,14 @@ pub async fn send(client: &Client, url: &str, message: Message<'_>) -> Result<()
     output.map(drop).map_err(|error| Refusal::of_call(&error))
 }
 
-/// Sends messages to the queue at `url`, and returns what SQS says of each, in the request's order.
+/// Sends messages to the queue at `url`, and returns SQS's result for each, in the request's order.
 ///
-/// A request takes ten [messages](super::limits::ENTRIES), with 1 MiB
-/// ([`MESSAGE_BYTES`](super::limits::MESSAGE_BYTES)) together. The caller needs `sqs:SendMessage` on
-/// the queue.
+/// A request takes ten [messages](super::limits::ENTRIES), of 1 MiB
+/// ([`MESSAGE_BYTES`](super::limits::MESSAGE_BYTES)) in total. The caller needs `sqs:SendMessage`
+/// on the queue.
 ///
 /// # Errors
-/// The refusal of the call as a whole. Messages may have been sent then.
+/// If the call as a whole was refused. Messages may have been sent nevertheless.
 pub async fn send_batch(
     client: &Client,
     url: &str,
@@ -129,7 +129,7 @@ pub async fn send_batch(
 /// The caller needs `sqs:DeleteMessage` on the queue.
 ///
 /// # Errors
-/// The refusal of the call as a whole. Messages may have been deleted then.
+/// If the call as a whole was refused. Messages may have been deleted nevertheless.
 pub async fn delete(
     client: &Client,
     url: &str,
@@ -153,7 +153,7 @@ pub async fn delete(
 /// The caller needs `sqs:ChangeMessageVisibility` on the queue.
 ///
 /// # Errors
-/// The refusal of the call as a whole. Timeouts may have been set then.
+/// If the call as a whole was refused. Timeouts may have been set nevertheless.
 pub async fn change_visibility(
     client: &Client,
     url: &str,
@@ -178,13 +178,13 @@ fn complete<T>(entries: impl Iterator<Item = Result<T, BuildError>>) -> Result<V
     entries.collect::<Result<_, _>>().map_err(incomplete)
 }
 
-/// Every entry here has what its builder asks for.
+/// The refusal of an entry that its builder rejects; no entry here lacks a required field.
 fn incomplete(error: BuildError) -> Refusal {
     Refusal::permanent("IncompleteRequest", error.to_string())
 }
 
-/// The result of each entry, found by its id, which is its place. An entry that the answer does not
-/// name may have been taken: nothing says so.
+/// Returns the result of each entry, found by its id, which is its position. An entry that the
+/// answer does not mention may have been accepted.
 fn in_order<T>(
     entries: usize,
     done: impl Iterator<Item = (String, T)>,
@@ -211,7 +211,7 @@ fn put<T>(results: &mut Entries<T>, id: &str, result: Result<T, Refusal>) {
 
 fn refusal(entry: &BatchResultErrorEntry) -> Refusal {
     let mut refusal = Refusal::of_code(entry.code(), entry.message().unwrap_or_default());
-    // Throttling counts as the sender's fault too.
+    // SQS marks throttling as the sender's fault too.
     refusal.permanent |= entry.sender_fault() && !entry.code().contains("Throttl");
     refusal
 }

@@ -17,12 +17,12 @@ use futures_util::future::BoxFuture;
 use std::borrow::Cow;
 
 /// Parks records in an SQS queue, usually the one that the source's redrive policy names, so that
-/// all dead letters of a source are in one place.
+/// all dead letters of a source are in one queue.
 ///
 /// The message keeps its body, its attributes, its X-Ray trace header and, on a FIFO queue, its
-/// group. Where it brings ten attributes of its own, which is all that SQS takes, the note is put
-/// [around](FailureNote::around) its body. Where little room is left in SQS's 1 MiB the note is
-/// shortened; where there is none the message is not parked, but left to the redrive policy.
+/// group. If it already has ten attributes, which is all that SQS takes, the note is put
+/// [around](FailureNote::around) its body. If little of SQS's 1 MiB is left, the note is shortened;
+/// if there is no room at all, the message is not parked but left to the redrive policy.
 ///
 /// The function's role needs `sqs:SendMessage` on the queue.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct SqsDeadLetters {
 }
 
 impl SqsDeadLetters {
-    /// Parks in the queue at `queue_url`. The client keeps its own time limits.
+    /// Parks records in the queue at `queue_url`. The client keeps its own time limits.
     pub fn new(client: Client, queue_url: impl Into<String>) -> Self {
         Self {
             client,
@@ -42,9 +42,10 @@ impl SqsDeadLetters {
         }
     }
 
-    /// Parks in the queue at `DEAD_LETTER_QUEUE_URL`, on the receive `MAX_RECEIVE_COUNT` at the
-    /// latest, both environment variables, with the environment's AWS configuration. A call that gets
-    /// no answer in 2 s is repeated, as [`aws::with_time_limits`](crate::aws::with_time_limits) says.
+    /// Parks records in the queue whose URL is in the environment variable `DEAD_LETTER_QUEUE_URL`,
+    /// on the receive in `MAX_RECEIVE_COUNT` at the latest, with the environment's AWS
+    /// configuration. A call that gets no answer within 2 s is repeated, as
+    /// [`aws::with_time_limits`](crate::aws::with_time_limits) describes.
     ///
     /// # Errors
     /// If `DEAD_LETTER_QUEUE_URL` is not set, or `MAX_RECEIVE_COUNT` is not a positive number.
@@ -55,7 +56,7 @@ impl SqsDeadLetters {
             let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
                 Error::new(
                     crate::ErrorKind::Invocation,
-                    format!("MAX_RECEIVE_COUNT is `{count}`, and must be the source queue's maxReceiveCount, from 1"),
+                    format!("the environment variable MAX_RECEIVE_COUNT is `{count}`, which is not a positive number: set it to the source queue's maxReceiveCount"),
                 )
             })?;
             this = this.max_receive_count(count);
@@ -63,8 +64,8 @@ impl SqsDeadLetters {
         Ok(this)
     }
 
-    /// Sets the `maxReceiveCount` of the source queue's redrive policy, so that a record's last
-    /// failure is parked with its reason before SQS would move it without one.
+    /// Sets the `maxReceiveCount` of the source queue's redrive policy, so that a record that fails
+    /// on its last receive is parked with the reason before SQS would move it without one.
     pub fn max_receive_count(mut self, count: u32) -> Self {
         self.max_receive_count = Some(count);
         self
@@ -79,7 +80,7 @@ impl SqsDeadLetters {
             attributes: attributes.iter().map(|(name, it)| (*name, &**it)).collect(),
             trace_header: delivery.trace_header.as_deref(),
             group,
-            // A repeated send of the same message is the same dead letter.
+            // If the same message is sent again, SQS drops the second one.
             deduplication_id: group.map(|_| record.id()),
         };
         Ok(sqs::send(&self.client, &self.queue_url, message).await?)
@@ -128,7 +129,7 @@ fn message<'a>(record: &'a Record, note: &FailureNote) -> Result<Letter<'a>> {
         .find(|message| size(message) <= MESSAGE_BYTES)
         .ok_or_else(|| {
             Error::transient(format!(
-                "message {} has {} bytes, so that no room is left for the reason of its failure",
+                "message {} has {} bytes, which leave no room for the reason of its failure: it stays in its queue, whose redrive policy will move it",
                 record.id(),
                 record.body().len()
             ))

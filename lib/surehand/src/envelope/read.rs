@@ -5,22 +5,24 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::time::SystemTime;
 
-/// An event whose metadata is read and whose data is still JSON text.
+/// An event whose metadata has been read and whose data is still JSON text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawEvent {
-    /// What the event is.
+    /// The event's id, type and origin.
     pub metadata: Metadata,
-    /// Its data, as it came.
+    /// The event's data, as it was received.
     pub data: String,
 }
 
 impl RawEvent {
     /// Reads the event in a message's body, in any of the forms in which events arrive.
     ///
-    /// `message_id` and `sent` are the transport's, for an event that has no id or no time of its own.
+    /// `message_id` and `sent` are the transport's; an event without an id or a time of its own
+    /// gets them.
     ///
     /// # Errors
-    /// [Malformed](crate::ErrorKind::Malformed) if the body is not JSON, or its metadata is not of the form that it claims.
+    /// [Malformed](crate::ErrorKind::Malformed) if the body is not JSON, or its metadata does not
+    /// have the form that it claims.
     pub fn read(body: &str, message_id: &str, sent: Option<SystemTime>) -> Result<Self> {
         let fallback = Fallback {
             id: message_id,
@@ -30,7 +32,7 @@ impl RawEvent {
     }
 }
 
-/// What the transport knows, for events that do not carry it themselves.
+/// What the transport knows about events that do not carry it themselves.
 pub(crate) struct Fallback<'a> {
     /// The transport's id of the message.
     pub(crate) id: &'a str,
@@ -38,7 +40,8 @@ pub(crate) struct Fallback<'a> {
     pub(crate) time: Option<SystemTime>,
 }
 
-/// An SNS message may hold an event, and that event anything; further nesting is data.
+/// How many SNS notifications are unwrapped: a notification may hold another one, and deeper
+/// nesting is data.
 const MAX_NOTIFICATIONS: u8 = 2;
 
 /// Reads a message body.
@@ -47,7 +50,7 @@ pub(crate) fn read(body: &str, fallback: &Fallback<'_>) -> Result<RawEvent> {
 }
 
 fn read_nested(body: &str, fallback: &Fallback<'_>, notifications: u8) -> Result<RawEvent> {
-    // Fields that are no object's, such as those of an array, leave the shape unknown.
+    // JSON that is not an object, such as an array, has no known shape.
     let Ok(shape) = serde_json::from_str::<Shape<'_>>(body) else {
         return other_json(body, fallback);
     };
@@ -64,7 +67,7 @@ fn read_nested(body: &str, fallback: &Fallback<'_>, notifications: u8) -> Result
         && let Some((message, outer)) = shape.notification()
     {
         let fallback = Fallback {
-            // All notifications without an id would share one key.
+            // Otherwise all notifications without an id would share one key.
             id: match outer.id.as_str() {
                 "" => fallback.id,
                 id => id,
@@ -88,8 +91,8 @@ fn other_json(body: &str, fallback: &Fallback<'_>) -> Result<RawEvent> {
     })
 }
 
-/// Every field by which one of the forms is known. All are optional and of any type: a body that
-/// only resembles a form is other JSON, and no reason to refuse it.
+/// The fields by which the forms are recognized. All are optional and of any type: a body that only
+/// resembles a form is other JSON, and is not refused.
 #[derive(Deserialize)]
 struct Shape<'a> {
     #[serde(borrow)]
@@ -168,7 +171,7 @@ impl<'a> Shape<'a> {
                 id: own.id,
                 time: (own.time.as_deref().and_then(parse_time))
                     .or_else(|| outer.and_then(|o| o.time)),
-                // EventBridge routed by its own fields, so those are what the event is.
+                // EventBridge routed the event by its own fields, so they decide what it is.
                 source: outer.and_then(|o| o.source.clone()).or(own.source),
                 detail_type: outer
                     .and_then(|o| o.detail_type.clone())
@@ -220,7 +223,7 @@ impl<'a> Shape<'a> {
         }
         if self.data_base64.is_some() {
             return Err(Error::malformed(format!(
-                "CloudEvent {id} has binary data (data_base64), and only JSON data can be read"
+                "CloudEvent {id} has binary data (`data_base64`), but only JSON data can be read: send JSON in `data`"
             )));
         }
         Ok(Some(RawEvent {
@@ -241,7 +244,7 @@ impl<'a> Shape<'a> {
         }))
     }
 
-    /// An SNS notification: its message, and what SNS knows of it.
+    /// An SNS notification: its message, and what SNS knows about it.
     fn notification(&self) -> Option<(String, Metadata)> {
         if text(self.sns_type)? != "Notification" {
             return None;
@@ -255,7 +258,7 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// Data may be null, as that of a unit struct is; that is not the same as no data.
+/// Data may be null, as that of a unit struct is; this differs from no data.
 fn present<'de, D: Deserializer<'de>>(json: D) -> Result<Option<&'de RawValue>, D::Error> {
     Deserialize::deserialize(json).map(Some)
 }
@@ -345,14 +348,14 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_bus_event_goes_by_the_buss_id() {
+    fn a_plain_bus_event_has_the_id_of_the_bus() {
         let event = parse(&on_the_bus(json!({"order_id": "42"})));
         assert_eq!(event.metadata.id, "bus-1");
         assert_eq!(event.data, r#"{"order_id":"42"}"#);
     }
 
     #[test]
-    fn metadata_without_an_id_is_the_events_own_business() {
+    fn metadata_without_an_id_is_data() {
         let detail = json!({"metadata": {"id": 7}, "data": 1});
         let event = parse(&on_the_bus(detail.clone()));
         assert_eq!(event.metadata.id, "bus-1");
@@ -403,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_json_goes_by_the_message_id() {
+    fn any_other_json_has_the_message_id() {
         for body in [
             "[1,2]",
             "7",

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, time::SystemTime};
 
-/// An event on its way out: metadata complete, data serialized.
+/// An event that is ready to be sent: its metadata is complete and its data serialized.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     metadata: Metadata,
@@ -17,18 +17,18 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Wraps `event` under a new id: a UUIDv7, so that ids sort by time.
+    /// Wraps `event` with a new id: a UUIDv7, so that ids sort by time.
     ///
     /// # Errors
-    /// [`ErrorKind::Publish`] if the event does not serialize, or its `detail-type` is longer than
-    /// EventBridge takes.
+    /// [`ErrorKind::Publish`] if the event does not serialize, or its `detail-type` is too long for
+    /// EventBridge.
     pub fn new<E: Event>(event: &E) -> Result<Self> {
         const MAX_DETAIL_TYPE: usize = 128;
         if E::DETAIL_TYPE.len() > MAX_DETAIL_TYPE {
             return Err(Error::new(
                 ErrorKind::Publish,
                 format!(
-                    "detail-type `{}` has {} characters, and EventBridge takes {MAX_DETAIL_TYPE}",
+                    "the detail-type `{}` has {} characters, but EventBridge takes at most {MAX_DETAIL_TYPE}",
                     E::DETAIL_TYPE,
                     E::DETAIL_TYPE.len()
                 ),
@@ -57,43 +57,43 @@ impl Outgoing {
         })
     }
 
-    /// What the event is.
+    /// Returns the event's metadata.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// The event's identity.
+    /// Returns the event's id.
     pub fn id(&self) -> &str {
         &self.metadata.id
     }
 
-    /// EventBridge's `source`.
+    /// Returns EventBridge's `source`.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// EventBridge's `detail-type`.
+    /// Returns EventBridge's `detail-type`.
     pub fn detail_type(&self) -> &str {
         &self.detail_type
     }
 
-    /// The X-Ray trace header to send along.
+    /// Returns the X-Ray trace header to send with the event.
     pub fn trace_header(&self) -> Option<&str> {
         self.trace_header.as_deref()
     }
 
-    /// The event's data, as JSON.
+    /// Returns the event's data, as JSON.
     pub fn data(&self) -> &str {
         self.data.get()
     }
 
-    /// EventBridge's `detail`: the metadata and the data.
+    /// Returns EventBridge's `detail`: the metadata and the data.
     pub fn detail(&self) -> String {
         to_json(&self.framed())
     }
 
-    /// The event as EventBridge delivers it: what a queue without a bus before it carries, so that
-    /// consumers see one form.
+    /// Returns the event as EventBridge delivers it. A queue without a bus in front of it carries
+    /// this form too, so that consumers see only one.
     pub fn body(&self) -> String {
         to_json(&OnTheBus {
             id: self.id(),
@@ -104,10 +104,10 @@ impl Outgoing {
         })
     }
 
-    /// An event that was written as its [`body`](Self::body) before.
+    /// Reads an event that was written by [`body`](Self::body).
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`] if it is no such body.
+    /// [`ErrorKind::Malformed`] if it is not such a body.
     pub fn from_body(body: &str) -> Result<Self> {
         let nowhere = Fallback { id: "", time: None };
         let event = read(body, &nowhere)?;
@@ -116,7 +116,7 @@ impl Outgoing {
             (m.source.clone(), m.detail_type.clone(), m.id.is_empty())
         else {
             return Err(Error::malformed(
-                "an event without id, source or detail-type",
+                "the event has no id, source or detail-type",
             ));
         };
         Ok(Self {
@@ -137,7 +137,7 @@ impl Outgoing {
     }
 
     fn time(&self) -> Option<jiff::Timestamp> {
-        // Milliseconds are what producers agree on, and what the lag is measured in.
+        // Producers agree on milliseconds, and the lag is measured in them.
         jiff::Timestamp::from_millisecond(
             i64::try_from(crate::clock::epoch_ms(self.metadata.time?)).ok()?,
         )
@@ -163,7 +163,7 @@ impl Outgoing {
     }
 }
 
-/// Strings, numbers and JSON that was serialized before: serializing them cannot fail.
+/// Serializing strings, numbers and JSON that was serialized before cannot fail.
 fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_detail_type_that_eventbridge_refuses_is_refused_here() {
+    fn a_detail_type_that_is_too_long_for_eventbridge_is_refused() {
         #[derive(Serialize, Deserialize)]
         struct Long;
         impl Event for Long {

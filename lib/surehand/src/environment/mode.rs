@@ -3,11 +3,11 @@
 /// Why the process was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// By Lambda, to handle its events.
+    /// To handle Lambda's events.
     Serve,
     /// To print the function's description, without an environment and without a network.
     Describe,
-    /// To say what would come of records, without anything coming of them.
+    /// To report what handling records would lead to, without any effect.
     Rehearse,
 }
 
@@ -17,7 +17,7 @@ const DESCRIBE: &str = "SUREHAND_DESCRIBE";
 const REHEARSE: &str = "SUREHAND_REHEARSE";
 
 impl Mode {
-    /// The mode that the environment asks for.
+    /// Returns the mode that the environment asks for.
     pub(crate) fn current() -> Self {
         Self::of(|name| std::env::var(name).ok())
     }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_one_asks_for_anything_but_serving() {
+    fn only_the_value_1_selects_another_mode_than_serving() {
         for (wanted, asked) in [(DESCRIBE, Mode::Describe), (REHEARSE, Mode::Rehearse)] {
             let mode = |value: Option<&str>| {
                 Mode::of(|name| value.filter(|_| name == wanted).map(str::to_owned))

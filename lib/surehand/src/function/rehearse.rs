@@ -25,14 +25,15 @@ use tracing::Instrument;
 const EFFECTS: &str = "SUREHAND_REHEARSE_EFFECTS";
 
 impl<So: Source> Function<So> {
-    /// Answers each line of standard input.
+    /// Rehearses the event in each line of standard input, and prints the findings as one line
+    /// each.
     pub(super) async fn rehearse(self) -> Result<(), BoxError> {
         telemetry::init_on_stderr();
         let with_effects = std::env::var(EFFECTS).is_ok_and(|value| value == "1");
         let store = MemoryStore::new();
         for line in std::io::stdin().lock().lines() {
             let trial: Trial = serde_json::from_str(&line?)?;
-            // Whatever the handlers print to standard output ends before a line of ours begins.
+            // The handlers may print to standard output; that line ends before one of ours begins.
             let mut answers = String::new();
             for finding in self.try_out(trial, &store, with_effects).await {
                 answers.push('\n');
@@ -46,8 +47,8 @@ impl<So: Source> Function<So> {
         Ok(())
     }
 
-    /// What comes of each record, without any of it happening: see [`rehearsal`](crate::rehearsal).
-    /// The claims are made in `store`.
+    /// Returns what each record would lead to, without any effect: see
+    /// [`rehearsal`](crate::rehearsal). The claims are made in `store`.
     pub(crate) async fn try_out(
         &self,
         trial: Trial,
@@ -61,7 +62,7 @@ impl<So: Source> Function<So> {
         let (batch, _) = match batch {
             Ok(batch) => batch,
             Err(error) => {
-                // Only a record can carry a reason: one that stands for the whole event.
+                // Only a record can carry a reason, so this record stands for the whole event.
                 let deadline = Deadline::new(context.deadline(), &self.policy.clock);
                 let record = Record::new(Default::default(), "", context, deadline);
                 return vec![Finding {
@@ -123,7 +124,7 @@ impl<So: Source> Function<So> {
         let variable = |name: &str| std::env::var(name).unwrap_or_default();
         let ends_at = self.policy.clock.now() + Duration::from_millis(timeout_ms);
         let config = lambda_runtime::Config {
-            // Keys have the function's name in them, and a store refuses to do without.
+            // Keys contain the function's name, and stores refuse an empty one.
             function_name: match variable("AWS_LAMBDA_FUNCTION_NAME") {
                 name if name.is_empty() => "rehearsal".to_owned(),
                 name => name,
@@ -139,7 +140,7 @@ impl<So: Source> Function<So> {
     }
 }
 
-/// What was committed since the last call, in words.
+/// Describes what was committed since the last call.
 #[cfg(feature = "dynamodb")]
 fn committed(store: &MemoryStore) -> Vec<String> {
     let (writes, events) = store.take_committed();

@@ -22,6 +22,61 @@ use std::{fmt, future::Future, marker::PhantomData, time::SystemTime};
 ///
 /// The contract is a test suite as well, `surehand::testing::store_contract`, and the memory store
 /// and the DynamoDB store pass the same one.
+///
+/// It may rely on an owner that no other attempt has ever had, and on times of the function's clock, which may
+/// be a second off the store's.
+///
+/// This one counts the claims of another store. `examples/own_store.rs`, in this package, keeps its own.
+///
+/// ```
+/// # #[cfg(not(feature = "testing"))] fn main() {}
+/// # #[cfg(feature = "testing")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+/// use std::{sync::{Arc, atomic::{AtomicU32, Ordering}}, time::SystemTime};
+/// use surehand::{
+///     Function, IdempotencyKey, Json, MemoryStore, Result, Sqs,
+///     idempotency::{Claim, ClaimRequest, Lease, Store},
+///     testing::{self, Message, store_contract},
+/// };
+///
+/// #[derive(Clone, Default)]
+/// struct Counting<St> {
+///     inner: St,
+///     claims: Arc<AtomicU32>,
+/// }
+///
+/// impl<St: Store> Store for Counting<St> {
+///     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+///         self.claims.fetch_add(1, Ordering::Relaxed);
+///         self.inner.claim(request).await
+///     }
+///     async fn complete(&self, lease: &Lease, data: Option<&str>, expires_at: SystemTime) -> Result<()> {
+///         self.inner.complete(lease, data, expires_at).await
+///     }
+///     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
+///         self.inner.release(lease, error).await
+///     }
+///     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
+///         self.inner.find(key).await
+///     }
+/// }
+///
+/// let shared = MemoryStore::new();
+/// store_contract::check(|clock| {
+///     let inner = shared.clone().with_clock(clock);
+///     Counting { inner, claims: Arc::default() }
+/// })
+/// .await;
+///
+/// async fn pack(Json(_): Json<String>) -> Result<()> { Ok(()) }
+///
+/// let store = Counting::<MemoryStore>::default();
+/// let function = Function::new(Sqs, pack, ()).idempotent(store.clone());
+/// let event = testing::sqs_event("orders", [r#""tea""#, r#""milk""#].map(Message::body));
+/// function.invoke(event, testing::context()).await?;
+/// assert_eq!(store.claims.load(Ordering::Relaxed), 2);
+/// # Ok(()) }
+/// ```
 pub trait Store: Clone + Send + Sync + 'static {
     /// Whether it commits transactions as well. A store that is a `CommitStore` says
     /// `Commits::with_claims()`; one that says nothing is refused by a function whose handler takes a
@@ -74,6 +129,76 @@ pub trait Store: Clone + Send + Sync + 'static {
 /// take a [`Transaction`](crate::Transaction) need.
 ///
 /// It says so by [`Store::COMMITS`] too, so that a function knows it whose store is of any kind.
+///
+/// It promises, beside what a [`Store`] does:
+///
+/// - A commit meets what a claim would meet: a completed key, or a lease that has not ended.
+/// - After [`Committed::Done`] the key is completed, every write has happened and every event waits to be
+///   published. After any other answer nothing has happened.
+/// - After an error either may be: the same commit, sent again with the same owner, finds out, and has the
+///   effect of one.
+///
+/// `surehand::testing::store_contract::check_commits` checks it. This one counts the commits of another
+/// store:
+///
+/// ```
+/// # #[cfg(not(feature = "testing"))] fn main() {}
+/// # #[cfg(feature = "testing")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> surehand::Result<()> {
+/// # use std::{sync::{Arc, atomic::{AtomicU32, Ordering}}, time::SystemTime};
+/// # use surehand::idempotency::{Claim, ClaimRequest, Lease};
+/// # use surehand::{Function, IdempotencyKey, Json, MemoryStore, Result, Sqs, Transaction};
+/// use surehand::{
+///     idempotency::{Commit, CommitStore, Commits, Committed, Store},
+///     testing::{self, Message, store_contract},
+/// };
+///
+/// #[derive(Clone, Default)]
+/// struct Counting<St> {
+///     inner: St,
+///     commits: Arc<AtomicU32>,
+/// }
+///
+/// impl<St: CommitStore> Store for Counting<St> {
+///     const COMMITS: Commits<Self> = Commits::with_claims();
+///     // The methods are those of `inner`.
+/// #     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+/// #         self.inner.claim(request).await
+/// #     }
+/// #     async fn complete(&self, lease: &Lease, data: Option<&str>, expires_at: SystemTime) -> Result<()> {
+/// #         self.inner.complete(lease, data, expires_at).await
+/// #     }
+/// #     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
+/// #         self.inner.release(lease, error).await
+/// #     }
+/// #     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
+/// #         self.inner.find(key).await
+/// #     }
+/// }
+///
+/// impl<St: CommitStore> CommitStore for Counting<St> {
+///     async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
+///         self.commits.fetch_add(1, Ordering::Relaxed);
+///         self.inner.commit(commit).await
+///     }
+/// }
+///
+/// let shared = MemoryStore::new();
+/// store_contract::check_commits(|clock| {
+///     let inner = shared.clone().with_clock(clock);
+///     Counting { inner, commits: Arc::default() }
+/// })
+/// .await;
+///
+/// async fn pack(_: Json<String>, tx: Transaction) -> Result<()> { Ok(()) }
+///
+/// let store = Counting::<MemoryStore>::default();
+/// let function = Function::new(Sqs, pack, ()).idempotent(store.clone());
+/// let event = testing::sqs_event("orders", [Message::body(r#""tea""#)]);
+/// function.invoke(event, testing::context()).await?;
+/// assert_eq!(store.commits.load(Ordering::Relaxed), 1);
+/// # Ok(()) }
+/// ```
 #[cfg(feature = "dynamodb")]
 pub trait CommitStore: Store {
     /// Completes the key at once, together with effects and events: all of it or nothing.

@@ -18,9 +18,9 @@ use std::borrow::Cow;
 pub(super) struct Series {
     pub(super) name: String,
     pub(super) unit: Unit,
-    /// Beside `service` and `function`.
+    /// The dimensions besides `service` and `function`.
     pub(super) dimensions: Vec<(String, String)>,
-    /// Counts under `service` and `function` alone as well.
+    /// Whether it is also written under `service` and `function` alone.
     pub(super) is_also_without: bool,
     pub(super) values: Values,
 }
@@ -31,7 +31,7 @@ pub(super) enum Values {
     Each(Vec<f64>),
 }
 
-/// What all lines of an invocation have.
+/// The members that all lines of an invocation have.
 pub(super) struct Constant<'a> {
     pub(super) namespace: &'a str,
     pub(super) service: &'a str,
@@ -54,7 +54,7 @@ pub(super) fn lines(constant: &Constant<'_>, all: &[Series]) -> Vec<String> {
     lines.collect()
 }
 
-/// As much of a series as a line may hold.
+/// A part of a series that fits in a line.
 struct Piece<'a> {
     series: &'a Series,
     values: &'a [f64],
@@ -97,7 +97,7 @@ impl Blob<'_> {
             constant,
             pieces: &self.pieces,
         };
-        // Nothing in it can fail to serialize.
+        // Serializing these values cannot fail.
         serde_json::to_string(&line).unwrap_or_default()
     }
 }
@@ -143,7 +143,7 @@ impl Serialize for Line<'_> {
 }
 
 impl Line<'_> {
-    /// One for all metrics of the same dimensions.
+    /// Returns one directive for all metrics of the same dimensions.
     fn directives(&self) -> Vec<Value> {
         let mut directives: Vec<(Value, Vec<Value>)> = Vec::new();
         for Piece { series, .. } in self.pieces {
@@ -179,8 +179,8 @@ fn dimension_sets(series: &Series) -> Value {
     }
 }
 
-/// CloudWatch takes printable ASCII, not blank, and no colon first. A value that it does not take
-/// would cost the whole line.
+/// CloudWatch takes printable ASCII that is not blank and does not begin with a colon. For an
+/// invalid value it would drop the whole line.
 fn dimension_value(value: &str) -> Cow<'_, str> {
     let is_taken = |c: char| (' '..='~').contains(&c);
     let is_blank = value.trim().is_empty();
@@ -203,7 +203,7 @@ fn dimension_value(value: &str) -> Cow<'_, str> {
     Cow::Owned(taken.collect())
 }
 
-/// Whole numbers as such: most are counts.
+/// Writes whole numbers without a fraction: most are counts.
 fn number(value: f64) -> Value {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() <= EXACT {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// One for each invocation, since several may run at once in one process.
+/// Collects the metrics of one invocation. Several invocations may run concurrently in one process.
 pub(crate) struct Collector {
     emf: Emf,
     function: String,
@@ -21,7 +21,7 @@ pub(crate) struct Collector {
     counted: Mutex<Counted>,
 }
 
-/// What a record counts as.
+/// The result as which a record is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CountedAs {
     Processed,
@@ -32,7 +32,7 @@ pub(crate) enum CountedAs {
 }
 
 impl CountedAs {
-    /// False if no handler saw the record, for which the time of its coming does not matter.
+    /// Returns false if no handler got the record, whose lag is then not measured.
     fn was_started(self) -> bool {
         match self {
             Self::Processed => true,
@@ -81,7 +81,8 @@ impl Collector {
         self.counted().durations.push(milliseconds(time));
     }
 
-    /// A record's verdict, and how long after its event it was started, of which type that was.
+    /// Counts a record's verdict, with its lag (the time from its event to its start) and the
+    /// event's type.
     pub(crate) fn record(&self, result: CountedAs, lag: Option<(Duration, Option<&str>)>) {
         let mut counted = self.counted();
         match result {
@@ -117,19 +118,19 @@ impl Collector {
             tracing::warn!(
                 metric = name,
                 value,
-                "metric left out, its value is no finite number"
+                "metric left out, because its value is not a finite number"
             );
             return;
         }
         self.counted()
             .own(name, dimensions, unit, |values| match values {
                 Values::Each(all) => all.push(value),
-                // What was counted before is a value like the others.
+                // The earlier count becomes a value like the others.
                 Values::Sum(sum) => *values = Values::Each(vec![*sum, value]),
             });
     }
 
-    /// Writes what there is, and begins anew.
+    /// Writes the metrics so far, and starts anew.
     pub(super) fn flush(&self) {
         let series = mem::take(&mut *self.counted()).series();
         let constant = Constant {
@@ -149,7 +150,7 @@ impl Collector {
     }
 }
 
-/// Work that a handler spawned may count when its invocation is over.
+/// Tasks that a handler spawned may still count after its invocation has ended.
 impl Drop for Collector {
     fn drop(&mut self) {
         self.flush();
@@ -174,7 +175,7 @@ impl Counted {
 
     fn lag(&mut self, lag: Duration, event_type: Option<&str>) {
         let lag = milliseconds(lag);
-        // The type is what somebody else has written.
+        // The type comes from another program and may be any text.
         let event_type = event_type.filter(|it| {
             let is_known = |(known, _): &(Option<String>, _)| known.as_deref() == Some(it);
             self.lags.len() < names::MAX_EVENT_TYPES || self.lags.iter().any(is_known)
@@ -211,7 +212,7 @@ impl Counted {
                 tracing::warn!(
                     metric = name,
                     limit = names::MAX_SERIES,
-                    "metric left out, and all further ones of this invocation: a dimension has too many values"
+                    "metric left out, and so are all further ones of this invocation, because a dimension has too many values"
                 );
             }
             return;
@@ -288,7 +289,7 @@ fn own_dimension(name: &Name, value: Option<&str>) -> Vec<(String, String)> {
     dimension.into_iter().collect()
 }
 
-/// Why CloudWatch, or Surehand, does not take a metric of a handler's own.
+/// Returns why CloudWatch or Surehand does not take a handler's own metric; none if they do.
 fn problem(name: &str, dimensions: &[(String, String)]) -> Option<&'static str> {
     let is_name = |text: &str| {
         !text.trim().is_empty()
@@ -297,7 +298,7 @@ fn problem(name: &str, dimensions: &[(String, String)]) -> Option<&'static str> 
             && !text.starts_with(':')
     };
     if !is_name(name) || !dimensions.iter().all(|(name, _)| is_name(name)) {
-        return Some("names are 1 to 255 ASCII characters, and do not begin with a colon");
+        return Some("the name is not 1 to 255 ASCII characters, or begins with a colon");
     }
     let is_ours = |text: &str| {
         names::RESERVED.contains(&text) || names::ALL.iter().any(|ours| ours.name == text)
@@ -308,11 +309,11 @@ fn problem(name: &str, dimensions: &[(String, String)]) -> Option<&'static str> 
     if dimensions.iter().any(|(dimension, _)| dimension == name) {
         return Some("a dimension has the same name");
     }
-    // Two are always there.
+    // Every metric has two dimensions already.
     (dimensions.len() + 2 > names::MAX_DIMENSIONS).then_some("it has more than 28 dimensions")
 }
 
-/// In milliseconds, to the microsecond.
+/// Converts it to milliseconds, rounded to the microsecond.
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -19,14 +19,14 @@ const fn count(name: &'static str) -> Name {
 
 /// Records whose handler succeeded in this invocation.
 pub(crate) const PROCESSED: Name = count("RecordsProcessed");
-/// Records that failed, whatever became of them.
+/// Records that failed, whether they are retried, parked or discarded.
 pub(crate) const FAILED: Name = Name {
     by: Some("kind"),
     ..count("RecordsFailed")
 };
 /// Records that had been handled before.
 pub(crate) const DUPLICATES: Name = count("Duplicates");
-/// Of those that failed: the ones that a dead-letter queue has now.
+/// Failed records that were parked in the dead-letter queue.
 pub(crate) const PARKED: Name = count("Parked");
 /// Records of an invocation.
 pub(crate) const BATCH_SIZE: Name = count("BatchSize");
@@ -45,7 +45,7 @@ pub(crate) const EVENT_LAG: Name = Name {
     by: Some("event_type"),
 };
 
-/// All of them; a handler's own have other names.
+/// All of Surehand's metrics; a handler's own metrics have other names.
 pub(crate) const ALL: [&Name; 8] = [
     &PROCESSED,
     &FAILED,
@@ -60,22 +60,23 @@ pub(crate) const ALL: [&Name; 8] = [
 /// The dimensions of every metric.
 pub(crate) const SERVICE: &str = "service";
 pub(crate) const FUNCTION: &str = "function";
-/// No dimension, but there to find an invocation's log.
+/// Not a dimension: it serves to find an invocation's log.
 pub(crate) const REQUEST_ID: &str = "function_request_id";
-/// Members of a line that no metric and no dimension can be called.
+/// The members of a line whose names no metric or dimension can have.
 pub(crate) const RESERVED: [&str; 4] = ["_aws", SERVICE, FUNCTION, REQUEST_ID];
 
 /// The longest name, in characters.
 pub(crate) const MAX_NAME: usize = 255;
 /// The longest value of a dimension, in characters.
 pub(crate) const MAX_VALUE: usize = 1_024;
-/// Metrics in a line.
+/// The most metrics in a line.
 pub(crate) const MAX_METRICS: usize = 100;
-/// Values of a metric in a line.
+/// The most values of a metric in a line.
 pub(crate) const MAX_VALUES: usize = 100;
-/// Dimensions of a metric.
+/// The most dimensions of a metric.
 pub(crate) const MAX_DIMENSIONS: usize = 30;
-/// Event types of an invocation whose lag is a metric of its own.
+/// The most event types of an invocation whose lag is a separate metric.
 pub(crate) const MAX_EVENT_TYPES: usize = 20;
-/// Metrics of a handler's own in an invocation. More are a dimension that should be none.
+/// The most metrics of a handler's own in an invocation. More mean that a dimension has too many
+/// values.
 pub(crate) const MAX_SERIES: usize = 500;

@@ -18,7 +18,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// CloudWatch's name of it.
+    /// Returns CloudWatch's name of the unit.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "None",

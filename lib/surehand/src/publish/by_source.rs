@@ -5,8 +5,8 @@ use crate::envelope::Outgoing;
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
 
-/// Sends each event where its `source` belongs, and those of no listed source to the default: one
-/// publisher for a bus and for the queues beside it.
+/// Sends each event to the transport of its `source`, and events of any other source to the
+/// default: one publisher for a bus and for the queues beside it.
 ///
 /// ```no_run
 /// use surehand::{EventBus, Publisher, SqsQueue, publish::BySource};
@@ -22,7 +22,7 @@ pub struct BySource {
 }
 
 impl BySource {
-    /// Everything to `default`.
+    /// Sends all events to `default`.
     pub fn new(default: impl Transport) -> Self {
         Self {
             default: Arc::new(default),
@@ -30,7 +30,7 @@ impl BySource {
         }
     }
 
-    /// Events of this source to `transport`.
+    /// Sends events of this source to `transport`.
     pub fn route(mut self, source: impl Into<String>, transport: impl Transport) -> Self {
         self.routes.push((source.into(), Arc::new(transport)));
         self

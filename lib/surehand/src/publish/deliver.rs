@@ -18,12 +18,12 @@ pub(super) trait Call: Send + Sync {
     ) -> impl Future<Output = Result<Entries<()>, Refusal>> + Send;
 }
 
-/// An event with what its request must know of it.
+/// An event with what its request must know about it.
 pub(super) struct ToSend<'a> {
     pub(super) event: &'a Outgoing,
     /// In bytes, as the service counts them.
     pub(super) size: usize,
-    /// No event overtakes an earlier one of its lane.
+    /// An event never overtakes an earlier one of its lane.
     pub(super) lane: Option<&'a str>,
 }
 
@@ -32,10 +32,10 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from
 
 /// Sends all events, in requests of at most ten entries and `max_size` bytes.
 ///
-/// A request holds one event of a lane at most: the service takes or refuses each entry by itself,
-/// so that a second one could be taken before a first that is refused. Entries that fail are sent
-/// again a few times, with what is left. When a whole request fails, the client has tried it several
-/// times already; it and everything after it is given up.
+/// A request holds at most one event of a lane: the service accepts or refuses each entry
+/// separately, so that it could accept a second one after refusing the first. Entries that fail are
+/// sent again a few times, with the events that are left. When a whole request fails, the client
+/// has already tried it several times; its events and all later ones are given up.
 pub(super) async fn deliver(
     to_send: &[ToSend<'_>],
     max_size: usize,
@@ -60,7 +60,11 @@ pub(super) async fn deliver(
         let results = match service.call(&events).await {
             Ok(results) if results.len() == chunk.len() => results,
             Ok(results) => {
-                let message = format!("{} results for {} events", results.len(), chunk.len());
+                let message = format!(
+                    "the service returned {} results for {} events",
+                    results.len(),
+                    chunk.len()
+                );
                 delivery.give_up(&chunk, Refusal::permanent("UnexpectedResponse", message));
                 return delivery.finish();
             }
@@ -91,13 +95,14 @@ enum State {
 }
 
 impl Delivery<'_> {
-    /// Refuses what no request can hold. True if there is any: then nothing is sent.
+    /// Refuses events that no request can hold, and returns true if there are any: then nothing is
+    /// sent.
     fn refuse_large(&mut self, max_size: usize) -> bool {
         let mut any = false;
         for (one, state) in self.to_send.iter().zip(&mut self.states) {
             if one.size > max_size {
                 let message = format!(
-                    "{} bytes, and a request takes {max_size}: publish a reference to the data",
+                    "the event has {} bytes, and a request takes {max_size}: publish a reference to the data instead",
                     one.size
                 );
                 *state = State::Refused(Refusal::permanent("TooLarge", message));
@@ -107,7 +112,7 @@ impl Delivery<'_> {
         any
     }
 
-    /// The next events to send, in order.
+    /// Returns the next events to send, in order.
     fn next_chunk(&self, max_size: usize) -> Vec<usize> {
         let mut chunk = Vec::new();
         let mut size = 0;
@@ -116,7 +121,7 @@ impl Delivery<'_> {
             if !matches!(self.states[index], State::Waiting { .. }) {
                 continue;
             }
-            // Whether it fits or not, what follows in its lane must wait for it.
+            // Whether it fits or not, later events of its lane must wait for it.
             let is_first = one.lane.is_none_or(|lane| lanes.insert(lane));
             if is_first && size + one.size <= max_size {
                 size += one.size;
@@ -129,7 +134,7 @@ impl Delivery<'_> {
         chunk
     }
 
-    /// Takes one event's result, and returns how often the event has failed if it is to be sent
+    /// Takes one event's result, and returns how often the event has failed if it must be sent
     /// again.
     fn settle(&mut self, index: usize, result: Result<(), Refusal>) -> u32 {
         let State::Waiting { failures } = &mut self.states[index] else {
@@ -155,7 +160,9 @@ impl Delivery<'_> {
         let earlier = self.to_send[refused].event.id();
         for (one, state) in self.to_send.iter().zip(&mut self.states) {
             if one.lane == Some(lane) && matches!(state, State::Waiting { .. }) {
-                let message = format!("event {earlier} of the same group was not published");
+                let message = format!(
+                    "it was not sent, because event {earlier} of the same group was not published"
+                );
                 *state = State::Refused(Refusal::permanent("NotSent", message));
             }
         }
@@ -167,7 +174,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// The result, in which whatever still waits has not been sent.
+    /// Returns the result; events that still wait count as not sent.
     fn finish(self) -> Result<(), PublishError> {
         let mut accepted = Vec::new();
         let mut unpublished = Vec::new();
@@ -178,9 +185,10 @@ impl Delivery<'_> {
                     continue;
                 }
                 State::Refused(refusal) => refusal,
-                State::Waiting { .. } => {
-                    Refusal::permanent("NotSent", "given up after the failure of another event")
-                }
+                State::Waiting { .. } => Refusal::permanent(
+                    "NotSent",
+                    "it was not sent, because another event failed before it",
+                ),
             };
             unpublished.push(Unpublished::new(one.event, refusal.code, refusal.message));
         }
@@ -222,7 +230,7 @@ mod tests {
 
     type Answer = Result<Entries<()>, Refusal>;
 
-    /// Answers calls as scripted, then takes everything, and writes down what each call held.
+    /// Answers calls as scripted, then accepts every event, and records what each call held.
     #[derive(Default)]
     struct Service {
         script: Mutex<VecDeque<Answer>>,
@@ -334,7 +342,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .contains("101 bytes, and a request takes 100"),
+                .contains("the event has 101 bytes, and a request takes 100"),
             "{error}"
         );
     }
@@ -354,7 +362,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn entries_are_given_up_after_a_few_attempts_or_at_once_if_nothing_can_help() {
+    async fn entries_are_given_up_after_a_few_attempts_or_immediately_if_the_refusal_is_permanent()
+    {
         let service = Service::answering([
             Ok(vec![Ok(()), Err(throttled()), Err(denied())]),
             Ok(vec![Err(throttled())]),
@@ -373,7 +382,8 @@ mod tests {
     async fn a_call_that_fails_as_a_whole_ends_the_delivery() {
         let names: Vec<String> = (0..12).map(|n| format!("a{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        // Throttled, or the response was lost: what became of the events is not known.
+        // The call was throttled or its response lost: whether the events were accepted is not
+        // known.
         let service = Service::answering([Ok(vec![Ok(()); 10]), Err(throttled())]);
         let unpublished = send(&events(&names), false, &service).await;
         assert_eq!(

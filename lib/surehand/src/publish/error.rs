@@ -3,7 +3,7 @@
 use crate::{Error, ErrorKind, envelope::Outgoing};
 use std::fmt;
 
-/// Some events, or all, were not published.
+/// The error of a call in which some or all events were not published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishError {
     accepted: Vec<String>,
@@ -20,7 +20,7 @@ pub struct Unpublished {
 }
 
 impl PublishError {
-    /// The error of a call in which the events with the ids `accepted` were taken, and
+    /// Makes the error of a call in which the events with the ids `accepted` were published, and
     /// `unpublished` were not.
     pub fn new(accepted: Vec<String>, unpublished: Vec<Unpublished>) -> Self {
         Self {
@@ -29,17 +29,17 @@ impl PublishError {
         }
     }
 
-    /// The ids of the events that were published in spite of the error.
+    /// Returns the ids of the events that were published despite the error.
     pub fn accepted(&self) -> &[String] {
         &self.accepted
     }
 
-    /// The events that were not, in the order in which they were to be.
+    /// Returns the events that were not published, in the order in which they were to be.
     pub fn unpublished(&self) -> &[Unpublished] {
         &self.unpublished
     }
 
-    /// This as the error of a record, of kind [`ErrorKind::Publish`]. With `?` it would be
+    /// Converts it into a record's error of kind [`ErrorKind::Publish`]. With `?` it would be
     /// [`ErrorKind::Transient`], like any other error.
     pub fn into_error(self) -> Error {
         Error::new(ErrorKind::Publish, self)
@@ -47,7 +47,8 @@ impl PublishError {
 }
 
 impl Unpublished {
-    /// The event was not published because of `code`, the service's name for the problem.
+    /// Makes the entry of an event that was not published because of `code`, the service's name for
+    /// the problem.
     pub fn new(event: &Outgoing, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             id: event.id().to_owned(),
@@ -57,23 +58,24 @@ impl Unpublished {
         }
     }
 
-    /// The event's id.
+    /// Returns the event's id.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The event's `detail-type`.
+    /// Returns the event's `detail-type`.
     pub fn detail_type(&self) -> &str {
         &self.detail_type
     }
 
-    /// The service's name for the problem, for example `ThrottlingException`. Before and after calls
-    /// it is `TooLarge`, `InvalidGroup`, `NotSent` or `UnexpectedResponse`.
+    /// Returns the service's name for the problem, for example `ThrottlingException`. For problems
+    /// that the library finds itself it is `TooLarge`, `InvalidGroup`, `NotSent` or
+    /// `UnexpectedResponse`.
     pub fn code(&self) -> &str {
         &self.code
     }
 
-    /// What the service says about it.
+    /// Returns the service's description of the problem.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -85,7 +87,7 @@ impl fmt::Display for PublishError {
         let all = self.accepted.len() + self.unpublished.len();
         write!(
             f,
-            "{} of {all} events not published: ",
+            "{} of {all} events were not published: ",
             self.unpublished.len()
         )?;
         for (index, event) in self.unpublished.iter().take(SHOWN).enumerate() {

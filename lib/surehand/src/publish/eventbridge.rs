@@ -14,10 +14,10 @@ use crate::{
 use aws_sdk_eventbridge::Client;
 use futures_util::future::BoxFuture;
 
-/// An EventBridge bus to publish on, by PutEvents.
+/// An EventBridge bus to publish to, by PutEvents.
 ///
-/// Requests hold up to ten events. Those that EventBridge refuses are sent again alone, with
-/// backoff, four times in all; calls that fail as a whole are retried by the client.
+/// Requests hold up to ten events. Events that EventBridge refuses are sent again by themselves,
+/// with backoff, up to four times in total; the client retries calls that fail as a whole.
 ///
 /// The program's role needs `events:PutEvents` on the bus.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct EventBus {
 }
 
 impl EventBus {
-    /// The bus with this name or ARN. The client keeps its own time limits.
+    /// Publishes to the bus with this name or ARN. The client keeps its own time limits.
     pub fn new(client: Client, bus: impl Into<String>) -> Self {
         Self {
             client,
@@ -37,9 +37,9 @@ impl EventBus {
         }
     }
 
-    /// The bus that the environment variable `EVENT_BUS_NAME` names, with the environment's AWS
-    /// configuration. A call that gets no answer in 2 s is repeated, as
-    /// [`aws::with_time_limits`](crate::aws::with_time_limits) says.
+    /// Publishes to the bus in the environment variable `EVENT_BUS_NAME`, with the environment's
+    /// AWS configuration. A call that gets no answer within 2 s is repeated, as
+    /// [`aws::with_time_limits`](crate::aws::with_time_limits) describes.
     ///
     /// # Errors
     /// If the variable is not set.
@@ -48,7 +48,7 @@ impl EventBus {
         Ok(Self::new(Client::new(aws::limited_config().await), bus))
     }
 
-    /// Sets how many bytes the events of a request may have together; 256 KiB unless set.
+    /// Sets how many bytes the events of a request may have in total; 256 KiB unless set.
     pub fn max_request_size(mut self, bytes: usize) -> Self {
         self.max_request_size = bytes;
         self

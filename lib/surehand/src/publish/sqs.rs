@@ -14,16 +14,17 @@ use crate::{
 use aws_sdk_sqs::Client;
 use futures_util::future::BoxFuture;
 
-/// An SQS queue to publish to without a bus between, by SendMessageBatch.
+/// An SQS queue to publish to without a bus in between, by SendMessageBatch.
 ///
-/// Messages have the form that EventBridge gives them, so that consumers need not know the way.
+/// Messages have the form that EventBridge gives them, so that consumers need not know how they
+/// were sent.
 ///
-/// On a FIFO queue, one whose URL ends in `.fifo`, the event's partition key is the message group
-/// and its id the deduplication id. Events of one group are sent one after the other, each once the
-/// one before it is accepted. If one is given up the rest of its group is not sent.
+/// On a FIFO queue (its URL ends in `.fifo`), the event's partition key is the message group and
+/// its id the deduplication id. Events of one group are sent one after the other, each once the
+/// previous one is accepted. If one is given up, the rest of its group is not sent.
 ///
-/// Entries that SQS refuses are sent again alone, with backoff, four times in all; calls that fail
-/// as a whole are retried by the client.
+/// Messages that SQS refuses are sent again by themselves, with backoff, up to four times in total;
+/// the client retries calls that fail as a whole.
 ///
 /// The program's role needs `sqs:SendMessage` on the queue.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ pub struct SqsQueue {
 const MAX_GROUP: usize = 128;
 
 impl SqsQueue {
-    /// The queue with this URL. The client keeps its own time limits.
+    /// Publishes to the queue with this URL. The client keeps its own time limits.
     pub fn new(client: Client, url: impl Into<String>) -> Self {
         Self {
             client,
@@ -45,9 +46,9 @@ impl SqsQueue {
         }
     }
 
-    /// The queue whose URL the environment variable `EVENT_QUEUE_URL` holds, with the environment's
-    /// AWS configuration. A call that gets no answer in 2 s is repeated, as
-    /// [`aws::with_time_limits`](crate::aws::with_time_limits) says.
+    /// Publishes to the queue whose URL is in the environment variable `EVENT_QUEUE_URL`, with the
+    /// environment's AWS configuration. A call that gets no answer within 2 s is repeated, as
+    /// [`aws::with_time_limits`](crate::aws::with_time_limits) describes.
     ///
     /// # Errors
     /// If the variable is not set.
@@ -56,8 +57,8 @@ impl SqsQueue {
         Ok(Self::new(Client::new(aws::limited_config().await), url))
     }
 
-    /// Sets how many bytes the messages of a request may have together; 1 MiB unless set. For queues
-    /// with a smaller `MaximumMessageSize`.
+    /// Sets how many bytes the messages of a request may have in total; 1 MiB unless set. Set it
+    /// for queues with a smaller `MaximumMessageSize`.
     pub fn max_request_size(mut self, bytes: usize) -> Self {
         self.max_request_size = bytes;
         self
@@ -67,7 +68,7 @@ impl SqsQueue {
         self.url.ends_with(".fifo")
     }
 
-    /// The event's message group, where the queue has groups.
+    /// Returns the event's message group; none if the queue has no groups.
     fn group<'a>(&self, event: &'a Outgoing) -> Result<Option<&'a str>, Refusal> {
         if !self.is_fifo() {
             return Ok(None);
@@ -75,7 +76,7 @@ impl SqsQueue {
         let invalid = |problem: String| Err(Refusal::permanent("InvalidGroup", problem));
         let Some(group) = event.metadata().partition_key.as_deref() else {
             return invalid(
-                "a FIFO queue needs the event's partition key: `#[event(partition_key = \"{…}\")]`"
+                "a FIFO queue needs the event's partition key, and this event has none: give its type `#[event(partition_key = \"{…}\")]`"
                     .into(),
             );
         };
@@ -83,7 +84,7 @@ impl SqsQueue {
             && group.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_valid {
             return invalid(format!(
-                "partition key `{group}` is no message group: SQS takes 1 to {MAX_GROUP} ASCII letters, digits and punctuation marks"
+                "the partition key `{group}` is not a valid message group: SQS takes 1 to {MAX_GROUP} ASCII letters, digits and punctuation marks"
             ));
         }
         Ok(Some(group))
@@ -117,7 +118,11 @@ impl SqsQueue {
         if groups.iter().any(Result::is_err) {
             let unpublished = events.iter().zip(groups).map(|(event, group)| match group {
                 Err(refusal) => Unpublished::new(event, refusal.code, refusal.message),
-                Ok(_) => Unpublished::new(event, "NotSent", "sent with an event that cannot be"),
+                Ok(_) => Unpublished::new(
+                    event,
+                    "NotSent",
+                    "it was not sent, because another event of the call cannot be",
+                ),
             });
             return Err(PublishError::new(Vec::new(), unpublished.collect()));
         }
@@ -186,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_group_is_refused_before_anything_is_sent() {
+    fn an_invalid_message_group_is_refused_before_any_event_is_sent() {
         let fifo = queue("https://q/orders.fifo");
         let long = "x".repeat(129);
         for bad in ["", "a b", "ü", "a\nb", &long] {

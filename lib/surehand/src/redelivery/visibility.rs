@@ -17,17 +17,19 @@ pub struct SqsVisibility {
     client: Client,
 }
 
-/// SQS takes up to 12 hours, counted from the receive, so a little less from now.
+/// SQS takes up to 12 hours, counted from the receive, so the longest delay from now is a little
+/// shorter.
 const MAX_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60 - 15 * 60);
 
 impl SqsVisibility {
-    /// Visibility changes by `client`, which keeps its own time limits.
+    /// Changes visibility timeouts with `client`, which keeps its own time limits.
     pub fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// Visibility changes with the environment's AWS configuration. A call that gets no answer in 2 s
-    /// is repeated, as [`aws::with_time_limits`](crate::aws::with_time_limits) says.
+    /// Changes visibility timeouts with the environment's AWS configuration. A call that gets no
+    /// answer within 2 s is repeated, as [`aws::with_time_limits`](crate::aws::with_time_limits)
+    /// describes.
     pub async fn from_env() -> Self {
         Self::new(Client::new(aws::limited_config().await))
     }
@@ -39,7 +41,7 @@ impl SqsVisibility {
         else {
             return Err(Error::new(
                 ErrorKind::Invocation,
-                "messages without the ARN of an SQS queue: their visibility cannot be changed",
+                "the visibility timeouts of messages were not changed, because the messages have no ARN of an SQS queue: use `SqsVisibility` with the source `Sqs` only",
             ));
         };
         let timeouts = chunk.iter().filter_map(|(delivery, delay)| {
@@ -51,7 +53,7 @@ impl SqsVisibility {
         match refusals.first() {
             None => Ok(()),
             Some(first) => Err(Error::transient(format!(
-                "the visibility of {} of {} messages was not changed, the first because of {}",
+                "the visibility timeouts of {} of {} messages were not changed, the first because of {}",
                 refusals.len(),
                 chunk.len(),
                 first.code
@@ -73,7 +75,7 @@ impl Redelivery for SqsVisibility {
     }
 }
 
-/// SQS counts in seconds; rounding up never brings a record back too soon.
+/// SQS counts in seconds; rounding up never makes a record visible too early.
 fn whole_seconds(delay: Duration) -> i32 {
     let delay = delay.min(MAX_VISIBILITY);
     let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);

@@ -3,10 +3,10 @@
 use crate::{Error, Record, Result, extract::FromRecord, stage::Item};
 use serde::Deserialize;
 
-/// A change of an item, for functions on a [`DynamoDbStream`](crate::DynamoDbStream). Handlers take
+/// A change to an item, for functions on a [`DynamoDbStream`](crate::DynamoDbStream). Handlers take
 /// it as an argument.
 ///
-/// Which images there are is the stream's view type.
+/// The stream's view type decides which images there are.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Change {
@@ -24,11 +24,11 @@ pub struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ChangeKind {
-    /// It is new.
+    /// It was created.
     Insert,
-    /// It was there.
+    /// It existed before and was changed.
     Modify,
-    /// It is gone.
+    /// It was deleted.
     Remove,
 }
 
@@ -51,7 +51,7 @@ impl<S> FromRecord<S> for Change {
     fn from_record(record: &Record, _state: &S) -> Result<Self> {
         let raw: Raw = serde_json::from_str(record.body()).map_err(|error| {
             Error::malformed(format!(
-                "record {} is no change of a DynamoDB item: {error}",
+                "record {} is not a change to a DynamoDB item: {error}",
                 record.id()
             ))
         })?;

@@ -9,12 +9,12 @@ use serde_json::value::RawValue;
 
 /// A direct invocation: any JSON in, the handler's reply out.
 ///
-/// Take the request as [`Json<T>`](crate::Json). Its id is the request id, which is another one each
-/// time a caller tries again; to absorb such duplicates take the key from the request, with
+/// Take the request as [`Json<T>`](crate::Json). Its id is the request id, which differs each time
+/// a caller tries again. To absorb such duplicates, take the key from the request, with
 /// [`Idempotency::key`](crate::Idempotency::key). A duplicate gets the stored reply.
 ///
-/// Errors are the caller's to see: the invocation fails with the error's kind and message, and
-/// nothing is parked.
+/// The caller sees errors: the invocation fails with the error's kind and message, and nothing is
+/// parked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Direct;
 

@@ -20,13 +20,13 @@ use std::{
 /// `aws_lambda_events::dynamodb::EventRecord`, or as `Envelope<serde_json::Value>`, whose
 /// `detail_type` is `INSERT`, `MODIFY` or `REMOVE`. The event's id is the stream record's `eventID`.
 ///
-/// Changes of one item are handled in order, items side by side. Lambda has one checkpoint a shard:
-/// it delivers the lowest record that failed again, and everything after it, also what was handled.
-/// An idempotent function absorbs that.
+/// Changes to one item are handled in order, different items concurrently. Lambda keeps one
+/// checkpoint per shard: it delivers the earliest failed record again and everything after it,
+/// including records that were handled. An idempotent function absorbs these duplicates.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DynamoDbStream;
 
-/// What Lambda delivers: the records, unparsed.
+/// The event that Lambda delivers: the records, unparsed.
 #[derive(Debug, Deserialize)]
 pub struct StreamEvent {
     #[serde(rename = "Records")]
@@ -51,7 +51,7 @@ struct StreamRecord<'a> {
 struct Details<'a> {
     #[serde(rename = "SequenceNumber")]
     sequence_number: Option<String>,
-    /// By name, for whoever writes the event may put them in any order.
+    /// Sorted by name, because an event may have them in any order.
     #[serde(rename = "Keys", borrow)]
     keys: Option<BTreeMap<String, &'a RawValue>>,
     #[serde(rename = "ApproximateCreationDateTime")]
@@ -81,7 +81,7 @@ impl Source for DynamoDbStream {
     }
 
     fn join(&self, outcomes: Vec<Outcome>) -> Result<DynamoDbEventResponse> {
-        // The order of the batch is that of the shard, so the first failure is the lowest.
+        // The batch has the shard's order, so the first failure is the earliest record.
         let lowest = outcomes
             .into_iter()
             .find(|outcome| outcome.result.is_err())
@@ -104,7 +104,9 @@ fn record(
     let change: StreamRecord<'_> = serde_json::from_str(raw.get()).map_err(|error| {
         Error::new(
             ErrorKind::Invocation,
-            format!("a stream record that cannot be read: {error}"),
+            format!(
+                "a stream record cannot be read, so no record of the batch was handled: {error}"
+            ),
         )
     })?;
     let details = change.dynamodb;
@@ -115,7 +117,7 @@ fn record(
         .ok_or_else(|| {
             Error::new(
                 ErrorKind::Invocation,
-                "a stream record without a SequenceNumber: its outcome could not be reported, so nothing was handled",
+                "a stream record has no SequenceNumber, so that its outcome could not be reported: no record of the batch was handled",
             )
         })?;
     let created = details

@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 ///
 /// The invocation is asynchronous. If it fails, Lambda tries again (twice, unless configured
 /// otherwise) and then sends the event to the function's on-failure destination. The rule's own
-/// dead-letter queue never sees it: that one is for events that could not be handed to Lambda.
+/// dead-letter queue does not get it: that queue is for events that EventBridge could not hand to
+/// Lambda.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EventBridge;
 
@@ -37,7 +38,8 @@ impl Source for EventBridge {
         context: lambda_runtime::Context,
         deadline: Deadline,
     ) -> Result<Batch> {
-        // An input transformer may have left any JSON; then the request's id is all there is.
+        // The output of an input transformer may be any JSON; the request's id is then the only
+        // one.
         let ids: Option<Ids> = serde_json::from_str(event.get()).ok();
         let (id, resources) = ids.map(|ids| (ids.id, ids.resources)).unwrap_or_default();
         let delivery = Delivery {
@@ -60,10 +62,12 @@ impl Source for EventBridge {
     }
 }
 
-/// The outcome of an event that is one record.
+/// Returns the outcome of an event that is one record.
 pub(super) fn only(outcomes: Vec<Outcome>) -> Result<Outcome> {
-    outcomes
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::new(ErrorKind::Invocation, "the event's record has no outcome"))
+    outcomes.into_iter().next().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Invocation,
+            "the event has one record, and its outcome is missing",
+        )
+    })
 }

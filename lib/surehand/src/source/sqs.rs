@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 /// An SQS queue, with `ReportBatchItemFailures` in the event source mapping.
 ///
 /// Messages of one message group (FIFO) or of one partition key (standard) are handled one after
-/// the other, and groups side by side. The response lists the messages that must come back; Lambda
-/// deletes the others.
+/// the other, and different groups concurrently. The response lists the messages that must be
+/// delivered again; Lambda deletes the others.
 ///
-/// On a standard queue a `MessageGroupId` is a hint for fair sharing and says nothing about order,
-/// so it is not taken for a group there.
+/// On a standard queue a `MessageGroupId` is only a hint for fair sharing and does not imply an
+/// order, so it does not make a group there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sqs;
 
@@ -65,11 +65,11 @@ fn record(
     deadline: &Deadline,
 ) -> Result<Record> {
     let Some(id) = message.message_id.filter(|id| !id.is_empty()) else {
-        // Lambda takes a response that names an unknown id for a failed invocation, and one that
-        // leaves a message out for its success. A message without an id can be given neither.
+        // To Lambda a response with an unknown id is a failed invocation, and a message that the
+        // response leaves out a success. Neither is right for a message without an id.
         return Err(Error::new(
             ErrorKind::Invocation,
-            "an SQS message without a messageId: its outcome could not be reported, so nothing was handled",
+            "an SQS message has no messageId, so that its outcome could not be reported: no message of the batch was handled",
         ));
     };
     let attribute = |name: &str| message.attributes.get(name);
@@ -102,7 +102,7 @@ fn record(
     })
 }
 
-/// A dead letter that was moved back as it is may have the note of its failure around its body.
+/// A dead letter that SQS moved back unchanged may have the note of its failure around its body.
 fn without_note(mut delivery: Delivery, body: String) -> (Delivery, String) {
     let Some((note, body)) = FailureNote::in_body(&body) else {
         return (delivery, body);
@@ -117,7 +117,7 @@ fn attributes(
 ) -> BTreeMap<String, Attribute> {
     all.into_iter()
         .filter_map(|(name, attribute)| {
-            // Lists are in the format, but SQS does not support them.
+            // The format has lists, but SQS does not support them.
             let value = match (attribute.string_value, attribute.binary_value) {
                 (Some(text), _) => AttributeValue::Text(text),
                 (None, Some(bytes)) => AttributeValue::Binary(bytes.0),

@@ -9,17 +9,17 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-/// From a record's turn to its verdict.
+/// A record's time from its turn to its verdict.
 pub(crate) struct Attempt<'a> {
     record: &'a Record,
     metrics: &'a Metrics,
     started: Instant,
-    /// From the event's `time` to the start.
+    /// The time from the event's `time` to the start.
     lag: Option<Duration>,
 }
 
 impl<'a> Attempt<'a> {
-    /// Begins now.
+    /// Begins an attempt now.
     pub(crate) fn start(record: &'a Record, metrics: &'a Metrics, now: SystemTime) -> Self {
         debug!(target: PAYLOAD_TARGET, body = record.body(), "record received");
         let time = record.event().ok().and_then(|event| event.metadata.time);
@@ -27,12 +27,13 @@ impl<'a> Attempt<'a> {
             record,
             metrics,
             started: Instant::now(),
-            // A producer's clock may be ahead of this one. No event starts before it has happened.
+            // A producer's clock may be ahead of this one; the lag is then zero.
             lag: time.map(|time| now.duration_since(time).unwrap_or_default()),
         }
     }
 
-    /// That of a record which was cut off, or whose turn never came, in a batch that began then.
+    /// Makes the attempt of a record that was cut off, or whose turn never came, in a batch that
+    /// began at `started`.
     pub(crate) fn cut_off(record: &'a Record, metrics: &'a Metrics, started: Instant) -> Self {
         Self {
             record,
@@ -42,7 +43,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    // An outcome is one line, always with the same sentence, so that a query finds all.
+    // Every outcome is one line with the same sentence, so that one query finds all of them.
 
     pub(crate) fn handled(&self, reply: &Reply) {
         let (outcome, counted) = if reply.is_duplicate() {
@@ -104,12 +105,12 @@ impl<'a> Attempt<'a> {
         );
     }
 
-    /// The record stays in its source, which is safe; but its reason stays in this line.
+    /// The record stays in its source, which is safe, but its reason is only in this line.
     pub(crate) fn not_parked(error: &Error) {
         warn!(
             target: TARGET,
             error = format!("{error:#}"),
-            "record not parked, it stays in its source"
+            "record could not be parked, so it stays in its source"
         );
     }
 

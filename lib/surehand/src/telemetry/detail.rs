@@ -25,28 +25,29 @@ use tracing_subscriber::{
     registry::{LookupSpan, SpanRef},
 };
 
-/// Lines that are kept of a record, the last ones.
+/// How many lines are kept of a record: the last ones.
 pub(super) const MAX_LINES: usize = 200;
-/// Bytes that are kept of a record. A batch runs ten records at once.
+/// How many bytes are kept of a record. A batch handles ten records concurrently.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
 
-/// Sees the lines of a record that the log's own level leaves out.
+/// A layer that sees the lines of a record that the log's own level leaves out.
 pub(super) struct Detail<W> {
     pub(super) lines: JsonLines,
     pub(super) writer: W,
-    /// Lines wait for their record's failure; otherwise only those of the sample are written.
+    /// Whether lines are kept until their record fails; otherwise only those of the sample are
+    /// written.
     pub(super) keeps: bool,
     pub(super) sample: Sample,
 }
 
-/// What waits at a record's span.
+/// The lines that are kept at a record's span.
 #[derive(Default)]
 struct Kept {
     is_sampled: bool,
     lines: VecDeque<String>,
     bytes: usize,
     dropped: usize,
-    /// What the record came to is known, and was said.
+    /// Whether the record's verdict has been logged.
     is_decided: bool,
 }
 
@@ -106,7 +107,7 @@ where
         if !is_sampled && !self.keeps {
             return;
         }
-        // The line is made while nothing of the span is borrowed, since it reads the span itself.
+        // The line reads the span, so it is made while no part of the span is borrowed.
         let Ok(line) = self.lines.line(event, context.event_scope(event)) else {
             return;
         };
@@ -117,7 +118,7 @@ where
         }
     }
 
-    /// A record that was cut off has no verdict inside its span.
+    /// A record that was cut off gets no verdict inside its span.
     fn on_close(&self, id: Id, context: Context<'_, S>) {
         if let Some(span) = context.span(&id) {
             let kept = take(&span);
@@ -141,7 +142,7 @@ where
     }
 
     fn print(&self, line: &str) {
-        // Nobody could be told that it failed.
+        // If this fails, there is no place to report it.
         let _ = self.writer.make_writer().write_all(line.as_bytes());
     }
 }
@@ -171,7 +172,7 @@ fn is_record(metadata: &tracing::Metadata<'_>) -> bool {
     metadata.name() == RECORD && metadata.target() == TARGET
 }
 
-/// What records of one story have in common.
+/// What records of one story share.
 #[derive(Default)]
 struct Story(String);
 

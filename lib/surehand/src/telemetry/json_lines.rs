@@ -13,19 +13,20 @@ use tracing_subscriber::{
     registry::{LookupSpan, Scope, SpanRef},
 };
 
-/// `tracing`'s own JSON nests the fields of spans, and its flat form writes a key twice when an event
-/// and a span have it. This one reads what [`JsonFields`] wrote for each and merges it.
+/// `tracing`'s own JSON nests the fields of spans, and its flat form writes a key twice if an event
+/// and a span both have it. This format reads what [`JsonFields`] wrote for each, and merges the
+/// fields.
 pub(super) struct JsonLines {
-    /// The same in every line.
+    /// The fields that every line has.
     constant: Map<String, Value>,
     payloads: bool,
 }
 
-/// Keys that log readers rely on, so that no field can take their place.
+/// The keys that log readers rely on, which no field can replace.
 const RESERVED: [&str; 3] = ["timestamp", "level", "target"];
-/// Keys of what somebody else has written, and what may be about people.
+/// The keys of payloads, which other programs wrote and which may be about people.
 const PAYLOADS: [&str; 2] = ["body", "payload"];
-/// What comes first in a line, for people who read it.
+/// The keys that come first in a line, for people who read it.
 const FIRST: [&str; 3] = ["message", "service", "function_name"];
 
 impl JsonLines {
@@ -59,7 +60,7 @@ where
 }
 
 impl JsonLines {
-    /// The event's line, with the fields of the spans that it is in.
+    /// Writes the event's line, with the fields of the spans that it is in.
     pub(super) fn line<'a, S>(
         &self,
         event: &Event<'_>,
@@ -79,7 +80,7 @@ impl JsonLines {
         line(metadata.level(), metadata.target(), &fields).map_err(|_| fmt::Error)
     }
 
-    /// The line that says how many of a record's lines are not there.
+    /// Writes the line that says how many of a record's lines were dropped.
     pub(super) fn dropped<'a, S>(
         &self,
         record: &SpanRef<'a, S>,
@@ -112,7 +113,7 @@ impl JsonLines {
             return;
         };
         for (key, value) in more {
-            // These are for traces.
+            // These keys are for traces.
             if key.starts_with("otel.") {
                 continue;
             }

@@ -6,5 +6,5 @@ pub(super) const TARGET: &str = "surehand::telemetry";
 pub(super) const PAYLOAD_TARGET: &str = "surehand::payload";
 /// The name of a record's span.
 pub(super) const RECORD: &str = "record";
-/// The name of the event with which a record ends.
+/// The name of the event with a record's verdict.
 pub(super) const VERDICT: &str = "verdict";

@@ -2,14 +2,14 @@
 
 use sha2::{Digest, Sha256};
 
-/// The share of records whose lines are all written at once.
+/// The share of records whose lines are all written immediately.
 ///
-/// Records of one story, which have one correlation id, are in it together, in every function.
+/// Records of one story, which share a correlation id, are in it together, in every function.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Sample(f64);
 
 impl Sample {
-    /// A share from 0 to 1.
+    /// Makes a sample of a share from 0 to 1.
     pub(super) fn new(share: f64) -> Option<Self> {
         (0.0..=1.0).contains(&share).then_some(Self(share))
     }
@@ -25,7 +25,7 @@ impl Sample {
         let digest = Sha256::digest(id);
         let first = digest.iter().take(8);
         let number = first.fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        // From 0 to 1, with 1 only in a share of 1.
+        // The fraction is from 0 to 1; only a share of 1 includes 1.
         (number as f64) / (u64::MAX as f64) <= self.0
     }
 }
@@ -44,7 +44,7 @@ mod tests {
         assert_eq!((count(0.0), count(1.0)), (0, ids.len()));
         let tenth = count(0.1);
         assert!((900..1_100).contains(&tenth), "{tenth}");
-        // A larger share has all of a smaller one.
+        // A larger share includes all records of a smaller one.
         let (small, large) = (Sample(0.1), Sample(0.2));
         assert!(
             ids.iter()

@@ -6,12 +6,11 @@ use tracing::level_filters::LevelFilter;
 
 pub(super) struct Settings {
     pub(super) format: Format,
-    /// What an `EnvFilter` is made from.
+    /// The directives of the log's `EnvFilter`.
     pub(super) directives: String,
-    /// What a record's lines are let through by, beside those above, for when it fails and for the
-    /// sample.
+    /// The additional lines of a record that are written if it fails or is in the sample.
     pub(super) detail: Option<Detail>,
-    /// Bodies and payloads stand in the log.
+    /// Whether the log contains bodies and payloads.
     pub(super) payloads: bool,
     pub(super) service: Option<String>,
     pub(super) function_name: Option<String>,
@@ -19,7 +18,7 @@ pub(super) struct Settings {
 
 pub(super) struct Detail {
     pub(super) directives: String,
-    /// Lines are kept until it is known whether the record fails.
+    /// Whether lines are kept until it is known whether the record fails.
     pub(super) keeps: bool,
     pub(super) sample: Sample,
 }
@@ -30,7 +29,7 @@ pub(super) enum Format {
     Text,
 }
 
-/// Prefixes of the targets that say much and seldom what a function's author wants to know.
+/// The prefixes of targets that log much, and seldom what a function's author wants to know.
 const NOISY: [&str; 7] = [
     "aws_",
     "h2",
@@ -42,7 +41,7 @@ const NOISY: [&str; 7] = [
 ];
 
 impl Settings {
-    /// The settings in the variables that `variable` returns.
+    /// Reads the settings from the variables that `variable` returns.
     pub(super) fn from(variable: impl Fn(&str) -> Option<String>) -> Self {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let function_name = variable("AWS_LAMBDA_FUNCTION_NAME");
@@ -78,8 +77,8 @@ impl Settings {
     }
 }
 
-/// The level for everything, then what is muted, then `RUST_LOG`: the last of the directives for one
-/// target counts.
+/// Returns the level for everything, then the muted targets, then `RUST_LOG`: of several directives
+/// for a target the last one counts.
 fn directives(level: Option<&str>, rust_log: &str) -> String {
     let level = match level.map(str::to_ascii_uppercase).as_deref() {
         Some("FATAL") => LevelFilter::ERROR,
@@ -92,7 +91,7 @@ fn directives(level: Option<&str>, rust_log: &str) -> String {
         .filter(|part| !part.is_empty())
         .filter_map(|part| part.parse().ok())
         .next_back();
-    // Muting must not let through what is off for all.
+    // Muting a target must not raise its level above the level for everything.
     let muted = overall.unwrap_or(level).min(LevelFilter::WARN);
     let mut directives = level.to_string();
     for target in NOISY {

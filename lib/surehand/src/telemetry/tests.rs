@@ -59,7 +59,7 @@ fn record(body: &Value) -> Record {
 }
 
 #[test]
-fn a_line_in_a_handler_says_whose_it_is() {
+fn a_line_in_a_handler_names_its_record() {
     let body = json!({
         "id": "bus-1", "source": "shop.orders", "detail-type": "OrderPlaced",
         "detail": {"metadata": {"id": "e-1", "correlationid": "c-1", "time": "2026-05-28T20:26:40.000Z"}, "data": {"card": "4111"}}
@@ -94,7 +94,7 @@ fn a_line_in_a_handler_says_whose_it_is() {
 }
 
 #[test]
-fn what_is_not_known_is_left_out() {
+fn unknown_fields_are_left_out() {
     let context = Context::default();
     let lines = lines_of(&[("AWS_LAMBDA_LOG_FORMAT", "JSON")], || {
         let _invocation = invocation_span(&context, false).entered();
@@ -134,7 +134,7 @@ fn no_key_appears_twice_and_the_innermost_wins() {
 }
 
 #[test]
-fn fields_that_a_span_learns_later_are_there() {
+fn fields_that_a_span_records_later_are_in_the_line() {
     let lines = lines_of(&[LAMBDA], || {
         let span = error_span!("s", first = 1, later = tracing::field::Empty);
         span.record("later", "value");
@@ -264,7 +264,7 @@ async fn talk(event: crate::Envelope<Value>) -> Result<()> {
     }
 }
 
-/// `message_id message` of each line, in a batch of these messages at once.
+/// Returns `message_id message` of each line, in a batch of these messages handled concurrently.
 fn said(variables: &[(&str, &str)], acts: &[&str]) -> Vec<String> {
     let lines = talk_of(variables, acts);
     let lines = lines.iter().map(|line| {
@@ -290,7 +290,7 @@ fn talk_of(variables: &[(&str, &str)], acts: &[&str]) -> Vec<Value> {
 }
 
 #[test]
-fn what_is_too_detailed_is_there_when_a_record_fails() {
+fn the_detail_of_a_record_is_logged_if_it_fails() {
     let lines = said(&[KEEP], &["succeed", "fail", "hang", "garble"]);
     let of = |id: &str| {
         let lines = lines.iter().filter_map(|line| line.strip_prefix(id));
@@ -302,18 +302,18 @@ fn what_is_too_detailed_is_there_when_a_record_fails() {
     assert_eq!(of("hang "), all);
     assert_eq!(of("garble "), all);
     assert_eq!(lines.len(), 14);
-    // Without it the same lines are there as ever.
+    // Without the setting the log has the same lines as ever.
     let without = said(&[], &["succeed", "fail"]);
     assert_eq!(
         without,
         said(&[("SUREHAND_LOG_BUFFER", "off")], &["succeed", "fail"])
     );
     assert_eq!(without.len(), 4);
-    // What the log says anyway it says once.
+    // A line that the log has anyway is there once.
     let debug = said(&[KEEP, ("AWS_LAMBDA_LOG_LEVEL", "DEBUG")], &["fail"]);
     let all = ["looking", "found", "deciding", "record handled"];
     assert_eq!(debug, all.map(|message| format!("fail {message}")));
-    // A log that is quieter has them as well.
+    // A log with a higher level has them as well.
     let error = said(
         &[KEEP, ("AWS_LAMBDA_LOG_LEVEL", "ERROR")],
         &["fail", "succeed"],
@@ -335,7 +335,7 @@ fn a_record_keeps_its_last_lines_and_says_how_many_it_dropped() {
 }
 
 #[test]
-fn a_sample_of_the_records_has_all_its_lines_at_once() {
+fn a_sampled_record_has_all_its_lines_immediately() {
     let all = ["looking", "found", "deciding", "record handled"];
     let of = |share: &str| said(&[("SUREHAND_LOG_SAMPLE", share)], &["succeed"]);
     assert_eq!(of("1"), all.map(|message| format!("succeed {message}")));
@@ -349,7 +349,7 @@ fn a_sample_of_the_records_has_all_its_lines_at_once() {
 }
 
 #[test]
-fn payloads_are_said_only_to_who_asks() {
+fn payloads_are_logged_only_on_request() {
     let secret = "4111";
     for variables in [
         &[KEEP][..],
@@ -377,7 +377,7 @@ fn payloads_are_said_only_to_who_asks() {
     assert_eq!(text, "");
 }
 
-/// The cells of the guide's table whose first column has this title.
+/// Returns the cells of the guide's table whose first column has this title.
 fn table(title: &str) -> Vec<Vec<String>> {
     let guide = include_str!("../../docs/telemetry.md");
     let head = format!("| {title} |");
@@ -415,7 +415,7 @@ fn the_guide_has_the_variables_that_are_read() {
         None
     });
     let mut read = read.into_inner();
-    // That we are on Lambda is no setting, and the other name of the service belongs to traces.
+    // The function's name is not a setting, and the other name of the service belongs to traces.
     read.retain(|name| !["AWS_LAMBDA_FUNCTION_NAME", "OTEL_SERVICE_NAME"].contains(&&**name));
     let mut documented: Vec<String> = table("Variable")
         .into_iter()

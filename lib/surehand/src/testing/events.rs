@@ -13,12 +13,12 @@ use std::{
 const REGION: &str = "eu-central-1";
 const ACCOUNT: &str = "123456789012";
 
-/// The context of an invocation of `test-function` that has 30 seconds.
+/// Makes the context of an invocation of `test-function` that has 30 seconds.
 pub fn context() -> Context {
     context_ending_in(Duration::from_secs(30))
 }
 
-/// The context of an invocation of `test-function` that has so much time.
+/// Makes the context of an invocation of `test-function` that has this much time.
 pub fn context_ending_in(time: Duration) -> Context {
     let config = lambda_runtime::Config {
         function_name: "test-function".into(),
@@ -35,7 +35,7 @@ pub fn context_ending_in(time: Duration) -> Context {
     context
 }
 
-/// An SQS message on its way to a function.
+/// An SQS message for a test.
 #[derive(Clone, Debug)]
 pub struct Message {
     id: String,
@@ -47,7 +47,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message with this body.
+    /// Makes a message with this body.
     pub fn body(body: impl Into<String>) -> Self {
         Self {
             id: uuid::Uuid::now_v7().to_string(),
@@ -59,7 +59,7 @@ impl Message {
         }
     }
 
-    /// A message with this event, as a rule sends it to the queue.
+    /// Makes a message with this event, in the form in which a rule sends it to a queue.
     ///
     /// # Panics
     /// If the event does not serialize.
@@ -67,7 +67,7 @@ impl Message {
         Self::outgoing(&outgoing(event))
     }
 
-    /// A message with this event; its clone has the same event id.
+    /// Makes a message with this event; a clone has the same event id.
     pub fn outgoing(event: &Outgoing) -> Self {
         Self::body(event.body())
     }
@@ -78,7 +78,7 @@ impl Message {
         self
     }
 
-    /// Sets how often it has been received, this time included.
+    /// Sets how often it has been received, including this time.
     pub fn receive_count(mut self, count: u32) -> Self {
         self.receive_count = count;
         self
@@ -90,7 +90,7 @@ impl Message {
         self
     }
 
-    /// Adds a message attribute of type String.
+    /// Adds a message attribute of type `String`.
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let attribute = json!({
             "dataType": "String", "stringValue": value.into(),
@@ -125,7 +125,8 @@ impl Message {
     }
 }
 
-/// What Lambda delivers from an SQS queue. The name of a FIFO queue ends with `.fifo`.
+/// Makes the event that Lambda delivers from an SQS queue. The name of a FIFO queue ends in
+/// `.fifo`.
 ///
 /// # Panics
 /// Never: the shape is the one that the event type reads.
@@ -134,7 +135,7 @@ pub fn sqs_event(queue: &str, messages: impl IntoIterator<Item = Message>) -> Sq
     serde_json::from_value(json!({ "Records": records })).expect("the shape of an SQS event")
 }
 
-/// The messages that the response returns to the queue.
+/// Returns the ids of the messages that the response returns to the queue.
 pub fn failed_ids(response: &SqsBatchResponse) -> Vec<&str> {
     let failures = response.batch_item_failures.iter();
     failures
@@ -142,7 +143,7 @@ pub fn failed_ids(response: &SqsBatchResponse) -> Vec<&str> {
         .collect()
 }
 
-/// What Lambda delivers from an EventBridge rule.
+/// Makes the event that Lambda delivers from an EventBridge rule.
 ///
 /// # Panics
 /// If the event does not serialize.
@@ -150,7 +151,7 @@ pub fn eventbridge_event<E: Event>(event: &E) -> Box<RawValue> {
     RawValue::from_string(outgoing(event).body()).expect("an event's body is JSON")
 }
 
-/// What Lambda delivers from a direct invocation.
+/// Makes the event that Lambda delivers from a direct invocation.
 ///
 /// # Panics
 /// If the request does not serialize.
@@ -158,8 +159,9 @@ pub fn direct_event(request: &impl Serialize) -> Box<RawValue> {
     serde_json::value::to_raw_value(request).expect("the request serializes")
 }
 
-/// What Lambda delivers from a DynamoDB stream: for each change its name (`INSERT`, `MODIFY`,
-/// `REMOVE`), the item's keys and its new image, in DynamoDB's JSON. Sequence numbers count from 1.
+/// Makes the event that Lambda delivers from a DynamoDB stream. Each change has its name (`INSERT`,
+/// `MODIFY`, `REMOVE`), the item's keys and its new image, in DynamoDB's JSON. Sequence numbers
+/// count from 1.
 ///
 /// # Panics
 /// Never: the shape is the one that the event type reads.
@@ -190,7 +192,7 @@ pub fn stream_event(
             })
         })
         .collect();
-    // By way of text, since raw JSON can only be taken from text.
+    // Raw JSON can only be deserialized from text.
     let text = json!({ "Records": records }).to_string();
     serde_json::from_str(&text).expect("the shape of a stream event")
 }

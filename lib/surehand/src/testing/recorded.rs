@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-/// A dead-letter destination in memory. Clones share it.
+/// A dead-letter destination in memory. Clones share the records.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedDeadLetters {
     parked: Arc<Mutex<Vec<(Record, FailureNote)>>>,
@@ -24,12 +24,12 @@ pub struct RecordedDeadLetters {
 }
 
 impl RecordedDeadLetters {
-    /// An empty one, of a queue without a redrive policy.
+    /// Makes an empty destination, of a queue without a redrive policy.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One that accepts nothing.
+    /// Makes a destination that refuses every record.
     pub fn refusing() -> Self {
         Self {
             refuses: true,
@@ -43,12 +43,12 @@ impl RecordedDeadLetters {
         self
     }
 
-    /// What was parked, in order.
+    /// Returns what was parked, in order.
     pub fn parked(&self) -> Vec<(Record, FailureNote)> {
         lock(&self.parked).clone()
     }
 
-    /// The id of each parked record with the kind of its failure, in order of the ids.
+    /// Returns the id of each parked record with the kind of its failure, sorted by id.
     pub fn kinds(&self) -> Vec<(String, String)> {
         let mut kinds: Vec<_> = lock(&self.parked)
             .iter()
@@ -63,7 +63,7 @@ impl DeadLetters for RecordedDeadLetters {
     fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
         if self.refuses {
             return Box::pin(ready(Err(Error::transient(
-                "this destination accepts nothing",
+                "this destination refuses every record",
             ))));
         }
         lock(&self.parked).push((record.clone(), note.clone()));
@@ -75,19 +75,19 @@ impl DeadLetters for RecordedDeadLetters {
     }
 }
 
-/// Keeps the delays after which records are to come back. Clones share them.
+/// Records the delays after which records are to be delivered again. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedRedelivery {
     delays: Arc<Mutex<Vec<(Delivery, Duration)>>>,
 }
 
 impl RecordedRedelivery {
-    /// An empty one.
+    /// Makes an empty one.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The message ids with their delays, in order.
+    /// Returns the message ids with their delays, in order.
     pub fn delays(&self) -> Vec<(String, Duration)> {
         lock(&self.delays)
             .iter()
@@ -103,7 +103,7 @@ impl Redelivery for RecordedRedelivery {
     }
 }
 
-/// Keeps the events that a [`Publisher`](crate::Publisher) sends:
+/// Records the events that a [`Publisher`](crate::Publisher) sends:
 /// `Publisher::new(recorded.clone())`. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedEvents {
@@ -111,17 +111,17 @@ pub struct RecordedEvents {
 }
 
 impl RecordedEvents {
-    /// An empty one.
+    /// Makes an empty one.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What was sent, in order.
+    /// Returns what was sent, in order.
     pub fn sent(&self) -> Vec<Outgoing> {
         lock(&self.sent).clone()
     }
 
-    /// The data of the events of one type, in order.
+    /// Returns the data of the events of one type, in order.
     ///
     /// # Panics
     /// If the data does not decode as the type that it was made from.
@@ -142,34 +142,35 @@ impl Transport for RecordedEvents {
     }
 }
 
-/// Keeps the metrics that a function writes: `function.metrics(recorded.emf("Shop"))`. Clones share
-/// them.
+/// Records the metrics that a function writes: `function.metrics(recorded.emf("Shop"))`. Clones
+/// share them.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedMetrics {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl RecordedMetrics {
-    /// An empty one.
+    /// Makes an empty one.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What a function writes to.
+    /// Returns the destination for a function's metrics.
     pub fn emf(&self, namespace: &str) -> Emf {
         let lines = Arc::clone(&self.lines);
         Emf::new(namespace).write_to(move |line| lock(&lines).push(line.to_owned()))
     }
 
-    /// What was written, in CloudWatch's embedded metric format, a line each.
+    /// Returns what was written, in CloudWatch's embedded metric format, line by line.
     pub fn lines(&self) -> Vec<String> {
         lock(&self.lines).clone()
     }
 
-    /// Every value of a metric so far, in order; with a dimension, those that have it.
+    /// Returns every value of a metric so far, in order; with a dimension, only the values that
+    /// have it.
     ///
     /// # Panics
-    /// If a line is not JSON, which would be a fault of Surehand's.
+    /// If a line is not JSON, which would be a bug in Surehand.
     pub fn values(&self, name: &str, dimension: Option<(&str, &str)>) -> Vec<f64> {
         let mut values = Vec::new();
         for line in lock(&self.lines).iter() {
@@ -186,7 +187,7 @@ impl RecordedMetrics {
         values
     }
 
-    /// The sum of a metric's [values](Self::values).
+    /// Returns the sum of a metric's [values](Self::values).
     pub fn sum(&self, name: &str, dimension: Option<(&str, &str)>) -> f64 {
         self.values(name, dimension).iter().sum()
     }

@@ -124,7 +124,7 @@ use std::{
 };
 use world::{FAULTS_LAST, START_MS, State, World, key_of};
 
-/// One run, before it begins.
+/// One run that has not begun yet.
 #[derive(Clone, Debug)]
 pub struct Simulation {
     seed: u64,
@@ -135,7 +135,7 @@ pub struct Simulation {
     events: usize,
 }
 
-/// What is sent to the queue.
+/// A message that is sent to the queue.
 #[derive(Clone, Debug)]
 struct Sent {
     event_id: Option<String>,
@@ -145,7 +145,7 @@ struct Sent {
 }
 
 impl Simulation {
-    /// A run of a standard queue without faults. The function has 30 seconds.
+    /// Makes a run of a standard queue without faults. The function has 30 seconds.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -157,7 +157,7 @@ impl Simulation {
         }
     }
 
-    /// The run's seed.
+    /// Returns the run's seed.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -168,7 +168,7 @@ impl Simulation {
         self
     }
 
-    /// Sets what can go wrong.
+    /// Sets which faults can occur.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
         self
@@ -180,7 +180,7 @@ impl Simulation {
         self
     }
 
-    /// Sends an event; the n-th is called `e-n`. All are sent within a few seconds.
+    /// Sends an event; the id of the n-th is `e-n`. All are sent within a few seconds.
     ///
     /// # Panics
     /// If the event does not serialize.
@@ -190,8 +190,7 @@ impl Simulation {
         self.send_as(id, event)
     }
 
-    /// Sends an event with an id that another one has: its producer sends it again, or reuses the
-    /// id.
+    /// Sends an event with the id of another one: its producer sends it again, or reuses the id.
     ///
     /// # Panics
     /// If the event does not serialize.
@@ -211,7 +210,7 @@ impl Simulation {
         self
     }
 
-    /// Sends something that is no event.
+    /// Sends a body that is not an event.
     pub fn send_body(mut self, body: impl Into<String>, group: impl Into<String>) -> Self {
         self.messages.push(Sent {
             event_id: None,
@@ -223,7 +222,7 @@ impl Simulation {
     }
 
     /// Runs the function that `build` makes, once for each process, until all messages are acked or
-    /// dead; then without faults until what died is done.
+    /// dead. Then it redrives the dead letters without faults, until they are done.
     ///
     /// # Panics
     /// If no runtime can be built.
@@ -231,7 +230,7 @@ impl Simulation {
     where
         So: Source<Event = SqsEvent, Response = SqsBatchResponse>,
     {
-        // The library's jitter is drawn from the thread's own generator.
+        // The library draws its jitter from the thread's own generator.
         fastrand::seed(self.seed);
         let world = self.world();
         let memory = MemoryStore::new();
@@ -240,7 +239,7 @@ impl Simulation {
             .start_paused(true)
             .build()
             .expect("a runtime without IO can be built");
-        // The driver polls many tasks in one of its own polls, which must not use its budget up.
+        // The driver polls many tasks in one of its own polls, which must not use up its budget.
         runtime.block_on(tokio::task::unconstrained(async {
             let mut driver = Driver::new(world.clone(), memory.clone(), self.timeout, &mut build);
             driver.run_until_quiet().await;
@@ -312,14 +311,18 @@ impl Simulation {
     }
 }
 
-/// Ends the faults, and sends again what may be done now, once all leases must have ended.
+/// Ends the faults and, once all leases must have ended, redrives the dead letters that may succeed
+/// now.
 fn put_back(world: &World, pause: Duration) {
     let now = world.now();
     let mut guard = world.state();
     let state = &mut *guard;
     invariants::quiet(state, now);
     state.is_calm = true;
-    state.note(now, "the faults are over, and what died is put back");
+    state.note(
+        now,
+        "the faults are over, and the dead letters are redriven",
+    );
     let mut places: Vec<usize> = Vec::new();
     for dead in &state.dead {
         let is_final = dead
@@ -344,25 +347,25 @@ fn put_back(world: &World, pause: Duration) {
             is_redriven: true,
             ..old.clone()
         };
-        let line = format!("{} is put back as {}", old.id, redriven.id);
+        let line = format!("{} is redriven as {}", old.id, redriven.id);
         state.messages.all.push(redriven);
         state.note(now, line);
     }
 }
 
-/// What came of many runs.
+/// The result of many runs.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Summary {
-    /// How many there were.
+    /// How many runs there were.
     pub runs: u64,
-    /// How many invocations.
+    /// How many invocations there were.
     pub invocations: usize,
-    /// How many messages, those that were put back included.
+    /// How many messages there were, including redriven ones.
     pub messages: usize,
-    /// How many dead letters.
+    /// How many dead letters there were.
     pub dead: usize,
-    /// How often each fault was met.
+    /// How often each fault occurred.
     pub faults: BTreeMap<Fault, usize>,
 }
 
@@ -382,12 +385,13 @@ impl Summary {
     }
 }
 
-/// Makes a run of each seed, on all cores, and panics at the first that goes wrong.
+/// Runs each seed, on all cores, and panics at the first run that has violations.
 ///
-/// With the environment variable `SUREHAND_SEED` only that seed is run, and its trace is printed.
+/// If the environment variable `SUREHAND_SEED` is set, only that seed is run, and its trace is
+/// printed.
 ///
 /// # Panics
-/// If a run has violations; with the run's report.
+/// If a run has violations, with the run's report.
 pub fn check(seeds: Range<u64>, run: impl Fn(Simulation) -> Report + Sync) -> Summary {
     if let Some(seed) = std::env::var("SUREHAND_SEED")
         .ok()
@@ -407,11 +411,11 @@ pub fn check(seeds: Range<u64>, run: impl Fn(Simulation) -> Report + Sync) -> Su
     summary
 }
 
-/// Makes a run of each seed, on all cores, until one goes wrong, and returns the first seed's that
-/// did.
+/// Runs each seed, on all cores, until a run has violations, and returns the report of the lowest
+/// such seed.
 ///
 /// # Panics
-/// If a run does.
+/// If a run panics.
 pub fn search(
     seeds: Range<u64>,
     run: impl Fn(Simulation) -> Report + Sync,
@@ -422,7 +426,7 @@ pub fn search(
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            // What comes after a run that went wrong is of no interest; what comes before it is.
+            // Seeds above one that went wrong need not be run; seeds below it must be.
             if seed >= first_wrong.load(Ordering::Relaxed) {
                 return;
             }

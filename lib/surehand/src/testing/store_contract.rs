@@ -15,20 +15,20 @@ use std::time::{Duration, SystemTime};
 const LEASE: Duration = Duration::from_secs(30);
 const EXPIRY: Duration = Duration::from_secs(3600);
 
-/// Checks the whole contract. `open` opens the store with the given clock; all that it opens must
-/// share their claims.
+/// Checks the whole contract of a store. `open` opens the store with the given clock; all stores
+/// that it opens must share their claims.
 ///
 /// # Panics
-/// If the store breaks the contract, with the promise that it breaks.
+/// If the store breaks the contract; the message names the promise that it breaks.
 pub async fn check<St: Store>(open: impl Fn(Clock) -> St) {
     let world = World {
         open,
         start: from_epoch_ms(epoch_ms(SystemTime::now())),
     };
     world.one_of_many_claims_is_granted().await;
-    world.a_held_key_says_until_when().await;
+    world.a_held_key_reports_when_its_lease_ends().await;
     world.a_completed_key_gives_its_data().await;
-    world.a_released_key_is_free_at_once().await;
+    world.a_released_key_is_free_immediately().await;
     world.a_lease_is_held_to_its_last_millisecond().await;
     world
         .a_late_owner_changes_nothing_while_its_successor_works()
@@ -36,7 +36,7 @@ pub async fn check<St: Store>(open: impl Fn(Clock) -> St) {
     world
         .a_late_owner_changes_nothing_once_its_successor_is_done()
         .await;
-    world.an_owner_that_nobody_replaced_may_be_late().await;
+    world.an_owner_that_was_not_replaced_may_be_late().await;
     world.a_completed_key_is_not_released().await;
     world.a_repeated_call_has_the_effect_of_one().await;
     world.a_claim_that_comes_late_is_not_granted_again().await;
@@ -45,21 +45,21 @@ pub async fn check<St: Store>(open: impl Fn(Clock) -> St) {
         .a_lease_that_is_over_before_it_begins_is_no_lock()
         .await;
     world.keys_do_not_touch_each_other().await;
-    world.a_look_says_what_a_claim_would_meet().await;
-    world.an_attempt_that_never_ended_is_told().await;
+    world.a_look_finds_what_a_claim_would_meet().await;
+    world.an_attempt_that_never_ended_is_reported().await;
     world.attempts_leave_their_facts().await;
     world.a_beginning_locks_nothing().await;
     world.any_text_is_a_key_and_data().await;
 }
 
-/// Checks the whole contract of a store that commits as well. `open` is that of [`check`].
+/// Checks the whole contract of a store that also commits. `open` is as for [`check`].
 ///
 /// # Panics
-/// If the store breaks the contract, with the promise that it breaks.
+/// If the store breaks the contract; the message names the promise that it breaks.
 pub async fn check_commits<St: CommitStore>(open: impl Fn(Clock) -> St) {
     assert!(
         St::COMMITS.are_possible(),
-        "a store that commits says so in `Store::COMMITS`"
+        "a store that commits sets `Store::COMMITS`"
     );
     check(&open).await;
     let world = World {
@@ -78,7 +78,7 @@ struct World<F> {
 }
 
 impl<St: Store, F: Fn(Clock) -> St> World<F> {
-    /// The store as somebody sees it whose clock shows so much after the start.
+    /// Opens the store with a clock that shows `after` past the start.
     fn at(&self, after: Duration) -> St {
         let now = self.start + after;
         (self.open)(Clock::from_fn(move || now))
@@ -88,7 +88,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         self.at(Duration::ZERO)
     }
 
-    /// A claim that was made so much after the start.
+    /// Makes a claim at `after` past the start.
     fn request_at(&self, key: &IdempotencyKey, after: Duration) -> ClaimRequest {
         let now = self.start + after;
         ClaimRequest::new(key.clone(), "fingerprint", now + LEASE, now + EXPIRY)
@@ -120,7 +120,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
             match claim {
                 Ok(Claim::Acquired(_)) => granted += 1,
                 Ok(Claim::Held { .. }) => {}
-                // DynamoDB may refuse writes that meet; that is no grant.
+                // DynamoDB may refuse concurrent writes; that is not a grant.
                 Err(error) if error.kind() == ErrorKind::Store => {}
                 other => panic!("concurrent claims are granted or held, not {other:?}"),
             }
@@ -128,7 +128,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         assert_eq!(granted, 1, "of concurrent claims exactly one is granted");
     }
 
-    async fn a_held_key_says_until_when(&self) {
+    async fn a_held_key_reports_when_its_lease_ends(&self) {
         let key = new_key();
         self.acquire(&key, Duration::ZERO).await;
         let claim = self.now().claim(&self.request(&key)).await;
@@ -137,7 +137,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
             Claim::Held {
                 until: Some(self.start + LEASE)
             },
-            "a held key says when its lease ends, in milliseconds"
+            "a held key reports when its lease ends, in milliseconds"
         );
     }
 
@@ -147,7 +147,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
             let lease = self.acquire(&key, Duration::ZERO).await;
             assert_eq!((lease.key.clone(), lease.attempt), (key.clone(), 1));
             expect(self.complete(&lease, Duration::ZERO, data).await);
-            // Also long after the lease.
+            // This also holds long after the lease.
             for after in [Duration::ZERO, LEASE * 10] {
                 let claim = self.at(after).claim(&self.request_at(&key, after)).await;
                 let Claim::Completed(completion) = expect(claim) else {
@@ -165,7 +165,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         }
     }
 
-    async fn a_released_key_is_free_at_once(&self) {
+    async fn a_released_key_is_free_immediately(&self) {
         let key = new_key();
         let first = self.acquire(&key, Duration::ZERO).await;
         expect(self.now().release(&first, "transient: no luck").await);
@@ -174,7 +174,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         let late = self.complete(&first, Duration::ZERO, None).await;
         fenced(
             late,
-            "a completion after the key was given back and taken by another",
+            "a completion after the key was released and taken by another owner",
         );
         expect(self.complete(&second, Duration::ZERO, None).await);
     }
@@ -231,16 +231,16 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         );
         let claim = self.at(later).claim(&self.request_at(&key, later)).await;
         let Claim::Completed(completion) = expect(claim) else {
-            panic!("the successor's completion stands");
+            panic!("the successor's completion stays");
         };
         assert_eq!(
             completion.data.as_deref(),
             Some("b"),
-            "the successor's result stands"
+            "the successor's result stays"
         );
     }
 
-    async fn an_owner_that_nobody_replaced_may_be_late(&self) {
+    async fn an_owner_that_was_not_replaced_may_be_late(&self) {
         let key = new_key();
         let lease = self.acquire(&key, Duration::ZERO).await;
         expect(self.complete(&lease, LEASE * 2, Some("late")).await);
@@ -277,7 +277,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         assert!(matches!(expect(claim), Claim::Completed(_)));
     }
 
-    /// Its caller gave it up and repeated it, and is done by the time it arrives.
+    /// The caller gave up the call and repeated it, and is done by the time it arrives.
     async fn a_claim_that_comes_late_is_not_granted_again(&self) {
         let key = new_key();
         let request = self.request(&key);
@@ -286,7 +286,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         let late = expect(self.now().claim(&request).await);
         assert!(
             matches!(&late, Claim::Completed(c) if c.data.as_deref() == Some("done")),
-            "a completed key is granted to nobody, and this was {late:?}"
+            "a completed key is not granted to any owner, but the late claim got {late:?}"
         );
     }
 
@@ -328,7 +328,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         self.acquire(&b, Duration::ZERO).await;
     }
 
-    async fn a_look_says_what_a_claim_would_meet(&self) {
+    async fn a_look_finds_what_a_claim_would_meet(&self) {
         let key = new_key();
         let look = |after| {
             let (store, key) = (self.at(after), key.clone());
@@ -337,7 +337,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         assert_eq!(
             look(Duration::ZERO).await,
             None,
-            "nothing stands against a new key"
+            "a look at a new key finds nothing"
         );
         let lease = self.acquire(&key, Duration::ZERO).await;
         let held = Claim::Held {
@@ -346,44 +346,55 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         assert_eq!(
             look(LEASE).await,
             Some(held),
-            "a lease stands against a claim"
+            "a look finds the lease that a claim would meet"
         );
         let later = LEASE + Duration::from_millis(1);
-        assert_eq!(look(later).await, None, "a lease that ended does not");
+        assert_eq!(
+            look(later).await,
+            None,
+            "a look does not find a lease that ended"
+        );
         expect(self.complete(&lease, Duration::ZERO, Some("1")).await);
         let found = look(later).await;
         assert!(
             matches!(&found, Some(Claim::Completed(completion)) if completion.data.as_deref() == Some("1")),
-            "a completion stands against a claim, with its data: {found:?}"
+            "a look finds the completion that a claim would meet, with its data: {found:?}"
         );
         let expired = EXPIRY + Duration::from_secs(2);
-        assert_eq!(look(expired).await, None, "an expired completion does not");
+        assert_eq!(
+            look(expired).await,
+            None,
+            "a look does not find an expired completion"
+        );
     }
 
-    async fn an_attempt_that_never_ended_is_told(&self) {
+    async fn an_attempt_that_never_ended_is_reported(&self) {
         let key = new_key();
         let first = self.acquire(&key, Duration::ZERO).await;
-        assert_eq!(first.interrupted, None, "nobody was before the first");
+        assert_eq!(
+            first.interrupted, None,
+            "there was no attempt before the first"
+        );
         let later = LEASE + Duration::from_secs(1);
         let request = self.request_at(&key, later);
         let second = acquired(self.at(later).claim(&request).await);
         let ended = Some(self.start + LEASE);
         assert_eq!(second.interrupted, ended, "the lease ended by itself");
         let repeated = acquired(self.at(later).claim(&request).await);
-        assert_eq!(
-            repeated, second,
-            "a claim whose answer was lost says the same"
-        );
+        assert_eq!(repeated, second, "a repeated claim reports the same");
         expect(self.at(later).release(&second, "no").await);
         let third = self.acquire(&key, later).await;
-        assert_eq!(third.interrupted, None, "the second said how it ended");
+        assert_eq!(
+            third.interrupted, None,
+            "the second attempt reported its end"
+        );
     }
 
-    /// A store that keeps no facts has none.
+    /// Returns without a check if the store keeps no facts.
     async fn attempts_leave_their_facts(&self) {
         let key = new_key();
         let facts = || async { expect(self.now().history(&key).await) };
-        assert_eq!(facts().await, None, "nothing is known of a new key");
+        assert_eq!(facts().await, None, "a new key has no facts");
         let lease = self.acquire(&key, Duration::ZERO).await;
         let Some(first) = facts().await else { return };
         assert_eq!((first.attempts, first.end), (1, AttemptEnd::Unknown));
@@ -393,7 +404,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         let released = facts().await.expect("the facts of a released key");
         assert_eq!(released.end, AttemptEnd::Released);
         assert_eq!(released.last_error.as_deref(), Some("busy"));
-        assert_eq!(released.deadline, None, "nothing goes on");
+        assert_eq!(released.deadline, None, "no attempt is under way");
         let lease = self.acquire(&key, Duration::ZERO).await;
         expect(self.complete(&lease, Duration::ZERO, None).await);
         let completed = facts().await.expect("the facts of a completed key");
@@ -421,22 +432,25 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
             assert_eq!((facts.attempts, facts.end), (2, AttemptEnd::Unknown));
             assert_eq!(facts.deadline, Some(self.start + LEASE));
         }
-        assert_eq!(begin(3, Duration::ZERO).await, None, "and stays it");
+        assert_eq!(begin(3, Duration::ZERO).await, None, "it stays free");
         let lease = self.acquire(&key, Duration::ZERO).await;
-        assert_eq!(lease.interrupted, None, "it was no lease that could end");
+        assert_eq!(
+            lease.interrupted, None,
+            "a beginning is not a lease that could end"
+        );
         let held = Claim::Held {
             until: Some(self.start + LEASE),
         };
         assert_eq!(
             begin(4, LEASE).await,
             Some(held),
-            "a lease stands against it"
+            "a beginning meets a lease"
         );
         expect(self.complete(&lease, Duration::ZERO, Some("1")).await);
         let found = begin(5, Duration::ZERO).await;
         assert!(
             matches!(&found, Some(Claim::Completed(done)) if done.data.as_deref() == Some("1")),
-            "a completion stands against it, with its data: {found:?}"
+            "a beginning meets a completion, with its data: {found:?}"
         );
     }
 
@@ -489,7 +503,7 @@ impl<St: CommitStore, F: Fn(Clock) -> St> World<F> {
         let claim = self.now().claim(&self.request(&key)).await;
         assert!(
             matches!(expect(claim), Claim::Completed(_)),
-            "a commit stands against a claim"
+            "a claim meets the commit"
         );
         let expired = EXPIRY + Duration::from_secs(2);
         let again = expect(self.commit(&key, "b", expired).await);
@@ -509,7 +523,7 @@ impl<St: CommitStore, F: Fn(Clock) -> St> World<F> {
         assert_eq!(
             expect(self.commit(&key, "b", LEASE).await),
             held,
-            "a lease stands against a commit"
+            "a commit meets a lease"
         );
         expect(self.now().release(&lease, "no luck").await);
         let done = expect(self.commit(&key, "b", Duration::ZERO).await);
@@ -524,11 +538,11 @@ impl<St: CommitStore, F: Fn(Clock) -> St> World<F> {
         assert_eq!(done, Committed::Done);
         fenced(
             self.complete(&lease, later, Some("late")).await,
-            "a completion after a commit took the key over",
+            "a completion after a commit took over the key",
         );
         fenced(
             self.at(later).release(&lease, "late").await,
-            "a release after a commit took the key over",
+            "a release after a commit took over the key",
         );
     }
 

@@ -10,10 +10,11 @@ use std::collections::HashMap;
 
 const TRACEPARENT: &str = "traceparent";
 
-/// The span that a `traceparent` names; none if it names none.
+/// Returns the span that a `traceparent` names; none if it names none.
 pub(super) fn remote(traceparent: &str) -> Option<SpanContext> {
     let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
-    // Not the current context: a header that does not parse must not become a child of it.
+    // The context is a new one: a header that does not parse must not yield a child of the current
+    // context.
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
     let span = context.span().span_context().clone();
     span.is_valid().then_some(span)
@@ -28,7 +29,7 @@ pub(super) fn traceparent(span: &SpanContext) -> String {
     )
 }
 
-/// X-Ray's header. It takes any W3C trace id, cut into the parts of its own.
+/// Returns X-Ray's header. It takes any W3C trace id, cut into the parts of its own format.
 pub(super) fn xray(span: &SpanContext) -> String {
     let trace = span.trace_id().to_string();
     let (time, unique) = trace.split_at(8);
@@ -56,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_traceparent_names_nothing() {
+    fn an_invalid_traceparent_names_no_span() {
         for text in [
             "",
             "00-00000000000000000000000000000000-53995c3f42cd8ad8-01",

@@ -17,17 +17,18 @@ use tracing::Subscriber;
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::{Layer, registry::LookupSpan};
 
-/// The process's spans on their way out. None where no endpoint is set.
+/// The process's spans that are to be exported. None if no endpoint is set.
 static EXPORT: OnceLock<Export> = OnceLock::new();
 
-/// Spans that wait at most; an invocation has a few for each of its records.
+/// How many spans wait at most; an invocation has a few for each of its records.
 const MAX_WAITING: usize = 4_096;
 
-/// How long a collector may take, unless `OTEL_EXPORTER_OTLP_TIMEOUT` says so: the invocation, and
-/// its caller, wait for it.
+/// How long a collector may take unless `OTEL_EXPORTER_OTLP_TIMEOUT` is set. The invocation and its
+/// caller wait for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The layer that makes spans of `tracing`'s. None unless the environment names an endpoint.
+/// Makes the layer that turns `tracing`'s spans into OpenTelemetry's. None unless the environment
+/// names an endpoint.
 pub(crate) fn layer<S>() -> Option<impl Layer<S>>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -35,7 +36,7 @@ where
     let export = match Export::from_env()? {
         Ok(export) => EXPORT.get_or_init(|| export),
         Err(error) => {
-            // There is no log yet, and a function without traces is better than none.
+            // There is no log yet, and a function without traces is better than no function.
             eprintln!("no traces are exported: {error}");
             return None;
         }
@@ -43,7 +44,7 @@ where
     Some(layer_to(export.waiting.clone(), resource()))
 }
 
-/// A layer whose spans end in `waiting`.
+/// Makes a layer that puts ended spans into `waiting`.
 pub(super) fn layer_to<S>(
     waiting: Waiting,
     resource: Resource,
@@ -62,8 +63,8 @@ where
         .with_tracer(provider.tracer("surehand"))
 }
 
-/// Sends off what waits, in the time given. What cannot be sent is dropped: the next invocation has
-/// spans of its own.
+/// Sends the waiting spans within `time`. Spans that cannot be sent are dropped: the next
+/// invocation has spans of its own.
 pub(crate) async fn flush(time: Duration) {
     let Some(export) = EXPORT.get() else { return };
     let spans = export.waiting.take();
@@ -75,7 +76,7 @@ pub(crate) async fn flush(time: Duration) {
     let problem = match sent {
         Ok(Ok(())) => return,
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "not done in time".to_owned(),
+        Err(_) => "the collector did not answer in time".to_owned(),
     };
     tracing::warn!(spans = count, error = problem, "spans not exported");
 }
@@ -107,8 +108,8 @@ impl Export {
         if let Some(timeout) = timeout {
             builder = builder.with_timeout(timeout);
         }
-        // Reading the system's certificates takes longer than starting the function: a collector
-        // beside it needs none.
+        // Reading the system's certificates takes longer than starting the function, and a
+        // collector beside it needs none.
         if endpoint.starts_with("https:") {
             let connector = hyper_rustls::HttpsConnectorBuilder::new()
                 .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())?
@@ -127,12 +128,14 @@ impl Export {
     }
 }
 
-/// Who the spans are of. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` go before.
+/// Returns the service that the spans belong to. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`
+/// override it.
 fn resource() -> Resource {
     let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let known = [
         ("cloud.region", var("AWS_REGION")),
-        // A function is a service of its own in a trace; what they are together is their namespace.
+        // In a trace each function is a service of its own; what they are together is their
+        // namespace.
         ("service.namespace", var("SUREHAND_SERVICE_NAME")),
         ("faas.name", var("AWS_LAMBDA_FUNCTION_NAME")),
         ("faas.version", var("AWS_LAMBDA_FUNCTION_VERSION")),
@@ -152,7 +155,7 @@ fn resource() -> Resource {
     builder.build()
 }
 
-/// Spans that have ended, until they are sent off.
+/// Spans that have ended and wait to be sent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waiting(Arc<Mutex<Vec<SpanData>>>);
 

@@ -9,9 +9,9 @@ use opentelemetry::{
 use tracing::{Span, error_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-// The spans are of the highest level, so that no log level takes them away.
+// The spans have the highest level, so that no log level filters them out.
 
-/// The kind of a record's span.
+/// Returns the kind of a record's span.
 pub(crate) fn kind(record: &Record) -> Option<&'static str> {
     Some(if record.wants_reply() {
         "internal"
@@ -20,7 +20,7 @@ pub(crate) fn kind(record: &Record) -> Option<&'static str> {
     })
 }
 
-/// The name of a record's span.
+/// Returns the name of a record's span.
 pub(crate) fn name(record: &Record, handler: &str) -> Option<String> {
     Some(if record.wants_reply() {
         handler.to_owned()
@@ -29,7 +29,7 @@ pub(crate) fn name(record: &Record, handler: &str) -> Option<String> {
     })
 }
 
-/// Makes `span` that of an invocation.
+/// Gives `span` the attributes of an invocation.
 pub(crate) fn invocation(span: &Span, context: &lambda_runtime::Context) {
     if let Some(parent) = context.xray_trace_id.as_deref().and_then(w3c_from_xray) {
         set_parent(span, remote(&parent));
@@ -42,7 +42,7 @@ pub(crate) fn invocation(span: &Span, context: &lambda_runtime::Context) {
     say_ids(span);
 }
 
-/// The span of a batch; none for a request, which is all of its invocation.
+/// Makes the span of a batch; none for a request, which is all of its invocation.
 pub(crate) fn batch(records: &[Record]) -> Span {
     let Some(first) = records.first().filter(|record| !record.wants_reply()) else {
         return Span::none();
@@ -57,7 +57,7 @@ pub(crate) fn batch(records: &[Record]) -> Span {
     span
 }
 
-/// Makes `span` that of a record, inside its batch's.
+/// Gives `span` the attributes of a record, inside its batch's span.
 pub(crate) fn record(span: &Span, record: &Record) {
     if let Some(creation) = creation(record) {
         let batch = own(&Span::current());
@@ -82,7 +82,7 @@ pub(crate) fn failed(kind: ErrorKind) {
     fail(&Span::current(), kind.as_str());
 }
 
-/// Writes down where the event was created.
+/// Records in the event the span in which it was created.
 pub(crate) fn created(event: &mut Outgoing) {
     let span = error_span!(
         "create",
@@ -98,7 +98,7 @@ pub(crate) fn created(event: &mut Outgoing) {
     }
 }
 
-/// Events that are being sent: a span for each, until this is dropped.
+/// The spans of events that are being sent, one for each, until this is dropped.
 pub(crate) struct Sending(Vec<(String, Span)>);
 
 pub(crate) fn sending(events: &[Outgoing]) -> Sending {
@@ -118,7 +118,7 @@ pub(crate) fn sending(events: &[Outgoing]) -> Sending {
         span.set_attribute("messaging.operation.name", "send");
         span.set_attribute("messaging.operation.type", "send");
         span.set_attribute("messaging.message.id", event.id().to_owned());
-        // A span that nobody enters begins when its context is first asked for.
+        // A span that is never entered begins when its context is first read.
         own(&span);
         (event.id().to_owned(), span)
     });
@@ -134,7 +134,8 @@ impl Sending {
 }
 
 fn process(record: &Record) -> String {
-    // An event that a rule hands to a function does not say which bus it was on.
+    // An event that a rule delivers does not name its bus, so the span is named after the event's
+    // type.
     let event_type = || record.event().ok()?.metadata.detail_type.as_deref();
     let what = destination(record).or_else(event_type);
     format!("process {}", what.unwrap_or("event"))
@@ -166,7 +167,7 @@ fn describe(span: &Span, record: &Record) {
 
 fn creation(record: &Record) -> Option<SpanContext> {
     if record.wants_reply() {
-        // What a request carries is its caller's, and the invocation's parent already.
+        // The context of a request is its caller's, which is already the invocation's parent.
         return None;
     }
     remote(record.event().ok()?.metadata.traceparent.as_deref()?)
@@ -174,19 +175,19 @@ fn creation(record: &Record) -> Option<SpanContext> {
 
 fn set_parent(span: &Span, parent: Option<SpanContext>) {
     if let Some(parent) = parent {
-        // Fails where nothing listens to spans, and where the span has begun, which it has not.
+        // This fails if no layer exports spans, or if the span has begun, which it has not.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent));
     }
 }
 
-/// The span's own context; none where nothing listens to spans.
+/// Returns the span's own context; none if no layer exports spans.
 fn own(span: &Span) -> Option<SpanContext> {
     let context = span.context();
     let own = context.span().span_context().clone();
     own.is_valid().then_some(own)
 }
 
-/// Lets log lines say to which span they belong.
+/// Records the ids in the span, so that log lines say which span they belong to.
 fn say_ids(span: &Span) {
     if let Some(own) = own(span) {
         span.record("trace_id", own.trace_id().to_string());

@@ -94,7 +94,7 @@ fn trace(span: &SpanData) -> TraceId {
 }
 
 #[test]
-fn one_trace_tells_one_story() {
+fn one_story_is_one_trace() {
     let (events, spans) = spans(XRAY);
     let root = TraceId::from_hex("5759e988bd862e3fe1be46a994272793").unwrap();
     let caller = SpanId::from_hex("53995c3f42cd8ad8").unwrap();
@@ -104,7 +104,7 @@ fn one_trace_tells_one_story() {
         panic!("{servers:#?}")
     };
     assert_eq!((trace(first), first.parent_span_id), (root, caller));
-    // The second function's invocation has no caller, and is another story.
+    // The second function's invocation has no caller, so it is another trace.
     assert_ne!(trace(third), root);
 
     // request -> handler -> event -> record
@@ -133,7 +133,7 @@ fn one_trace_tells_one_story() {
         requests[0].span_context
     );
 
-    // The batch is its invocation's, and points at where each of its records began.
+    // The batch's span belongs to its invocation, and links to where each of its records began.
     assert_eq!(batch[0].parent_span_id, third.span_context.span_id());
     let began: Vec<SpanId> = batch[0]
         .links
@@ -143,7 +143,7 @@ fn one_trace_tells_one_story() {
     let creations: Vec<SpanId> = created.iter().map(|c| c.span_context.span_id()).collect();
     assert_eq!(began, creations);
 
-    // Who reads X-Ray's header finds the same trace.
+    // A reader of X-Ray's header finds the same trace.
     let header = events.sent()[0].trace_header().unwrap().to_owned();
     let expected = format!(
         "Root=1-5759e988-bd862e3fe1be46a994272793;Parent={};Sampled=1",
@@ -187,7 +187,7 @@ fn spans_say_what_the_conventions_ask_for() {
 fn what_is_not_sampled_is_not_kept_but_passed_on() {
     let (events, spans) = spans(&XRAY.replace("Sampled=1", "Sampled=0"));
     let kept: Vec<&str> = spans.iter().map(|span| span.name.as_ref()).collect();
-    // The second function's own invocation is nobody's child.
+    // The second function's own invocation has no parent.
     assert_eq!(kept, ["process reserve-stock", "test-function"]);
     let metadata = events.sent()[0].metadata().clone();
     let traceparent = metadata.traceparent.unwrap();

@@ -7,7 +7,7 @@ use crate::application::{
 };
 
 impl Scope<'_> {
-    /// None if it is unknown.
+    /// Evaluates a condition; none if it is unknown.
     pub(super) fn condition(&self, name: &str, place: &Place) -> Option<bool> {
         let Some(declared) = self.template.at(&["Conditions", name]) else {
             if self.unseen_transforms().is_empty() {
@@ -35,9 +35,9 @@ impl Scope<'_> {
                     return None;
                 };
                 let (a, b) = (self.evaluate(a)?, self.evaluate(b)?);
-                // The account is made up.
+                // The account id is a placeholder.
                 let is_known = |node: &Node| !node.is_unknown() && node.text() != Some(ACCOUNT);
-                // An empty text and nothing are the same to a parameter.
+                // To a parameter, an empty text and no text are the same.
                 let text = |node: &Node| node.text().unwrap_or_default().to_owned();
                 (is_known(&a) && is_known(&b)).then(|| text(&a) == text(&b))
             }

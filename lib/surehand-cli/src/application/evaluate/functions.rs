@@ -91,7 +91,7 @@ impl Scope<'_> {
             let Some(value) = nested.template.at(&["Outputs", output, "Value"]) else {
                 if nested.unseen_transforms().is_empty() {
                     let file = &nested.template.place.file;
-                    self.problem(place, format!("`{output}` is no output of {file}"));
+                    self.problem(place, format!("`{output}` is not an output of {file}"));
                 }
                 return Some(Value::Unknown);
             };
@@ -156,7 +156,7 @@ impl Scope<'_> {
     }
 
     fn join(&self, separator: &Node, parts: &Node) -> Value {
-        // An empty separator is nothing in YAML.
+        // YAML reads an empty separator as null.
         let separator = match (&separator.value, separator.text()) {
             (Value::Null, _) => "",
             (_, Some(text)) => text,
@@ -208,7 +208,7 @@ impl Scope<'_> {
         if let Some(found) = self.template.at(&["Mappings", map, first, second]) {
             return found.value.clone();
         }
-        // A map may be for other regions than the one that stands in, and for real accounts.
+        // A map may be for real regions and accounts, where the evaluation has placeholders.
         let is_made_up = |key: &str| key == ACCOUNT || key == self.world.at.region;
         match items.get(3).and_then(|it| it.get("DefaultValue")) {
             Some(default) => (self.evaluate(default)).map_or(Value::Unknown, |node| node.value),

@@ -2,7 +2,8 @@
 
 use crate::application::yaml::{Node, Value};
 
-/// As SAM merges: maps by key, lists one after the other, and else the function's own.
+/// Merges as SAM does: maps by key, lists one after the other; any other value of the function
+/// overrides the global one.
 pub(super) fn merge(globals: &Node, own: &Node) -> Node {
     let value = match (&globals.value, &own.value) {
         (Value::Map(theirs), Value::Map(ours)) if !is_intrinsic(globals) && !is_intrinsic(own) => {

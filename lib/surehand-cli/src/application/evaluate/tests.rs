@@ -104,12 +104,12 @@ fn values_are_those_of_a_deployment() {
 }
 
 #[test]
-fn what_cannot_be_resolved_is_said() {
+fn unresolved_references_are_reported() {
     let (resources, problems) = evaluated(MAIN, Some("prod"));
     assert_eq!(problems, ["the mapping Limits has no Size for `prod`"]);
     assert!(resources.iter().any(|it| it.id == "OnlyProd"));
     let (_, problems) = evaluated(&MAIN.replace("Outputs.Url", "Outputs.Uri"), None);
-    assert_eq!(problems, ["`Uri` is no output of infra/q.yaml"]);
+    assert_eq!(problems, ["`Uri` is not an output of infra/q.yaml"]);
     let (_, problems) = evaluated(&MAIN.replace("!Ref Name", "!Ref Names"), None);
     assert_eq!(problems, ["there is no `Names` to refer to"]);
 }

@@ -18,7 +18,7 @@ use super::{observation::Observation, plan::Plan, traffic::Replies};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Check {
     pub(crate) statement: String,
-    /// What contradicts it, each with the id it is about.
+    /// What contradicts it, each with the id that it is about.
     pub(crate) offenders: Vec<String>,
 }
 
@@ -47,12 +47,9 @@ pub(crate) fn check(
             books.repeated(),
         ),
         check("every order is stored once", books.stored()),
+        check("every order ended once, and as it must", books.ends()),
         check(
-            "every order came to the one end it must come to",
-            books.ends(),
-        ),
-        check(
-            "what ran out went to as many as there was for",
+            "the scarce item went to as many orders as there was stock for",
             books.scarce(),
         ),
         check("the stock adds up", books.stock()),
@@ -70,7 +67,7 @@ pub(crate) fn check(
         ),
     ];
     if chapter == Chapter::Redriven {
-        let statement = "what is no order is in the archive, and nothing else";
+        let statement = "the archive holds the events that are not orders, and nothing else";
         checks.push(check(statement, books.archive()));
     }
     checks

@@ -5,7 +5,7 @@ use aws_config::SdkConfig;
 
 use crate::local::stack::Stack;
 
-/// Made once the application is deployed.
+/// Clients for the deployed application.
 #[derive(Debug, Clone)]
 pub(crate) struct Clients {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
@@ -22,7 +22,7 @@ pub(crate) struct Clients {
     pub(crate) reserve_stock: String,
     /// (name, URL) of the queues that functions read.
     pub(crate) queues: Vec<(String, String)>,
-    /// (name, URL) of the queues that must be looked at by a person.
+    /// (name, URL) of the dead-letter queues.
     pub(crate) dead_letters: Vec<(String, String)>,
 }
 
@@ -31,7 +31,7 @@ impl Clients {
         let function = |name: &str| {
             let function = stack.function(name).map(|function| function.name.clone());
             function.with_context(|| {
-                format!("the demo needs the sample shop, whose function {name} is not here")
+                format!("the application has no function {name}: run the demo in the sample shop")
             })
         };
         let owned = |(name, url): (&str, &str)| (name.to_owned(), url.to_owned());
@@ -56,11 +56,11 @@ impl Clients {
         })
     }
 
-    /// The URL of one of the queues that functions read.
+    /// Returns the URL of one of the queues that functions read.
     pub(crate) fn queue(&self, name: &str) -> Result<&str> {
         let found = self.queues.iter().find(|(known, _)| known == name);
         found.map(|(_, url)| url.as_str()).with_context(|| {
-            format!("the demo needs the sample shop, whose queue {name} is not here")
+            format!("the application has no queue {name}: run the demo in the sample shop")
         })
     }
 }

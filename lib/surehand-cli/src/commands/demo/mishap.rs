@@ -10,27 +10,28 @@ use serde_json::Value;
 
 use super::{clients::Clients, plan::Plan};
 
-/// At a mail to this address notify-customer's process dies.
+/// The variable with the addresses at whose mail notify-customer's process dies.
 const ABORT: &str = "DRILL_ABORT_AT_MAIL_TO";
 
-/// What reserve-stock does with orders for what is not sold.
+/// The variable that says what reserve-stock does with orders for an unknown sku.
 const UNKNOWN_SKU: &str = "UNKNOWN_SKU";
 
-/// In seconds. A lease lasts as long as the invocation, and a message should come back when it has ended.
+/// The function's timeout in seconds. A lease lasts as long as the invocation, and a message should
+/// be redelivered when it has ended.
 const TIMEOUT: i32 = 2;
 const VISIBILITY: &str = "4";
 
-/// So many lost invocations are enough.
+/// How many lost invocations are enough.
 const RECEIVES: u32 = 2;
 
-/// What was there before.
+/// The settings before the mishap.
 pub(super) struct Before {
     timeout: Option<i32>,
     queue_url: String,
     attributes: HashMap<QueueAttributeName, String>,
 }
 
-/// Has notify-customer's process die at the mails about the struck orders, soon and not often.
+/// Makes notify-customer's process die at the mails about the struck orders, soon and not often.
 pub(super) async fn strike(clients: &Clients, plan: &Plan) -> Result<Before> {
     let queue_url = clients.queue("NotifyCustomerQueue")?.to_owned();
     let names = [
@@ -69,8 +70,8 @@ pub(super) async fn strike(clients: &Clients, plan: &Plan) -> Result<Before> {
     })
 }
 
-/// Removes every reason that dead letters have: the process lives, the row holds a number, and what is not sold is
-/// sold out.
+/// Removes the causes of the dead letters: the process no longer dies, the row holds a number, and
+/// an unknown sku is sold out.
 pub(super) async fn mend(clients: &Clients, plan: &Plan, before: Before) -> Result<()> {
     set_attributes(clients, &before.queue_url, before.attributes).await?;
     configure(
@@ -96,7 +97,7 @@ pub(super) async fn mend(clients: &Clients, plan: &Plan, before: Before) -> Resu
         .item("available", AttributeValue::N(plan.mended.to_string()))
         .send()
         .await
-        .context("cannot mend the stock")?;
+        .context("cannot correct the stock")?;
     Ok(())
 }
 

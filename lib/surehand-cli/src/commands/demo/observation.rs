@@ -19,23 +19,24 @@ pub(crate) use self::{
 use super::{clients::Clients, witness::Sighting};
 use crate::local::logs;
 
-/// How often a function came to an outcome: by function, outcome and, of errors, their kind.
+/// How often a function had an outcome: by function, outcome and, for errors, their kind.
 pub(crate) type Outcomes = BTreeMap<(String, String, String), usize>;
 
-/// Everything together.
+/// Everything that was observed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Observation {
     pub(crate) rows: Rows,
     /// The addresses of all mails, once per mail.
     pub(crate) mails: Vec<String>,
     pub(crate) dead_letters: Vec<DeadLetter>,
-    /// The events in the archive of letters that were purged.
+    /// The events in the archive of purged dead letters.
     pub(crate) archived: Vec<Value>,
     pub(crate) events: Vec<Sighting>,
     pub(crate) outcomes: Outcomes,
 }
 
-/// How many messages of a queue some function has and has not answered for.
+/// Returns how many messages of a queue are in flight: a function received them and has not
+/// answered yet.
 pub(crate) async fn in_flight(clients: &Clients, url: &str) -> Result<usize> {
     let name = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
     let output = clients
@@ -47,17 +48,19 @@ pub(crate) async fn in_flight(clients: &Clients, url: &str) -> Result<usize> {
         .await
         .context("cannot count a queue's messages")?;
     let count = output.attributes().and_then(|all| all.get(&name));
-    Ok(count.context("SQS does not count messages")?.parse()?)
+    Ok(count
+        .context("SQS did not return the number of messages")?
+        .parse()?)
 }
 
-/// How many messages a queue holds, whether they wait, are in flight or are delayed.
+/// Returns how many messages a queue holds, including those in flight and delayed ones.
 ///
-/// The emulator's own page is exact, where SQS's attributes are approximate by contract.
+/// The emulator's own page is exact, while SQS's attributes are approximate by contract.
 pub(crate) async fn depth(clients: &Clients, url: &str) -> Result<usize> {
     Ok(pages::messages(clients, url).await?.len())
 }
 
-/// How many items have events that wait to be published.
+/// Returns how many items have events that wait to be published.
 pub(crate) async fn outbox(clients: &Clients) -> Result<usize> {
     let scan = clients
         .dynamodb
@@ -73,7 +76,7 @@ pub(crate) async fn outbox(clients: &Clients) -> Result<usize> {
     Ok(usize::try_from(waiting)?)
 }
 
-/// Counts the lines that say what became of a record.
+/// Counts the log lines with the verdict of a record.
 pub(crate) fn outcomes(lines: &[logs::Line]) -> Outcomes {
     let mut outcomes = Outcomes::new();
     for line in lines {

@@ -4,30 +4,30 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// Orders that are repeated with the same request id.
+/// How many orders are repeated with the same request id.
 const REPEATED: usize = 30;
 
-/// `OrderPlaced` events that are published once more.
+/// How many `OrderPlaced` events are published once more.
 const REPUBLISHED: usize = 30;
 
-/// Orders for the sku that runs out, and how much of it there is.
+/// How many orders are for the sku that runs out, and how much of it there is.
 const CONTESTED: usize = 30;
 const SCARCE: u64 = 12;
 
-/// Orders for a sku that is not sold.
+/// How many orders are for a sku that is not sold.
 const UNKNOWN: usize = 5;
 
-/// Orders for the sku whose stock row cannot be read. Each is tried until its last receive, with a growing delay
-/// before each attempt, so that a few are enough.
+/// How many orders are for the sku whose stock row cannot be read. Each is tried until its last
+/// receive, with a growing delay before each attempt, so that a few are enough.
 const POISONED: usize = 3;
 
-/// Orders at whose mail the process dies.
+/// How many orders are those at whose mail the process dies.
 const STRUCK: usize = 3;
 
-/// Events that are no orders.
+/// How many events are not orders.
 const MALFORMED: usize = 6;
 
-/// Orders that are not valid are the same in number however many there are.
+/// The fewest orders of a demo: the number of invalid ones does not depend on it.
 pub(crate) const FEWEST: usize = 100;
 
 const CUSTOMERS: usize = 25;
@@ -39,18 +39,18 @@ const SCARCE_SKU: &str = "signed-vinyl";
 const UNKNOWN_SKU: &str = "perpetual-motion";
 const CORRUPT_SKU: &str = "corrupt";
 
-/// How much there is of it once its row is mended.
+/// How much there is of it once its row is corrected.
 const MENDED: u64 = 50;
 
-/// Everything that is sent.
+/// All requests and events that the demo sends.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) orders: Vec<Order>,
-    /// What is there of each sku before the first order.
+    /// The stock of each sku before the first order.
     pub(crate) stock: BTreeMap<String, u64>,
     /// A sku whose stock row holds text where a number belongs.
     pub(crate) corrupt: String,
-    /// What there is of it, once the row is mended.
+    /// Its stock once the row is corrected.
     pub(crate) mended: u64,
     /// Indexes of the orders that are placed twice, by the same request id.
     pub(crate) repeated: Vec<usize>,
@@ -65,7 +65,7 @@ pub(crate) struct Plan {
 pub(crate) struct Order {
     pub(crate) request_id: String,
     pub(crate) customer_id: String,
-    /// An address of its own, so that each mail tells which order it is about.
+    /// Each order has an address of its own, so that a mail shows which order it is about.
     pub(crate) email: String,
     pub(crate) lines: Vec<Line>,
     pub(crate) fate: Fate,
@@ -78,18 +78,18 @@ pub(crate) struct Line {
     pub(crate) unit_price_cents: u64,
 }
 
-/// What must become of an order.
+/// How an order must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// Its stock is reserved.
     Reserved,
-    /// Its stock is reserved or it is rejected: who comes first decides.
+    /// Its stock is reserved or it is rejected: the first orders win.
     Contested,
     /// It is parked on the first receive. Once what it asks for is known to be sold out, it is rejected.
     Refused,
-    /// It is parked on the last receive. Once the row is mended, its stock is reserved.
+    /// It is parked on the last receive. Once the row is corrected, its stock is reserved.
     Poisoned,
-    /// Its stock is reserved, and the process that mails about it dies, until it is mended.
+    /// Its stock is reserved, but the process that mails about it dies until the drill ends.
     Struck,
 }
 
@@ -132,11 +132,11 @@ impl Plan {
         fates.extend([Fate::Contested; CONTESTED]);
         fates.extend([Fate::Refused; UNKNOWN]);
         fates.extend([Fate::Poisoned; POISONED]);
-        // Spread over the whole run, and the same in every run. The poisoned ones come first, since their retries
-        // take longest.
+        // The special orders are spread over the whole run, in the same way in every run. The
+        // poisoned ones come first, since their retries take longest.
         let mut orders: Vec<(usize, Fate)> = fates.into_iter().enumerate().collect();
         orders.sort_by_key(|(index, fate)| (*fate != Fate::Poisoned, index * 7_919 % count));
-        // Those that are placed when all else is done have no neighbours in their batches.
+        // Orders that are placed after all others have their batches to themselves.
         let last = (count - STRUCK..count).map(|index| (index, Fate::Struck));
         let orders: Vec<Order> = orders
             .into_iter()
@@ -144,7 +144,7 @@ impl Plan {
             .map(|(index, fate)| order(index, fate))
             .collect();
 
-        // More than is asked for, so that only the scarce sku runs out.
+        // There is more stock than is ordered, so that only the scarce sku runs out.
         let stock = ORDINARY
             .iter()
             .map(|(sku, _)| ((*sku).to_owned(), 10 * count as u64))
@@ -189,7 +189,7 @@ fn order(index: usize, fate: Fate) -> Order {
     let lines = match fate {
         Fate::Reserved if index.is_multiple_of(3) => vec![first, line(second, 1)],
         Fate::Reserved | Fate::Struck => vec![first],
-        // Two lines: a rejected order must not have taken the one that there was.
+        // The order has two lines: if it is rejected, it must not have taken the first one.
         Fate::Contested => vec![first, line((SCARCE_SKU, 3_900), 1)],
         Fate::Refused => vec![line((UNKNOWN_SKU, 100), 1)],
         Fate::Poisoned => vec![line((CORRUPT_SKU, 100), 1)],
@@ -204,7 +204,8 @@ fn order(index: usize, fate: Fate) -> Order {
     }
 }
 
-/// Two kinds in turn: an envelope around what is no order, and an event without an envelope.
+/// Makes two kinds in turn: an envelope whose data is not an order, and an event without an
+/// envelope.
 fn malformed(index: usize) -> Value {
     if index.is_multiple_of(2) {
         json!({

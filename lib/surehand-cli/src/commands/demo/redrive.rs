@@ -19,7 +19,7 @@ use crate::{
     progress::Progress,
 };
 
-/// What dead letters without a note lack, the idempotency table may know.
+/// Adds to dead letters without a note what the idempotency table knows about their attempts.
 pub(super) async fn explain(run: &str, clients: &Clients, seen: &mut Observation) -> Result<()> {
     let facts = Facts::find(Cloud::find(run).await?, None).await;
     for letter in &mut seen.dead_letters {
@@ -33,11 +33,11 @@ pub(super) async fn explain(run: &str, clients: &Clients, seen: &mut Observation
     Ok(())
 }
 
-/// Looks at the dead letters, removes their reasons, and puts them back. Returns the events that were purged, as the
-/// archive has them.
+/// Looks at the dead letters, removes their causes, and redrives them. Returns the purged events,
+/// as in the archive.
 pub(super) async fn chapter(scene: &Scene<'_>, before: Before) -> Result<Vec<Value>> {
     let Scene { folder, run, .. } = scene;
-    // What an earlier run left there is about queues that are gone.
+    // The files of an earlier run are about queues that no longer exist.
     drop(fs::remove_dir_all(folder));
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let file = |name: &str| near(&folder.join(name));
@@ -57,10 +57,10 @@ pub(super) async fn chapter(scene: &Scene<'_>, before: Before) -> Result<Vec<Val
     mishap::mend(&scene.clients, &scene.plan, before).await?;
     println!(
         "\n{}",
-        style("# the stock's row is mended, and both functions are configured anew").dim()
+        style("# the stock's row is corrected, and both functions are reconfigured").dim()
     );
 
-    // What is not an order stays so when everything is mended.
+    // An event that is not an order cannot be handled after the repair either.
     shell
         .run(&with("rehearse", in_stock, &[]), End::Partly)
         .await?;
@@ -81,7 +81,7 @@ pub(super) async fn chapter(scene: &Scene<'_>, before: Before) -> Result<Vec<Val
     archived(&archive)
 }
 
-/// The events of an archive's letters.
+/// Returns the events of an archive's dead letters.
 fn archived(archive: &str) -> Result<Vec<Value>> {
     let letters = FileJournal::letters(archive).map_err(|error| anyhow!("{error:#}"))?;
     letters
@@ -93,7 +93,7 @@ fn archived(archive: &str) -> Result<Vec<Value>> {
         .collect()
 }
 
-/// A path as one would type it from here.
+/// Returns a path relative to the current folder.
 fn near(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here)
@@ -102,12 +102,12 @@ fn near(path: &Path) -> String {
         .to_string()
 }
 
-/// A command, the function it is about, and what else it is told.
+/// Returns a command's arguments: its name, its function, and any others.
 fn with<'a>(command: &'a str, function: [&'a str; 2], more: &[&'a str]) -> Vec<&'a str> {
     [&[command][..], &function, more].concat()
 }
 
-/// Runs commands as they would be typed.
+/// Runs commands as a user would type them.
 struct Shell<'a> {
     run: &'a str,
     progress: &'a Progress,

@@ -17,7 +17,7 @@ const SHOWN: usize = 10;
 /// How much of each is shown: errors of services can be long.
 const WIDTH: usize = 240;
 
-/// What happened, in numbers.
+/// Makes the table of what happened, in numbers.
 pub(crate) fn summary(replies: &Replies, seen: &Observation) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
@@ -66,7 +66,7 @@ pub(crate) fn summary(replies: &Replies, seen: &Observation) -> Table {
     table
 }
 
-/// The sum, and what it is made of.
+/// Returns the sum, and its parts.
 fn outcomes(seen: &Observation, wanted: &str) -> (usize, String) {
     let mut sum = 0;
     let mut parts = BTreeMap::<String, usize>::new();
@@ -88,7 +88,8 @@ fn outcomes(seen: &Observation, wanted: &str) -> (usize, String) {
     (sum, parts.join(", "))
 }
 
-/// How many letters there are of each reason; of those that SQS moved, what is known of the first one's last attempt.
+/// Returns how many dead letters there are for each reason; for those that SQS moved, with what is
+/// known about the first one's last attempt.
 fn letters(seen: &Observation) -> Vec<(String, usize)> {
     let mut letters = BTreeMap::<(&str, &str), (&str, usize)>::new();
     for letter in &seen.dead_letters {
@@ -105,7 +106,7 @@ fn letters(seen: &Observation) -> Vec<(String, usize)> {
     letters.into_iter().map(in_words).collect()
 }
 
-/// Each check with a mark, and what contradicts it.
+/// Writes each check with a mark, and what contradicts it.
 pub(crate) fn checks(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
@@ -114,7 +115,7 @@ pub(crate) fn checks(checks: &[Check]) -> String {
         } else {
             style("✗").red()
         };
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{mark} {}", check.statement);
         for offender in check.offenders.iter().take(SHOWN) {
             let offender = console::truncate_str(offender, WIDTH, "...");

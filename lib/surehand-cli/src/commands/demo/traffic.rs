@@ -20,16 +20,16 @@ use super::{
 };
 use crate::{commands::publish, progress::Step};
 
-/// How many requests are under way at once.
+/// How many requests are sent concurrently.
 const CONCURRENCY: usize = 8;
 
-/// How often a request is sent whose reply was an error; the request id makes that safe.
+/// How often a request is sent if its reply is an error; the request id makes that safe.
 const ATTEMPTS: u64 = 3;
 
-/// How long it may take until a mail's function has its event.
+/// How long it may take until the mail's function receives its event.
 const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 
-/// What place-order answers.
+/// The reply of place-order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Placed {
     pub(crate) order_id: String,
@@ -40,13 +40,13 @@ pub(crate) struct Placed {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Replies {
     pub(crate) first: BTreeMap<String, Placed>,
-    /// To the same request, sent once more.
+    /// The replies to the same request, sent once more.
     pub(crate) second: BTreeMap<String, Placed>,
     /// Why there is no reply.
     pub(crate) errors: BTreeMap<String, String>,
 }
 
-/// Writes the stock that the orders find.
+/// Writes the stock for the orders.
 pub(crate) async fn seed(clients: &Clients, plan: &Plan) -> Result<()> {
     let rows = plan
         .stock
@@ -68,7 +68,7 @@ pub(crate) async fn seed(clients: &Clients, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Places every order, and then those once more that are to be repeated.
+/// Places every order, and then repeats some of the requests.
 pub(crate) async fn place(clients: &Clients, plan: &Plan, step: &Step) -> Replies {
     let mut replies = Replies::default();
     let first = || {
@@ -85,7 +85,8 @@ pub(crate) async fn place(clients: &Clients, plan: &Plan, step: &Step) -> Replie
     let all = first().map(|order| (order, false)).chain(repeated);
     let mut outcomes = stream::iter(all)
         .map(|(order, again)| async move { (order, again, invoke(clients, order).await) })
-        // In order: a request is repeated long after its first reply, and does not meet itself.
+        // The order is kept, so that a request is repeated long after its first reply, not
+        // concurrently with it.
         .buffered(CONCURRENCY);
     while let Some((order, again, outcome)) = outcomes.next().await {
         done += 1;
@@ -100,8 +101,8 @@ pub(crate) async fn place(clients: &Clients, plan: &Plan, step: &Step) -> Replie
     replies
 }
 
-/// Places the orders at whose mail the process dies, one after the other: each has its batch for itself, and none
-/// dies of its neighbour.
+/// Places the orders at whose mail the process dies, one after the other, so that each has its
+/// batch to itself and does not fail because of another one.
 pub(crate) async fn place_struck(
     clients: &Clients,
     plan: &Plan,
@@ -114,7 +115,7 @@ pub(crate) async fn place_struck(
         let placed = Instant::now();
         while observation::in_flight(clients, queue_url).await? <= taken {
             if placed.elapsed() > TAKEN_WITHIN {
-                // It shares the fate of those before it then, which the accounts allow.
+                // It then shares a batch with earlier ones, which the accounts allow.
                 break;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

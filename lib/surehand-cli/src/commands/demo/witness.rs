@@ -14,7 +14,7 @@ const NAME: &str = "surehand-demo-witness";
 /// An event as it was on the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sighting {
-    /// What idempotency goes by: the envelope's id, or that of the bus.
+    /// The id that idempotency uses: the envelope's, or that of the bus.
     pub(crate) id: String,
     pub(crate) detail_type: String,
     pub(crate) detail: Value,
@@ -80,7 +80,7 @@ impl Witness {
         Ok(Self { queue_url })
     }
 
-    /// Takes what is there, oldest first as far as the queue keeps that.
+    /// Takes the messages in the queue, oldest first as far as the queue keeps the order.
     pub(crate) async fn take(&self, clients: &Clients) -> Result<Vec<Sighting>> {
         let mut sightings = Vec::new();
         loop {
@@ -89,7 +89,7 @@ impl Witness {
                 .receive_message()
                 .queue_url(&self.queue_url)
                 .max_number_of_messages(10)
-                // Long enough that none comes back before it is deleted.
+                // This is long enough that no message becomes visible again before it is deleted.
                 .visibility_timeout(600)
                 .send()
                 .await

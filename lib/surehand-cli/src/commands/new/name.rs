@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 /// Queues and functions are named `{stack}-{function}`, and Lambda takes 64 characters.
 const LONGEST: usize = 40;
 
-/// What Rust keeps for itself in edition 2024; cargo refuses a package of such a name.
+/// Rust's keywords in edition 2024; cargo refuses a package of such a name.
 const KEYWORDS: &[&str] = &[
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
     "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
@@ -30,10 +30,10 @@ pub(super) fn check(name: &str) -> Result<()> {
         bail!("it is longer than {LONGEST} characters");
     }
     if KEYWORDS.contains(&name) {
-        bail!("it is a keyword of Rust");
+        bail!("it is a keyword of Rust: choose another name");
     }
     if name == "aws" {
-        bail!("EventBridge reserves the sources `aws.…`");
+        bail!("EventBridge reserves the sources `aws.…`: choose another name");
     }
     Ok(())
 }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_good_for_everything_that_gets_it() {
+    fn a_name_is_valid_everywhere_it_is_used() {
         let longest = "a".repeat(LONGEST);
         for good in ["shop", "my-shop", "a1", "matches", &longest] {
             check(good).unwrap();
@@ -60,8 +60,11 @@ mod tests {
             ("a-", "each `-` must be between two other characters"),
             ("a--b", "each `-` must be between two other characters"),
             (&too_long, "it is longer than 40 characters"),
-            ("match", "it is a keyword of Rust"),
-            ("aws", "EventBridge reserves the sources `aws.…`"),
+            ("match", "it is a keyword of Rust: choose another name"),
+            (
+                "aws",
+                "EventBridge reserves the sources `aws.…`: choose another name",
+            ),
         ] {
             assert_eq!(check(bad).unwrap_err().to_string(), why, "{bad}");
         }

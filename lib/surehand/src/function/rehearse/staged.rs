@@ -7,7 +7,8 @@ use std::{
     fmt::Write as _,
 };
 
-/// `update shop-table {pk: "STOCK#book", sk: "STOCK"}: SET available = available - :n if available >= :n, :n = 1`.
+/// Describes a write: `update shop-table {pk: "STOCK#book", sk: "STOCK"}: SET available = available
+/// - :n if available >= :n, :n = 1`.
 pub(super) fn write(write: &TransactWriteItem) -> String {
     let mut line = String::new();
     let parts = if let Some(put) = &write.put {
@@ -57,7 +58,7 @@ pub(super) fn write(write: &TransactWriteItem) -> String {
     line
 }
 
-/// `publish StockReserved {"order_id":"42"}`.
+/// Describes an event: `publish StockReserved {"order_id":"42"}`.
 pub(super) fn event(event: &Outgoing) -> String {
     format!("publish {} {}", event.detail_type(), event.data())
 }
@@ -74,7 +75,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     fn describe(&self, line: &mut String) {
         let _ = write!(line, "{} {} {}", self.verb, self.table, fields(self.item));
         if let Some(change) = self.change {

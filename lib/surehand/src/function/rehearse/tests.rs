@@ -43,7 +43,7 @@ fn ordered(sku: &str) -> Message {
     Message::event(&Ordered { sku: sku.into() })
 }
 
-/// A store that nobody answers for: a rehearsal must not ask it.
+/// A store whose service does not answer: a rehearsal must not call it.
 fn unreachable() -> DynamoDbStore {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())

@@ -22,25 +22,25 @@ use std::{
 };
 use tokio::time::{Instant, Sleep};
 
-/// Nothing takes longer; a run that is not over by then never ends.
+/// The longest time of a run: one that is not over by then never ends.
 const LAST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// The same, in steps.
+/// The longest time of a run, in steps.
 const MOST_POLLS: usize = 1_000_000;
 
-/// Everything that moves in a run.
+/// The processes and tasks of a run.
 pub(super) struct Driver<'a, So> {
     world: World,
     memory: MemoryStore,
     build: &'a mut dyn FnMut(&Process) -> Function<So>,
     timeout: Duration,
-    /// Invocations that one process takes at once.
+    /// How many concurrent invocations one process takes.
     per_process: usize,
     zero: Instant,
     timer: Pin<Box<Sleep>>,
     processes: Vec<Simulated<So>>,
     tasks: Vec<Task>,
     polls: usize,
-    /// Since when there is nothing but writes that go on alone.
+    /// Since when only writes without a caller have been left.
     alone_since: Option<Duration>,
 }
 
@@ -48,7 +48,7 @@ struct Simulated<So> {
     process: Process,
     function: Arc<Function<So>>,
     frozen_until: Option<Duration>,
-    /// Nothing is sent to it any more.
+    /// Whether it gets no more messages.
     is_over: bool,
 }
 
@@ -58,7 +58,7 @@ struct Task {
     wake: Arc<Woken>,
 }
 
-/// Whether a task has something to do.
+/// Records whether a task has something to do.
 struct Woken {
     is_woken: AtomicBool,
     driver: Waker,
@@ -75,7 +75,7 @@ impl<'a, So> Driver<'a, So>
 where
     So: Source<Event = SqsEvent, Response = SqsBatchResponse>,
 {
-    /// Is made where the virtual time is.
+    /// Makes the driver, inside the runtime with the virtual time.
     pub(super) fn new(
         world: World,
         memory: MemoryStore,
@@ -98,12 +98,12 @@ where
         }
     }
 
-    /// Goes on until the queue is empty and nothing is under way.
+    /// Runs until the queue is empty and nothing is under way.
     pub(super) async fn run_until_quiet(&mut self) {
         poll_fn(|cx| self.poll(cx)).await;
     }
 
-    /// Ends all processes: what comes next runs on new ones.
+    /// Ends all processes, so that later invocations run on new ones.
     pub(super) fn restart(&mut self) {
         self.processes.iter_mut().for_each(|p| p.is_over = true);
     }
@@ -131,13 +131,13 @@ where
                 self.world.set_now(self.zero.elapsed());
             }
             if now > LAST || self.polls > MOST_POLLS {
-                self.world.violation("the run does not come to an end");
+                self.world.violation("the run does not end");
                 return Poll::Ready(());
             }
         }
     }
 
-    /// Lambda ends what has had its time.
+    /// Ends the invocations that are out of time, as Lambda does.
     fn end_overdue(&mut self, now: Duration) {
         let overdue: Vec<usize> = {
             let state = self.world.state();
@@ -156,7 +156,8 @@ where
                 (invocation.process, invocation.frozen_at.is_some())
             };
             let simulated = &mut self.processes[process];
-            // By its own clock it has time left, or it had none to itself.
+            // A process that stood still, or whose clock is behind, could not know that its time
+            // was up.
             if !was_frozen && simulated.process.skew_ms >= 0 {
                 self.world
                     .violation(format!("invocation {id} gave no response in time"));
@@ -191,7 +192,7 @@ where
                 invocation.ended_at.get_or_insert(at);
             }
         }
-        // What is dropped looks at the state itself.
+        // The dropped tasks lock the state themselves.
         let (dead, alive) = std::mem::take(&mut self.tasks)
             .into_iter()
             .partition(|task: &Task| {
@@ -217,7 +218,7 @@ where
         }
     }
 
-    /// Gives messages to processes while there are both.
+    /// Gives messages to processes as long as there are both.
     fn dispatch(&mut self, now: Duration, cx: &Context<'_>) {
         loop {
             let mut guard = self.world.state();
@@ -257,7 +258,7 @@ where
         }
     }
 
-    /// A process that has room, or a new one.
+    /// Returns a process that has room, or a new one.
     fn process_for_next(&mut self, now: Duration) -> usize {
         let free: Vec<usize> = {
             let state = self.world.state();
@@ -380,7 +381,7 @@ where
         plan
     }
 
-    /// One of those that have something to do.
+    /// Chooses one of the tasks that have something to do.
     fn choose(&mut self, now: Duration) -> Option<usize> {
         let mut ready = Vec::new();
         {
@@ -424,7 +425,7 @@ where
         }
     }
 
-    /// What the plan has for an invocation that waits.
+    /// Carries out the plan for an invocation that waits.
     fn interfere(&mut self, id: usize, now: Duration) {
         let mut state = self.world.state();
         let invocation = &mut state.invocations[id];
@@ -435,7 +436,7 @@ where
             invocation.plan.clone(),
         );
         let frozen_for = if plan.timeout == Some(polls) {
-            // It gets no further until Lambda ends it.
+            // It makes no progress until Lambda ends it.
             Some(invocation.ends_at.saturating_sub(now))
         } else {
             plan.freeze
@@ -466,10 +467,7 @@ where
         let mut state = self.world.state();
         let state = &mut *state;
         if state.invocations[id].state == InvocationState::Forgotten {
-            state.note(
-                now,
-                format_args!("invocation {id} answers, too late for anybody"),
-            );
+            state.note(now, format_args!("invocation {id} answers too late"));
             return;
         }
         state.invocations[id].state = InvocationState::Answered;
@@ -494,7 +492,8 @@ where
         }
     }
 
-    /// Writes that go on alone are waited for, but not for ever: they may never get an answer.
+    /// Returns true if no task is left, or only writes without a caller have been left for a while,
+    /// since they may never get an answer.
     fn is_quiet(&mut self, now: Duration) -> bool {
         const PATIENCE: Duration = Duration::from_secs(60);
         let has_background = !self.world.state().background.is_empty();

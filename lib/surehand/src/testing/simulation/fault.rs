@@ -2,50 +2,51 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Something that goes wrong in a simulated run.
+/// A fault in a simulated run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Fault {
     /// A standard queue delivers a message that is being handled, or one that was deleted.
     Duplicate,
-    /// A process dies, at any point where one of its invocations waits. Its leases stay.
+    /// A process dies, at any point at which one of its invocations waits. Its leases stay.
     Kill,
-    /// An invocation gets no further, and Lambda ends it, and its process, at its deadline.
+    /// An invocation makes no progress, and Lambda ends it and its process at its deadline.
     Timeout,
-    /// A process stands still for seconds or for longer than its leases, and then goes on.
+    /// A process stands still, for seconds or for longer than its leases, and then goes on.
     Freeze,
     /// A process's clock is up to 900 ms ahead or behind.
     ClockSkew,
-    /// The store refuses a call; nothing has changed.
+    /// The store refuses a call, which has no effect.
     StoreRefuses,
-    /// A call of the store takes effect, and its caller gets an error.
+    /// A call to the store takes effect, but its caller gets an error.
     StoreAnswerLost,
-    /// A call of the store never gets an answer, and has no effect.
+    /// A call to the store never gets an answer and has no effect.
     StoreHangs,
-    /// A call of the store takes effect after its caller has given it up.
+    /// A call to the store takes effect after its caller has given up.
     StoreLate,
-    /// A call of the store takes seconds.
+    /// A call to the store takes seconds.
     StoreSlow,
     /// A commit meets another transaction, or a throttled table.
     StoreConflict,
     /// The dead-letter queue refuses a message.
     ParkRefused,
-    /// The dead-letter queue takes a message, and its caller gets an error.
+    /// The dead-letter queue accepts a message, but its sender gets an error.
     ParkAnswerLost,
-    /// The dead-letter queue never answers, and has nothing.
+    /// The dead-letter queue never answers and does not accept the message.
     ParkHangs,
-    /// The visibility of some messages of a call is not changed, and its caller gets an error.
+    /// The visibility timeouts of some messages of a call are not changed, and its caller gets an
+    /// error.
     DelayRefused,
-    /// A published event is refused, with those behind it in the same call.
+    /// A published event is refused, and so are those after it in the same call.
     PublishRefused,
-    /// Published events are accepted, and their publisher gets an error.
+    /// Published events are accepted, but their publisher gets an error.
     PublishAnswerLost,
-    /// A call that publishes never gets an answer, and nothing is published.
+    /// A call that publishes never gets an answer, and no event is published.
     PublishHangs,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 18] = [
         Self::Duplicate,
         Self::Kill,
@@ -68,37 +69,37 @@ impl Fault {
     ];
 }
 
-/// Which faults a run may have.
+/// The faults that a run may have.
 ///
-/// The seed draws from them: each is a part of about half of the runs, and there rare or frequent. A
-/// run in which everything fails all the time would get nowhere interesting.
+/// The seed draws from them: each fault is part of about half of the runs, in which it is rare or
+/// frequent. A run in which everything always fails would not reach interesting states.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(BTreeSet<Fault>);
 
 impl Faults {
-    /// None.
+    /// Makes a set of no faults.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// All.
+    /// Makes the set of all faults.
     pub fn all() -> Self {
         Self::only(Fault::ALL)
     }
 
-    /// These.
+    /// Makes the set of these faults.
     pub fn only(faults: impl IntoIterator<Item = Fault>) -> Self {
         Self(faults.into_iter().collect())
     }
 
-    /// The same without one.
+    /// Removes a fault from the set.
     pub fn without(mut self, fault: Fault) -> Self {
         self.0.remove(&fault);
         self
     }
 }
 
-/// How often each fault is met in one run.
+/// How often each fault occurs in one run.
 #[derive(Debug)]
 pub(super) struct Rates(BTreeMap<Fault, f64>);
 

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-/// Kinds that no attempt can mend: what is dead for them stays dead.
+/// The kinds of failure with which another attempt cannot succeed: dead letters of these kinds stay
+/// dead.
 pub(super) const FINAL: [ErrorKind; 3] = [
     ErrorKind::Malformed,
     ErrorKind::Rejected,
@@ -18,7 +19,8 @@ pub(super) fn is_final(kind: &str) -> bool {
     FINAL.iter().any(|known| known.as_str() == kind)
 }
 
-/// A response names messages of its batch, each once, and leaves out only what is done or parked.
+/// Checks that a response names messages of its batch, each once, and leaves out only messages that
+/// are done or parked.
 pub(super) fn answered(state: &mut State, id: usize, failed: &[String], now: Duration) {
     let batch = state.invocations[id].batch.clone();
     let of_batch: BTreeSet<&str> = batch
@@ -29,14 +31,14 @@ pub(super) fn answered(state: &mut State, id: usize, failed: &[String], now: Dur
     let mut problems = Vec::new();
     if named.len() < failed.len() || !named.is_subset(&of_batch) {
         problems.push(format!(
-            "invocation {id} answers {failed:?}, and its batch was {of_batch:?}"
+            "invocation {id} answers {failed:?}, but its batch was {of_batch:?}"
         ));
     }
     for (place, _) in &batch {
         let message = &state.messages.all[*place];
         if !named.contains(message.id.as_str()) && !state.is_settled(*place) {
             problems.push(format!(
-                "{} is acked, and neither done nor parked",
+                "{} is acked, but neither done nor parked",
                 message.id
             ));
         }
@@ -47,8 +49,8 @@ pub(super) fn answered(state: &mut State, id: usize, failed: &[String], now: Dur
     }
 }
 
-/// After a record that must come back nothing of its lane is handled, nor after one that was parked
-/// if the function halts there.
+/// Finds records that were handled after an earlier one of their lane that must be retried, or that
+/// was parked if the function halts there.
 fn not_held_back(state: &State, id: usize, named: &BTreeSet<&str>) -> Vec<String> {
     let mut halted: BTreeMap<&str, &str> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -80,8 +82,8 @@ fn not_held_back(state: &State, id: usize, named: &BTreeSet<&str>) -> Vec<String
     problems
 }
 
-/// The redrive policy moves a message, without a reason, only if its last invocation could not park
-/// it: it died, stood still, or got no answer.
+/// Checks that the redrive policy moves a message, without a reason, only if its last invocation
+/// could not park it: it died, stood still, or got no answer.
 pub(super) fn moved(state: &mut State, place: usize, now: Duration) {
     let message = &state.messages.all[place];
     let name = message.id.clone();
@@ -102,7 +104,7 @@ pub(super) fn moved(state: &mut State, place: usize, now: Duration) {
     }
 }
 
-/// What holds when the queue is empty, before anything is put back.
+/// Checks what holds when the queue is empty, before the redrive.
 pub(super) fn quiet(state: &mut State, now: Duration) {
     let mut problems = Vec::new();
     for place in 0..state.messages.all.len() {
@@ -119,7 +121,7 @@ pub(super) fn quiet(state: &mut State, now: Duration) {
     }
 }
 
-/// What holds in the end, after dead letters were put back without any faults.
+/// Checks what holds in the end, after dead letters were redriven without any faults.
 pub(super) fn end(state: &mut State, now: Duration) {
     let mut problems = effects(state);
     for place in 0..state.messages.all.len() {
@@ -141,7 +143,8 @@ pub(super) fn end(state: &mut State, now: Duration) {
     }
 }
 
-/// A dead letter that was parked has its reason, and one that can never be handled had no effect.
+/// Checks that a parked dead letter has its reason, and that one that can never be handled had no
+/// effect.
 fn dead_letters(state: &State) -> Vec<String> {
     let mut problems = Vec::new();
     for dead in &state.dead {
@@ -157,11 +160,11 @@ fn dead_letters(state: &State) -> Vec<String> {
             let log = state.keys.get(&key);
             log.is_some_and(|log| log.is_completed) || state.effects.iter().any(|e| e.key == key)
         };
-        // A reused key did have one: that of the other payload.
+        // A reused key did have an effect: that of the other payload.
         let is_refused = is_final(&note.kind) && note.kind != ErrorKind::KeyReused.as_str();
         if is_refused && message.event_id.as_ref().is_some_and(had_effect) {
             problems.push(format!(
-                "{} is dead as {}, and had an effect",
+                "{} is dead as {}, but had an effect",
                 message.id, note.kind
             ));
         }
@@ -169,8 +172,8 @@ fn dead_letters(state: &State) -> Vec<String> {
     problems
 }
 
-/// On a FIFO queue first effects come in the order in which their messages were sent. What died
-/// has left its place.
+/// Checks that on a FIFO queue first effects are in the order in which their messages were sent. A
+/// dead letter has left the order.
 fn order(state: &State) -> Vec<String> {
     if !state.messages.queue.is_fifo {
         return Vec::new();
@@ -203,8 +206,8 @@ fn order(state: &State) -> Vec<String> {
     problems
 }
 
-/// In a batch the effects of a lane come in the lane's order. What died has left its place: its commit
-/// may still have been on its way.
+/// Checks that in a batch the effects of a lane are in the lane's order. A dead letter has left the
+/// order, since its commit may still have been on its way.
 fn order_in_batches(state: &State) -> Vec<String> {
     let dead: BTreeSet<usize> = state.dead.iter().map(|dead| dead.message).collect();
     let mut problems = Vec::new();
@@ -249,8 +252,8 @@ fn first_effect(state: &State, event_id: &str) -> Option<usize> {
     all_effects(state, event_id).map(|effect| effect.at).min()
 }
 
-/// Commits happen once. Effects outside the store happen once unless something came between an
-/// effect and its completion, or a process went on after it had lost its lease.
+/// Checks that commits happen once. Effects outside the store happen once unless a fault came
+/// between an effect and its completion, or a process went on after it had lost its lease.
 fn effects(state: &State) -> Vec<String> {
     let mut problems = Vec::new();
     for (key, log) in &state.keys {
@@ -260,11 +263,13 @@ fn effects(state: &State) -> Vec<String> {
         }
         let effects: Vec<&Effect> = state.effects.iter().filter(|e| e.key == *key).collect();
         if log.by_lease && effects.is_empty() && !state.effects.is_empty() {
-            problems.push(format!("{event} is completed, and had no effect"));
+            problems.push(format!("{event} is completed, but had no effect"));
         }
         for pair in effects.windows(2) {
             if !is_excused(state, pair[0], pair[1]) {
-                problems.push(format!("{event} had its effect twice, for no reason"));
+                problems.push(format!(
+                    "{event} had its effect twice without a fault that explains it"
+                ));
             }
         }
     }

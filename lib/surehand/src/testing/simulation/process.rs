@@ -4,9 +4,9 @@ use super::world::World;
 use crate::{Clock, IdempotencyKey, MemoryStore};
 use std::time::{Duration, SystemTime};
 
-/// One process of the function: what is built with it is gone when the process is.
+/// One process of the function. What is built with it is lost when the process dies.
 ///
-/// It is a handler's state as well, for what handlers do in a simulation.
+/// A handler can take it as its state, to have effects in the simulation.
 #[derive(Clone, Debug)]
 pub struct Process {
     pub(super) world: World,
@@ -17,7 +17,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process's clock, which may be ahead or behind.
+    /// Returns the process's clock, which may be ahead or behind.
     pub fn clock(&self) -> Clock {
         let this = self.clone();
         Clock::from_fn(move || this.now())
@@ -33,13 +33,13 @@ impl Process {
         }
     }
 
-    /// The claims and effects in memory that all processes share, without faults in between.
+    /// Returns the store in memory that all processes share, without faults in front of it.
     pub fn memory(&self) -> MemoryStore {
         self.memory.clone().with_clock(self.clock())
     }
 
-    /// Notes that the handler has had its effect for a key. For handlers with effects outside the
-    /// store; what a [`Transaction`](crate::Transaction) commits is noted by the store.
+    /// Records that the handler had its effect for a key. It is for handlers with effects outside
+    /// the store: the store itself records what a [`Transaction`](crate::Transaction) commits.
     pub fn effect(&self, key: &IdempotencyKey) {
         let now = self.world.now();
         let mut state = self.world.state();
@@ -53,14 +53,14 @@ impl Process {
         });
     }
 
-    /// Takes a while, as work does: up to `most`.
+    /// Waits for a random time of up to `most`, in the place of work.
     pub async fn work(&self, most: Duration) {
         let takes = most.mul_f64(self.world.state().rng.f64());
         tokio::time::sleep(takes).await;
     }
 
-    /// True with a probability, drawn by the seed; never once the faults are over. For what goes
-    /// wrong in a handler.
+    /// Returns true with a probability, drawn by the seed, and always false once the faults are
+    /// over. It is for failures inside a handler.
     pub fn fails(&self, probability: f64) -> bool {
         let mut state = self.world.state();
         !state.is_calm && state.rng.f64() < probability
@@ -71,13 +71,13 @@ impl Process {
         self.world.note(format_args!("process {}: {line}", self.id));
     }
 
-    /// Runs `future` beside all processes: none of them takes it along when it dies.
+    /// Runs `future` outside of the processes, so that it survives their deaths.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         self.world.state().background.push(Box::pin(future));
     }
 }
 
-/// How long a call to something outside takes.
+/// Draws how long a call to a service takes.
 pub(super) fn latency(world: &World) -> Duration {
     let micros = world.state().rng.u64(500..15_000);
     Duration::from_micros(micros)

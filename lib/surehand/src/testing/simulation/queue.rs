@@ -16,8 +16,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A standard queue, which delivers in any order and may deliver twice. A message is received
-    /// up to 5 times, 10 in a batch, by up to 3 invocations at once.
+    /// Makes a standard queue, which delivers in any order and may deliver twice. A message is
+    /// received up to 5 times, up to 10 messages are in a batch, and up to 3 invocations are
+    /// concurrent.
     pub fn standard(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -29,8 +30,8 @@ impl Queue {
         }
     }
 
-    /// A FIFO queue: a group's messages come in order, and none while one before it is in flight.
-    /// An event's partition key is its group.
+    /// Makes a FIFO queue: it delivers a group's messages in order, and none while an earlier one
+    /// is in flight. An event's partition key is its group.
     pub fn fifo(name: impl Into<String>) -> Self {
         Self {
             is_fifo: true,
@@ -57,34 +58,34 @@ impl Queue {
         self
     }
 
-    /// Sets how many invocations there are at once.
+    /// Sets how many invocations are concurrent.
     pub fn concurrency(mut self, invocations: usize) -> Self {
         self.concurrency = invocations.max(1);
         self
     }
 }
 
-/// A message and where it stands.
+/// A message and its state.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     pub(super) id: String,
-    /// None if its body is no event.
+    /// None if its body is not an event.
     pub(super) event_id: Option<String>,
     pub(super) body: String,
     pub(super) group: String,
     /// The event's partition key.
     pub(super) partition: Option<String>,
-    /// When it is in the queue, in virtual time.
+    /// When it is sent to the queue, in virtual time.
     pub(super) sent_at: Duration,
     /// Until when it is hidden.
     pub(super) visible_at: Duration,
     pub(super) receives: u32,
-    /// Deleted by an acknowledgement, or moved by the redrive policy.
+    /// Whether it was deleted by an acknowledgement, or moved by the redrive policy.
     pub(super) is_gone: bool,
     pub(super) was_acked: bool,
-    /// Who received it last.
+    /// The invocation that received it last.
     pub(super) last_invocation: Option<usize>,
-    /// Whether it came after the faults had ended.
+    /// Whether it was redriven after the faults had ended.
     pub(super) is_redriven: bool,
 }
 
@@ -97,7 +98,7 @@ impl Message {
         !self.is_gone && self.sent_at <= now && self.visible_at <= now
     }
 
-    /// What is in order with it in a batch.
+    /// Returns the lane within which it is in order in a batch.
     pub(super) fn lane(&self, queue: &Queue) -> Option<&str> {
         if queue.is_fifo {
             Some(&self.group)
@@ -110,7 +111,7 @@ impl Message {
         format!("{}/{}", self.id, self.receives)
     }
 
-    /// As the event source mapping delivers it.
+    /// Writes it as the event source mapping delivers it.
     pub(super) fn to_json(&self, queue: &Queue, start_ms: u64) -> Value {
         let sent_at = start_ms + u64::try_from(self.sent_at.as_millis()).unwrap_or_default();
         let mut attributes = json!({
@@ -134,16 +135,16 @@ impl Message {
     }
 }
 
-/// What a poll of the queue finds.
+/// The result of polling the queue.
 #[derive(Debug, Default)]
 pub(super) struct Received {
-    /// Places of messages, in the order of their delivery.
+    /// The places of the messages, in the order of their delivery.
     pub(super) messages: Vec<usize>,
-    /// Places of those that the redrive policy moved instead.
+    /// The places of the messages that the redrive policy moved instead.
     pub(super) moved: Vec<usize>,
 }
 
-/// All messages that ever were in the queue, in the order in which they were sent.
+/// All messages that have ever been in the queue, in the order in which they were sent.
 #[derive(Debug)]
 pub(super) struct Messages {
     pub(super) queue: Queue,
@@ -198,7 +199,7 @@ impl Messages {
         (0..self.all.len()).filter(move |&place| self.all[place].is_visible(now))
     }
 
-    /// The heads of all groups of which nothing is in flight, group after group.
+    /// Returns the heads of all groups of which no message is in flight, group after group.
     fn in_group_order(&self, now: Duration, rng: &mut fastrand::Rng) -> Vec<usize> {
         let blocked: BTreeSet<&str> = self
             .all
@@ -223,8 +224,8 @@ impl Messages {
         candidates
     }
 
-    /// Deletes a message that was handled. With the receipt of an earlier receive that is uncertain
-    /// on a standard queue, and refused on a FIFO queue.
+    /// Deletes a message that was handled. With the receipt handle of an earlier receive, this may
+    /// fail on a standard queue and is refused on a FIFO queue.
     pub(super) fn delete(&mut self, place: usize, receipt: &str, rng: &mut fastrand::Rng) {
         let is_fifo = self.queue.is_fifo;
         let message = &mut self.all[place];
@@ -234,7 +235,7 @@ impl Messages {
         }
     }
 
-    /// Hides a message for so long from now on, if the receipt is the latest.
+    /// Hides a message for `delay` from now on, if the receipt handle is the latest.
     pub(super) fn hide(&mut self, receipt: &str, now: Duration, delay: Duration) {
         // SQS counts in seconds, up to 12 hours.
         const MAX: u64 = 12 * 60 * 60;
@@ -251,7 +252,7 @@ impl Messages {
         self.all.iter().all(|message| message.is_gone)
     }
 
-    /// When there is something to receive that is not there yet.
+    /// Returns when the next message becomes receivable.
     pub(super) fn next_change(&self, now: Duration) -> Option<Duration> {
         let left = self.all.iter().filter(|message| !message.is_gone);
         left.map(|message| message.sent_at.max(message.visible_at))

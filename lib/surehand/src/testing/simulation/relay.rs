@@ -20,11 +20,11 @@ use futures_util::{
 };
 use std::time::Duration;
 
-/// The outbox of the store in memory, as far away as a table is.
+/// The outbox of the store in memory, with a network in front of it.
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedTable(Process);
 
-/// The item of what waits.
+/// Writes the item of a commit's waiting events.
 pub(super) fn image(waiting: &Waiting) -> Item {
     let id = waiting.key.as_str();
     let events = waiting.events.iter().map(outbox::event_value).collect();
@@ -53,7 +53,7 @@ impl SimulatedTable {
         }
         if world.meets(Fault::StoreRefuses) {
             note("is refused");
-            return unavailable("the table refused");
+            return unavailable("the table refused the call");
         }
         if world.meets(Fault::StoreHangs) {
             note("hangs");
@@ -113,7 +113,7 @@ impl Table for SimulatedTable {
     }
 }
 
-/// A bus, as it is over a network. What it accepts is in
+/// A bus with a network in front of it. The events that it accepts are in
 /// [`Report::published`](super::Report::published).
 #[derive(Clone, Debug)]
 pub struct SimulatedTransport {
@@ -152,7 +152,7 @@ impl SimulatedTransport {
         let refused = &events[accepted.len()..];
         tokio::time::sleep(latency(world)).await;
         if world.meets(Fault::PublishAnswerLost) {
-            world.note(format_args!("process {process}: and learns nothing of it"));
+            world.note(format_args!("process {process}: but gets no answer"));
             return Err(unpublished(Vec::new(), events, "NoAnswer"));
         }
         if refused.is_empty() {

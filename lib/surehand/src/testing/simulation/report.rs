@@ -13,7 +13,7 @@ use crate::{
 use aws_lambda_events::streams::DynamoDbEventResponse;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// What came of a run. Printed, it is the seed, what is wrong, and everything that happened.
+/// The result of a run. It prints as the seed, the violations, and everything that happened.
 #[derive(Clone, Debug)]
 pub struct Report {
     seed: u64,
@@ -24,29 +24,28 @@ pub struct Report {
     store: MemoryStore,
     time: Duration,
     invocations: usize,
-    /// Where it took place, and the function's timeout.
+    /// The run's world, and the function's timeout.
     scene: Option<(World, Duration)>,
     published: Vec<Outgoing>,
 }
 
-/// What came of one message.
+/// The result of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MessageReport {
     /// `m-1`, `m-2`, … in the order in which they were sent.
     pub message_id: String,
-    /// `e-1`, `e-2`, … in the order in which they were made; none of a body that is no event.
+    /// `e-1`, `e-2`, … in the order in which they were made; none for a body that is not an event.
     pub event_id: Option<String>,
-    /// Whether an invocation left it out of its failures.
+    /// Whether an invocation reported it as handled.
     pub was_acked: bool,
     /// Whether its key is completed.
     pub is_done: bool,
     /// The reasons of its dead letters: the kind of failure, or none if the redrive policy moved it.
     pub dead: Vec<Option<String>>,
-    /// How often its handler said that it had its effect, see
-    /// [`Process::effect`](super::Process::effect).
+    /// How often its handler reported its effect, see [`Process::effect`](super::Process::effect).
     pub effects: usize,
-    /// True for a dead letter that was put back after the faults had ended.
+    /// Whether it is a dead letter that was redriven after the faults had ended.
     pub is_redriven: bool,
 }
 
@@ -88,9 +87,9 @@ impl Report {
         self
     }
 
-    /// Has what the run committed published by the function that `build` makes, once for each
-    /// process: one on the table's stream, such as an [`OutboxStream`](crate::outbox::OutboxStream), whose
-    /// outbox is [`Process::outbox`](super::Process::outbox).
+    /// Publishes what the run committed, by the function that `build` makes, once for each process.
+    /// The function is one on the table's stream, such as an [`OutboxStream`](crate::outbox::OutboxStream),
+    /// whose outbox is [`Process::outbox`](super::Process::outbox).
     ///
     /// # Panics
     /// If no runtime can be built.
@@ -116,71 +115,71 @@ impl Report {
         self
     }
 
-    /// What was published, as often as it was, in order.
+    /// Returns what was published, in order and as often as it was published.
     pub fn published(&self) -> &[Outgoing] {
         &self.published
     }
 
-    /// The run's seed.
+    /// Returns the run's seed.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// What is wrong; empty if nothing is.
+    /// Returns the violations; empty if there are none.
     pub fn violations(&self) -> &[String] {
         &self.violations
     }
 
-    /// Adds a violation unless `holds`: for what only the test knows.
+    /// Adds a violation unless `holds`, for invariants that only the test knows.
     pub fn expect(&mut self, holds: bool, problem: impl Into<String>) {
         if !holds {
             self.violations.push(problem.into());
         }
     }
 
-    /// All that happened, in order.
+    /// Returns everything that happened, in order.
     pub fn trace(&self) -> &[String] {
         &self.trace
     }
 
-    /// How often each fault was met.
+    /// Returns how often each fault occurred.
     pub fn faults(&self) -> &BTreeMap<Fault, usize> {
         &self.met
     }
 
-    /// The messages, in the order in which they were sent, those that were put back last.
+    /// Returns the messages in the order in which they were sent, redriven ones last.
     pub fn messages(&self) -> &[MessageReport] {
         &self.messages
     }
 
-    /// How many invocations there were.
+    /// Returns how many invocations there were.
     pub fn invocations(&self) -> usize {
         self.invocations
     }
 
-    /// How long the run took, in virtual time.
+    /// Returns how long the run took, in virtual time.
     pub fn time(&self) -> Duration {
         self.time
     }
 
-    /// The store in memory: what transactions committed is there.
+    /// Returns the store in memory, with what transactions committed.
     pub fn store(&self) -> &MemoryStore {
         &self.store
     }
 
-    /// How many committed events were caused by the event with this id.
+    /// Returns how many committed events were caused by the event with this id.
     pub fn events_caused_by(&self, event_id: &str) -> usize {
         let caused = |event: &Outgoing| event.metadata().causation_id.as_deref() == Some(event_id);
         self.store.events().iter().filter(|e| caused(e)).count()
     }
 
-    /// Whether the key of the event with this id is completed.
+    /// Returns true if the key of the event with this id is completed.
     pub fn is_done(&self, event_id: &str) -> bool {
         let mut messages = self.messages.iter();
         messages.any(|m| m.event_id.as_deref() == Some(event_id) && m.is_done)
     }
 
-    /// Panics with the whole report if anything is wrong.
+    /// Panics with the whole report if there are violations.
     ///
     /// # Panics
     /// If there are violations.
@@ -200,8 +199,8 @@ impl fmt::Display for Report {
             writeln!(f, "- {violation}")?;
         }
         if self.violations.is_empty() {
-            writeln!(f, "nothing is wrong")?;
+            writeln!(f, "no violations")?;
         }
-        write!(f, "SUREHAND_SEED={} runs it again", self.seed)
+        write!(f, "set SUREHAND_SEED={} to run it again", self.seed)
     }
 }

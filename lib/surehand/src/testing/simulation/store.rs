@@ -16,17 +16,17 @@ use crate::{
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use std::time::{Duration, SystemTime};
 
-/// A store with a network before it.
+/// A store with a network in front of it.
 ///
-/// A call takes effect half-way. One that is given up may do so nevertheless, also later. Everything
-/// that the inner store answers is held against what it answered before.
+/// A call takes effect half-way through its time. A call that was given up may still take effect,
+/// even later. Everything that the inner store answers is compared with its earlier answers.
 #[derive(Clone, Debug)]
 pub struct SimulatedStore<St> {
     inner: St,
     process: Process,
 }
 
-/// A call, on its own: it may outlive its caller.
+/// A call that owns its arguments, since it may outlive its caller.
 #[derive(Clone, Debug)]
 enum Call {
     Claim(ClaimRequest),
@@ -78,7 +78,8 @@ impl Call {
         }
     }
 
-    /// The owner that a call brings, and everything that is to happen in its name.
+    /// Returns the owner that a call introduces, and a description of everything that is to happen
+    /// in its name.
     fn new_owner(&self) -> Option<(&str, String)> {
         match self {
             Self::Claim(request) => {
@@ -123,7 +124,7 @@ impl<St: CommitStore> SimulatedStore<St> {
         if world.meets(Fault::StoreRefuses) {
             sent.note("is refused");
             sent.call = None;
-            return Err(unavailable("the store refused"));
+            return Err(unavailable("the store refused the call"));
         }
         if world.meets(Fault::StoreHangs) {
             sent.note("hangs");
@@ -159,7 +160,7 @@ impl<St: CommitStore> SimulatedStore<St> {
         answer
     }
 
-    /// The call takes effect.
+    /// Lets the call take effect.
     async fn apply(&self, call: Call, invocation: Option<usize>) -> Result<Answer> {
         let key = call.key().clone();
         let name = call.name();
@@ -242,7 +243,7 @@ impl<St: CommitStore> SimulatedStore<St> {
             (Call::Commit(commit), Ok(Answer::Committed(Committed::Done))) => {
                 let at = state.trace.len();
                 let log = state.keys.entry(key.clone()).or_default();
-                // The second call of one commit finds the first.
+                // The second call of one commit finds the first one.
                 if log.owner.as_deref() != Some(&commit.owner) {
                     claimed(&mut state, now, now_ms, &key, &commit.owner);
                     let log = state.keys.entry(key).or_default();
@@ -263,10 +264,10 @@ impl<St: CommitStore> SimulatedStore<St> {
     }
 }
 
-/// The widest difference of two clocks, and what is lost to rounding.
+/// The largest difference between two clocks, plus what is lost to rounding.
 const SKEW_MS: u64 = 1_801;
 
-/// A key may be taken if nobody has it.
+/// Checks that a key was free when it was taken.
 fn claimed(state: &mut State, now: Duration, now_ms: u64, key: &IdempotencyKey, owner: &str) {
     let Some(log) = state.keys.get(key) else {
         return;
@@ -282,7 +283,7 @@ fn claimed(state: &mut State, now: Duration, now_ms: u64, key: &IdempotencyKey, 
     state.violation(now, problem);
 }
 
-/// Only the latest owner changes anything.
+/// Checks that only the latest owner changes a key.
 fn owned(state: &mut State, now: Duration, lease: &Lease) {
     let owner = state.keys.get(&lease.key).and_then(|log| log.owner.clone());
     if owner.as_ref() != Some(&lease.owner) {
@@ -325,7 +326,7 @@ fn unavailable(problem: &str) -> Error {
     Error::new(ErrorKind::Store, problem)
 }
 
-/// A call that is under way. Dropped before its answer, it was given up.
+/// A call that is under way. If it is dropped before its answer, it was given up.
 struct Sent<'a, St: CommitStore> {
     store: &'a SimulatedStore<St>,
     name: &'static str,
@@ -349,7 +350,7 @@ impl<St: CommitStore> Sent<'_, St> {
         state.note(now, line);
     }
 
-    /// The call takes effect later, whatever becomes of its caller.
+    /// Lets the call take effect later, even if its caller is gone.
     fn goes_on_alone(&mut self, late: Duration) {
         let Some(call) = self.call.take() else {
             return;
@@ -368,7 +369,7 @@ impl<St: CommitStore> Drop for Sent<'_, St> {
             return;
         }
         if self.call.is_some() {
-            // Nobody knows whether it was on its way already.
+            // Whether it was already on its way is not known.
             let world = &self.store.process.world;
             let changes = !matches!(self.call, Some(Call::Find(_)));
             let is_on_its_way = changes && world.state().rng.bool();
@@ -430,7 +431,7 @@ impl<St: CommitStore> Store for SimulatedStore<St> {
         }
     }
 
-    /// Whoever looks from outside is met by no fault.
+    /// A look from outside meets no faults.
     async fn history(&self, key: &IdempotencyKey) -> Result<Option<AttemptHistory>> {
         self.inner.history(key).await
     }

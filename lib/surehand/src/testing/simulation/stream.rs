@@ -25,11 +25,11 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// So many parts of the table have streams of their own.
+/// The number of the stream's shards.
 const SHARDS: usize = 2;
-/// How often the sweep runs, and how old what it publishes is.
+/// How often the sweep runs, and the least age of what it publishes.
 const SWEEP: Duration = Duration::from_secs(60);
-/// Sweeps without faults, after which nothing is left.
+/// How many sweeps run without faults at the end, after which no event is left.
 const LAST_SWEEPS: usize = 3;
 
 /// Publishes what the run committed; returns the number of invocations.
@@ -62,7 +62,7 @@ where
     }))
 }
 
-/// Hands virtual time on to the world.
+/// Passes the virtual time on to the world.
 #[derive(Clone)]
 struct Ticks {
     world: World,
@@ -71,7 +71,7 @@ struct Ticks {
 }
 
 impl Ticks {
-    /// The same future, with the time told before each step.
+    /// Runs a future, and updates the world's time before each step.
     async fn keep<F: Future>(&self, future: F) -> F::Output {
         let mut future = std::pin::pin!(future);
         poll_fn(|cx| {
@@ -82,7 +82,7 @@ impl Ticks {
     }
 }
 
-/// How Lambda treats the stream.
+/// The event source mapping of the stream.
 #[derive(Debug)]
 struct Mapping {
     batch_size: usize,
@@ -112,19 +112,20 @@ struct Stream<'a, So> {
     build: RefCell<&'a mut Build<'a, So>>,
     processes: Cell<usize>,
     invocations: Cell<usize>,
-    /// Sequence numbers of records that Lambda has given up.
+    /// The sequence numbers of records that Lambda has given up.
     given_up: RefCell<BTreeSet<usize>>,
-    /// What stood still for too long, and goes on without anybody waiting for it.
+    /// Invocations that stood still for too long, and go on although Lambda no longer waits for
+    /// them.
     thawing: RefCell<Vec<tokio::task::JoinHandle<()>>>,
 }
 
-/// A process that can be invoked once more.
+/// A process that can be invoked again.
 struct Warm<So> {
     process: Process,
     function: Arc<Function<So>>,
 }
 
-/// Records to deliver together, and how often they were.
+/// Records to deliver together, and how often they were delivered.
 struct Piece {
     records: Vec<usize>,
     retries: usize,
@@ -133,7 +134,7 @@ struct Piece {
 /// Makes the function of a process.
 type Build<'a, So> = dyn FnMut(&Process) -> Function<So> + 'a;
 
-/// Something that Lambda runs, to be cut off in the middle.
+/// An invocation, which may be cut off in the middle.
 type Run = BoxFuture<'static, Result<Vec<String>>>;
 
 impl<'a, So> Stream<'a, So>
@@ -183,7 +184,7 @@ where
         };
         join(draining, self.sweep_until(|| is_drained.get())).await;
         for thawed in self.thawing.take() {
-            // A call without an answer ends with the invocation's deadline, which is long over.
+            // A call without an answer ends with the invocation's deadline, which is long past.
             drop(tokio::time::timeout(self.timeout, thawed).await);
         }
         self.world.state().is_calm = true;
@@ -244,7 +245,8 @@ where
         }
     }
 
-    /// Moves on to the lowest record that failed; returns what is to be delivered again.
+    /// Moves the checkpoint to the earliest record that failed, and returns the records to deliver
+    /// again.
     fn checkpoint(
         &self,
         records: &[usize],
@@ -256,7 +258,7 @@ where
                 .iter()
                 .position(|it| sequence_number(*it) == *number);
             if place.is_none() {
-                let problem = format!("a response names {number}, and its batch was {records:?}");
+                let problem = format!("a response names {number}, but its batch was {records:?}");
                 self.world.violation(problem);
             }
             place
@@ -296,7 +298,7 @@ where
         let all: Vec<Value> = all.map(|it| change(*it, &committed[*it])).collect();
         let function = Arc::clone(&current.function);
         let run: Run = Box::pin(async move {
-            // By way of text, since raw JSON can only be taken from text.
+            // Raw JSON can only be deserialized from text.
             let event = serde_json::from_str(&json!({ "Records": all }).to_string())?;
             let response = function.invoke(event, context).await?;
             let failures = response.batch_item_failures.into_iter();
@@ -341,7 +343,7 @@ where
     }
 }
 
-/// An item's partition of the table.
+/// Returns the shard of an item.
 fn shard_of(waiting: &Waiting) -> usize {
     let sum: usize = waiting.key.as_str().bytes().map(usize::from).sum();
     sum % SHARDS
@@ -351,7 +353,7 @@ fn sequence_number(number: usize) -> String {
     format!("{:021}", number + 1)
 }
 
-/// The commit as a change of its item.
+/// Writes the commit as a change to its item.
 fn change(number: usize, waiting: &Waiting) -> Value {
     let id = waiting.key.as_str();
     json!({
@@ -371,7 +373,7 @@ fn change(number: usize, waiting: &Waiting) -> Value {
     })
 }
 
-/// How many processes there have been.
+/// Returns how many processes there have been.
 fn started_before(world: &World) -> usize {
     let state = world.state();
     let processes = state.invocations.iter().map(|it| it.process + 1);

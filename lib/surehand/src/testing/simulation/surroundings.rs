@@ -19,49 +19,50 @@ use futures_util::future::BoxFuture;
 use std::time::Duration;
 
 impl Process {
-    /// The store: shared by all processes, and as far away as a table is.
+    /// Returns the store that all processes share, with a network in front of it.
     pub fn store(&self) -> SimulatedStore<MemoryStore> {
         self.over(self.memory())
     }
 
-    /// Another store, with the same faults before it. It must answer without waiting for virtual
-    /// time, and share what it keeps with that of the other processes.
+    /// Puts the same network and faults in front of another store. It must answer without waiting
+    /// for virtual time, and share its contents with that of the other processes.
     pub fn over<St: CommitStore>(&self, inner: St) -> SimulatedStore<St> {
         SimulatedStore::new(inner, self.clone())
     }
 
-    /// The queue's dead-letter queue.
+    /// Returns the queue's dead-letter queue.
     pub fn dead_letters(&self) -> SimulatedDeadLetters {
         SimulatedDeadLetters(self.clone())
     }
 
-    /// The queue's visibility timeouts.
+    /// Returns the queue's visibility timeouts.
     pub fn redelivery(&self) -> SimulatedRedelivery {
         SimulatedRedelivery(self.clone())
     }
 
-    /// The outbox of what was committed, which publishes by [`transport`](Self::transport).
+    /// Returns the outbox of what was committed, which publishes by [`transport`](Self::transport).
     pub fn outbox(&self) -> Outbox {
         self.outbox_to(Publisher::new(self.transport()))
     }
 
-    /// The same with a publisher of your own.
+    /// Returns the same outbox with a publisher of your own.
     pub fn outbox_to(&self, publisher: Publisher) -> Outbox {
         let table = SimulatedTable::new(self.clone());
         Outbox::over(table, publisher).with_clock(self.clock())
     }
 
-    /// A bus, as it is over a network.
+    /// Returns a bus with a network in front of it.
     pub fn transport(&self) -> SimulatedTransport {
         SimulatedTransport::new(self.clone(), false)
     }
 
-    /// Gives the function all of it: clock, store, dead letters, redelivery.
+    /// Connects the function to the clock, the store, the dead letters and the redelivery.
     pub fn connect<So: Source>(&self, function: Function<So>) -> Function<So> {
         self.connect_to(self.store(), function)
     }
 
-    /// The same with a store of your own, which need not be a [`SimulatedStore`].
+    /// Connects the function as [`connect`](Self::connect), but to a store of your own, which need
+    /// not be a [`SimulatedStore`].
     pub fn connect_to<So: Source, St: Store>(
         &self,
         store: St,
@@ -75,7 +76,7 @@ impl Process {
     }
 }
 
-/// The dead-letter queue, from a process's side.
+/// The dead-letter queue as a process sees it.
 #[derive(Clone, Debug)]
 pub struct SimulatedDeadLetters(Process);
 
@@ -106,7 +107,9 @@ impl SimulatedDeadLetters {
         }
         if world.meets(Fault::ParkRefused) {
             world.note(format_args!("process {process}: parking {id} is refused"));
-            return Err(Error::transient("the dead-letter queue refused"));
+            return Err(Error::transient(
+                "the dead-letter queue refused the message",
+            ));
         }
         {
             let now = world.now();
@@ -123,12 +126,15 @@ impl SimulatedDeadLetters {
                     note: Some(note.clone()),
                     invocation: attempt.invocation,
                 }),
-                None => state.violation(now, format!("{id} was parked, which no queue holds")),
+                None => state.violation(
+                    now,
+                    format!("{id} was parked, but is not a message of the queue"),
+                ),
             }
         }
         tokio::time::sleep(latency(world)).await;
         if world.meets(Fault::ParkAnswerLost) {
-            world.note(format_args!("process {process}: and learns nothing of it"));
+            world.note(format_args!("process {process}: but gets no answer"));
             return Err(Error::transient("the dead-letter queue's answer was lost"));
         }
         attempt.is_answered = true;
@@ -136,7 +142,7 @@ impl SimulatedDeadLetters {
     }
 }
 
-/// Notes on drop, so also when the call is given up.
+/// Records the outcome on drop, and so also when the call is given up.
 struct Parking<'a> {
     world: &'a World,
     invocation: Option<usize>,
@@ -156,7 +162,7 @@ impl Drop for Parking<'_> {
     }
 }
 
-/// The queue's visibility timeouts, from a process's side.
+/// The queue's visibility timeouts as a process sees them.
 #[derive(Clone, Debug)]
 pub struct SimulatedRedelivery(Process);
 
@@ -180,7 +186,7 @@ impl SimulatedRedelivery {
             if let Some(receipt) = &delivery.receipt_handle {
                 state.messages.hide(receipt, now, *delay);
                 let line = format!(
-                    "process {process}: {} is to come back in {delay:.1?}",
+                    "process {process}: {} is to be redelivered in {delay:.1?}",
                     delivery.message_id
                 );
                 state.note(now, line);

@@ -15,22 +15,23 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// The name of the simulated function, which is the scope of its keys.
+/// The simulated function's name, which is the scope of its keys.
 pub(super) const FUNCTION: &str = "test-function";
 
-/// When every run begins, in milliseconds since the epoch.
+/// The start of every run, in milliseconds since the epoch.
 pub(super) const START_MS: u64 = 1_795_255_200_000;
 
-/// Faults last so long, so that everything else ends as well.
+/// How long faults last; they end, so that the run ends.
 pub(super) const FAULTS_LAST: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// A run, as all its parts see it. Clones are the same run.
+/// The state of a run, which all its parts share. Clones are the same run.
 #[derive(Clone, Debug)]
 pub(super) struct World(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// In nanoseconds since the start. Apart from the state, since clocks are read everywhere.
+    /// Nanoseconds since the start. It is separate from the state, because clocks are read
+    /// everywhere.
     now: AtomicU64,
     state: Mutex<State>,
 }
@@ -38,7 +39,7 @@ struct Inner {
 pub(super) struct State {
     pub(super) rng: fastrand::Rng,
     pub(super) rates: Rates,
-    /// True once nothing fails any more.
+    /// True once the faults are over.
     pub(super) is_calm: bool,
     /// When faults end.
     pub(super) faults_end: Duration,
@@ -46,21 +47,21 @@ pub(super) struct State {
     pub(super) trace: Vec<String>,
     pub(super) violations: Vec<String>,
     pub(super) messages: Messages,
-    /// What the function does with a lane of which a record was parked.
+    /// What the function does with a lane after one of its records was parked.
     pub(super) on_park: OnPark,
     pub(super) dead: Vec<Dead>,
     pub(super) invocations: Vec<Invocation>,
     /// The invocation that is being polled.
     pub(super) current: Option<usize>,
-    /// What goes on without an invocation: writes on their way to the store.
+    /// The tasks that run without an invocation: writes on their way to the store.
     pub(super) background: Vec<BoxFuture<'static, ()>>,
     pub(super) keys: BTreeMap<IdempotencyKey, KeyLog>,
-    /// The event that a key stands for.
+    /// The event of each key.
     pub(super) events: BTreeMap<IdempotencyKey, String>,
-    /// What each owner was used for first, and its name in the trace.
+    /// What each owner was first used for, and its name in the trace.
     pub(super) owners: BTreeMap<String, (usize, String)>,
     pub(super) effects: Vec<Effect>,
-    /// What was accepted, each time.
+    /// The events that transports accepted, as often as they did.
     pub(super) published: Vec<Published>,
 }
 
@@ -68,7 +69,7 @@ pub(super) struct State {
 #[derive(Clone, Debug)]
 pub(super) struct Published {
     pub(super) event: crate::envelope::Outgoing,
-    /// By a sweep, not from the stream.
+    /// Whether a sweep published it, not the stream.
     pub(super) is_swept: bool,
 }
 
@@ -85,18 +86,18 @@ pub(super) struct Dead {
     pub(super) message: usize,
     /// None if the redrive policy moved it.
     pub(super) note: Option<FailureNote>,
-    /// Who parked it.
+    /// The invocation that parked it.
     pub(super) invocation: Option<usize>,
 }
 
-/// What is known of a key, from what the store answered.
+/// What the store's answers tell about a key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeyLog {
     pub(super) owner: Option<String>,
     /// When its lease ends, in milliseconds since the epoch; none if it was released.
     pub(super) until: Option<u64>,
     pub(super) is_completed: bool,
-    /// By a lease, not by a commit.
+    /// Whether a lease holds it, not a commit.
     pub(super) by_lease: bool,
     pub(super) commits: Vec<Effect>,
 }
@@ -106,7 +107,7 @@ pub(super) struct KeyLog {
 pub(super) struct Effect {
     pub(super) key: IdempotencyKey,
     pub(super) invocation: Option<usize>,
-    /// When, as a place in the trace.
+    /// Its time, as a place in the trace.
     pub(super) at: usize,
 }
 
@@ -114,7 +115,7 @@ pub(super) struct Effect {
 #[derive(Clone, Debug)]
 pub(super) struct Invocation {
     pub(super) process: usize,
-    /// Places of its messages, with their receipts.
+    /// The places of its messages, with their receipt handles.
     pub(super) batch: Vec<(usize, String)>,
     pub(super) ends_at: Duration,
     pub(super) polls: u32,
@@ -124,11 +125,11 @@ pub(super) struct Invocation {
     pub(super) frozen_at: Option<usize>,
     /// When it died or was given up, as a place in the trace.
     pub(super) ended_at: Option<usize>,
-    /// Keys whose completion went wrong or was given up, with when.
+    /// The keys whose completion failed or was given up, with its time.
     pub(super) incomplete: Vec<(IdempotencyKey, usize)>,
-    /// Whether any call of the store went wrong or was given up.
+    /// Whether any call to the store failed or was given up.
     pub(super) store_failed: bool,
-    /// Messages whose park went wrong or was given up.
+    /// The messages whose parking failed or was given up.
     pub(super) park_failed: BTreeSet<String>,
 }
 
@@ -138,11 +139,11 @@ pub(super) enum InvocationState {
     Answered,
     /// Its process died.
     Killed,
-    /// Lambda has given it up, but its process stands still and may go on.
+    /// Lambda has given it up, but its process stands still and may yet go on.
     Forgotten,
 }
 
-/// What becomes of an invocation, after how many polls.
+/// What happens to an invocation, and after how many polls.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     pub(super) kill: Option<u32>,
@@ -162,7 +163,7 @@ impl World {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long the run has been going on.
+    /// Returns the time since the start of the run.
     pub(super) fn now(&self) -> Duration {
         Duration::from_nanos(self.0.now.load(Ordering::Relaxed))
     }
@@ -172,7 +173,7 @@ impl World {
         self.0.now.store(now, Ordering::Relaxed);
     }
 
-    /// The wall-clock time.
+    /// Returns the wall-clock time.
     pub(super) fn wall_clock(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(START_MS) + self.now()
     }
@@ -188,7 +189,7 @@ impl World {
         self.state().violation(now, problem);
     }
 
-    /// Whether the fault is met now.
+    /// Draws whether the fault occurs now.
     pub(super) fn meets(&self, fault: Fault) -> bool {
         let now = self.now();
         self.state().meets(fault, now)
@@ -220,12 +221,12 @@ impl State {
         is_met
     }
 
-    /// The event that a key stands for, or the key itself.
+    /// Returns the event of a key, or the key itself.
     pub(super) fn event_of<'a>(&'a self, key: &'a IdempotencyKey) -> &'a str {
         self.events.get(key).map_or(key.as_str(), String::as_str)
     }
 
-    /// What an owner is called in the trace, where its own name would be another in each run.
+    /// Returns an owner's name in the trace. Its own name differs from run to run.
     pub(super) fn owner(&self, owner: &str) -> String {
         match self.owners.get(owner) {
             Some((number, _)) => format!("owner {number}"),
@@ -233,7 +234,8 @@ impl State {
         }
     }
 
-    /// Every attempt has an owner of its own; what is repeated for it is the same to the byte.
+    /// Checks that every attempt has an owner of its own: repeated calls of an owner are the same
+    /// to the byte.
     pub(super) fn use_owner(&mut self, now: Duration, owner: &str, what: String) {
         let number = self.owners.len() + 1;
         match self.owners.get(owner) {
@@ -251,7 +253,7 @@ impl State {
         }
     }
 
-    /// Whether the event's effects are there to stay, or will never be wanted.
+    /// Returns true if the event's effects are final, or will never be wanted.
     pub(super) fn is_settled(&self, place: usize) -> bool {
         let message = &self.messages.all[place];
         self.is_done(message) || self.dead.iter().any(|dead| dead.message == place)
@@ -266,7 +268,7 @@ impl State {
     }
 }
 
-/// The key of an event, unless a function reads another one.
+/// Returns the key of an event, unless the function reads another one.
 pub(super) fn key_of(event_id: &str) -> IdempotencyKey {
     KeyStyle::Sha256.key(FUNCTION, &event_id.into())
 }

@@ -11,19 +11,19 @@ use crate::commands::demo::{
 pub(super) const RESERVED: &str = "RESERVED";
 pub(super) const REJECTED: &str = "REJECTED";
 
-/// The queue whose letters are about mails, as its dead letters name it.
+/// The queue whose dead letters are about mails, as they name it.
 pub(super) const NOTIFY: &str = "NotifyCustomer";
 
 /// What has happened when the accounts are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Chapter {
-    /// What could not be handled is in the dead-letter queues.
+    /// Messages that could not be handled are in the dead-letter queues.
     Failed,
-    /// The reasons were removed, and the dead letters put back.
+    /// The causes of the failures were removed, and the dead letters redriven.
     Redriven,
 }
 
-/// How an order ended, as far as can be seen.
+/// How an order ended, as far as it can be observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
     Reserved,
@@ -36,7 +36,7 @@ pub(super) struct Books<'a> {
     pub(super) plan: &'a Plan,
     pub(super) replies: &'a Replies,
     pub(super) seen: &'a Observation,
-    /// Whether the dead letters were put back.
+    /// Whether the dead letters were redriven.
     pub(super) chapter: Chapter,
     /// The placed orders by their ids.
     pub(super) placed: BTreeMap<&'a str, (&'a Order, &'a Placed)>,
@@ -68,7 +68,7 @@ impl<'a> Books<'a> {
             });
         }
         for letter in &seen.dead_letters {
-            // A letter about an order's mail leaves the order itself where it is.
+            // A dead letter about an order's mail does not affect the order itself.
             if let (Some(id), false) = (&letter.order_id, letter.queue == NOTIFY) {
                 ends.entry(id)
                     .or_default()
@@ -97,7 +97,7 @@ impl<'a> Books<'a> {
     }
 }
 
-/// What is missing, and what is there beside it.
+/// Returns what is missing, and what is not expected.
 pub(super) fn differences(
     what: &str,
     expected: &BTreeSet<String>,

@@ -8,11 +8,12 @@ use crate::commands::demo::{
     plan::Fate,
 };
 
-/// What is known of an attempt whose process died.
+/// What is known about an attempt whose process died.
 const NEVER_ENDED: &str = "never ended";
 
 impl Books<'_> {
-    /// Before the redrive each expected one, with its reason; after it none.
+    /// Checks that before the redrive there is each expected dead letter with its reason, and after
+    /// it none.
     pub(super) fn dead_letters(&self) -> Vec<String> {
         let letters = &self.seen.dead_letters;
         if self.chapter == Chapter::Redriven {
@@ -62,7 +63,7 @@ impl Books<'_> {
         offenders
     }
 
-    /// What is no order is none after the redrive either: it is in the archive, each event of it.
+    /// Checks that the archive holds each event that is not an order.
     pub(super) fn archive(&self) -> Vec<String> {
         let mut missing: Vec<String> = self.plan.malformed.iter().map(Value::to_string).collect();
         let mut extra = Vec::new();

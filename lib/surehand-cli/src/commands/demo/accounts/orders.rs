@@ -61,7 +61,7 @@ impl<'a> Books<'a> {
             self.ends
                 .keys()
                 .filter(|id| !self.placed.contains_key(*id))
-                .map(|id| format!("order {id}: ended, and was never placed")),
+                .map(|id| format!("order {id}: ended, but was never placed")),
         );
         offenders
     }
@@ -84,16 +84,14 @@ impl<'a> Books<'a> {
                 offenders.push(format!("order {id}: {count} mails instead of {expected}"));
             }
         }
-        offenders.extend(
-            counts
-                .iter()
-                .map(|(address, count)| format!("{address}: {count} mails about no order")),
-        );
+        offenders.extend(counts.iter().map(|(address, count)| {
+            format!("{address}: {count} mails that are not about an order")
+        }));
         offenders
     }
 }
 
-/// Whether these are all ends of an order with this fate.
+/// Returns true if these are all ends of an order with this fate.
 fn is_end(fate: Fate, chapter: Chapter, ends: &[End]) -> bool {
     match (fate, chapter, ends) {
         (Fate::Reserved | Fate::Struck, _, [End::Reserved])

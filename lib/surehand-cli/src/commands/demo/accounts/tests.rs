@@ -13,7 +13,7 @@ use crate::commands::demo::{
     witness::Sighting,
 };
 
-/// A run in which everything went as it must.
+/// Makes a run in which everything went as it must.
 fn perfect() -> (Plan, Replies, Observation) {
     let plan = Plan::new(100);
     let mut replies = Replies::default();
@@ -108,7 +108,7 @@ fn letter(reason: &str, order: Option<&str>) -> DeadLetter {
     }
 }
 
-/// The statements that do not hold after `spoil`.
+/// Returns the statements that do not hold after `spoil`.
 fn broken(spoil: impl FnOnce(&Plan, &mut Replies, &mut Observation)) -> Vec<Check> {
     let (plan, mut replies, mut seen) = perfect();
     spoil(&plan, &mut replies, &mut seen);
@@ -140,7 +140,7 @@ fn a_perfect_run_holds() {
 }
 
 #[test]
-fn an_event_seen_twice_under_one_id_is_no_second_event() {
+fn an_event_seen_twice_with_one_id_is_not_a_second_event() {
     assert_eq!(
         broken(|_, _, seen| {
             let again = seen.events[0].clone();
@@ -174,7 +174,7 @@ fn a_lost_order_is_named() {
         seen.rows.reservations.remove(&id);
     });
     assert!(
-        statements(&checks).contains(&"every order came to the one end it must come to"),
+        statements(&checks).contains(&"every order ended once, and as it must"),
         "{checks:?}"
     );
 }
@@ -187,7 +187,7 @@ fn an_order_with_two_ends_is_named() {
     });
     assert_eq!(
         statements(&checks),
-        ["every order came to the one end it must come to"]
+        ["every order ended once, and as it must"]
     );
 }
 

@@ -20,14 +20,14 @@ pub(crate) struct DeadLetter {
     pub(crate) queue: String,
     /// The note's kind, [`MOVED`] or [`NO_NOTE`].
     pub(crate) reason: String,
-    /// What the note says, or what is known of the attempts.
+    /// The note's message, or what is known about the attempts.
     pub(crate) message: String,
     pub(crate) order_id: Option<String>,
-    /// The event's id, where it has one.
+    /// The event's id, if it has one.
     pub(crate) event_id: Option<String>,
 }
 
-/// Reads every dead letter and leaves it where it is.
+/// Reads every dead letter without removing it.
 pub(crate) async fn dead_letters(clients: &Clients) -> Result<Vec<DeadLetter>> {
     let mut letters = Vec::new();
     for (queue, url) in &clients.dead_letters {
@@ -43,7 +43,7 @@ fn dead_letter(queue: &str, message: &Value) -> DeadLetter {
         .and_then(|note| serde_json::from_str::<FailureNote>(note).ok());
     let body = message["Body"].as_str().unwrap_or_default();
     let event: Value = serde_json::from_str(body).unwrap_or_default();
-    // An event of a rule, or an envelope that was sent to a queue directly.
+    // It is an event of a rule, or an envelope that was sent directly to a queue.
     let order_id = order_id(&event["detail"]).or_else(|| order_id(&event));
     DeadLetter {
         queue: queue

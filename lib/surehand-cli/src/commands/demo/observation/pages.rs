@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{commands::demo::clients::Clients, local::emulator};
 
-/// The messages of a queue, whether they wait, are in flight or are delayed.
+/// Returns the messages of a queue, including those in flight and delayed ones.
 pub(super) async fn messages(clients: &Clients, url: &str) -> Result<Vec<Value>> {
     let path = format!("/_ministack/sqs/messages?QueueUrl={url}");
     let answer = emulator::get(&clients.endpoint, &path).await?;
@@ -24,7 +24,7 @@ fn objects(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_object().into_iter().flat_map(Map::values)
 }
 
-/// The addresses that mails went to.
+/// Returns the addresses that mails were sent to.
 pub(crate) async fn mails(clients: &Clients) -> Result<Vec<String>> {
     let answer = emulator::get(&clients.endpoint, "/_ministack/ses/messages").await?;
     Ok(objects(&answer["messages"])

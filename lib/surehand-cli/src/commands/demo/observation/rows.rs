@@ -14,7 +14,7 @@ pub(crate) struct Rows {
     pub(crate) orders: BTreeSet<String>,
     /// What is left, by sku; rows that hold no number are left out.
     pub(crate) stock: BTreeMap<String, u64>,
-    /// What became of an order's stock, by order id.
+    /// The decision about an order's stock, by order id.
     pub(crate) reservations: BTreeMap<String, String>,
     /// In cents, by customer and order id.
     pub(crate) entries: BTreeMap<(String, String), u64>,

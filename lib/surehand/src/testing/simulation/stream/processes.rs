@@ -9,7 +9,7 @@ use std::{future::poll_fn, sync::Arc, task::Poll};
 use tokio::time::Instant;
 
 impl<So> Stream<'_, So> {
-    /// Runs it under the faults of processes; none if it did not come to its end.
+    /// Runs an invocation under the faults of processes; none if it did not end by itself.
     pub(super) async fn run_on(
         &self,
         process: &Process,
@@ -44,7 +44,7 @@ impl<So> Stream<'_, So> {
             Err(_) => {
                 self.world
                     .note(format_args!("process {id} is ended by Lambda"));
-                // By its own clock it has time left.
+                // A process whose clock is behind could not know that its time was up.
                 if has_deadline && process.skew_ms >= 0 {
                     self.world
                         .violation(format!("process {id} gave no response in time"));

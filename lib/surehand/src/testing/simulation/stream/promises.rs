@@ -14,7 +14,7 @@ impl<So> Stream<'_, So> {
         })
     }
 
-    /// What holds in the end.
+    /// Checks what holds in the end.
     pub(super) fn check(&self, committed: &[Waiting]) {
         let mut problems = Vec::new();
         {
@@ -35,11 +35,13 @@ impl<So> Stream<'_, So> {
                     let id = event.id();
                     let bodies = bodies.remove(id).unwrap_or_default();
                     let Some((at, is_swept)) = first.get(id) else {
-                        problems.push(format!("{id} was committed, and is not published"));
+                        problems.push(format!("{id} was committed, but is not published"));
                         continue;
                     };
                     if bodies != BTreeSet::from([event.body()]) {
-                        problems.push(format!("{id} is published otherwise than it was committed"));
+                        problems.push(format!(
+                            "{id} is published with other content than was committed"
+                        ));
                     }
                     let Some(key) = event.metadata().partition_key.as_deref() else {
                         continue;
@@ -57,7 +59,7 @@ impl<So> Stream<'_, So> {
                 }
             }
             for id in bodies.keys() {
-                problems.push(format!("{id} is published, and nobody committed it"));
+                problems.push(format!("{id} is published, but was not committed"));
             }
         }
         let left = self.memory.outbox();

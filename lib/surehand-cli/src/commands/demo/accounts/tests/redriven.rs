@@ -1,6 +1,6 @@
 use super::*;
 
-/// The same run once its dead letters were put back, with what was wrong set right.
+/// Makes the same run after the redrive, with the causes of the failures removed.
 fn perfect_redrive() -> (Plan, Replies, Observation) {
     let (plan, replies, mut seen) = perfect();
     seen.dead_letters.clear();
@@ -28,7 +28,7 @@ fn perfect_redrive() -> (Plan, Replies, Observation) {
     (plan, replies, seen)
 }
 
-/// The statements that do not hold after `spoil`.
+/// Returns the statements that do not hold after `spoil`.
 fn broken(spoil: impl FnOnce(&Plan, &mut Observation)) -> Vec<String> {
     let (plan, replies, mut seen) = perfect_redrive();
     spoil(&plan, &mut seen);
@@ -63,7 +63,7 @@ fn a_letter_that_was_lost_is_named() {
             seen.rows.reservations.remove(&id);
             seen.mails.retain(|address| *address != email);
         });
-        let end = "every order came to the one end it must come to";
+        let end = "every order ended once, and as it must";
         assert!(broken.iter().any(|it| it == end), "{fate:?}: {broken:?}");
     }
     let unsent = broken(|plan, seen| {
@@ -94,12 +94,12 @@ fn an_order_that_must_be_rejected_is_not_reserved() {
         let (id, _) = first(plan, Fate::Refused);
         seen.rows.reservations.insert(id, RESERVED.to_owned());
     });
-    assert!(broken.contains(&"every order came to the one end it must come to".to_owned()));
+    assert!(broken.contains(&"every order ended once, and as it must".to_owned()));
 }
 
 #[test]
 fn the_archive_has_what_was_purged_and_nothing_else() {
-    let kept = ["what is no order is in the archive, and nothing else"];
+    let kept = ["the archive holds the events that are not orders, and nothing else"];
     assert_eq!(broken(|_, seen| drop(seen.archived.pop())), kept);
     let more = broken(|_, seen| seen.archived.push(json!({"data": {"order_id": "o001"}})));
     assert_eq!(more, kept);

@@ -1,0 +1,161 @@
+//! How are claims kept somewhere else than in DynamoDB?
+//!
+//! By a `Store`. This one is a map behind a lock; a table or a cache that can compare and set does the same.
+//! The contract that every store must keep is a test suite, which is run here.
+//!
+//! `cargo run -p surehand --example own_store --features testing`
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+use surehand::{
+    Clock, Error, ErrorKind, Function, IdempotencyKey, Json, Result, Sqs,
+    idempotency::{Claim, ClaimRequest, Completion, Lease, Store},
+    testing::{self, Message, store_contract},
+};
+
+#[derive(Clone, Default)]
+struct MapStore {
+    rows: Arc<Mutex<HashMap<IdempotencyKey, Row>>>,
+    clock: Clock,
+}
+
+struct Row {
+    lease: Lease,
+    fingerprint: String,
+    expires_at: SystemTime,
+    status: Status,
+}
+
+enum Status {
+    Held { until: SystemTime },
+    Released,
+    Completed { data: Option<String> },
+}
+
+impl Row {
+    /// What stands against a claim.
+    fn taken(&self, now: SystemTime) -> Option<Claim> {
+        match &self.status {
+            _ if self.expires_at < now => None,
+            Status::Completed { data } => Some(Claim::Completed(Completion {
+                data: data.clone(),
+                fingerprint: Some(self.fingerprint.clone()),
+                expires_at: self.expires_at,
+            })),
+            Status::Held { until } if *until >= now => Some(Claim::Held {
+                until: Some(*until),
+            }),
+            Status::Held { .. } | Status::Released => None,
+        }
+    }
+}
+
+impl MapStore {
+    /// Each call holds the lock from its first look to its last write: of two claims one comes first.
+    fn rows(&self) -> MutexGuard<'_, HashMap<IdempotencyKey, Row>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The fence: nothing is changed in the name of an owner that was replaced.
+fn owned<'a>(rows: &'a mut HashMap<IdempotencyKey, Row>, lease: &Lease) -> Result<&'a mut Row> {
+    let row = rows.get_mut(&lease.key);
+    row.filter(|row| row.lease.owner == lease.owner)
+        .ok_or_else(|| Error::new(ErrorKind::Fenced, "another attempt has taken the key over"))
+}
+
+impl Store for MapStore {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        let mut rows = self.rows();
+        let before = rows.get(&request.key);
+        if let Some(row) = before
+            && let Some(taken) = row.taken(self.clock.now())
+        {
+            // A call that was repeated, because its answer was lost, meets its own claim.
+            let is_own = row.lease.owner == request.owner && matches!(taken, Claim::Held { .. });
+            return Ok(if is_own {
+                Claim::Acquired(row.lease.clone())
+            } else {
+                taken
+            });
+        }
+        let lease = Lease {
+            key: request.key.clone(),
+            owner: request.owner.clone(),
+            attempt: before.map_or(0, |row| row.lease.attempt) + 1,
+            // A lease that ended by itself: nobody knows what its attempt has done.
+            interrupted: before.and_then(|row| match row.status {
+                Status::Held { until } => Some(until),
+                Status::Released | Status::Completed { .. } => None,
+            }),
+        };
+        let row = Row {
+            lease: lease.clone(),
+            fingerprint: request.fingerprint.clone(),
+            expires_at: request.expires_at,
+            status: Status::Held {
+                until: request.until,
+            },
+        };
+        rows.insert(request.key.clone(), row);
+        Ok(Claim::Acquired(lease))
+    }
+
+    async fn complete(
+        &self,
+        lease: &Lease,
+        data: Option<&str>,
+        expires_at: SystemTime,
+    ) -> Result<()> {
+        let mut rows = self.rows();
+        let row = owned(&mut rows, lease)?;
+        let data = data.map(str::to_owned);
+        row.status = Status::Completed { data };
+        row.expires_at = expires_at;
+        Ok(())
+    }
+
+    async fn release(&self, lease: &Lease, _error: &str) -> Result<()> {
+        let mut rows = self.rows();
+        let row = owned(&mut rows, lease)?;
+        if matches!(row.status, Status::Completed { .. }) {
+            return Err(Error::new(ErrorKind::Fenced, "the key is completed"));
+        }
+        row.status = Status::Released;
+        Ok(())
+    }
+
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
+        let now = self.clock.now();
+        Ok(self.rows().get(key).and_then(|row| row.taken(now)))
+    }
+}
+
+async fn greet(Json(name): Json<String>) -> Result<()> {
+    println!("welcome, {name}");
+    Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let store = MapStore::default();
+    store_contract::check(|clock| MapStore {
+        clock,
+        ..store.clone()
+    })
+    .await;
+    println!("the store keeps the contract");
+
+    let function = Function::new(Sqs, greet, ()).idempotent(store.clone());
+    let message = Message::body(r#""Ada""#);
+    let before = store.rows().len();
+    for _ in 0..2 {
+        let event = testing::sqs_event("users", [message.clone()]);
+        function.invoke(event, testing::context()).await?;
+    }
+    assert_eq!(store.rows().len(), before + 1);
+    Ok(())
+}
