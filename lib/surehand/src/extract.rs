@@ -2,17 +2,17 @@
 //!
 //! | Argument | What it is |
 //! |---|---|
-//! | [`Envelope<T>`](crate::Envelope) | the event as a `T`, with its metadata |
+//! | [`Envelope<T>`] | the event as a `T`, with its metadata |
 //! | [`Json<T>`] | the data as a `T`, whatever its type is called: a request, or JSON without an envelope |
 //! | [`State<T>`] | the function's state, or a part of it ([`FromRef`]) |
-//! | [`Metadata`](crate::Metadata), [`Delivery`](crate::Delivery) | what is known of the event, and of its delivery |
-//! | [`Deadline`](crate::Deadline) | the time that the invocation has left |
-//! | [`IdempotencyKey`](crate::IdempotencyKey) | the key of the record's claim, for services that deduplicate by one |
+//! | [`Metadata`], [`Delivery`] | what is known of the event, and of its delivery |
+//! | [`Deadline`] | the time that the invocation has left |
+//! | [`IdempotencyKey`] | the key of the record's claim, for services that deduplicate by one |
 //! | [`Transaction`](crate::Transaction) | stages effects and events that are committed with the claim |
 //! | [`Publisher`](crate::Publisher) | the publisher in the function's state, bound to this record |
-//! | [`Metrics`](crate::Metrics) | counts and measures |
+//! | [`Metrics`] | counts and measures |
 //! | [`Change`](crate::Change) | the change of a DynamoDB item, of a stream |
-//! | [`Record`](crate::Record), [`lambda_runtime::Context`] | all of it |
+//! | [`Record`], [`lambda_runtime::Context`] | all of it |
 //! | `Option<T>`, `Result<T>` | any of these, where the handler runs without it |
 //!
 //! An argument of your own implements [`FromRecord`]. It is made anew for each record, and synchronously: the

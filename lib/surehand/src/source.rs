@@ -12,7 +12,7 @@
 //! - [`split`](Source::split) makes one record of each part that can be handled on its own, each with an id of its own
 //!   within the batch. A part that cannot be read is a malformed record, not an error. It fails only where an
 //!   answer would be impossible, and before anything was handled.
-//! - Records that must be handled in order have the same [lane](Record::lane).
+//! - Records that must be handled in order have the same [lane](crate::Record::lane).
 //! - [`join`](Source::join) gets one outcome for each record, in the batch's order, and answers so that each record
 //!   whose outcome is an error comes back, and no other that the service lets it tell apart.
 
