@@ -2,7 +2,7 @@
 //!
 //! | Argument | What it is |
 //! |---|---|
-//! | [`Envelope<T>`](crate::Envelope) | the event as a `T`, with its metadata |
+//! | [`Envelope<T>`] | the event as a `T`, with its metadata |
 //! | [`Json<T>`] | the data as a `T`, whatever its type is called: a request, or JSON without an envelope |
 //! | [`State<T>`] | the function's state, or a part of it ([`FromRef`]) |
 //! | [`Metadata`], [`Delivery`] | what is known of the event, and of its delivery |

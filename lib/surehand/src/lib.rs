@@ -151,7 +151,7 @@
 //!
 //! | To | Module | Trait to implement |
 //! |---|---|---|
-//! | declare events, and read their older versions | [`event`] | [`Event`], by derive |
+//! | declare events, and read their older versions | [`event`] | [`Event`](trait@Event), by derive |
 //! | read and write the envelope around an event | [`envelope`] | |
 //! | take arguments | [`extract`] | [`FromRecord`](extract::FromRecord) |
 //! | write handlers | [`handler`] | |
