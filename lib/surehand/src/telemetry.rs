@@ -10,7 +10,8 @@ mod json_lines;
 mod names;
 mod sample;
 mod settings;
-#[cfg(all(test, feature = "dynamodb"))]
+#[cfg(feature = "dynamodb")]
+#[cfg(test)]
 mod tests;
 
 pub(crate) use attempt::Attempt;
