@@ -11,6 +11,7 @@ as long as this takes. Elsewhere this says so, and exits with 77.
 """
 
 import contextlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -259,13 +260,19 @@ def invoke_all(shop, functions, invoke):
     return replies["place-order"]["order_id"]
 
 
+def bridge_address():
+    """The host's address in Docker's default network: its gateway."""
+    bridge = ["docker", "network", "inspect", "bridge"]
+    config = json.loads(run(*bridge, "--format", "{{json (index .IPAM.Config 0)}}"))
+    # A daemon that has just made the network names the subnet alone, of which it takes the first address.
+    return config.get("Gateway") or str(ipaddress.ip_network(config["Subnet"])[1])
+
+
 def check():
     sam = pathlib.Path(sys.executable).parent / "sam"
     arguments = ["--template", STATE / "template.json", "--env-vars", STATE / "env.json"]
     arguments += ["--skip-pull-image", "--region", "us-east-1"]
-    bridge = ["docker", "network", "inspect", "bridge"]
-    host = run(*bridge, "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
-    with application(host) as stack:
+    with application(bridge_address()) as stack:
         # The SAM CLI looks up its account.
         os.environ["AWS_ENDPOINT_URL"] = stack["endpoint"]
         shop = Shop(stack)
