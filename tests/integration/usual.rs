@@ -109,7 +109,7 @@ fn a_source_says_what_its_usual_function_has() {
 fn a_variable_that_the_usual_function_misses_is_named() {
     let missing = |name: &str| {
         format!(
-            "invocation: the environment variable {name} is not set; the function's template must declare it"
+            "invocation: the environment variable {name} is not set: declare it in the function's template"
         )
     };
     let table = ("IDEMPOTENCY_TABLE", "claims");
@@ -121,6 +121,6 @@ fn a_variable_that_the_usual_function_misses_is_named() {
     let count = ("MAX_RECEIVE_COUNT", "none");
     assert_eq!(
         said("sqs", &[aws, table, queue, count]),
-        "invocation: MAX_RECEIVE_COUNT is `none`, and must be the source queue's maxReceiveCount, from 1"
+        "invocation: the environment variable MAX_RECEIVE_COUNT is `none`, which is not a positive number: set it to the source queue's maxReceiveCount"
     );
 }
