@@ -237,13 +237,10 @@ async fn a_run_survives_the_death_of_an_invocation_at_any_await() {
         assert!(delivered.len() <= 6, "{case}");
         has_died
     };
-    let runs = stream::iter((0..).step_by(STRIDE).map(run)).buffered(8);
+    let runs = stream::iter((0..).map(run)).buffered(8);
     let died = runs.take_while(|died| ready(*died)).count().await;
     assert!(died > 20, "{died} times");
 }
-
-/// How many polls are between two deaths.
-const STRIDE: usize = 2;
 
 /// Polls a future this many times, and then drops it; none if it was not ready by then.
 async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
