@@ -349,8 +349,9 @@ impl Shop {
     /// Waits until the condition holds for the books while all queues are empty, and stays so for a
     /// while; returns the books.
     pub(crate) async fn settled(&self, what: &str, is_done: impl Fn(&Books) -> bool) -> Books {
-        let (started, limit) = (Instant::now(), Duration::from_secs(240));
-        let mut quiet = 0;
+        // A busy machine takes its time: what counts is that the queues do not get shorter any more.
+        let (mut progressed, limit) = (Instant::now(), Duration::from_secs(240));
+        let (mut quiet, mut fewest) = (0, usize::MAX);
         loop {
             let waiting = self.waiting().await;
             let books = self.books().await;
@@ -359,7 +360,10 @@ impl Shop {
             if quiet == QUIET {
                 return books;
             }
-            if started.elapsed() > limit {
+            if waiting < fewest {
+                (progressed, fewest) = (Instant::now(), waiting);
+            }
+            if progressed.elapsed() > limit {
                 let letters = self.take_dead_letters().await;
                 panic!("{what}: {waiting} messages wait; {letters:?}; {books:?}");
             }
