@@ -81,6 +81,42 @@ const MISTAKES: &[Mistake] = &[
         "the dashboard is not JSON",
     ),
     (
+        |p| change_dashboard(p, "\"auto\"", "\"inherit\""),
+        "the dashboard is blank beyond 15 days",
+    ),
+    (
+        |p| {
+            drop(
+                p.resources()["AuditRule"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("DependsOn"),
+            )
+        },
+        "AuditRule: it does not wait for the permission to invoke its target",
+    ),
+    (
+        |p| {
+            p.nested("reliable-queue")["Resources"]["DeadLetterExpiryAlarm"]["Properties"]["MetricName"] =
+                json!("ApproximateNumberOfMessagesVisible")
+        },
+        "DeadLetterQueue: what it holds expires unseen",
+    ),
+    (
+        |p| {
+            p.nested("dead-letter-queue")["Resources"]["GrowthAlarm"]["Properties"]["Metrics"][0]
+                ["Expression"] = json!("waiting")
+        },
+        "Queue: after the first dead letter no other is told of",
+    ),
+    (
+        |p| {
+            p.resources()["OutboxRelayWatch"]["Properties"]["Parameters"]["FailureDestination"] =
+                json!("false")
+        },
+        "OutboxRelay: what does not reach its failure destination is lost unseen",
+    ),
+    (
         |p| change_dashboard(p, "${Queues}", "${Cues}"),
         "the dashboard has a placeholder that nothing replaces",
     ),

@@ -16,6 +16,8 @@ pub(crate) fn broken(project: &Project) -> Vec<String> {
         extras_are_off,
         the_dashboard_is_readable,
         the_dashboard_shows_everything,
+        dead_letters_do_not_expire_unseen,
+        rules_wait_for_their_permission,
     ];
     rules.iter().flat_map(|rule| rule(project)).collect()
 }
@@ -167,7 +169,14 @@ fn the_dashboard_is_readable(project: &Project) -> Vec<String> {
         "HandlerDuration",
         "BatchSize",
         "ColdStart",
+        "IteratorAge",
+        "EventsPublished",
+        "CommitsWaiting",
     ]);
+    if dashboard["periodOverride"] != "auto" {
+        // A minute's points are gone after 15 days.
+        return vec!["the dashboard is blank beyond 15 days".to_owned()];
+    }
     let mut broken = Vec::new();
     for widget in list(&dashboard["widgets"]) {
         let title = widget["properties"]["title"].as_str().unwrap_or("?");
@@ -243,6 +252,93 @@ fn the_dashboard_shows_everything(project: &Project) -> Vec<String> {
                     stack.name
                 ));
             }
+        }
+    }
+    broken
+}
+
+/// A depth alarm tells of the first dead letter alone, and of none that SQS deletes.
+fn dead_letters_do_not_expire_unseen(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    let alarms: Vec<Resource<'_>> = project.all_of_type("AWS::CloudWatch::Alarm").collect();
+    for queue in project.queues() {
+        if !queue.properties()["RedrivePolicy"].is_null() {
+            continue;
+        }
+        let name = json!({"Fn::GetAtt": [queue.name, "QueueName"]});
+        let of_queue = |metric: &Value, wanted: &str| {
+            metric["MetricName"] == wanted && metric["Dimensions"][0]["Value"] == name
+        };
+        let own = || {
+            let own = alarms.iter().filter(|it| it.template == queue.template);
+            own.map(Resource::properties)
+        };
+        if !own().any(|it| of_queue(it, "ApproximateAgeOfOldestMessage")) {
+            broken.push(format!("{}: what it holds expires unseen", queue.name));
+        }
+        let grows = |alarm: &Value| {
+            let metrics = list(&alarm["Metrics"]);
+            let is_of = |metric: &Value| {
+                let metric = &metric["MetricStat"]["Metric"];
+                of_queue(metric, "ApproximateNumberOfMessagesVisible")
+            };
+            let differs = |metric: &Value| {
+                let expression = metric["Expression"].as_str();
+                expression.is_some_and(|text| text.starts_with("DIFF("))
+            };
+            metrics.iter().any(is_of) && metrics.iter().any(differs)
+        };
+        if !own().any(grows) {
+            broken.push(format!(
+                "{}: after the first dead letter no other is told of",
+                queue.name
+            ));
+        }
+    }
+    let watches = project.of_type("AWS::CloudFormation::Stack");
+    let watched: Vec<&Value> = watches
+        .map(|stack| &stack.value["Properties"]["Parameters"])
+        .filter(|parameters| parameters["FailureDestination"] == "true")
+        .map(|parameters| &parameters["FunctionName"])
+        .collect();
+    for function in project.functions() {
+        let mut has_destination = false;
+        walk(function.properties(), &mut |value| {
+            has_destination |= !value["OnFailure"].is_null();
+        });
+        if has_destination && !watched.contains(&&function.properties()["FunctionName"]) {
+            broken.push(format!(
+                "{}: what does not reach its failure destination is lost unseen",
+                function.name
+            ));
+        }
+    }
+    broken
+}
+
+/// A rule that exists before it may invoke its target loses its first events.
+fn rules_wait_for_their_permission(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for rule in project.of_type("AWS::Events::Rule") {
+        let name = rule.properties()["Name"]["Fn::Sub"].as_str().unwrap_or("?");
+        let end = format!("/{name}");
+        let mut permissions = project.of_type("AWS::Lambda::Permission");
+        let own = permissions.find(|permission| {
+            let source = permission.properties()["SourceArn"]["Fn::Sub"].as_str();
+            source.is_some_and(|arn| arn.ends_with(&end))
+        });
+        let mut is_direct = false;
+        walk(&rule.properties()["Targets"][0]["Arn"], &mut |arn| {
+            is_direct |= get_att(arn).is_some_and(|(name, _)| {
+                project.main()["Resources"][name]["Type"] == "AWS::Serverless::Function"
+            });
+        });
+        let waits = own.is_some_and(|own| rule.value["DependsOn"] == own.name);
+        if is_direct && !waits {
+            broken.push(format!(
+                "{}: it does not wait for the permission to invoke its target",
+                rule.name
+            ));
         }
     }
     broken

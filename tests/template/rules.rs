@@ -222,7 +222,7 @@ fn queues_hold_messages_until_they_are_handled(project: &Project) -> Vec<String>
             if properties["MessageRetentionPeriod"] != FOURTEEN_DAYS {
                 broken.push(format!("{name} keeps dead letters for less than 14 days"));
             }
-            if queue.value["DeletionPolicy"] != "Retain" {
+            if queue.value["DeletionPolicy"] != "RetainExceptOnCreate" {
                 broken.push(format!(
                     "{name} is deleted with its stack, and dead letters with it"
                 ));
@@ -519,7 +519,7 @@ fn tables_keep_what_they_hold(project: &Project) -> Vec<String> {
     let mut broken = Vec::new();
     for table in project.all_of_type("AWS::DynamoDB::Table") {
         let (name, properties) = (table.name, table.properties());
-        if table.value["DeletionPolicy"] != "Retain"
+        if table.value["DeletionPolicy"] != "RetainExceptOnCreate"
             || table.value["UpdateReplacePolicy"] != "Retain"
         {
             broken.push(format!("{name} is deleted with its stack"));
