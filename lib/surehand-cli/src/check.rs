@@ -10,6 +10,7 @@ mod finding;
 mod foreign;
 mod pattern;
 mod policy;
+mod resourceless;
 mod rules;
 mod sources;
 
@@ -18,7 +19,8 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use clap::Args;
 use console::style;
 use serde_json::json;
 
@@ -37,13 +39,30 @@ use finding::{Finding, Findings, Severity, rule};
 use rules::{environment, project::Binaries};
 use sources::{Setting, Sources};
 
+/// How `surehand check` runs.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+    /// Check the templates alone: build nothing and run nothing of the application
+    #[arg(long)]
+    no_build: bool,
+}
+
 /// Prints what is wrong; fails if there is an error among it.
-pub(crate) async fn run(as_json: bool, progress: &Progress) -> Result<ExitCode> {
+pub(crate) async fn run(arguments: &CheckArgs, progress: &Progress) -> Result<ExitCode> {
     let project = Project::here()?;
     let sources = Sources::read(&project)?;
-    let (binaries, descriptions) = functions(&project, &sources, progress).await?;
-    let found = check(&sources, &binaries, &descriptions)?;
-    if as_json {
+    let (binaries, descriptions) = match arguments.no_build {
+        true => (None, Descriptions::new()),
+        false => {
+            let (binaries, descriptions) = functions(&project, &sources, progress).await?;
+            (Some(binaries), descriptions)
+        }
+    };
+    let found = check(&sources, binaries.as_ref(), &descriptions)?;
+    if arguments.json {
         let found: Vec<_> = found.iter().map(to_json).collect();
         println!("{}", serde_json::to_string_pretty(&found)?);
     } else {
@@ -56,9 +75,15 @@ pub(crate) async fn run(as_json: bool, progress: &Progress) -> Result<ExitCode> 
         same.count()
     };
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    let functions = descriptions.values().filter(|it| it.is_ok()).count();
+    let what = match arguments.no_build {
+        true => "the templates without the functions' code".to_owned(),
+        false => {
+            let functions = descriptions.values().filter(|it| it.is_ok()).count();
+            format!("{functions} functions")
+        }
+    };
     progress.line(&format!(
-        "checked {functions} functions: {errors} errors, {warnings} warnings"
+        "checked {what}: {errors} errors, {warnings} warnings"
     ));
     Ok(if errors == 0 {
         ExitCode::SUCCESS
@@ -95,10 +120,13 @@ async fn functions(
     Ok((binaries, descriptions))
 }
 
-/// Everything that is wrong, by its place.
+/// How many values all evaluations of the templates may come to.
+const MAX_VALUES: usize = 50_000_000;
+
+/// Everything that is wrong, by its place. Without `binaries` the code of the functions is not known.
 fn check(
     sources: &Sources,
-    binaries: &Binaries,
+    binaries: Option<&Binaries>,
     descriptions: &Descriptions,
 ) -> Result<Vec<Finding>> {
     let mut findings = Findings::default();
@@ -107,6 +135,7 @@ fn check(
         rules::project::check_samconfig(samconfig, &mut findings);
     }
     let settings = sources.settings()?;
+    let mut cost = 0;
     let mut evaluate = |parameters: &BTreeMap<String, String>, setting: &Setting, how: How<'_>| {
         let at = Whereabouts {
             stack: setting.stack.clone(),
@@ -115,28 +144,38 @@ fn check(
         if let How::Trial(name, value) = how {
             findings.try_parameter(name, value);
         }
-        let (resources, remarks) = evaluate::resources(&sources.templates, parameters, &at);
-        for remark in remarks {
+        let evaluated = evaluate::resources(&sources.templates, parameters, &at)?;
+        cost += evaluated.cost;
+        if cost > MAX_VALUES {
+            bail!(
+                "with each allowed value of each parameter {} comes to more than {MAX_VALUES} values",
+                sources.templates.main()
+            );
+        }
+        for remark in evaluated.remarks {
             let rule = match remark.kind {
                 RemarkKind::Unresolved => &rule::UNRESOLVED,
                 RemarkKind::Unseen => &rule::UNSEEN,
             };
             findings.add(rule, &remark.place, "", remark.message);
         }
-        let app = App::new(&resources, descriptions);
+        let app = App::new(&evaluated.resources, descriptions);
         match how {
             How::Emulated(architecture) => {
                 environment::check_emulated(&app, architecture, &mut findings);
             }
             How::AsItIs => {
-                rules::project::check_binaries(&app, binaries, descriptions, &mut findings);
+                if let Some(binaries) = binaries {
+                    rules::project::check_binaries(&app, binaries, descriptions, &mut findings);
+                }
                 rules::check(&app, &mut findings);
             }
             How::Trial(..) => rules::check(&app, &mut findings),
         }
+        Ok(())
     };
     for setting in &settings {
-        evaluate(&setting.parameters, setting, How::AsItIs);
+        evaluate(&setting.parameters, setting, How::AsItIs)?;
     }
     let Some(first) = settings.first() else {
         return Ok(findings.into_sorted());
@@ -149,7 +188,7 @@ fn check(
     let mut emulated = first.parameters.clone();
     emulated.insert("EndpointUrl".to_owned(), environment::ENDPOINT.to_owned());
     emulated.insert("Architecture".to_owned(), architecture.to_owned());
-    evaluate(&emulated, first, How::Emulated(architecture));
+    evaluate(&emulated, first, How::Emulated(architecture))?;
     for (name, value) in sources.allowed_values() {
         let own = first.parameters.get(&name).cloned();
         if own.or_else(|| sources.default_of(&name)).as_ref() == Some(&value) {
@@ -157,7 +196,7 @@ fn check(
         }
         let mut parameters = first.parameters.clone();
         parameters.insert(name.clone(), value.clone());
-        evaluate(&parameters, first, How::Trial(&name, &value));
+        evaluate(&parameters, first, How::Trial(&name, &value))?;
     }
     Ok(findings.into_sorted())
 }

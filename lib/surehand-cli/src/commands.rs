@@ -51,11 +51,7 @@ pub(crate) enum Command {
     /// Inspect dead letters, and redrive them
     Dlq(dlq::Dlq),
     /// Check that the templates lose no events, and that they fit what the functions do
-    Check {
-        /// Print the findings as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Check(check::CheckArgs),
     Tools(tools::ToolsArgs),
 }
 
@@ -132,7 +128,7 @@ pub(crate) async fn execute(
             let end = dlq::run(dlq, &named("dev"), progress, stop).await?;
             return Ok(end.into());
         }
-        Command::Check { json } => return check::run(json, progress).await,
+        Command::Check(arguments) => return check::run(&arguments, progress).await,
         Command::Tools(arguments) => tools::run(&arguments, progress).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -17,7 +17,7 @@ use cargo_metadata::Message;
 use tokio::process::Command;
 
 use crate::{
-    application::project::{Project, Workspace},
+    application::project::{self, Project, Workspace},
     child,
     progress::Step,
 };
@@ -101,6 +101,9 @@ impl Compiler {
             "--message-format",
             "json-render-diagnostics",
         ]);
+        for variable in project::credentials() {
+            cargo.env_remove(variable);
+        }
         for package in &self.packages {
             cargo.args(["--package", package]);
         }

@@ -5,6 +5,7 @@
 //! refers to a resource can be followed by comparing texts. What cannot be told is unknown, and so is what is below it;
 //! templates that are elsewhere, and what macros make, are said to have not been seen.
 
+mod budget;
 mod condition;
 mod functions;
 mod globals;
@@ -17,6 +18,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     rc::Rc,
 };
+
+use anyhow::{Result, bail};
+
+use budget::Budget;
 
 use super::{
     resource::{self, Resource, Whereabouts},
@@ -40,14 +45,30 @@ pub(crate) enum RemarkKind {
     Unseen,
 }
 
-/// Evaluates the application's templates. Returns their resources, and what could not be evaluated.
+/// What templates come to.
+#[derive(Debug)]
+pub(crate) struct Evaluated {
+    /// Everything in the application's templates.
+    pub(crate) resources: Vec<Resource>,
+    /// What could not be evaluated.
+    pub(crate) remarks: Vec<Remark>,
+    /// How many values were evaluated or copied.
+    pub(crate) cost: usize,
+}
+
+/// Evaluates the application's templates. Fails if they come to more than a machine can hold.
 pub(crate) fn resources(
     templates: &Templates,
     parameters: &BTreeMap<String, String>,
     at: &Whereabouts,
-) -> (Vec<Resource>, Vec<Remark>) {
+) -> Result<Evaluated> {
+    let mut evaluated = Evaluated {
+        resources: Vec::new(),
+        remarks: Vec::new(),
+        cost: 0,
+    };
     let Some(root) = templates.get(templates.main()) else {
-        return (Vec::new(), Vec::new());
+        return Ok(evaluated);
     };
     let given = parameters
         .iter()
@@ -57,21 +78,26 @@ pub(crate) fn resources(
             (name.clone(), Some(Node { place, value }))
         })
         .collect();
-    let remarks = RefCell::new(Vec::new());
+    let (remarks, budget) = (RefCell::new(Vec::new()), Budget::default());
     let world = World {
         templates,
         at,
         remarks: &remarks,
+        budget: &budget,
     };
     let scope = Scope::new(world, Rc::clone(root), Vec::new(), given);
-    let mut resources = Vec::new();
-    scope.collect(&mut resources);
+    scope.collect(&mut evaluated.resources);
     drop(scope);
-    (resources, remarks.into_inner())
+    if let Some(met) = budget.met() {
+        bail!(
+            "cannot evaluate {} and the templates that it nests: {met}",
+            templates.main()
+        );
+    }
+    evaluated.remarks = remarks.into_inner();
+    evaluated.cost = budget.values();
+    Ok(evaluated)
 }
-
-/// A template that is nested deeper than this nests itself.
-const MAX_DEPTH: usize = 64;
 
 /// The transforms whose resources are known here.
 const TRANSFORMS: [&str; 2] = ["AWS::Serverless-2016-10-31", "AWS::LanguageExtensions"];
@@ -90,6 +116,16 @@ struct World<'a> {
     templates: &'a Templates,
     at: &'a Whereabouts,
     remarks: &'a RefCell<Vec<Remark>>,
+    budget: &'a Budget,
+}
+
+/// What is known of a condition.
+#[derive(Clone, Copy)]
+enum Truth {
+    /// It is being evaluated: what asks for it now is a part of it.
+    Open,
+    /// None if it cannot be told.
+    Known(Option<bool>),
 }
 
 /// A template with its parameters.
@@ -103,7 +139,7 @@ struct Scope<'a> {
     /// The names and ARNs of resources, which are referred to often.
     identities: RefCell<HashMap<String, (String, String)>>,
     nested: RefCell<HashMap<String, Rc<Scope<'a>>>>,
-    depth: RefCell<usize>,
+    conditions: RefCell<HashMap<String, Truth>>,
 }
 
 impl<'a> Scope<'a> {
@@ -133,7 +169,7 @@ impl<'a> Scope<'a> {
             parameters: given,
             identities: RefCell::default(),
             nested: RefCell::default(),
-            depth: RefCell::new(0),
+            conditions: RefCell::default(),
         }
     }
 
@@ -146,6 +182,9 @@ impl<'a> Scope<'a> {
             self.unseen(&transform.place, message);
         }
         for (id, declared) in templates::resources(&self.template) {
+            if !self.world.budget.holds() {
+                return;
+            }
             if id.starts_with("Fn::") {
                 let message = format!("what {id} makes was not looked at");
                 self.unseen(&declared.place, message);
@@ -160,6 +199,9 @@ impl<'a> Scope<'a> {
             nested.collect(into);
         } else if let Some(location) = location(declared) {
             let what = match location.text().filter(|text| !text.contains("://")) {
+                Some(file) if templates::is_outside(&located(&self.template.place.file, file)) => {
+                    format!("{id}: {file} is outside of the project, and what it makes")
+                }
                 Some(file) => format!("{id}: there is no {file}, and what it makes"),
                 None => format!("{id}: its template is elsewhere, and what it makes"),
             };
@@ -177,7 +219,9 @@ impl<'a> Scope<'a> {
                 .iter_mut()
                 .filter(|(name, _)| JSON.contains(&name.as_str()))
             {
-                node.read_json();
+                if let Err(error) = node.read_json() {
+                    self.problem(&node.place, format!("its JSON cannot be read: {error:#}"));
+                }
             }
         }
         let attributes = declared
@@ -244,10 +288,12 @@ impl<'a> Scope<'a> {
             "AWS::Serverless::Function" => self.template.at(&["Globals", "Function"]),
             _ => None,
         };
-        match globals {
+        let merged = match globals {
             Some(globals) => globals::merge(globals, &own),
             None => own,
-        }
+        };
+        self.world.budget.take_values(merged.count());
+        merged
     }
 
     /// Returns a resource's name and ARN.
@@ -296,6 +342,7 @@ impl<'a> Scope<'a> {
         let parameters = parameters
             .map(|(name, node)| (name.to_owned(), self.evaluate(node)))
             .collect();
+        self.world.budget.take_stack();
         let mut path = self.path.clone();
         path.push((id.to_owned(), Rc::clone(own_file)));
         let scope = Rc::new(Scope::new(
@@ -310,20 +357,22 @@ impl<'a> Scope<'a> {
 
     /// None is `AWS::NoValue`.
     fn evaluate(&self, node: &Node) -> Option<Node> {
-        if *self.depth.borrow() > MAX_DEPTH {
-            self.problem(&node.place, "it refers to itself".to_owned());
-            return Some(Node {
-                place: node.place.clone(),
-                value: Value::Unknown,
-            });
-        }
-        *self.depth.borrow_mut() += 1;
-        let value = self.value(node);
-        *self.depth.borrow_mut() -= 1;
-        Some(Node {
+        let unknown = || Node {
             place: node.place.clone(),
-            value: value?.without_dynamic_references(),
-        })
+            value: Value::Unknown,
+        };
+        let budget = self.world.budget;
+        budget.take_values(1);
+        if !budget.holds() {
+            return Some(unknown());
+        }
+        let Some(value) = budget.deeper(|| self.value(node)) else {
+            self.problem(&node.place, "it refers to itself".to_owned());
+            return Some(unknown());
+        };
+        let value = value?.without_dynamic_references();
+        budget.take_text(value.text().map_or(0, str::len));
+        Some(Node { value, ..unknown() })
     }
 
     fn value(&self, node: &Node) -> Option<Value> {
@@ -333,7 +382,11 @@ impl<'a> Scope<'a> {
             }
             Value::Map(entries) => match &entries[..] {
                 [(name, argument)] if name == "Ref" || name.starts_with("Fn::") => {
-                    return self.intrinsic(name, argument);
+                    let value = self.intrinsic(name, argument);
+                    // It may be a copy of something large.
+                    let size = value.as_ref().map_or(0, Value::count);
+                    self.world.budget.take_values(size);
+                    return value;
                 }
                 _ => Value::Map(
                     entries
@@ -362,7 +415,7 @@ impl<'a> Scope<'a> {
             place,
             message,
         };
-        if !remarks.contains(&remark) {
+        if !remarks.contains(&remark) && self.world.budget.allows_remark(remarks.len()) {
             remarks.push(remark);
         }
     }

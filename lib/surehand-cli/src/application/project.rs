@@ -2,12 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    env, fs,
+    io::ErrorKind,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{CargoOpt, Metadata, MetadataCommand};
+
+use super::yaml;
 
 const TEMPLATES: [&str; 2] = ["template.yaml", "template.yml"];
 
@@ -19,12 +23,16 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Finds the nearest folder with a template, from `start` upwards, as cargo finds its manifest.
+    /// Finds the nearest folder with a template, from `start` upwards, as cargo finds its manifest. Fails if the folder
+    /// belongs to another user, because the command builds and runs what is in it.
     pub(crate) fn find(start: &Path) -> Result<Self> {
         for folder in start.ancestors() {
             for name in TEMPLATES {
                 let template = folder.join(name);
                 if template.is_file() {
+                    for path in [folder, &template] {
+                        must_be_trusted(path)?;
+                    }
                     return Ok(Self {
                         root: folder.to_owned(),
                         template,
@@ -59,22 +67,52 @@ impl Project {
             .into_owned()
     }
 
-    /// Reads a file below the root; none if there is no such file.
+    /// Reads a file below the root; none if there is no such file, or if it is a link to a file outside of the root.
     pub(crate) fn text(&self, file: &str) -> Result<Option<String>> {
         let path = self.root.join(file);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        let cannot_read = || format!("cannot read {}", path.display());
+        let real = match path.canonicalize() {
+            Ok(real) => real,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(cannot_read),
+        };
+        if !real.starts_with(self.root.canonicalize().with_context(cannot_read)?) {
+            return Ok(None);
         }
+        // To open a pipe waits for a writer, and a device may never end.
+        let metadata = fs::metadata(&real).with_context(cannot_read)?;
+        if !metadata.is_file() {
+            bail!("{}: it is not a regular file", cannot_read());
+        }
+        let most = yaml::MAX_BYTES;
+        if usize::try_from(metadata.len()).map_or(true, |bytes| bytes > most) {
+            bail!("{}: it has more than {most} bytes", cannot_read());
+        }
+        fs::read_to_string(&real)
+            .map(Some)
+            .with_context(cannot_read)
     }
 
-    /// Returns the folder `.surehand`, which is created on first use. It has its own `.gitignore`,
-    /// so that projects need not ignore it.
+    /// Returns the folder `.surehand`, which is created on first use. It has its own `.gitignore`, so that projects need
+    /// not ignore it. Only its owner may read it. Fails if it belongs to another user, because what is in it says where
+    /// the command sends events.
     pub(crate) fn state(&self) -> Result<PathBuf> {
         let folder = self.root.join(".surehand");
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let cannot_create = || format!("cannot create {}", folder.display());
+        match fs::DirBuilder::new().mode(PRIVATE).create(&folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(cannot_create),
+        }
+        must_be_trusted(&folder)?;
+        let metadata = fs::symlink_metadata(&folder).with_context(cannot_create)?;
+        if !metadata.is_dir() {
+            bail!("{}: it is not a folder", cannot_create());
+        }
+        if metadata.permissions().mode() & 0o777 != PRIVATE {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(PRIVATE))
+                .with_context(|| format!("cannot change who may read {}", folder.display()))?;
+        }
         let ignore = folder.join(".gitignore");
         if !ignore.exists() {
             fs::write(&ignore, "*\n")
@@ -85,7 +123,11 @@ impl Project {
 
     /// Asks cargo about the workspace; blocks as long as cargo takes.
     pub(crate) fn workspace(&self) -> Result<Workspace> {
-        let metadata = MetadataCommand::new()
+        let mut command = MetadataCommand::new();
+        for variable in credentials() {
+            command.env_remove(variable);
+        }
+        let metadata = command
             .current_dir(&self.root)
             .no_deps()
             .features(CargoOpt::SomeFeatures(Vec::new()))
@@ -100,6 +142,40 @@ impl Project {
             })?;
         Ok(Workspace { metadata })
     }
+}
+
+/// Folders that only their owner may read.
+const PRIVATE: u32 = 0o700;
+
+/// Fails if the file or folder, which may be a link, belongs to another user than the one who runs the command. What
+/// root owns is trusted as well.
+fn must_be_trusted(path: &Path) -> Result<()> {
+    let metadata = fs::symlink_metadata(path)
+        .with_context(|| format!("cannot find out whose {} is", path.display()))?;
+    let user = rustix::process::geteuid().as_raw();
+    if !is_trusted(metadata.uid(), user) {
+        bail!(
+            "{} belongs to another user (uid {}), and what is in it would be run: take it over with chown, or go to a project of your own",
+            path.display(),
+            metadata.uid()
+        );
+    }
+    Ok(())
+}
+
+fn is_trusted(owner: u32, user: u32) -> bool {
+    owner == user || owner == 0
+}
+
+/// The variables that a build must not see: code of dependencies runs in it. What `aws-lc-sys` reads only says how it is
+/// compiled.
+pub(crate) fn credentials() -> impl Iterator<Item = std::ffi::OsString> {
+    let names = env::vars_os().map(|(name, _)| name);
+    names.filter(|name| is_credential(&name.to_string_lossy()))
+}
+
+fn is_credential(variable: &str) -> bool {
+    variable.starts_with("AWS_") && !variable.starts_with("AWS_LC_")
 }
 
 /// A package's binary.
@@ -181,5 +257,96 @@ impl Workspace {
             .filter_map(|package| package.manifest_path.parent())
             .map(|folder| folder.as_std_path().to_owned())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn project() -> (tempfile::TempDir, Project) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("app");
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("template.yaml"), "Resources: {}").unwrap();
+        let project = Project::find(&root.join("some/folder")).unwrap();
+        (folder, project)
+    }
+
+    #[test]
+    fn only_regular_files_below_the_root_are_read() {
+        let (folder, project) = project();
+        let root = project.root();
+        fs::write(folder.path().join("other.yaml"), "Resources: {}").unwrap();
+        symlink("../other.yaml", root.join("link.yaml")).unwrap();
+        symlink("/dev/zero", root.join("zero.yaml")).unwrap();
+        assert!(project.text("template.yaml").unwrap().is_some());
+        for outside in [
+            "../other.yaml",
+            "link.yaml",
+            "zero.yaml",
+            "/dev/zero",
+            "nothing.yaml",
+        ] {
+            assert_eq!(project.text(outside).unwrap(), None, "{outside}");
+        }
+        let pipe = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("pipe.yaml"), pipe).unwrap();
+        fs::create_dir(root.join("folder.yaml")).unwrap();
+        for not_regular in ["pipe.yaml", "folder.yaml"] {
+            let error = project.text(not_regular).unwrap_err().to_string();
+            assert!(error.ends_with(": it is not a regular file"), "{error}");
+        }
+        fs::write(root.join("large.yaml"), " ".repeat(yaml::MAX_BYTES + 1)).unwrap();
+        let error = project.text("large.yaml").unwrap_err().to_string();
+        assert!(
+            error.ends_with(": it has more than 2097152 bytes"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_another_user_owns_is_not_trusted() {
+        assert!(is_trusted(1000, 1000) && is_trusted(0, 1000));
+        assert!(!is_trusted(1001, 1000) && !is_trusted(1000, 0));
+        let (_folder, project) = project();
+        let other = Some(rustix::fs::Uid::from_raw(65_534));
+        // Only root can give a file away.
+        if rustix::process::geteuid().is_root() {
+            let state = project.state().unwrap();
+            rustix::fs::chown(&state, other, None).unwrap();
+            let error = project.state().unwrap_err().to_string();
+            assert!(
+                error.contains("belongs to another user (uid 65534)"),
+                "{error}"
+            );
+            rustix::fs::chown(project.root(), other, None).unwrap();
+            assert!(Project::find(project.root()).is_err());
+        }
+    }
+
+    #[test]
+    fn the_state_is_the_owners_alone() {
+        let (_folder, project) = project();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let state = project.root().join(".surehand");
+        fs::create_dir(&state).unwrap();
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(mode(&project.state().unwrap()), PRIVATE);
+        fs::remove_dir_all(&state).unwrap();
+        assert_eq!(mode(&project.state().unwrap()), PRIVATE);
+        fs::remove_dir_all(&state).unwrap();
+        symlink("/", &state).unwrap();
+        assert!(project.state().is_err());
+    }
+
+    #[test]
+    fn a_build_sees_no_credentials() {
+        for variable in ["AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"] {
+            assert!(is_credential(variable));
+        }
+        assert!(!is_credential("AWS_LC_SYS_CMAKE_BUILDER") && !is_credential("PATH"));
     }
 }

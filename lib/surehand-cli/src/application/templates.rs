@@ -12,6 +12,11 @@ use anyhow::{Result, bail};
 
 use super::{project::Project, yaml::Node};
 
+/// How many templates an application may have.
+const MAX_FILES: usize = 500;
+/// How many stacks its templates may nest in each other, all together.
+const MAX_STACKS: usize = 1_000;
+
 /// The parsed templates of an application.
 #[derive(Debug, Clone)]
 pub(crate) struct Templates {
@@ -59,9 +64,15 @@ impl Templates {
             if templates.files.contains_key(&file) {
                 continue;
             }
+            if is_outside(&file) {
+                continue;
+            }
             let Some(text) = read(&file)? else {
                 continue;
             };
+            if templates.files.len() == MAX_FILES {
+                bail!("{main} nests more than {MAX_FILES} templates");
+            }
             let template = Node::parse(&file, &text)?;
             open.extend(stacks(&template, &file).map(|nested| nested.file));
             templates.files.insert(file, Rc::new(template));
@@ -100,18 +111,18 @@ impl Templates {
     /// The functions with `Metadata.BuildProperties.Binary`, by their logical ids. Fails if a template nests itself.
     pub(crate) fn functions(&self) -> Result<Vec<Function>> {
         let mut functions = Vec::new();
-        self.collect_functions("", &self.main, &mut Vec::new(), &mut functions)?;
+        let mut walk = Walk::default();
+        self.collect_functions("", &self.main, &mut walk, &mut functions)?;
         functions.sort_by(|a, b| a.logical_id.cmp(&b.logical_id));
         Ok(functions)
     }
 
-    /// `stacks` is the path of the stack whose template this is, with a slash at its end, and `above` the templates
-    /// that it is nested in.
+    /// `stacks` is the path of the stack whose template this is, with a slash at its end.
     fn collect_functions(
         &self,
         stacks: &str,
         file: &str,
-        above: &mut Vec<String>,
+        walk: &mut Walk,
         into: &mut Vec<Function>,
     ) -> Result<()> {
         let Some(template) = self.files.get(file) else {
@@ -124,17 +135,21 @@ impl Templates {
             logical_id: format!("{stacks}{id}"),
             binary: binary.to_owned(),
         }));
-        above.push(file.to_owned());
+        walk.stacks += 1;
+        if walk.stacks > MAX_STACKS {
+            bail!("{} nests more than {MAX_STACKS} stacks", self.main);
+        }
+        walk.above.push(file.to_owned());
         for nested in self.nested(file) {
             let Nested {
                 logical_id, file, ..
             } = &nested;
-            if above.contains(file) {
+            if walk.above.contains(file) {
                 bail!("{logical_id}: {file} nests itself: remove the nested stack");
             }
-            self.collect_functions(&format!("{stacks}{logical_id}/"), file, above, into)?;
+            self.collect_functions(&format!("{stacks}{logical_id}/"), file, walk, into)?;
         }
-        above.pop();
+        walk.above.pop();
         Ok(())
     }
 
@@ -156,6 +171,21 @@ impl Templates {
     pub(crate) fn has_parameter(&self, name: &str) -> bool {
         self.parameters().any(|(own, _)| own == name)
     }
+}
+
+/// Where [`Templates::collect_functions`] is.
+#[derive(Default)]
+struct Walk {
+    /// The templates that the current one is nested in.
+    above: Vec<String>,
+    /// How many there were so far.
+    stacks: usize,
+}
+
+/// Whether the path of a template leads out of the project. Nothing there is read.
+pub(super) fn is_outside(file: &str) -> bool {
+    let mut parts = Path::new(file).components();
+    !parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// The property from which a stack of this type has its template.

@@ -1,19 +1,30 @@
 //! YAML in which each value knows its line, with CloudFormation's short forms made long.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
+    fmt,
     rc::Rc,
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Number, json};
 
 /// A document that is nested deeper than this is refused.
 const MAX_DEPTH: usize = 128;
 
+/// How many bytes a document may have: CloudFormation takes a template of at most 1 MB.
+pub(crate) const MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// How many values a document may have.
+const MAX_VALUES: usize = 200_000;
+
 /// How many values the aliases of a document may repeat. Aliases of aliases grow exponentially.
 const MAX_REPEATED: usize = 100_000;
+
+/// How many closing brackets may stand in the column of their key, see [`Node::parse`].
+const MAX_BRACKETS: usize = 1_000;
 
 /// Where something is written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,20 +56,59 @@ pub(crate) enum Value {
 }
 
 impl Node {
-    /// Reads the first document of `text`.
+    /// Reads `text`, which must be one document.
+    ///
+    /// YAML wants each line of a list in brackets to be indented further than the list's key. Many close such a list in
+    /// the column of the key, and what SAM reads templates with takes it. So does this.
     pub(crate) fn parse(file: &str, text: &str) -> Result<Self> {
+        if text.len() > MAX_BYTES {
+            bail!("{file} has more than {MAX_BYTES} bytes");
+        }
+        let mut text = Cow::Borrowed(text);
+        let mut indented = HashSet::new();
+        while indented.len() < MAX_BRACKETS {
+            let error = match Self::read(file, &text) {
+                Ok(node) => return Ok(node),
+                Err(error) => error,
+            };
+            let Some(syntax) = error.downcast_ref::<Syntax>() else {
+                return Err(error);
+            };
+            let Some(better) = bracket_indented(&text, syntax.line) else {
+                return Err(error);
+            };
+            if !indented.insert(syntax.line) {
+                return Err(error.context("a bracket is not indented further than its key"));
+            }
+            text = Cow::Owned(better);
+        }
+        bail!("{file} closes more than {MAX_BRACKETS} lists in the column of their key");
+    }
+
+    fn read(file: &str, text: &str) -> Result<Self> {
         let mut reader = Reader {
             file: file.into(),
             events: Parser::new_from_str(text),
             anchors: HashMap::new(),
             depth: 0,
+            values: 0,
             repeated: 0,
         };
-        loop {
+        let node = loop {
             match reader.next()? {
                 (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
                 (Event::StreamEnd | Event::DocumentEnd, _) => bail!("{file} is empty"),
-                first => return reader.node(first),
+                first => break reader.node(first)?,
+            }
+        };
+        loop {
+            match reader.next()? {
+                (Event::StreamEnd, _) => return Ok(node),
+                (Event::DocumentEnd | Event::Nothing, _) => {}
+                (_, span) => bail!(
+                    "{file}:{}: a second document begins, and only one is read",
+                    span.start.line()
+                ),
             }
         }
     }
@@ -121,24 +171,22 @@ impl Node {
         self.is_unknown() || self.is(text)
     }
 
-    /// Replaces a text that is a JSON object by that object.
-    pub(crate) fn read_json(&mut self) {
+    /// Replaces a text that is a JSON object by that object. Fails if the text begins as one and cannot be read.
+    pub(crate) fn read_json(&mut self) -> Result<()> {
         let text = self
             .text()
             .filter(|text| text.trim_start().starts_with('{'));
-        if let Some(mut json) = text.and_then(|text| Self::parse(&self.place.file, text).ok()) {
+        if let Some(text) = text {
+            let mut json = Self::parse("line", text)?;
             json.move_to(&self.place);
             *self = json;
         }
+        Ok(())
     }
 
     /// Returns how many values it holds, including itself.
-    fn count(&self) -> usize {
-        match &self.value {
-            Value::List(items) => 1 + items.iter().map(Self::count).sum::<usize>(),
-            Value::Map(entries) => 1 + entries.iter().map(|(_, it)| it.count()).sum::<usize>(),
-            _ => 1,
-        }
+    pub(crate) fn count(&self) -> usize {
+        self.value.count()
     }
 
     fn move_to(&mut self, place: &Place) {
@@ -156,6 +204,15 @@ impl Value {
         match self {
             Self::Text(text) | Self::Plain(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// Returns how many values it holds, including itself.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::List(items) => 1 + items.iter().map(Node::count).sum::<usize>(),
+            Self::Map(entries) => 1 + entries.iter().map(|(_, it)| it.count()).sum::<usize>(),
+            _ => 1,
         }
     }
 
@@ -205,19 +262,48 @@ struct Reader<'a> {
     events: Parser<'a, saphyr_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     depth: usize,
+    values: usize,
     repeated: usize,
+}
+
+/// What is not YAML.
+#[derive(Debug)]
+struct Syntax {
+    file: String,
+    line: usize,
+    what: String,
+}
+
+impl fmt::Display for Syntax {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, what } = self;
+        write!(f, "{file}:{line}: {what}")
+    }
+}
+
+impl std::error::Error for Syntax {}
+
+/// Returns the text with this line indented further, if the line begins with a closing bracket.
+fn bracket_indented(text: &str, line: usize) -> Option<String> {
+    let start = match line.checked_sub(2) {
+        None => 0,
+        Some(before) => text.match_indices('\n').nth(before)?.0 + 1,
+    };
+    let line = text[start..].trim_start_matches(' ');
+    line.starts_with([']', '}'])
+        .then(|| format!("{} {}", &text[..start], &text[start..]))
 }
 
 impl<'a> Reader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Span)> {
         match self.events.next() {
             Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(anyhow!(
-                "{}:{}: {}",
-                self.file,
-                error.marker().line(),
-                error.info()
-            )),
+            Some(Err(error)) => Err(Syntax {
+                file: self.file.to_string(),
+                line: error.marker().line(),
+                what: error.info().to_owned(),
+            }
+            .into()),
             None => bail!("{} ends in the middle of a value", self.file),
         }
     }
@@ -225,7 +311,14 @@ impl<'a> Reader<'a> {
     fn node(&mut self, first: (Event<'a>, Span)) -> Result<Node> {
         if self.depth == MAX_DEPTH {
             let line = first.1.start.line();
-            bail!("{}:{line}: the value is nested too deeply", self.file);
+            bail!(
+                "{}:{line}: it is nested deeper than {MAX_DEPTH} levels",
+                self.file
+            );
+        }
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            bail!("{} has more than {MAX_VALUES} values", self.file);
         }
         self.depth += 1;
         let node = self.node_at_depth(first);
@@ -244,7 +337,7 @@ impl<'a> Reader<'a> {
                 self.repeated += node.map_or(0, Node::count);
                 if self.repeated > MAX_REPEATED {
                     bail!(
-                        "{}:{}: the aliases repeat too many values",
+                        "{}:{}: its aliases repeat more than {MAX_REPEATED} values",
                         self.file,
                         place.line
                     );
@@ -300,6 +393,7 @@ impl<'a> Reader<'a> {
                         }
                     }
                 }
+                let entries = self.merged(entries)?;
                 (Value::Map(entries), anchor, tag)
             }
             other => bail!("{}:{}: {other:?} is not a value", self.file, place.line),
@@ -313,7 +407,27 @@ impl<'a> Reader<'a> {
         }
         Ok(node)
     }
+
+    /// With the entries of the maps that `<<` names, where the map has none of its own. SAM merges them as well.
+    fn merged(&self, mut entries: Vec<(String, Node)>) -> Result<Vec<(String, Node)>> {
+        let Some(at) = entries.iter().position(|(name, _)| name == MERGE) else {
+            return Ok(entries);
+        };
+        let (_, merged) = entries.remove(at);
+        let mut names: HashSet<String> = entries.iter().map(|(name, _)| name.clone()).collect();
+        for map in merged.items() {
+            let Value::Map(others) = &map.value else {
+                bail!("{}:{}: `{MERGE}` takes maps", self.file, merged.place.line);
+            };
+            let others = others.iter().filter(|(name, _)| names.insert(name.clone()));
+            entries.extend(others.cloned());
+        }
+        Ok(entries)
+    }
 }
+
+/// The key that merges other maps into its own.
+const MERGE: &str = "<<";
 
 /// `!Ref X` is `{Ref: X}`, and `!Sub X` is `{Fn::Sub: X}`.
 fn long_form(tag: &Tag, value: Node) -> Node {
@@ -391,15 +505,97 @@ Resources:
             "t.yaml:3: the key `a` is already in this map: remove one"
         );
         let deep = "[".repeat(MAX_DEPTH + 1);
-        assert_eq!(error(&deep), "t.yaml:1: the value is nested too deeply");
+        assert_eq!(
+            error(&deep),
+            "t.yaml:1: it is nested deeper than 128 levels"
+        );
         let mut many = "a0: &a0 [x]\n".to_owned();
         for level in 0..40 {
             many.push_str(&format!("a{0}: &a{0} [*a{level}, *a{level}]\n", level + 1));
         }
-        let error = error(&many);
-        assert!(
-            error.ends_with(": the aliases repeat too many values"),
-            "{error}"
+        let repeated = error(&many);
+        let end = ": its aliases repeat more than 100000 values";
+        assert!(repeated.ends_with(end), "{repeated}");
+        assert_eq!(
+            error(&format!("[{}]", "1,".repeat(MAX_VALUES))),
+            "t.yaml has more than 200000 values"
+        );
+        assert_eq!(
+            error(&" ".repeat(MAX_BYTES + 1)),
+            "t.yaml has more than 2097152 bytes"
+        );
+        assert_eq!(
+            error("a: 1\n---\na: 2\n"),
+            "t.yaml:2: a second document begins, and only one is read"
+        );
+    }
+
+    /// The last of two equal keys would be deployed, and the first one be checked.
+    #[test]
+    fn a_key_that_is_there_twice_is_an_error() {
+        let error = |text: &str| Node::parse("t.yaml", text).unwrap_err().to_string();
+        for text in [
+            "a: 1\n\"a\": 2",
+            "{a: 1,\n a: 2}",
+            "{\"a\": 1,\n \"a\": 2}",
+            "a: &x {b: 1}\na: *x",
+        ] {
+            assert_eq!(
+                error(text),
+                "t.yaml:2: the key `a` is already in this map: remove one",
+                "{text}"
+            );
+        }
+        assert_eq!(
+            error("x:\n  a: 1\n  b: 2\n  a: 3"),
+            "t.yaml:4: the key `a` is already in this map: remove one"
+        );
+        let mut json = Node::parse("t.yaml", "{p: '{\"a\": 1, \"a\": 2}'}").unwrap();
+        let Value::Map(entries) = &mut json.value else {
+            panic!("a map");
+        };
+        let error = entries[0].1.read_json().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "line:1: the key `a` is already in this map: remove one"
+        );
+    }
+
+    #[test]
+    fn maps_are_merged_as_sam_merges_them() {
+        let text = "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc: {<<: [*a, *b], x: 3}\nd:\n  <<: *b\n  w: 4\n";
+        let node = Node::parse("t.yaml", text).unwrap();
+        let number = |path: &[&str]| node.at(path).and_then(Node::number);
+        assert_eq!(number(&["c", "x"]), Some(3));
+        assert_eq!(number(&["c", "y"]), Some(1));
+        assert_eq!(number(&["c", "z"]), Some(2));
+        assert_eq!(number(&["d", "z"]), Some(2));
+        assert_eq!(number(&["d", "w"]), Some(4));
+        assert_eq!(node.get("c").unwrap().entries().count(), 3);
+        assert!(Node::parse("t.yaml", "a: {<<: 1}").is_err());
+    }
+
+    #[test]
+    fn a_bracket_may_close_in_the_column_of_its_key() {
+        for text in [
+            "a:\n  b: [\n    'x',\n    'y'\n  ]\n  c: z\n",
+            "a:\n  b: [\n    \"x\",\n    \"y\"\n  ]\n  c: z\n",
+            "a:\n  b: [\n    x,\n    y\n  ]\n  c: z\n",
+            "a:\n  b: [\n    x,\n    y,\n  ]\n  c: z\n",
+        ] {
+            let node =
+                Node::parse("t.yaml", text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            let items = node.at(&["a", "b"]).unwrap().items();
+            let items: Vec<_> = items.iter().filter_map(Node::text).collect();
+            assert_eq!(items, ["x", "y"], "{text}");
+            let last = node.at(&["a", "c"]).unwrap();
+            assert_eq!(last.text(), Some("z"), "{text}");
+            assert_eq!(last.place.line, text.lines().count(), "{text}");
+        }
+        let error = Node::parse("t.yaml", "a: [\n]]\n").unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "a bracket is not indented further than its key: t.yaml:2: misplaced bracket"
         );
     }
 }

@@ -14,6 +14,7 @@ pub(crate) struct App<'a> {
     pub(crate) resources: &'a [Resource],
     pub(crate) functions: Vec<Function<'a>>,
     pub(crate) rules: Vec<EventRule<'a>>,
+    pub(crate) pipes: Vec<Pipe<'a>>,
 }
 
 pub(crate) struct Function<'a> {
@@ -40,21 +41,35 @@ pub(crate) enum TriggerKind {
     Stream,
 }
 
-/// A rule of EventBridge.
+/// A rule of EventBridge, or a schedule of EventBridge Scheduler.
 pub(crate) struct EventRule<'a> {
     pub(crate) id: String,
     pub(crate) place: &'a Place,
     /// None for a schedule.
     pub(crate) pattern: Option<&'a Node>,
+    /// Where its events come from; none for the default bus.
+    pub(crate) bus: Option<&'a Node>,
+    /// None if what it may do is not written in the policies of its targets.
     pub(crate) arn: Option<&'a str>,
     pub(crate) targets: Vec<Target<'a>>,
-    /// SAM gives the permission to invoke for the events of its functions.
-    pub(crate) by_sam: bool,
+    /// Whether it may invoke functions without an `AWS::Lambda::Permission`: SAM makes one for the events of its
+    /// functions, and a schedule has a role.
+    pub(crate) has_permission: bool,
 }
 
 pub(crate) struct Target<'a> {
     pub(crate) node: &'a Node,
     pub(crate) arn: Option<&'a str>,
+}
+
+/// A pipe of EventBridge.
+pub(crate) struct Pipe<'a> {
+    pub(crate) resource: &'a Resource,
+    /// The queue, or the table whose stream it is.
+    pub(crate) source: Option<&'a Resource>,
+    /// How it reads a stream; none if it reads something else.
+    pub(crate) stream: Option<&'a Node>,
+    pub(crate) target: Option<&'a str>,
 }
 
 impl<'a> App<'a> {
@@ -63,6 +78,7 @@ impl<'a> App<'a> {
             resources,
             functions: Vec::new(),
             rules: Vec::new(),
+            pipes: Vec::new(),
         };
         for resource in resources {
             match resource.kind.as_str() {
@@ -72,6 +88,11 @@ impl<'a> App<'a> {
                     app.rules.extend(rules_of_function(resource));
                 }
                 "AWS::Events::Rule" => app.rules.push(event_rule(resource)),
+                "AWS::Scheduler::Schedule" => app.rules.push(schedule(resource)),
+                "AWS::Pipes::Pipe" => {
+                    let pipe = app.pipe(resource);
+                    app.pipes.push(pipe);
+                }
                 _ => {}
             }
         }
@@ -155,6 +176,26 @@ impl<'a> App<'a> {
         })
     }
 
+    /// The pipes that deliver to this ARN.
+    pub(crate) fn pipes_to<'s>(&'s self, arn: &'s str) -> impl Iterator<Item = &'s Pipe<'a>> + 's {
+        self.pipes.iter().filter(move |pipe| {
+            let rest = pipe.target.and_then(|target| target.strip_prefix(arn));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        })
+    }
+
+    fn pipe(&self, resource: &'a Resource) -> Pipe<'a> {
+        let source = resource.property(&["Source"]).and_then(Node::text);
+        let parameters = |name: &str| resource.property(&["SourceParameters", name]);
+        Pipe {
+            resource,
+            source: source.and_then(|arn| self.by_arn(arn)),
+            stream: parameters("DynamoDBStreamParameters")
+                .or_else(|| parameters("KinesisStreamParameters")),
+            target: resource.property(&["Target"]).and_then(Node::text),
+        }
+    }
+
     /// Every event that some function publishes or consumes.
     pub(crate) fn known_events(&self) -> Vec<&'a EventType> {
         let described = self.functions.iter().filter_map(|it| it.description);
@@ -193,6 +234,8 @@ impl<'a> App<'a> {
         arns.extend(targets.filter_map(|it| it.node.at(&["DeadLetterConfig", "Arn"])?.text()));
         let triggers = self.functions.iter().flat_map(|it| &it.triggers);
         arns.extend(triggers.filter_map(|it| it.on_failure()?.text()));
+        let streams = self.pipes.iter().filter_map(|it| it.stream);
+        arns.extend(streams.filter_map(|it| it.at(&["DeadLetterConfig", "Arn"])?.text()));
         (self.of_kind("AWS::SQS::Queue"))
             .filter(|queue| arns.contains(&queue.arn.as_str()))
             .collect()
@@ -368,6 +411,7 @@ fn event_rule(resource: &Resource) -> EventRule<'_> {
         id: resource.id.clone(),
         place: &resource.place,
         pattern: resource.property(&["EventPattern"]),
+        bus: resource.property(&["EventBusName"]),
         arn: Some(&resource.arn),
         targets: (targets.iter())
             .map(|node| Target {
@@ -375,7 +419,25 @@ fn event_rule(resource: &Resource) -> EventRule<'_> {
                 arn: node.get("Arn").and_then(Node::text),
             })
             .collect(),
-        by_sam: false,
+        has_permission: false,
+    }
+}
+
+fn schedule(resource: &Resource) -> EventRule<'_> {
+    let target = resource.property(&["Target"]);
+    EventRule {
+        id: resource.id.clone(),
+        place: &resource.place,
+        pattern: None,
+        bus: None,
+        arn: None,
+        targets: (target.into_iter())
+            .map(|node| Target {
+                node,
+                arn: node.get("Arn").and_then(Node::text),
+            })
+            .collect(),
+        has_permission: true,
     }
 }
 
@@ -394,12 +456,13 @@ fn rules_of_function(function: &Resource) -> impl Iterator<Item = EventRule<'_>>
             id: format!("{}/{name}", function.id),
             place: &event.place,
             pattern: properties.get("Pattern").filter(|_| !is_schedule),
+            bus: properties.get("EventBusName"),
             arn: None,
             targets: vec![Target {
                 node: properties,
                 arn: Some(&function.arn),
             }],
-            by_sam: true,
+            has_permission: true,
         })
     })
 }

@@ -150,10 +150,11 @@ rules! {
     SAME_BINARY = "SH102" Error "rename one: both are built to the same file, and the later one wins";
     UNUSED_BINARY = "SH103" Warning "declare a function that is made from it, or remove it";
     PANIC = "SH104" Error "say `panic = \"unwind\"` in the workspace's [profile.release]: cargo-lambda aborts otherwise";
-    CACHED = "SH105" Error "remove `cached`: SAM's cache sees only a function's own folder, and deploys stale binaries";
+    CACHED = "SH105" Error "remove `cached` and `sync`: SAM's cache sees only a function's own folder, and deploys stale binaries";
     NOT_DESCRIBED = "SH106" Warning "read variables by `surehand::environment`, and call no service before `Function::run`";
     WRONG_SOURCE = "SH107" Error "give the function the source that delivers, or change what delivers";
     NO_TRIGGER = "SH108" Warning "add the event source, or the rule with the function as its target";
+    NOT_IDEMPOTENT = "SH109" Error "give the function `.idempotent(…)`: a transaction commits its effects together with the claim";
 
     MISSING_VARIABLE = "SH201" Error "declare it under Environment.Variables, of the function or in Globals";
     RECEIVE_COUNT = "SH202" Error "give MAX_RECEIVE_COUNT and the queue's maxReceiveCount the same value, by one parameter";
@@ -167,7 +168,7 @@ rules! {
     FEW_RECEIVES = "SH303" Warning "raise maxReceiveCount to 5: throttling uses up receives, too";
     DEAD_LETTER_RETENTION = "SH304" Error "set MessageRetentionPeriod to 1209600, which is 14 days";
     DEAD_LETTERS_NOT_KEPT = "SH305" Error "set DeletionPolicy and UpdateReplacePolicy to Retain";
-    QUEUE_NOT_ENCRYPTED = "SH306" Error "set SqsManagedSseEnabled, or a KmsMasterKeyId";
+    QUEUE_NOT_ENCRYPTED = "SH306" Error "remove `SqsManagedSseEnabled: false`, or set a KmsMasterKeyId";
     INSECURE_TRANSPORT = "SH307" Warning "deny sqs:* where aws:SecureTransport is false, in a QueuePolicy";
     MAY_NOT_SEND = "SH308" Error "allow events.amazonaws.com sqs:SendMessage in the queue's policy, with this aws:SourceArn";
     OPEN_QUEUE = "SH309" Error "restrict the statement by aws:SourceArn";
@@ -195,6 +196,9 @@ rules! {
     NOT_CONSUMED = "SH407" Error "add a handler for it, or narrow the rule's pattern";
     NO_CONSUMER = "SH408" Warning "add a rule for it, or stop publishing it";
     MAY_NOT_INVOKE = "SH409" Error "add an AWS::Lambda::Permission for events.amazonaws.com with the rule as its SourceArn";
+    SERVICE_EVENTS = "SH410" Warning "put the rule on the default bus, or a rule there that sends these events to this bus";
+    UNKNOWN_FIELD = "SH411" Error "correct the name: an event has version, id, detail-type, source, account, time, region, resources and detail";
+    NO_RELAY = "SH412" Error "add a relay on the table's stream, and a sweep on a schedule";
 
     MISSING_PERMISSION = "SH501" Error "allow it in the function's role";
     WILDCARD_ACTION = "SH502" Error "name the actions";

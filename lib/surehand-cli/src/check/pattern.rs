@@ -18,6 +18,45 @@ pub(crate) fn matches(pattern: &Node, source: &str, detail_type: &str) -> Option
     any(conditions.map(not)).map(|fails| !fails)
 }
 
+/// What the pattern of a rule can ask for at the top of an event. Replays add the name of the replay.
+const FIELDS: [&str; 10] = [
+    "version",
+    "id",
+    "detail-type",
+    "source",
+    "account",
+    "time",
+    "region",
+    "resources",
+    "detail",
+    "replay-name",
+];
+
+/// The keys at the top of a pattern that no event has.
+pub(crate) fn unknown_fields(pattern: &Node) -> Vec<(&str, &Node)> {
+    let mut unknown = Vec::new();
+    for (name, condition) in pattern.entries() {
+        match name {
+            "$or" => unknown.extend(condition.items().iter().flat_map(unknown_fields)),
+            name if FIELDS.contains(&name) => {}
+            name => unknown.push((name, condition)),
+        }
+    }
+    unknown
+}
+
+/// The conditions on an event's source that only events of AWS's services can satisfy. Those of partners come on buses
+/// of the partners.
+pub(crate) fn service_sources(pattern: &Node) -> Vec<&Node> {
+    let is_of_services = |condition: &&Node| {
+        let prefix = condition.get("prefix").filter(|_| condition.is_map());
+        let text = condition.text().or_else(|| prefix.and_then(Node::text));
+        text.is_some_and(|text| text.starts_with("aws.") && !text.starts_with("aws.partner"))
+    };
+    let sources = pattern.get("source").map_or(&[][..], Node::items);
+    sources.iter().filter(is_of_services).collect()
+}
+
 /// Whether a rule with this pattern could get such an event.
 pub(crate) fn may_match(pattern: &Node, source: &str, detail_type: &str) -> bool {
     matches(pattern, source, detail_type) != Some(false)
@@ -185,6 +224,43 @@ mod tests {
             ..Node::parse("p", "{}").unwrap()
         };
         assert_eq!(matches(&unknown, "shop.orders", "OrderPlaced"), None);
+    }
+
+    #[test]
+    fn keys_that_no_event_has_are_told() {
+        for (pattern, expected) in [
+            (
+                "{source: [a], detail-type: [b], detail: {detailtype: [c]}}",
+                &[][..],
+            ),
+            (
+                "{account: [a], region: [b], resources: [c], time: [d], id: [e], version: [f]}",
+                &[],
+            ),
+            ("{replay-name: [{exists: false}]}", &[]),
+            ("{source: [a], detailtype: [b]}", &["detailtype"]),
+            (
+                "{Source: [a], $or: [{detail-type: [b]}, {detail_type: [c]}]}",
+                &["Source", "detail_type"],
+            ),
+        ] {
+            let node = Node::parse("p", pattern).unwrap();
+            let found: Vec<&str> = unknown_fields(&node).into_iter().map(|it| it.0).collect();
+            assert_eq!(found, expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn sources_of_services_are_told_from_others() {
+        for (pattern, expected) in [
+            ("{source: [aws.s3, shop.orders]}", 1),
+            ("{source: [{prefix: aws.}]}", 1),
+            ("{source: [aws.partner/example.com, aws]}", 0),
+            ("{source: [{prefix: shop.}, {anything-but: aws.s3}]}", 0),
+        ] {
+            let node = Node::parse("p", pattern).unwrap();
+            assert_eq!(service_sources(&node).len(), expected, "{pattern}");
+        }
     }
 
     #[test]

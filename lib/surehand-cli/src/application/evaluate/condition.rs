@@ -1,6 +1,6 @@
 //! Conditions.
 
-use super::Scope;
+use super::{Scope, Truth};
 use crate::application::{
     resource::ACCOUNT,
     yaml::{Node, Place},
@@ -9,25 +9,50 @@ use crate::application::{
 impl Scope<'_> {
     /// Evaluates a condition; none if it is unknown.
     pub(super) fn condition(&self, name: &str, place: &Place) -> Option<bool> {
+        let known = self.conditions.borrow().get(name).copied();
+        if let Some(Truth::Known(truth)) = known {
+            return truth;
+        }
         let Some(declared) = self.template.at(&["Conditions", name]) else {
             if self.unseen_transforms().is_empty() {
                 self.problem(place, format!("there is no condition `{name}`"));
             }
             return None;
         };
-        if *self.depth.borrow() > super::MAX_DEPTH {
+        if known.is_some() {
             self.problem(&declared.place, "it refers to itself".to_owned());
             return None;
         }
-        *self.depth.borrow_mut() += 1;
+        let know = |truth| (self.conditions.borrow_mut()).insert(name.to_owned(), truth);
+        know(Truth::Open);
         let truth = self.truth(declared);
-        *self.depth.borrow_mut() -= 1;
+        know(Truth::Known(truth));
         truth
     }
 
     fn truth(&self, node: &Node) -> Option<bool> {
+        self.world.budget.take_values(1);
+        if !self.world.budget.holds() {
+            return None;
+        }
+        let truth = self.world.budget.deeper(|| self.truth_at_depth(node));
+        truth.flatten()
+    }
+
+    fn truth_at_depth(&self, node: &Node) -> Option<bool> {
         let (name, argument) = node.entries().next()?;
-        let each = || argument.items().iter().map(|item| self.truth(item));
+        let each = || -> Vec<Option<bool>> {
+            let items = argument.items().iter();
+            items.map(|item| self.truth(item)).collect()
+        };
+        // What decides alone, or else what all of them say.
+        let unless = |decides: bool| {
+            let each = each();
+            match each.contains(&Some(decides)) {
+                true => Some(decides),
+                false => each.iter().all(Option::is_some).then_some(!decides),
+            }
+        };
         match name {
             "Condition" => self.condition(argument.text()?, &argument.place),
             "Fn::Equals" => {
@@ -41,15 +66,9 @@ impl Scope<'_> {
                 let text = |node: &Node| node.text().unwrap_or_default().to_owned();
                 (is_known(&a) && is_known(&b)).then(|| text(&a) == text(&b))
             }
-            "Fn::Not" => each().next()?.map(|truth| !truth),
-            "Fn::And" => match each().collect::<Option<Vec<bool>>>() {
-                Some(all) => Some(all.into_iter().all(|truth| truth)),
-                None => each().any(|truth| truth == Some(false)).then_some(false),
-            },
-            "Fn::Or" => match each().collect::<Option<Vec<bool>>>() {
-                Some(all) => Some(all.into_iter().any(|truth| truth)),
-                None => each().any(|truth| truth == Some(true)).then_some(true),
-            },
+            "Fn::Not" => each().first()?.map(|truth| !truth),
+            "Fn::And" => unless(false),
+            "Fn::Or" => unless(true),
             _ => None,
         }
     }

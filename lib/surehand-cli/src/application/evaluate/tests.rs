@@ -70,9 +70,9 @@ fn evaluated(main: &str, stage: Option<&str>) -> (Vec<Resource>, Vec<String>) {
         region: "eu-west-1".to_owned(),
     };
     let parameters = parameters.into_iter().collect();
-    let (resources, remarks) = resources(&templates.unwrap(), &parameters, &at);
-    let problems = remarks.into_iter().map(|remark| remark.message);
-    (resources, problems.collect())
+    let evaluated = resources(&templates.unwrap(), &parameters, &at).unwrap();
+    let problems = evaluated.remarks.into_iter().map(|remark| remark.message);
+    (evaluated.resources, problems.collect())
 }
 
 #[test]
@@ -112,4 +112,103 @@ fn unresolved_references_are_reported() {
     assert_eq!(problems, ["`Uri` is not an output of infra/q.yaml"]);
     let (_, problems) = evaluated(&MAIN.replace("!Ref Name", "!Ref Names"), None);
     assert_eq!(problems, ["there is no `Names` to refer to"]);
+}
+
+/// What evaluating these files fails with.
+fn refused(files: &[(String, String)]) -> String {
+    let templates = Templates::read_by(Path::new(""), "template.yaml", |file| {
+        let found = files.iter().find(|(name, _)| name == file);
+        Ok(found.map(|(_, text)| text.clone()))
+    });
+    let at = Whereabouts {
+        stack: "shop".to_owned(),
+        region: "eu-west-1".to_owned(),
+    };
+    let error = resources(&templates.unwrap(), &BTreeMap::new(), &at).unwrap_err();
+    let error = error.to_string();
+    let rest =
+        "cannot evaluate template.yaml and the templates that it nests: they come to more than ";
+    error.strip_prefix(rest).unwrap_or(&error).to_owned()
+}
+
+#[test]
+fn what_doubles_meets_its_budget() {
+    let main = |text: String| [("template.yaml".to_owned(), text)];
+    // Each name is twice as long as the one before.
+    let mut names =
+        "Resources:\n  R0: {Type: 'AWS::SQS::Queue', Properties: {QueueName: xxxxxxxx}}\n"
+            .to_owned();
+    for n in 0..40 {
+        names.push_str(&format!(
+            "  R{}: {{Type: 'AWS::SQS::Queue', Properties: {{QueueName: !Join ['', [!GetAtt R{n}.QueueName, !GetAtt R{n}.QueueName]]}}}}\n",
+            n + 1
+        ));
+    }
+    assert_eq!(refused(&main(names)), "67108864 bytes of text");
+    // A large value, many times.
+    let items = "x, ".repeat(10_000);
+    let mut copies = format!("Mappings: {{M: {{a: {{b: [{items}]}}}}}}\nResources:\n");
+    for n in 0..300 {
+        copies.push_str(&format!(
+            "  R{n}: {{Type: A::B::C, Properties: {{P: !FindInMap [M, a, b]}}}}\n"
+        ));
+    }
+    assert_eq!(refused(&main(copies)), "2000000 values");
+    // Six stacks in each of six stacks, and so on.
+    let nest = |level: usize| {
+        let stack = |n: usize| {
+            format!(
+                "  S{n}: {{Type: 'AWS::CloudFormation::Stack', Properties: {{TemplateURL: t{}.yaml}}}}\n",
+                level + 1
+            )
+        };
+        format!("Resources:\n{}", (0..6).map(stack).collect::<String>())
+    };
+    let mut files = vec![("template.yaml".to_owned(), nest(0))];
+    files.extend((1..14).map(|level| (format!("t{level}.yaml"), nest(level))));
+    assert_eq!(refused(&files), "1000 nested stacks");
+}
+
+/// Each condition asks for the one before twice; each is evaluated once.
+#[test]
+fn conditions_that_double_are_evaluated_once() {
+    let mut template =
+        "Parameters: {P: {Type: String}}\nConditions:\n  C0: !Equals [!Ref P, x]\n".to_owned();
+    for n in 0..60 {
+        template.push_str(&format!(
+            "  C{}: !Or [!Condition C{n}, !And [!Condition C{n}, !Condition C{n}]]\n",
+            n + 1
+        ));
+    }
+    template.push_str("  Own: !And [!Condition Own, !Condition Own]\n");
+    template.push_str(
+        "Resources:\n  A: {Type: A::B::C, Condition: C60}\n  B: {Type: A::B::C, Condition: Own}\n",
+    );
+    let (resources, problems) = evaluated(&template, None);
+    assert_eq!(resources.len(), 2);
+    assert_eq!(problems, ["it refers to itself"]);
+}
+
+#[test]
+fn what_is_outside_of_the_project_is_not_read() {
+    for file in ["../secret.yaml", "/dev/zero", "infra/../../secret.yaml"] {
+        let main = format!(
+            "Resources: {{S: {{Type: 'AWS::CloudFormation::Stack', Properties: {{TemplateURL: {file}}}}}}}"
+        );
+        let templates = Templates::read_by(Path::new(""), "template.yaml", |file| match file {
+            "template.yaml" => Ok(Some(main.clone())),
+            other => panic!("{other} was read"),
+        });
+        let at = Whereabouts {
+            stack: "shop".to_owned(),
+            region: "eu-west-1".to_owned(),
+        };
+        let evaluated = resources(&templates.unwrap(), &BTreeMap::new(), &at).unwrap();
+        let messages: Vec<&str> = (evaluated.remarks.iter())
+            .map(|remark| remark.message.as_str())
+            .collect();
+        let expected =
+            format!("S: {file} is outside of the project, and what it makes was not looked at");
+        assert_eq!(messages, [expected]);
+    }
 }

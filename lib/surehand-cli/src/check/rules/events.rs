@@ -1,6 +1,6 @@
 //! Rules of EventBridge: what they deliver, to whom, and what becomes of it when they cannot.
 
-use surehand::description::EventType;
+use surehand::description::{ClaimKind, EventType, Use};
 
 use crate::{
     application::{
@@ -8,9 +8,9 @@ use crate::{
         yaml::{Node, Place},
     },
     check::{
-        app::{App, EventRule, Function, Target},
+        app::{App, EventRule, Function, Pipe, Target},
         finding::{Findings, rule},
-        pattern::{any_of, literals, matches, may_match},
+        pattern::{any_of, literals, matches, may_match, service_sources, unknown_fields},
         policy::Statement,
     },
 };
@@ -20,25 +20,35 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
         bus_keeps_events(app, bus, findings);
     }
     for event_rule in &app.rules {
+        asks_for_what_comes(app, event_rule, findings);
         for target in &event_rule.targets {
             undeliverable(app, event_rule, target, findings);
             receiver(app, event_rule, target, findings);
         }
     }
+    for pipe in &app.pipes {
+        pipe_keeps_failures(pipe, findings);
+    }
     for function in &app.functions {
         consumed(app, function, findings);
     }
     published(app, findings);
+    for function in &app.functions {
+        relayed(app, function, findings);
+    }
 }
 
 fn bus_keeps_events(app: &App<'_>, bus: &Resource, findings: &mut Findings) {
+    // It takes only what the bus cannot encrypt or decrypt, and AWS's own key does not fail.
+    let key = bus.property(&["KmsKeyIdentifier"]);
     match bus.property(&["DeadLetterConfig", "Arn"]) {
-        None => findings.add(
+        None if key.is_some_and(|it| !it.is_unknown()) => findings.add(
             &rule::BUS_NO_DEAD_LETTERS,
             &bus.place,
             &bus.id,
-            "an event that it cannot decrypt or route is lost",
+            "an event that it cannot encrypt or decrypt with its key is lost",
         ),
+        None => {}
         Some(arn) => may_send(app, arn, &bus.arn, &bus.id, findings),
     }
     let mut archives = app.of_kind("AWS::Events::Archive");
@@ -51,6 +61,45 @@ fn bus_keeps_events(app: &App<'_>, bus: &Resource, findings: &mut Findings) {
             &bus.place,
             &bus.id,
             "after a mistake nothing can be replayed",
+        );
+    }
+}
+
+/// A pattern that no event can match, and one that none on this bus does.
+fn asks_for_what_comes(app: &App<'_>, event_rule: &EventRule<'_>, findings: &mut Findings) {
+    let Some(pattern) = event_rule.pattern else {
+        return;
+    };
+    for (name, node) in unknown_fields(pattern) {
+        findings.add(
+            &rule::UNKNOWN_FIELD,
+            &node.place,
+            &event_rule.id,
+            format!("its pattern asks for `{name}`, which no event has, so that it matches none"),
+        );
+    }
+    let Some(bus) = event_rule.bus.and_then(Node::text) else {
+        return;
+    };
+    // A bus is named by its name or by its ARN.
+    let name = |bus: &str| bus.rsplit('/').next().unwrap_or(bus).to_owned();
+    let is_forwarded = || {
+        let targets = app.rules.iter().flat_map(|it| &it.targets);
+        let mut buses = targets.filter_map(|it| it.arn.filter(|arn| arn.contains(":event-bus/")));
+        buses.any(|arn| name(arn) == name(bus))
+    };
+    if name(bus) == "default" || is_forwarded() {
+        return;
+    }
+    for source in service_sources(pattern) {
+        findings.add(
+            &rule::SERVICE_EVENTS,
+            &source.place,
+            &event_rule.id,
+            format!(
+                "it waits on the bus {} for events of AWS's services, which are on the default bus alone",
+                name(bus)
+            ),
         );
     }
 }
@@ -83,6 +132,34 @@ fn undeliverable(
             &event_rule.id,
             "it does not say how long delivery is retried",
         );
+    }
+}
+
+/// A queue that a pipe reads keeps what fails by itself, a stream does not.
+fn pipe_keeps_failures(pipe: &Pipe<'_>, findings: &mut Findings) {
+    let (place, id) = (&pipe.resource.place, &pipe.resource.id);
+    let Some(stream) = pipe.stream.filter(|it| !it.is_unknown()) else {
+        return;
+    };
+    if stream.at(&["DeadLetterConfig", "Arn"]).is_none() {
+        findings.add(
+            &rule::TARGET_NO_DEAD_LETTERS,
+            &stream.place,
+            id,
+            "a change that it cannot deliver is lost",
+        );
+    }
+    for limit in ["MaximumRetryAttempts", "MaximumRecordAgeInSeconds"] {
+        // -1 is for ever, as is its absence.
+        let value = stream.get(limit);
+        if value.is_none_or(|it| !it.is_unknown() && it.number().is_none()) {
+            findings.add(
+                &rule::TARGET_NO_RETRY,
+                value.map_or(place, |it| &it.place),
+                id,
+                format!("a change that it cannot deliver stops its shard until it expires: {limit} is not limited"),
+            );
+        }
     }
 }
 
@@ -146,7 +223,7 @@ fn receiver(
             })
             && (it.property(&["SourceArn"]).is_none() || says("SourceArn", &of_rule))
     });
-    if !may_invoke && !event_rule.by_sam {
+    if !may_invoke && !event_rule.has_permission {
         findings.add(
             &rule::MAY_NOT_INVOKE,
             &target.node.place,
@@ -305,5 +382,55 @@ fn published(app: &App<'_>, findings: &mut Findings) {
                 );
             }
         }
+    }
+}
+
+/// Events of a transaction wait in its table, and are published by others.
+fn relayed(app: &App<'_>, function: &Function<'_>, findings: &mut Findings) {
+    let Some(description) = function.description else {
+        return;
+    };
+    let publishes_itself = [Use::EventBus, Use::EventQueue, Use::OutboxTable]
+        .into_iter()
+        .any(|what| !function.variables_for(what).is_empty());
+    let commits = (description.handlers.iter()).any(|it| it.claim == ClaimKind::Transaction);
+    if !commits || publishes_itself || description.idempotency.is_none() {
+        return;
+    }
+    let Some(published) = description.publishes.first() else {
+        return;
+    };
+    let tables = |function: &Function<'_>, what: Use| {
+        let names = function.variables_for(what).into_iter();
+        let values = names.filter_map(|name| function.variable(name)?.text().map(str::to_owned));
+        values.collect::<Vec<_>>()
+    };
+    for table in tables(function, Use::IdempotencyTable) {
+        // Others may publish what is in a table that is not of this application.
+        if app.named(&table, &["AWS::DynamoDB::Table"]).is_none() {
+            continue;
+        }
+        let publishers = || {
+            let functions = app.functions.iter();
+            functions.filter(|it| tables(it, Use::OutboxTable).contains(&table))
+        };
+        let event = format!("{} from {}", published.detail_type, published.source);
+        let message = if publishers().next().is_none() {
+            format!(
+                "its transactions leave {event} in their table, and nothing publishes it from there"
+            )
+        } else if publishers().all(|it| it.streams().next().is_some()) {
+            format!(
+                "its transactions leave {event} in their table, and without a sweep it stays there once the relay has given up on it"
+            )
+        } else {
+            continue;
+        };
+        findings.add(
+            &rule::NO_RELAY,
+            &function.resource.place,
+            function.id(),
+            message,
+        );
     }
 }

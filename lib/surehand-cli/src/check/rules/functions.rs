@@ -1,5 +1,7 @@
 //! What delivers to a function must be what it takes.
 
+use surehand::description::ClaimKind;
+
 use crate::{
     application::yaml::Node,
     check::{
@@ -13,6 +15,20 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
         let Some(description) = function.description else {
             continue;
         };
+        let mut handlers = description.handlers.iter();
+        if let Some(handler) = handlers.find(|it| it.claim == ClaimKind::Transaction)
+            && description.idempotency.is_none()
+        {
+            findings.add(
+                &rule::NOT_IDEMPOTENT,
+                &function.resource.place,
+                function.id(),
+                format!(
+                    "{} takes a transaction, and fails on each event: the function has no claims to commit it with",
+                    handler.name
+                ),
+            );
+        }
         let triggers: Vec<&str> = function
             .triggers
             .iter()
@@ -42,7 +58,9 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
             );
         }
         let may_have_more = function.resource.property(&["Events"]);
-        let may_have_more = may_have_more.is_some_and(Node::is_unknown);
+        // What a pipe delivers depends on what it reads and on how it changes it.
+        let may_have_more = may_have_more.is_some_and(Node::is_unknown)
+            || app.pipes_to(&function.resource.arn).next().is_some();
         if triggers.is_empty() && !may_have_more && !["direct", "custom"].contains(&source) {
             findings.add(
                 &rule::NO_TRIGGER,

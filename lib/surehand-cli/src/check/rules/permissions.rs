@@ -10,6 +10,7 @@ use crate::{
         app::{App, Function},
         finding::{Findings, rule},
         policy::Statement,
+        resourceless,
     },
 };
 
@@ -19,20 +20,14 @@ const WITH_BATCHES: [&str; 3] = [
     "sqs:ChangeMessageVisibility*",
     "sqs:DeleteMessage*",
 ];
-/// Actions that know no finer resource than everything.
-const ON_EVERYTHING: [&str; 12] = [
-    "xray:PutTraceSegments",
-    "xray:PutTelemetryRecords",
-    "xray:GetSamplingRules",
-    "xray:GetSamplingTargets",
-    "xray:GetSamplingStatisticSummaries",
-    "cloudwatch:PutMetricData",
+/// Actions that a function in a VPC needs on everything, as Lambda documents them: it makes the interfaces before
+/// their ARNs are known.
+const OF_VPC_FUNCTIONS: [&str; 5] = [
     "ec2:CreateNetworkInterface",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DeleteNetworkInterface",
     "ec2:AssignPrivateIpAddresses",
     "ec2:UnassignPrivateIpAddresses",
-    "sqs:ListQueues",
 ];
 
 pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
@@ -98,7 +93,8 @@ fn wildcards(role: &str, statement: &Statement<'_>, findings: &mut Findings) {
             );
         }
         if let Some(everything) = everything
-            && !ON_EVERYTHING.contains(&name)
+            && !OF_VPC_FUNCTIONS.contains(&name)
+            && !resourceless::is_without_resource(name)
         {
             findings.add(
                 &rule::WILDCARD_RESOURCE,

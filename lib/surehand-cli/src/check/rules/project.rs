@@ -118,8 +118,13 @@ pub(crate) fn check_samconfig(text: &str, findings: &mut Findings) {
         let (name, value) = line.split_once('=').unwrap_or_default();
         name.trim() == "cached" && value.trim_start().starts_with("true")
     };
+    // It forces the cache.
+    let is_sync = |line: &str| {
+        let table = line.trim().strip_prefix('[').unwrap_or_default();
+        table.split(['.', ']']).nth(1) == Some("sync")
+    };
     for (index, line) in text.lines().enumerate() {
-        if is_cached(line) {
+        if is_cached(line) || is_sync(line) {
             let place = Place {
                 file: "samconfig.toml".into(),
                 line: index + 1,
@@ -128,7 +133,7 @@ pub(crate) fn check_samconfig(text: &str, findings: &mut Findings) {
                 &rule::CACHED,
                 &place,
                 "",
-                "`sam build` would not see changes outside of a function's folder",
+                "SAM's cache would not see changes outside of a function's folder",
             );
         }
     }
@@ -165,5 +170,7 @@ mod tests {
         let text = "[default.build.parameters]\n# cached = true\nparallel = false\ncached = true\n";
         assert_eq!(lines(|f| check_samconfig(text, f)), [4]);
         assert_eq!(lines(|f| check_samconfig("cached = false\n", f)), [0; 0]);
+        let text = "[default.sync.parameters]\nwatch = true\n# [a.sync.parameters]\n[sync.build]\n";
+        assert_eq!(lines(|f| check_samconfig(text, f)), [1]);
     }
 }

@@ -24,10 +24,15 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
             redrive(app, queue, findings);
         }
     }
+    let piped = app.pipes.iter().filter_map(|it| it.source);
+    for queue in piped.filter(|it| it.kind == "AWS::SQS::Queue") {
+        redrive(app, queue, findings);
+    }
     for queue in app.of_kind("AWS::SQS::Queue") {
-        let is_encrypted = queue.is_true(&["SqsManagedSseEnabled"])
-            || queue.property(&["KmsMasterKeyId"]).is_some();
-        if !is_encrypted {
+        // SQS encrypts a queue with its own key unless it is told not to.
+        let own_key = queue.property(&["SqsManagedSseEnabled"]);
+        if own_key.is_some_and(|it| it.is("false")) && queue.property(&["KmsMasterKeyId"]).is_none()
+        {
             findings.add(
                 &rule::QUEUE_NOT_ENCRYPTED,
                 &queue.place_of(&["SqsManagedSseEnabled"]),

@@ -122,11 +122,18 @@ fn has_alarm(app: &App<'_>, metric: &str, dimension: &str, name: &str) -> bool {
                     && it.get("Value").is_some_and(|it| it.may_be(name))
             })
     };
+    // An alarm on growth is over while what it told of still waits.
+    let of_growth = |metric: &Node| {
+        let expression = metric.get("Expression").and_then(Node::text);
+        expression.is_some_and(|text| text.starts_with("DIFF(") || text.starts_with("RATE("))
+    };
     let of_alarm = |alarm: &Resource| {
         let metrics = alarm.property(&["Metrics"]);
-        let mut metrics = metrics.map_or(&[][..], Node::items).iter();
-        looks_at_it(&alarm.properties)
-            || metrics.any(|it| it.at(&["MetricStat", "Metric"]).is_some_and(looks_at_it))
+        let metrics = metrics.map_or(&[][..], Node::items);
+        let mut stats = metrics
+            .iter()
+            .filter_map(|it| it.at(&["MetricStat", "Metric"]));
+        looks_at_it(&alarm.properties) || (stats.any(looks_at_it) && !metrics.iter().any(of_growth))
     };
     app.of_kind("AWS::CloudWatch::Alarm").any(of_alarm) || app.is_told_elsewhere(name)
 }
