@@ -92,7 +92,8 @@ impl Trace {
                 panic!("{} has {} links", record.name, record.links.len());
             };
             let batch = by_id[&*link.span_id];
-            assert_eq!(batch.name, record.name);
+            let queue = record.name.strip_prefix("process ").unwrap();
+            assert_eq!(batch.name, format!("batch {queue}"));
             assert_ne!(batch.trace_id, record.trace_id);
             let creations: Vec<_> = batch.links.iter().map(|link| &link.span_id).collect();
             assert!(creations.contains(&&record.parent_span_id));

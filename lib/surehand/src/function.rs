@@ -450,7 +450,7 @@ impl<So: Source> Function<So> {
         }
         let service = Invocations {
             function: Arc::new(self),
-            cold: Arc::new(AtomicBool::new(true)),
+            cold: Arc::new(AtomicBool::new(is_started_on_demand())),
         };
         lambda_runtime::run_concurrent(service).await
     }
@@ -489,6 +489,11 @@ impl<So> fmt::Debug for Function<So> {
             .field("idempotent", &self.claims.is_some())
             .finish_non_exhaustive()
     }
+}
+
+/// Whether Lambda started the process for an invocation that waits for it. Otherwise it was started in advance.
+fn is_started_on_demand() -> bool {
+    std::env::var("AWS_LAMBDA_INITIALIZATION_TYPE").map_or(true, |kind| kind == "on-demand")
 }
 
 /// The service that Lambda's runtime calls.

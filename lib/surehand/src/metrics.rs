@@ -31,7 +31,7 @@ pub struct Emf {
 impl Emf {
     /// Writes metrics to standard output under a namespace: 1 to 255 letters, digits and `.-_/#: `.
     ///
-    /// Their `service` is `SUREHAND_SERVICE_NAME`, as in the log.
+    /// Their `service` is as in the log: `SUREHAND_SERVICE_NAME`, else `OTEL_SERVICE_NAME`, else the function's name.
     pub fn new(namespace: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
@@ -118,7 +118,7 @@ impl fmt::Debug for Emf {
 /// has no metrics, nothing happens.
 ///
 /// Metrics that CloudWatch would not take are left out, with a line in the log: names that are
-/// empty or used by Surehand, values that are not finite numbers, more than 28 dimensions, more
+/// empty or used by Surehand, values that are not finite or beyond 2^360, more than 28 dimensions, more
 /// than 500 metrics in an invocation. Every value of a dimension makes a separate metric, which
 /// CloudWatch charges for: do not use ids as values.
 #[derive(Clone, Debug, Default)]

@@ -16,17 +16,30 @@ mod tests;
 
 pub(crate) use attempt::Attempt;
 
-use crate::{Record, trace};
+use crate::{Record, trace, trace_header::xray_trace_id};
 use detail::Detail;
 use json_lines::JsonLines;
 use lambda_runtime::Context;
+pub(crate) use names::is_payload;
+#[cfg(feature = "otel")]
+pub(crate) use names::redacted;
 use names::{RECORD, TARGET, VERDICT};
+#[cfg(feature = "otel")]
+pub(crate) use settings::logs_payloads;
 use settings::{Format, Settings};
-use tracing::{Span, Subscriber, error_span, field::Empty};
+use std::fmt::Debug;
+use tracing::{
+    Span, Subscriber, error_span,
+    field::{Empty, Field},
+};
 use tracing_subscriber::{
     EnvFilter, Layer,
+    field::MakeExt as _,
     filter::{FilterExt, filter_fn},
-    fmt::{self, MakeWriter, format::JsonFields},
+    fmt::{
+        self, MakeWriter,
+        format::{JsonFields, Writer, debug_fn},
+    },
     layer::SubscriberExt,
     registry::LookupSpan,
     util::SubscriberInitExt,
@@ -80,11 +93,24 @@ where
 {
     let layer = fmt::layer().with_writer(writer);
     match settings.format {
-        Format::Text => layer.with_ansi(false).boxed(),
+        Format::Text if settings.payloads => layer.with_ansi(false).boxed(),
+        Format::Text => {
+            let fields = debug_fn(text_field).delimited(" ");
+            layer.with_ansi(false).fmt_fields(fields).boxed()
+        }
         Format::Json => layer
             .fmt_fields(JsonFields::new())
             .event_format(JsonLines::new(settings))
             .boxed(),
+    }
+}
+
+/// Writes a field for people, without payloads.
+fn text_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        name if is_payload(name) => write!(writer, "{name}=[left out]"),
+        name => write!(writer, "{name}={value:?}"),
     }
 }
 
@@ -97,13 +123,13 @@ pub(crate) fn invocation_span(context: &Context, cold_start: bool) -> Span {
         "invocation",
         function_request_id = context.request_id,
         cold_start,
-        xray_trace_id = context.xray_trace_id,
+        xray_trace_id = context.xray_trace_id.as_deref().map(xray_trace_id),
         trace_id = Empty,
         span_id = Empty,
         otel.kind = "server",
         otel.name = context.env_config.function_name,
     );
-    trace::invocation(&span, context);
+    trace::invocation(&span, context, cold_start);
     span
 }
 

@@ -2,8 +2,8 @@
 //!
 //! | Span | Kind | Parent | Links |
 //! |---|---|---|---|
-//! | the function's name | server | what X-Ray says | |
-//! | `process {queue}`, a batch | consumer | the invocation | each record's creation |
+//! | the function's name | server | with `OTEL_PROPAGATORS=xray` what X-Ray says | else what X-Ray says |
+//! | `batch {queue}` | internal | the invocation | each record's creation |
 //! | `process {queue}`, a record | consumer | its creation | the batch |
 //! | the handler of a request | internal | the invocation | |
 //! | `create {detail-type}` | producer | the record | |

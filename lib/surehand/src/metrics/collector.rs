@@ -114,11 +114,11 @@ impl Collector {
         value: f64,
         unit: Unit,
     ) {
-        if !value.is_finite() {
+        if !value.is_finite() || value.abs() > names::MAX_NUMBER {
             tracing::warn!(
                 metric = name,
                 value,
-                "metric left out, because its value is not a finite number"
+                "metric left out, because CloudWatch takes finite numbers between -2^360 and 2^360"
             );
             return;
         }

@@ -30,7 +30,7 @@ pub(crate) const DUPLICATES: Name = count("Duplicates");
 pub(crate) const PARKED: Name = count("Parked");
 /// Records of an invocation.
 pub(crate) const BATCH_SIZE: Name = count("BatchSize");
-/// 1 in a process's first invocation, 0 in others.
+/// 1 in an invocation that waited for its process to start, 0 in others.
 pub(crate) const COLD_START: Name = count("ColdStart");
 /// How long a handler ran.
 pub(crate) const HANDLER_DURATION: Name = Name {
@@ -67,6 +67,8 @@ pub(crate) const RESERVED: [&str; 4] = ["_aws", SERVICE, FUNCTION, REQUEST_ID];
 
 /// The longest name, in characters.
 pub(crate) const MAX_NAME: usize = 255;
+/// The largest value, and the smallest with a minus: 2^360.
+pub(crate) const MAX_NUMBER: f64 = 2.348_542_582_773_833_2e108;
 /// The longest value of a dimension, in characters.
 pub(crate) const MAX_VALUE: usize = 1_024;
 /// The most metrics in a line.

@@ -1,6 +1,9 @@
 //! A log line as one JSON object without nesting.
 
-use super::{names::TARGET, settings::Settings};
+use super::{
+    names::{TARGET, is_payload, redacted},
+    settings::{Platform, Settings},
+};
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -20,12 +23,13 @@ pub(super) struct JsonLines {
     /// The fields that every line has.
     constant: Map<String, Value>,
     payloads: bool,
+    platform: Platform,
 }
 
 /// The keys that log readers rely on, which no field can replace.
-const RESERVED: [&str; 3] = ["timestamp", "level", "target"];
-/// The keys of payloads, which other programs wrote and which may be about people.
-const PAYLOADS: [&str; 2] = ["body", "payload"];
+const RESERVED: [&str; 4] = ["timestamp", "level", OWN_LEVEL, "target"];
+/// A line's level, where `level` is the higher one that Lambda asks for.
+const OWN_LEVEL: &str = "own_level";
 /// The keys that come first in a line, for people who read it.
 const FIRST: [&str; 3] = ["message", "service", "function_name"];
 
@@ -41,6 +45,7 @@ impl JsonLines {
         Self {
             constant: constant.collect(),
             payloads: settings.payloads,
+            platform: settings.platform,
         }
     }
 }
@@ -77,7 +82,7 @@ impl JsonLines {
         JsonFields::new().format_fields(Writer::new(&mut own), event)?;
         self.merge(&mut fields, &own);
         let metadata = event.metadata();
-        line(metadata.level(), metadata.target(), &fields).map_err(|_| fmt::Error)
+        self.write(*metadata.level(), metadata.target(), &fields)
     }
 
     /// Writes the line that says how many of a record's lines were dropped.
@@ -95,7 +100,17 @@ impl JsonLines {
         }
         fields.insert("message".into(), "lines of the record were dropped".into());
         fields.insert("dropped_lines".into(), lines.into());
-        line(&Level::DEBUG, TARGET, &fields).map_err(|_| fmt::Error)
+        self.write(Level::DEBUG, TARGET, &fields)
+    }
+
+    fn write(
+        &self,
+        level: Level,
+        target: &str,
+        fields: &Map<String, Value>,
+    ) -> Result<String, fmt::Error> {
+        let raised = self.platform.raised(level);
+        line(level, raised, target, fields).map_err(|_| fmt::Error)
     }
 
     fn merge_span<'a, S: LookupSpan<'a>>(
@@ -118,9 +133,7 @@ impl JsonLines {
                 continue;
             }
             let value = match value {
-                Value::String(text) if !self.payloads && PAYLOADS.contains(&key.as_str()) => {
-                    format!("[{} bytes]", text.len()).into()
-                }
+                Value::String(text) if !self.payloads && is_payload(&key) => redacted(&text).into(),
                 value => value,
             };
             let key = if RESERVED.contains(&key.as_str()) {
@@ -133,13 +146,21 @@ impl JsonLines {
     }
 }
 
-fn line(level: &Level, target: &str, fields: &Map<String, Value>) -> serde_json::Result<String> {
+fn line(
+    level: Level,
+    raised: Option<&str>,
+    target: &str,
+    fields: &Map<String, Value>,
+) -> serde_json::Result<String> {
     let mut json = Vec::with_capacity(512);
     let mut serializer = serde_json::Serializer::new(&mut json);
     let mut map = serializer.serialize_map(None)?;
     let now = jiff::Timestamp::now();
     map.serialize_entry("timestamp", &format_args!("{now:.3}"))?;
-    map.serialize_entry("level", level.as_str())?;
+    map.serialize_entry("level", raised.unwrap_or(level.as_str()))?;
+    if raised.is_some() {
+        map.serialize_entry(OWN_LEVEL, level.as_str())?;
+    }
     for key in FIRST {
         if let Some(value) = fields.get(key) {
             map.serialize_entry(key, value)?;

@@ -2,7 +2,7 @@
 
 use super::{names::PAYLOAD_TARGET, sample::Sample};
 use crate::environment;
-use tracing::level_filters::LevelFilter;
+use tracing::{Level, level_filters::LevelFilter};
 
 pub(super) struct Settings {
     pub(super) format: Format,
@@ -14,6 +14,31 @@ pub(super) struct Settings {
     pub(super) payloads: bool,
     pub(super) service: Option<String>,
     pub(super) function_name: Option<String>,
+    pub(super) platform: Platform,
+}
+
+/// What Lambda does with the lines of standard output: it drops JSON whose `level` is below the function's.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Platform(Option<(LevelFilter, &'static str)>);
+
+impl Platform {
+    fn of(level: Option<&str>) -> Self {
+        let level = level.map(str::to_ascii_uppercase);
+        Self(match level.as_deref() {
+            Some("FATAL") => Some((LevelFilter::OFF, "FATAL")),
+            Some("ERROR") => Some((LevelFilter::ERROR, "ERROR")),
+            Some("WARN") => Some((LevelFilter::WARN, "WARN")),
+            Some("INFO") => Some((LevelFilter::INFO, "INFO")),
+            Some("DEBUG") => Some((LevelFilter::DEBUG, "DEBUG")),
+            _ => None,
+        })
+    }
+
+    /// Returns the level that a line must have to be kept, if its own is too low.
+    pub(super) fn raised(self, level: Level) -> Option<&'static str> {
+        let (least, name) = self.0?;
+        (level > least).then_some(name)
+    }
 }
 
 pub(super) struct Detail {
@@ -52,7 +77,7 @@ impl Settings {
         };
         let level = variable("AWS_LAMBDA_LOG_LEVEL");
         let rust_log = variable("RUST_LOG").unwrap_or_default();
-        let payloads = variable("SUREHAND_LOG_PAYLOADS").is_some_and(|value| value == "1");
+        let payloads = has_payloads(variable);
         let payload = if payloads { "debug" } else { "off" };
         let directives = |level, rust_log: &str| {
             format!("{},{PAYLOAD_TARGET}={payload}", directives(level, rust_log))
@@ -73,8 +98,19 @@ impl Settings {
             payloads,
             service: environment::service(variable).or_else(|| function_name.clone()),
             function_name,
+            platform: Platform::of(level.as_deref()),
         }
     }
+}
+
+fn has_payloads(variable: impl Fn(&str) -> Option<String>) -> bool {
+    variable("SUREHAND_LOG_PAYLOADS").is_some_and(|value| value == "1")
+}
+
+/// Whether the environment asks for payloads in what is written.
+#[cfg(feature = "otel")]
+pub(crate) fn logs_payloads() -> bool {
+    has_payloads(|name| std::env::var(name).ok())
 }
 
 /// Returns the level for everything, then the muted targets, then `RUST_LOG`: of several directives

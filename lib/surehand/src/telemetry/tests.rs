@@ -66,7 +66,7 @@ fn a_line_in_a_handler_names_its_record() {
     });
     let mut context = Context::default();
     context.request_id = "r-1".into();
-    context.xray_trace_id = Some("Root=1-2-3".into());
+    context.xray_trace_id = Some("Root=1-2-3;Parent=4;Sampled=0".into());
     let mut lines = lines_of(&[LAMBDA, ("OTEL_SERVICE_NAME", "shop")], || {
         let _invocation = invocation_span(&context, true).entered();
         let _record = record_span(&record(&body), "reserve").entered();
@@ -80,7 +80,7 @@ fn a_line_in_a_handler_names_its_record() {
     let common = json!({
         "timestamp": null, "level": "INFO", "service": "shop",
         "function_name": "shop-reserve-stock", "target": "surehand::telemetry::tests",
-        "function_request_id": "r-1", "cold_start": true, "xray_trace_id": "Root=1-2-3",
+        "function_request_id": "r-1", "cold_start": true, "xray_trace_id": "1-2-3",
         "event_id": "e-1", "event_type": "OrderPlaced", "correlation_id": "c-1",
         "message_id": "m-1", "receive_count": 3, "handler": "reserve",
         "message": "stock \"taken\"\nü\u{1}", "quantity": 7, "price": 1.5
@@ -425,4 +425,59 @@ fn the_guide_has_the_variables_that_are_read() {
     read.dedup();
     documented.sort();
     assert_eq!(documented, read);
+}
+
+/// Lambda drops lines whose level is below the function's, also those that are written on purpose.
+#[test]
+fn what_is_written_in_spite_of_its_level_gets_past_lambda() {
+    let failing = || {
+        let span = record_span(&record(&json!({})), "h");
+        span.in_scope(|| {
+            tracing::debug!("looking");
+            let error = Error::transient("busy");
+            let record = record(&json!({}));
+            let metrics = Metrics::default();
+            Attempt::start(&record, &metrics, SystemTime::now()).retried(&error, Duration::ZERO);
+        });
+    };
+    let levels = |variables: &[(&str, &str)]| -> Vec<Value> {
+        let lines = lines_of(variables, failing);
+        let of = |line: &Value| json!([line["message"], line["level"], line["own_level"]]);
+        lines.iter().map(of).collect()
+    };
+    let format = ("AWS_LAMBDA_LOG_FORMAT", "JSON");
+    let buffer = ("SUREHAND_LOG_BUFFER", "DEBUG");
+    let looking = json!(["looking", "INFO", "DEBUG"]);
+    let verdict = json!(["record handled", "WARN", null]);
+    let expected = [looking, verdict];
+    assert_eq!(
+        levels(&[format, buffer, ("AWS_LAMBDA_LOG_LEVEL", "INFO")]),
+        expected
+    );
+    let directives = ("RUST_LOG", "debug");
+    assert_eq!(
+        levels(&[format, directives, ("AWS_LAMBDA_LOG_LEVEL", "INFO")]),
+        expected
+    );
+    // Nothing is raised where nothing is dropped.
+    let own = levels(&[format, buffer]);
+    assert_eq!(own[0], json!(["looking", "DEBUG", null]));
+    let fatal = levels(&[
+        format,
+        ("AWS_LAMBDA_LOG_LEVEL", "FATAL"),
+        ("RUST_LOG", "warn"),
+    ]);
+    assert_eq!(fatal, [json!(["record handled", "FATAL", "WARN"])]);
+}
+
+#[test]
+fn text_has_no_payloads_either() {
+    let write = || info!(body = "4111", order = "o-1", "paying");
+    let text = text_of(&[("AWS_LAMBDA_LOG_FORMAT", "Text")], write);
+    assert!(
+        text.contains("paying body=[left out] order=\"o-1\""),
+        "{text}"
+    );
+    let text = text_of(&[("SUREHAND_LOG_PAYLOADS", "1")], write);
+    assert!(text.contains("4111"), "{text}");
 }

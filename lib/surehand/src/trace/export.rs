@@ -1,7 +1,8 @@
 //! Sends spans off at the end of each invocation: between invocations a function's process stands
 //! still, and whatever waits in it, waits with it.
 
-use opentelemetry::{Context, KeyValue, trace::TracerProvider as _};
+use crate::telemetry;
+use opentelemetry::{Context, KeyValue, StringValue, Value, trace::TracerProvider as _};
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
@@ -10,7 +11,7 @@ use opentelemetry_sdk::{
     trace::{SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor},
 };
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 use tracing::Subscriber;
@@ -97,17 +98,15 @@ impl Export {
         }
         let endpoint = var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
             .or_else(|| var("OTEL_EXPORTER_OTLP_ENDPOINT"))?;
-        let is_set = var("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+        let timeout = var("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
             .or_else(|| var("OTEL_EXPORTER_OTLP_TIMEOUT"))
-            .is_some();
-        Some(Self::new(&endpoint, (!is_set).then_some(PATIENCE)))
+            .and_then(|milliseconds| milliseconds.parse().ok())
+            .map_or(PATIENCE, Duration::from_millis);
+        Some(Self::new(&endpoint, timeout))
     }
 
-    fn new(endpoint: &str, timeout: Option<Duration>) -> Result<Self, crate::BoxError> {
-        let mut builder = SpanExporter::builder().with_http();
-        if let Some(timeout) = timeout {
-            builder = builder.with_timeout(timeout);
-        }
+    fn new(endpoint: &str, timeout: Duration) -> Result<Self, crate::BoxError> {
+        let mut builder = SpanExporter::builder().with_http().with_timeout(timeout);
         // Reading the system's certificates takes longer than starting the function, and a
         // collector beside it needs none.
         if endpoint.starts_with("https:") {
@@ -116,13 +115,12 @@ impl Export {
                 .https_only()
                 .enable_http1()
                 .build();
-            let timeout = timeout.unwrap_or(Duration::from_secs(10));
             builder = builder.with_http_client(HyperClient::new(connector, timeout, None));
         }
         let mut exporter = builder.build()?;
         exporter.set_resource(&resource());
         Ok(Self {
-            waiting: Waiting::default(),
+            waiting: Waiting::new(telemetry::logs_payloads()),
             exporter,
         })
     }
@@ -141,13 +139,19 @@ fn resource() -> Resource {
         ("faas.version", var("AWS_LAMBDA_FUNCTION_VERSION")),
         ("faas.instance", var("AWS_LAMBDA_LOG_STREAM_NAME")),
     ];
+    let memory = var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|mib| mib.parse::<i64>().ok());
+    let memory = memory.map(|mib| KeyValue::new("faas.max_memory", mib * 1024 * 1024));
+    let log_group = var("AWS_LAMBDA_LOG_GROUP_NAME").map(|name| {
+        let names = Value::Array(vec![StringValue::from(name)].into());
+        KeyValue::new("aws.log.group.names", names)
+    });
     let known = known
         .into_iter()
         .filter_map(|(key, value)| Some(KeyValue::new(key, value?)));
     let mut builder = Resource::builder()
         .with_attribute(KeyValue::new("cloud.provider", "aws"))
         .with_attribute(KeyValue::new("cloud.platform", "aws_lambda"))
-        .with_attributes(known);
+        .with_attributes(known.chain(memory).chain(log_group));
     let service = var("OTEL_SERVICE_NAME").or_else(|| var("AWS_LAMBDA_FUNCTION_NAME"));
     if let Some(service) = service {
         builder = builder.with_service_name(service);
@@ -155,21 +159,56 @@ fn resource() -> Resource {
     builder.build()
 }
 
+/// Whether the environment names X-Ray among the propagators: then a trace goes on with what X-Ray's header says.
+pub(super) fn continues_xray() -> bool {
+    static IS_NAMED: LazyLock<bool> = LazyLock::new(|| {
+        let names = std::env::var("OTEL_PROPAGATORS").unwrap_or_default();
+        let mut names = names.split(',').map(str::trim);
+        names.any(|name| matches!(name, "xray" | "xray-lambda"))
+    });
+    *IS_NAMED
+}
+
 /// Spans that have ended and wait to be sent.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Waiting(Arc<Mutex<Vec<SpanData>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    spans: Arc<Mutex<Vec<SpanData>>>,
+    /// Whether they may contain bodies and payloads.
+    payloads: bool,
+}
 
 impl Waiting {
+    pub(super) fn new(payloads: bool) -> Self {
+        Self {
+            spans: Arc::default(),
+            payloads,
+        }
+    }
+
     pub(super) fn take(&self) -> Vec<SpanData> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.spans.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Replaces payloads by their lengths, as in the log.
+fn redact(attributes: &mut [KeyValue]) {
+    for attribute in attributes {
+        if telemetry::is_payload(attribute.key.as_str()) {
+            attribute.value = telemetry::redacted(&attribute.value.as_str()).into();
+        }
     }
 }
 
 impl SpanProcessor for Waiting {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
-    fn on_end(&self, span: SpanData) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn on_end(&self, mut span: SpanData) {
+        if !self.payloads {
+            redact(&mut span.attributes);
+            let events = span.events.events.iter_mut();
+            events.for_each(|event| redact(&mut event.attributes));
+        }
+        let mut waiting = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
         if span.span_context.is_sampled() && waiting.len() < MAX_WAITING {
             waiting.push(span);
         }

@@ -18,7 +18,7 @@ pub(crate) fn name(_: &Record, _: &str) -> Option<String> {
     None
 }
 
-pub(crate) fn invocation(_: &Span, _: &Context) {}
+pub(crate) fn invocation(_: &Span, _: &Context, _: bool) {}
 
 pub(crate) fn batch(_: &[Record]) -> Span {
     Span::none()

@@ -1,6 +1,9 @@
 //! The spans, named after OpenTelemetry's conventions for messaging and functions.
 
-use super::context::{remote, traceparent, xray};
+use super::{
+    context::{remote, traceparent, xray},
+    export::continues_xray,
+};
 use crate::{ErrorKind, Record, envelope::Outgoing, trace_header::w3c_from_xray};
 use opentelemetry::{
     Context,
@@ -25,30 +28,65 @@ pub(crate) fn name(record: &Record, handler: &str) -> Option<String> {
     Some(if record.wants_reply() {
         handler.to_owned()
     } else {
-        process(record)
+        format!("process {}", subject(record))
     })
 }
 
 /// Gives `span` the attributes of an invocation.
-pub(crate) fn invocation(span: &Span, context: &lambda_runtime::Context) {
-    if let Some(parent) = context.xray_trace_id.as_deref().and_then(w3c_from_xray) {
-        set_parent(span, remote(&parent));
+///
+/// X-Ray's span of the function is its parent only if `OTEL_PROPAGATORS` says so: another backend does not have that
+/// span, and Lambda decides not to sample where nobody asked X-Ray for traces.
+pub(crate) fn invocation(span: &Span, context: &lambda_runtime::Context, is_cold: bool) {
+    let xray = context.xray_trace_id.as_deref().and_then(w3c_from_xray);
+    if let Some(caller) = xray.as_deref().and_then(remote) {
+        if continues_xray() {
+            set_parent(span, Some(caller));
+        } else {
+            span.add_link(caller);
+        }
     }
     let function = &context.env_config;
     span.set_attribute("faas.invocation_id", context.request_id.clone());
+    span.set_attribute("faas.coldstart", is_cold);
     span.set_attribute("faas.name", function.function_name.clone());
     span.set_attribute("faas.version", function.version.clone());
-    span.set_attribute("cloud.resource_id", context.invoked_function_arn.clone());
+    let invoked = &context.invoked_function_arn;
+    span.set_attribute("aws.lambda.invoked_arn", invoked.clone());
+    let parts: Vec<&str> = invoked.split(':').collect();
+    if let [_, _, _, _, account, _, _, ..] = parts[..] {
+        span.set_attribute("cloud.account.id", account.to_owned());
+        // Without the alias or version by which it was invoked.
+        span.set_attribute("cloud.resource_id", parts[..7].join(":"));
+    }
     say_ids(span);
 }
 
+/// Says on the invocation's span, which is the current one, what invoked the function.
+fn say_trigger(first: &Record) {
+    let event = first.event().ok();
+    let event_type = event.and_then(|event| event.metadata.detail_type.as_deref());
+    let trigger = match system(first) {
+        _ if first.wants_reply() => "other",
+        DYNAMODB => "datasource",
+        EVENTBRIDGE if event_type == Some("Scheduled Event") => "timer",
+        _ => "pubsub",
+    };
+    Span::current().set_attribute("faas.trigger", trigger);
+}
+
 /// Makes the span of a batch; none for a request, which is all of its invocation.
+///
+/// Only its records' spans are said to process messages: otherwise each message would count twice.
 pub(crate) fn batch(records: &[Record]) -> Span {
+    if let Some(first) = records.first() {
+        say_trigger(first);
+    }
     let Some(first) = records.first().filter(|record| !record.wants_reply()) else {
         return Span::none();
     };
-    let span = error_span!("batch", otel.kind = "consumer", otel.name = process(first));
-    describe(&span, first);
+    let name = format!("batch {}", subject(first));
+    let span = error_span!("batch", otel.kind = "internal", otel.name = name);
+    say_origin(&span, first);
     let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
     span.set_attribute("messaging.batch.message_count", count);
     for creation in records.iter().filter_map(creation) {
@@ -67,12 +105,17 @@ pub(crate) fn record(span: &Span, record: &Record) {
         }
     }
     if !record.wants_reply() {
-        describe(span, record);
-        span.set_attribute("messaging.message.id", record.id().to_owned());
+        say_origin(span, record);
+        span.set_attribute("messaging.operation.name", "process");
+        span.set_attribute("messaging.operation.type", "process");
+        // The id that its sender's span has; the queue's own is `message_id`.
+        let mut id = record.id();
         if let Ok(event) = record.event() {
+            id = &event.metadata.id;
             let story = event.metadata.correlation_id().to_owned();
             span.set_attribute("messaging.message.conversation_id", story);
         }
+        span.set_attribute("messaging.message.id", id.to_owned());
     }
     say_ids(span);
 }
@@ -133,12 +176,10 @@ impl Sending {
     }
 }
 
-fn process(record: &Record) -> String {
-    // An event that a rule delivers does not name its bus, so the span is named after the event's
-    // type.
+/// What a span is named after. An event that a rule delivers does not name its bus, so that it is the event's type.
+fn subject(record: &Record) -> &str {
     let event_type = || record.event().ok()?.metadata.detail_type.as_deref();
-    let what = destination(record).or_else(event_type);
-    format!("process {}", what.unwrap_or("event"))
+    destination(record).or_else(event_type).unwrap_or("event")
 }
 
 /// The queue, bus or table.
@@ -150,16 +191,20 @@ fn destination(record: &Record) -> Option<&str> {
     Some(second.unwrap_or(first))
 }
 
-fn describe(span: &Span, record: &Record) {
+const DYNAMODB: &str = "aws_dynamodb_streams";
+const EVENTBRIDGE: &str = "aws_eventbridge";
+
+fn system(record: &Record) -> &'static str {
     let arn = record.delivery().source_arn.as_deref().unwrap_or_default();
-    let system = match arn.split(':').nth(2) {
+    match arn.split(':').nth(2) {
         Some("sqs") => "aws_sqs",
-        Some("dynamodb") => "aws_dynamodb_streams",
-        _ => "aws_eventbridge",
-    };
-    span.set_attribute("messaging.system", system);
-    span.set_attribute("messaging.operation.name", "process");
-    span.set_attribute("messaging.operation.type", "process");
+        Some("dynamodb") => DYNAMODB,
+        _ => EVENTBRIDGE,
+    }
+}
+
+fn say_origin(span: &Span, record: &Record) {
+    span.set_attribute("messaging.system", system(record));
     if let Some(name) = destination(record) {
         span.set_attribute("messaging.destination.name", name.to_owned());
     }
