@@ -2,16 +2,17 @@
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
-use proc_macro2::Span;
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use similar::TextDiff;
 use syn::{
-    Attribute, Fields, ImplItem, Item, ItemImpl, ItemUse, Meta, TraitItem, Type, UseTree,
-    Visibility, parse_quote,
+    Attribute, Fields, ImplItem, Item, ItemImpl, ItemUse, Meta, TraitItem, Type, Visibility,
+    parse_quote,
+    visit::{self, Visit},
 };
 
 use super::{
     imports::{Definition, definitions},
-    krate::{Crate, ModulePath, Sources, is_test, leaves},
+    krate::{Crate, ModulePath, Sources, is_test, leaves, start},
 };
 
 /// If this variable is set, the test rewrites the files.
@@ -31,7 +32,7 @@ fn holds(name: &str, folder: &str) {
     assert!(
         expected == text,
         "{name} exports something else than {file} says. If that is meant, have it written anew with \
-         `{BLESS}=1 cargo test -p surehand-tests --test architecture`.\n{}",
+         `{BLESS}=1 cargo test --workspace --test architecture`.\n{}",
         diff.unified_diff()
             .context_radius(2)
             .header(&file, "the sources")
@@ -54,12 +55,14 @@ fn of_surehand_macros() {
 }
 
 /// The public items of the root and of each public module, in Rust without bodies, private fields and
-/// documentation.
-fn exports(krate: &Crate) -> String {
+/// documentation. Only the compiler knows what macros write, and which types are `Send`.
+pub(super) fn exports(krate: &Crate) -> String {
     let mut page = Page {
         krate,
         implementations: implementations(krate),
         told: BTreeSet::new(),
+        implemented: BTreeSet::new(),
+        modules: Vec::new(),
         text: String::new(),
     };
     page.module(&Vec::new());
@@ -69,8 +72,13 @@ fn exports(krate: &Crate) -> String {
 struct Page<'a> {
     krate: &'a Crate,
     implementations: Vec<Implementation<'a>>,
-    /// The items that are already on the page, by the module that defines them.
-    told: BTreeSet<(ModulePath, String)>,
+    /// The items that are already on the page.
+    told: BTreeSet<*const Item>,
+    /// Those whose implementations are, by the module that defines them. A name may have several items, where
+    /// conditions decide.
+    implemented: BTreeSet<(ModulePath, String)>,
+    /// Modules that a private one declares, and that are re-exported.
+    modules: Vec<ModulePath>,
     text: String,
 }
 
@@ -88,16 +96,43 @@ fn implementations(krate: &Crate) -> Vec<Implementation<'_>> {
         .flat_map(|(path, module)| module.items.iter().map(move |item| (path, item)));
     let all = items.filter_map(|(module, item)| {
         let Item::Impl(item) = item else { return None };
-        let Type::Path(of) = &*item.self_ty else {
-            return None;
-        };
         (!is_test(&item.attrs)).then(|| Implementation {
             module,
             item,
-            of: definitions(krate, module, &names(&of.path)),
+            of: implemented(krate, module, item),
         })
     });
     all.collect()
+}
+
+/// What an `impl` is listed with: the type that it is for, or else the first of the crate's items that its type
+/// and its trait name, as in `impl From<Error> for Response` and `impl<T: Event> FromRecord for Vec<T>`.
+fn implemented(krate: &Crate, module: &ModulePath, item: &ItemImpl) -> Vec<Definition> {
+    if let Type::Path(of) = &*item.self_ty {
+        let of = definitions(krate, module, &names(&of.path));
+        if !of.is_empty() {
+            return of;
+        }
+    }
+    let mut paths = Paths(Vec::new());
+    paths.visit_type(&item.self_ty);
+    if let Some((_, of, _)) = &item.trait_ {
+        paths.visit_path(of);
+    }
+    let found = paths.0.iter().map(|path| definitions(krate, module, path));
+    found
+        .into_iter()
+        .find(|of| !of.is_empty())
+        .unwrap_or_default()
+}
+
+struct Paths(Vec<Vec<String>>);
+
+impl<'a> Visit<'a> for Paths {
+    fn visit_path(&mut self, path: &'a syn::Path) {
+        self.0.push(names(path));
+        visit::visit_path(self, path);
+    }
 }
 
 fn names(path: &syn::Path) -> Vec<String> {
@@ -140,6 +175,9 @@ impl Page<'_> {
                 self.module(child);
             }
         }
+        for module in std::mem::take(&mut self.modules) {
+            self.module(&module);
+        }
     }
 
     /// What a `pub use` hands on: the items themselves, where they are the crate's.
@@ -148,9 +186,15 @@ impl Page<'_> {
         let mut each = |used: Vec<String>, name: Option<String>| {
             let found = definitions(self.krate, path, &used);
             if found.is_empty() {
-                let tree: UseTree = syn::parse_str(&used.join("::")).unwrap();
-                let item = parse_quote!(#(#conditions)* pub use #tree;);
-                to.push((name.clone().unwrap_or_default(), vec![item]));
+                let mut text = used.join("::").replacen("::::", "::", 1);
+                match &name {
+                    Some(name) if used.last() != Some(name) => text += &format!(" as {name}"),
+                    Some(_) => {}
+                    None => text += "::*",
+                }
+                let mut item: ItemUse = syn::parse_str(&format!("pub use {text};")).unwrap();
+                item.attrs.clone_from(&conditions);
+                to.push((name.clone().unwrap_or_default(), vec![item.into()]));
             }
             for definition in found {
                 match (definition, &name) {
@@ -181,11 +225,23 @@ impl Page<'_> {
                         }
                     }
                     // A module has its own part of the page.
-                    _ => {}
+                    (Definition::Module(module), Some(name)) => {
+                        if !is_reachable(self.krate, &module) || module.last() != Some(name) {
+                            let item =
+                                path_of(&module[..module.len() - 1], &module[module.len() - 1]);
+                            let name = syn::Ident::new(name, Span::call_site());
+                            let item = parse_quote!(#(#conditions)* pub use #item as #name;);
+                            to.push((name.to_string(), vec![item]));
+                        }
+                        if !is_reachable(self.krate, &module) {
+                            self.modules.push(module);
+                        }
+                    }
+                    (Definition::Item(..), None) => {}
                 }
             }
         };
-        leaves(&item.tree, &[], &mut each);
+        leaves(&item.tree, &start(item), &mut each);
     }
 
     /// An item with what is implemented for it, in front of which the conditions of its re-export are.
@@ -196,17 +252,18 @@ impl Page<'_> {
         conditions: &[Attribute],
     ) -> Option<(String, Vec<Item>)> {
         let name = ident(item)?.to_string();
-        let mut item = shown(item)?;
-        if let Some(attributes) = attributes_mut(&mut item) {
-            attributes.splice(0..0, conditions.iter().cloned());
-        }
-        let mut items = vec![item];
-        if self.told.insert((module.clone(), name.clone())) {
-            items.extend(self.implementations(module, &name));
-        } else {
+        let mut shown = shown(item)?;
+        if !self.told.insert(std::ptr::from_ref(item)) {
             // It is on the page, with all that is implemented.
             let path = path_of(module, &name);
-            items = vec![parse_quote!(#(#conditions)* pub use #path;)];
+            return Some((name, vec![parse_quote!(#(#conditions)* pub use #path;)]));
+        }
+        if let Some(attributes) = attributes_mut(&mut shown) {
+            attributes.splice(0..0, conditions.iter().cloned());
+        }
+        let mut items = vec![shown];
+        if self.implemented.insert((module.clone(), name.clone())) {
+            items.extend(self.implementations(module, &name));
         }
         Some((name, items))
     }
@@ -228,7 +285,9 @@ impl Page<'_> {
 
     fn implementation(&self, module: &ModulePath, item: &ItemImpl) -> Option<ItemImpl> {
         let mut item = item.clone();
-        item.attrs = lasting(&item.attrs);
+        let outer = (1..=module.len()).map(|length| &self.krate.modules[&module[..length]]);
+        let outer = outer.flat_map(|it| conditions(&it.attributes)).cloned();
+        item.attrs = outer.chain(lasting(&item.attrs)).collect();
         let Some((_, of, _)) = &item.trait_ else {
             item.items.retain(|it| match it {
                 ImplItem::Const(it) => is_exported(&it.vis, &it.attrs),
@@ -264,8 +323,13 @@ impl Page<'_> {
     }
 }
 
+/// Whether others can name the module by its own path.
+fn is_reachable(krate: &Crate, module: &ModulePath) -> bool {
+    (1..=module.len()).all(|length| krate.modules[&module[..length]].is_public)
+}
+
 /// Where an item is defined.
-fn path_of(module: &ModulePath, name: &str) -> syn::Path {
+fn path_of(module: &[String], name: &str) -> syn::Path {
     let names = module.iter().map(String::as_str).chain([name]);
     let names = names.map(|it| syn::Ident::new(it, Span::call_site()));
     parse_quote!(crate::#(#names)::*)
@@ -291,7 +355,8 @@ fn shown(item: &Item) -> Option<Item> {
         Item::Trait(it) if is_exported(&it.vis, &it.attrs) => {
             it.items.retain(|it| match it {
                 TraitItem::Const(it) => !is_hidden(&it.attrs),
-                TraitItem::Fn(it) => !is_hidden(&it.attrs),
+                // Whoever implements the trait has to write it, hidden or not.
+                TraitItem::Fn(it) => !is_hidden(&it.attrs) || it.default.is_none(),
                 TraitItem::Type(it) => !is_hidden(&it.attrs),
                 _ => false,
             });
@@ -309,11 +374,39 @@ fn shown(item: &Item) -> Option<Item> {
             }
         }
         Item::Type(it) if is_exported(&it.vis, &it.attrs) => {}
+        Item::Union(it) if is_exported(&it.vis, &it.attrs) => {}
+        Item::Macro(it) if is_macro(it) => it.mac.tokens = patterns(&it.mac.tokens),
         _ => return None,
     }
     let attributes = attributes_mut(&mut item)?;
     *attributes = lasting(attributes);
     Some(item)
+}
+
+/// A macro that other crates can call.
+fn is_macro(item: &syn::ItemMacro) -> bool {
+    let is_for_all = item
+        .attrs
+        .iter()
+        .any(|it| it.path().is_ident("macro_export"));
+    item.ident.is_some() && is_for_all && !is_hidden(&item.attrs)
+}
+
+/// The rules of a macro, without what they become.
+fn patterns(rules: &TokenStream) -> TokenStream {
+    let mut is_body = false;
+    let rules = rules.clone().into_iter().map(|token| match token {
+        TokenTree::Group(it) if is_body => {
+            is_body = false;
+            TokenTree::Group(Group::new(it.delimiter(), TokenStream::new()))
+        }
+        TokenTree::Punct(it) => {
+            is_body = it.as_char() == '>';
+            TokenTree::Punct(it)
+        }
+        other => other,
+    });
+    rules.collect()
 }
 
 /// `mut` before an argument is the body's affair.
@@ -365,7 +458,15 @@ fn public(fields: &mut Fields, all: bool) {
 
 /// Attributes that are a part of the interface.
 fn lasting(attributes: &[Attribute]) -> Vec<Attribute> {
-    let names = ["cfg", "derive", "non_exhaustive", "proc_macro_derive"];
+    let names = [
+        "cfg",
+        "cfg_attr",
+        "deprecated",
+        "derive",
+        "macro_export",
+        "non_exhaustive",
+        "proc_macro_derive",
+    ];
     let lasting = attributes
         .iter()
         .filter(|it| names.iter().any(|name| it.path().is_ident(name)));
@@ -397,6 +498,8 @@ fn ident(item: &Item) -> Option<&syn::Ident> {
         Item::Struct(it) => Some(&it.ident),
         Item::Trait(it) => Some(&it.ident),
         Item::Type(it) => Some(&it.ident),
+        Item::Union(it) => Some(&it.ident),
+        Item::Macro(it) => it.ident.as_ref(),
         _ => None,
     }
 }
@@ -410,6 +513,8 @@ fn attributes_mut(item: &mut Item) -> Option<&mut Vec<Attribute>> {
         Item::Struct(it) => Some(&mut it.attrs),
         Item::Trait(it) => Some(&mut it.attrs),
         Item::Type(it) => Some(&mut it.attrs),
+        Item::Union(it) => Some(&mut it.attrs),
+        Item::Macro(it) => Some(&mut it.attrs),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
-    imports::{Import, imports},
+    imports::{Import, extensions, imports},
     krate::{Crate, ModulePath},
 };
 
@@ -69,6 +69,11 @@ pub(super) fn faults(name: &str, krate: &Crate, floors: &Floors) -> Vec<String> 
     let imports = imports(krate);
     faults.extend(imports.iter().filter_map(|it| upward(krate, floors, it)));
     faults.extend(circles(krate, &imports));
+    faults.extend(
+        extensions(krate)
+            .iter()
+            .filter_map(|it| extends(krate, floors, it)),
+    );
     let faults = faults.iter().map(|fault| format!("{name}: {fault}"));
     faults.collect()
 }
@@ -87,7 +92,22 @@ fn misplaced(krate: &Crate, floors: &Floors) -> Vec<String> {
     let unknown = listed.difference(&modules).map(|it| {
         format!("`{it}` has a floor in ARCHITECTURE.md, but is not a module of the crate")
     });
-    without.chain(unknown).collect()
+    let strays = krate.strays.iter();
+    let strays =
+        strays.map(|it| format!("{it} is no module's: declare it with `mod`, or delete it"));
+    without.chain(unknown).chain(strays).collect()
+}
+
+/// Reports a method of the type of a lower module, which what is between them could call without an
+/// import. A trait's methods are called through the trait, which has to be imported.
+fn extends(krate: &Crate, floors: &Floors, extension: &Import) -> Option<String> {
+    let (from, to) = (top(krate, &extension.from)?, top(krate, &extension.to)?);
+    (floors.0.get(to)? < floors.0.get(from)?).then(|| {
+        format!(
+            "`{from}` adds methods to a type of `{to}`: {}:{} {}",
+            extension.file, extension.line, extension.text
+        )
+    })
 }
 
 /// The top-level module that a module belongs to; the crate's root belongs to none.

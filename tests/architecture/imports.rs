@@ -1,5 +1,7 @@
 //! What the modules of a crate import from each other: by `use`, and by paths anywhere else.
 
+use std::collections::BTreeSet;
+
 use proc_macro2::{Delimiter, Spacing, Span, TokenStream, TokenTree};
 use syn::{
     Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, Meta, Path, TraitItem, UseTree, Visibility,
@@ -7,7 +9,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-use super::krate::{Crate, Module, ModulePath, is_test, leaves};
+use super::krate::{CRATES, Crate, Module, ModulePath, is_test, leaves, start};
 
 /// That one module names something of another.
 #[derive(Clone, Debug)]
@@ -15,7 +17,7 @@ pub(super) struct Import {
     pub(super) from: ModulePath,
     /// The module that has what is named, also where another re-exports it.
     pub(super) to: ModulePath,
-    /// Whether `from` only re-exports an item of one of its own modules.
+    /// Whether `from` only re-exports an item of one of its own modules, and does not use it itself.
     pub(super) hands_on: bool,
     pub(super) file: String,
     pub(super) line: usize,
@@ -36,7 +38,8 @@ pub(super) fn imports(krate: &Crate) -> Vec<Import> {
     let resolver = Resolver { krate, stops: true };
     let mut imports = Vec::new();
     for (from, module) in &krate.modules {
-        for mention in mentions(module) {
+        let Collector { mentions, names } = collect(module);
+        for mention in mentions {
             let Mention { path, line, used } = mention;
             let ends = match used {
                 Some(_) => resolver.resolve(from, &path, 0),
@@ -46,9 +49,17 @@ pub(super) fn imports(krate: &Crate) -> Vec<Import> {
                 if to == *from {
                     continue;
                 }
-                let path = path.join("::");
+                let is_needed = || {
+                    let used = module.names.iter().filter(|it| it.path == path);
+                    used.into_iter().any(|it| match &it.name {
+                        Some(name) => names.contains(name),
+                        None => names.iter().any(|it| defines(&krate.modules[&to], it)),
+                    })
+                };
+                let hands_on = used == Some(true) && to.starts_with(from) && !is_needed();
+                let path = path.join("::").replacen("::::", "::", 1);
                 imports.push(Import {
-                    hands_on: used == Some(true) && to.starts_with(from),
+                    hands_on,
                     from: from.clone(),
                     to,
                     file: module.file.clone(),
@@ -99,6 +110,33 @@ pub(super) fn definitions(krate: &Crate, from: &[String], path: &[String]) -> Ve
     found
 }
 
+/// The inherent implementations, as an import of what they are for.
+pub(super) fn extensions(krate: &Crate) -> Vec<Import> {
+    let mut found = Vec::new();
+    for (from, module) in &krate.modules {
+        for item in &module.items {
+            let Item::Impl(item) = item else { continue };
+            let syn::Type::Path(of) = &*item.self_ty else {
+                continue;
+            };
+            if item.trait_.is_some() || is_test(&item.attrs) {
+                continue;
+            }
+            let path = segments(&of.path);
+            let of = definitions(krate, from, &path).into_iter();
+            found.extend(of.map(Definition::module).map(|to| Import {
+                from: from.clone(),
+                to,
+                hands_on: false,
+                file: module.file.clone(),
+                line: item.span().start().line,
+                text: format!("impl {}", path.join("::")),
+            }));
+        }
+    }
+    found
+}
+
 struct Resolver<'a> {
     krate: &'a Crate,
     /// Whether a module that hands on what another top-level module has stands for it. The root never does.
@@ -119,6 +157,10 @@ impl Resolver<'_> {
             "super" => parent(from),
             _ if self.krate.modules.contains_key(&child) => child,
             name if name == self.krate.name => Vec::new(),
+            CRATES if rest.first() == Some(&self.krate.name) => {
+                rest = &rest[1..];
+                Vec::new()
+            }
             _ => return Vec::new(),
         };
         while let Some((next, after)) = rest.split_first() {
@@ -209,21 +251,28 @@ fn defines(module: &Module, name: &str) -> bool {
     })
 }
 
-fn mentions(module: &Module) -> Vec<Mention> {
-    let mut collector = Collector(Vec::new());
+fn collect(module: &Module) -> Collector {
+    let mut collector = Collector::default();
     for item in &module.items {
         collector.visit_item(item);
     }
-    collector.0
+    collector
 }
 
-/// Paths of a module's items, in the order of its text.
-struct Collector(Vec<Mention>);
+/// What a module's items name.
+#[derive(Default)]
+struct Collector {
+    /// Paths, in the order of the module's text.
+    mentions: Vec<Mention>,
+    /// What paths begin with, without those of a `use`.
+    names: BTreeSet<String>,
+}
 
 impl Collector {
     fn code(&mut self, path: Vec<String>, span: Span) {
+        self.names.extend(path.first().cloned());
         if path.len() > 1 {
-            self.0.push(Mention {
+            self.mentions.push(Mention {
                 path,
                 line: span.start().line,
                 used: None,
@@ -231,7 +280,7 @@ impl Collector {
         }
     }
 
-    fn tree(&mut self, tree: &UseTree, public: bool) {
+    fn tree(&mut self, tree: &UseTree, start: &[String], public: bool) {
         // A group's members have lines of their own.
         fn each(tree: &UseTree, prefix: &[String], found: &mut Vec<(Vec<String>, Span)>) {
             match tree {
@@ -248,9 +297,9 @@ impl Collector {
             }
         }
         let mut found = Vec::new();
-        each(tree, &[], &mut found);
+        each(tree, start, &mut found);
         for (path, span) in found {
-            self.0.push(Mention {
+            self.mentions.push(Mention {
                 path,
                 line: span.start().line,
                 used: Some(public),
@@ -282,8 +331,8 @@ impl Collector {
                 {
                     tokens.next();
                     if path.is_empty() {
-                        // `::name` is another crate's: a name that no module can have keeps it apart.
-                        path.push("::".to_owned());
+                        path.push(CRATES.to_owned());
+                        start = punct.span();
                     }
                     joined = true;
                 }
@@ -330,8 +379,9 @@ fn parts(tokens: TokenStream) -> Vec<TokenStream> {
 }
 
 fn segments(path: &Path) -> Vec<String> {
+    let start = path.leading_colon.map(|_| CRATES.to_owned());
     let segments = path.segments.iter().map(|it| it.ident.to_string());
-    segments.collect()
+    start.into_iter().chain(segments).collect()
 }
 
 impl<'a> Visit<'a> for Collector {
@@ -362,21 +412,25 @@ impl<'a> Visit<'a> for Collector {
     }
 
     fn visit_item_use(&mut self, item: &'a ItemUse) {
-        if item.leading_colon.is_none() {
-            self.tree(&item.tree, !matches!(item.vis, Visibility::Inherited));
-        }
+        let public = !matches!(item.vis, Visibility::Inherited);
+        self.tree(&item.tree, &start(item), public);
     }
 
-    /// A module is visited for itself.
-    fn visit_item_mod(&mut self, _: &'a ItemMod) {}
+    /// A module is visited for itself. One that is within a function would never be.
+    fn visit_item_mod(&mut self, item: &'a ItemMod) {
+        assert!(
+            is_test(&item.attrs),
+            "`mod {}` in line {} is within a function: what it imports is not followed",
+            item.ident,
+            item.span().start().line
+        );
+    }
 
     /// `pub(in crate::record)` says which modules may import the item, and is not an import.
     fn visit_visibility(&mut self, _: &'a Visibility) {}
 
     fn visit_path(&mut self, path: &'a Path) {
-        if path.leading_colon.is_none() {
-            self.code(segments(path), path.span());
-        }
+        self.code(segments(path), path.span());
         visit::visit_path(self, path);
     }
 

@@ -1,6 +1,7 @@
 //! Small crates, each with one thing that is wrong, or only looks so.
 
 use super::{
+    api::exports,
     floors::{Floors, faults},
     krate::{Crate, Sources},
 };
@@ -93,6 +94,23 @@ fn an_import_that_goes_up_is_reported_with_its_place() {
             "2 crate::batch::Verdict",
             "macro_rules! m { () => { $crate::batch::Verdict } }",
         ),
+        // By the crate's name, as from outside.
+        (
+            "2 use ::house::batch::Verdict",
+            "use ::house::batch::Verdict;",
+        ),
+        (
+            "2 ::house::batch::settle",
+            "fn f() { ::house::batch::settle() }",
+        ),
+        (
+            "2 ::house::batch::name",
+            "fn f() { println!(\"{}\", ::house::batch::name()) }",
+        ),
+        (
+            "2 use crate::batch::Verdict",
+            "mod tests { use crate::batch::Verdict; }",
+        ),
         (
             "2 crate::batch",
             "#[derive(Deserialize)] struct S { #[serde(with = \"crate::batch\")] a: u8 }",
@@ -152,6 +170,64 @@ fn tests_and_documentation_are_not_imports() {
     }
     let text = "pub struct Record;\n#[cfg(any(test, feature = \"a\"))] use crate::batch::Verdict;";
     assert_eq!(with("src/record.rs", text).len(), 1);
+}
+
+#[test]
+fn what_would_hide_an_import_is_refused() {
+    let refused = |text: &str| {
+        let text = format!("pub struct Record;\n{text}");
+        std::panic::catch_unwind(|| with("src/record.rs", &text)).is_err()
+    };
+    for text in [
+        "fn f() { mod inner { use crate::batch::Verdict; } }",
+        "const _: () = { mod inner { use crate::batch::Verdict; } };",
+        "#[path = \"batch.rs\"] mod inner;",
+        "#[macro_use] mod inner {}",
+        "extern crate self as home; use home::batch::Verdict;",
+    ] {
+        assert!(refused(text), "{text}");
+    }
+    assert!(!refused("fn f() { #[cfg(test)] mod inner {} }"));
+    assert!(!refused("extern crate self as house;"));
+}
+
+#[test]
+fn each_file_is_a_module_a_test_or_a_binary() {
+    let faults = |text: &str| {
+        faults_of([
+            ("src/lib.rs", "mod batch; mod error; mod event; mod record;"),
+            ("src/error.rs", ""),
+            ("src/event.rs", ""),
+            ("src/record.rs", text),
+            ("src/record/inner.rs", "use crate::batch::Verdict;"),
+            ("src/record/inner/more.rs", ""),
+            ("src/batch.rs", "pub struct Verdict;"),
+            ("src/bin/house.rs", ""),
+        ])
+    };
+    assert_eq!(faults("#[cfg(test)] mod inner;"), [""; 0]);
+    assert_eq!(
+        faults("include!(\"record/inner.rs\");"),
+        ["inner.rs", "inner/more.rs"].map(|file| format!(
+            "house: src/record/{file} is no module's: declare it with `mod`, or delete it"
+        ))
+    );
+}
+
+#[test]
+fn methods_are_beside_their_type() {
+    let text = "use crate::Record;\npub struct Verdict;\n";
+    let told = |more: &str| with("src/batch.rs", &format!("{text}{more}"));
+    for name in ["Record", "crate::Record", "super::record::Record"] {
+        assert_eq!(
+            told(&format!("impl {name} {{ fn settle(&self) {{}} }}")),
+            [format!(
+                "house: `batch` adds methods to a type of `record`: src/batch.rs:3 impl {name}"
+            )]
+        );
+    }
+    assert_eq!(told("impl Verdict {}"), [""; 0]);
+    assert_eq!(told("impl Settle for Record {}"), [""; 0]);
 }
 
 #[test]
@@ -241,6 +317,15 @@ fn a_parent_that_hands_on_what_its_children_have_makes_no_circle() {
         );
         assert_eq!(faults, [""; 0]);
     }
+    // What the parent needs itself is an import.
+    for parent in [
+        "mod lane; mod settle; pub use lane::Lane; pub struct Batch(Lane);",
+        "mod lane; mod settle; pub(crate) use lane::*; pub struct Batch(Lane);",
+        "mod lane; mod settle; pub use lane::Lane as L; pub struct Batch; fn f() { L::new() }",
+    ] {
+        let faults = tree(parent, "use super::Batch;\npub struct Lane;", "");
+        assert_eq!(faults.len(), 1, "{parent}: {faults:?}");
+    }
     // By the parent's re-export, a child imports its sibling.
     let faults = tree(
         "mod lane; mod settle; pub use lane::Lane; pub use settle::*;",
@@ -248,4 +333,115 @@ fn a_parent_that_hands_on_what_its_children_have_makes_no_circle() {
         "use super::Lane;\npub fn settle() {}",
     );
     assert_eq!(faults.len(), 1, "{faults:?}");
+}
+
+/// What a crate of one file exports, besides the module of its name.
+fn exported<const N: usize>(files: [(&str, &str); N]) -> String {
+    exports(&Crate::parse("house", &Sources::from(files)))
+}
+
+#[test]
+fn each_change_of_what_is_exported_changes_the_text() {
+    let root = |text: &str| exported([("src/lib.rs", text)]);
+    for (before, after) in [
+        // Traits: what is asked of those who implement them, and for what they are implemented.
+        (
+            "pub trait T { fn f(&self); }",
+            "pub trait T { fn f(&self) {} }",
+        ),
+        (
+            "pub trait T {}",
+            "pub trait T { #[doc(hidden)] fn f(&self); }",
+        ),
+        ("pub trait T {}", "pub trait T: Send {}"),
+        ("pub trait T {}", "pub trait T {} impl<A: Clone> T for A {}"),
+        (
+            "pub trait T {}",
+            "pub trait T {} impl<A: T> T for Vec<A> {}",
+        ),
+        (
+            "pub trait T {}",
+            "pub trait T {} impl<A: T + ?Sized> T for &A {}",
+        ),
+        (
+            "pub trait T {}",
+            "pub trait T {} impl<A, B> T for (A, B) {}",
+        ),
+        ("pub struct S;", "pub struct S; impl From<S> for String {}"),
+        (
+            "pub struct S;",
+            "pub struct S; impl From<Vec<S>> for String {}",
+        ),
+        ("pub struct S;", "pub struct S; impl Clone for S {}"),
+        ("pub struct S;", "#[derive(Clone)] pub struct S;"),
+        (
+            "pub struct S;",
+            "#[cfg_attr(feature = \"a\", derive(Clone))] pub struct S;",
+        ),
+        // Fields, variants, generics.
+        ("pub struct S { a: u8 }", "pub struct S { pub a: u8 }"),
+        ("pub struct S {}", "pub struct S { a: u8 }"),
+        ("pub struct S(pub u8);", "pub struct S(pub u16);"),
+        ("pub struct S<A>(A);", "pub struct S<A: Clone>(A);"),
+        ("pub enum E { A }", "#[non_exhaustive] pub enum E { A }"),
+        ("pub union U { pub a: u8 }", "pub union U { pub a: i8 }"),
+        // Re-exports.
+        ("pub use a::B;", "pub use a::B as C;"),
+        ("pub use a::b;", "pub use a::b::*;"),
+        ("pub use a;", ""),
+        (
+            "mod a { pub mod b { pub fn f() {} } }",
+            "mod a { pub mod b { pub fn f() {} } } pub use a::b;",
+        ),
+        (
+            "mod a { pub mod b { pub fn f() {} } } pub use a::b;",
+            "mod a { pub mod b { pub fn g() {} } } pub use a::b;",
+        ),
+        ("pub mod a {}", "pub mod a {} pub use a as b;"),
+        // Conditions, also of the private module that has the implementation.
+        ("pub fn f() {}", "#[cfg(feature = \"a\")] pub fn f() {}"),
+        (
+            "#[cfg(a)] pub fn f() {} #[cfg(not(a))] pub fn f() {}",
+            "#[cfg(a)] pub fn f() {} #[cfg(not(a))] pub fn f(a: u8) {}",
+        ),
+        (
+            "pub struct S; mod a { impl super::S { pub fn f() {} } }",
+            "pub struct S; #[cfg(a)] mod a { impl super::S { pub fn f() {} } }",
+        ),
+        // Macros.
+        ("", "#[macro_export] macro_rules! m { () => { 1 } }"),
+        (
+            "#[macro_export] macro_rules! m { () => { 1 } }",
+            "#[macro_export] macro_rules! m { ($a:expr) => { 1 } }",
+        ),
+    ] {
+        assert_ne!(root(before), root(after), "{before} -> {after}");
+    }
+}
+
+#[test]
+fn what_nobody_sees_does_not_change_the_text() {
+    let root = |text: &str| exported([("src/lib.rs", text)]);
+    for (before, after) in [
+        (
+            "",
+            "struct S; impl Clone for S {} fn f() {} mod a { pub fn f() {} }",
+        ),
+        (
+            "pub fn f(a: u8) {}",
+            "/// F.\npub fn f(mut a: u8) { a = 1; }",
+        ),
+        ("pub struct S { a: u8 }", "pub struct S { b: u16, c: u8 }"),
+        (
+            "pub struct S;",
+            "pub struct S; trait T {} impl T for S {} impl S { fn f() {} }",
+        ),
+        ("", "macro_rules! m { () => { 1 } }"),
+        (
+            "#[macro_export] macro_rules! m { () => { 1 } }",
+            "#[macro_export] macro_rules! m { () => { 2 } }",
+        ),
+    ] {
+        assert_eq!(root(before), root(after), "{before} -> {after}");
+    }
 }

@@ -1,8 +1,14 @@
 //! A crate's modules, as its sources declare them.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
-use syn::{Attribute, Item, ItemMod, Meta, Token, UseTree, Visibility, punctuated::Punctuated};
+use syn::{
+    Attribute, Item, ItemMod, ItemUse, Meta, Token, UseTree, Visibility, punctuated::Punctuated,
+};
 
 /// The path of a module from the crate's root, which itself has the empty one.
 pub(super) type ModulePath = Vec<String>;
@@ -47,6 +53,9 @@ pub(super) struct Crate {
     /// As paths name it: with underscores.
     pub(super) name: String,
     pub(super) modules: BTreeMap<ModulePath, Module>,
+    /// The files that no `mod` item leads to, and that are no test and no binary. They would be read by
+    /// `include!` or from a macro, where their imports are not seen.
+    pub(super) strays: BTreeSet<String>,
 }
 
 /// A module: a file, or a part of one.
@@ -76,7 +85,9 @@ impl Crate {
         let mut krate = Self {
             name: name.replace('-', "_"),
             modules: BTreeMap::new(),
+            strays: sources.0.keys().cloned().collect(),
         };
+        krate.strays.retain(|file| !file.starts_with("src/bin/"));
         for root in ["src/lib.rs", "src/main.rs"] {
             if sources.0.contains_key(root) {
                 krate.add_file(sources, Vec::new(), root, "src");
@@ -88,6 +99,7 @@ impl Crate {
 
     /// `folder` is where the files of the module's children are.
     fn add_file(&mut self, sources: &Sources, path: ModulePath, file: &str, folder: &str) {
+        self.strays.remove(file);
         let text = &sources.0[file];
         let parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("{file}: {error}"));
         self.add(sources, path, file, folder, parsed.items);
@@ -113,12 +125,18 @@ impl Crate {
                 Item::Mod(child) => self.add_child(sources, &path, file, folder, child),
                 Item::Use(item) if !is_test(&item.attrs) => {
                     let public = !matches!(item.vis, Visibility::Inherited);
-                    if item.leading_colon.is_none() {
-                        leaves(&item.tree, &[], &mut |path, name| {
-                            module.names.push(Used { name, path, public });
-                        });
-                    }
+                    leaves(&item.tree, &start(&item), &mut |path, name| {
+                        module.names.push(Used { name, path, public });
+                    });
                     module.items.push(Item::Use(item));
+                }
+                Item::ExternCrate(item) if item.ident == "self" => {
+                    let alias = item.rename.map(|(_, name)| name.to_string());
+                    let alias = alias.unwrap_or_default();
+                    assert!(
+                        alias == self.name,
+                        "{file} names the crate `{alias}`, which no path is followed for"
+                    );
                 }
                 item => module.items.push(item),
             }
@@ -136,15 +154,25 @@ impl Crate {
         child: ItemMod,
     ) {
         let name = child.ident.to_string();
-        if is_test(&child.attrs) || name == "tests" {
-            return;
-        }
         let path = [parent, std::slice::from_ref(&name)].concat();
         let folder = format!("{folder}/{name}");
+        let beside = format!("{folder}.rs");
+        if is_test(&child.attrs) {
+            let within = format!("{folder}/");
+            self.strays
+                .retain(|it| *it != beside && !it.starts_with(&within));
+            return;
+        }
+        // With the one a module is in another file, and with the other its macros need no import.
+        for hiding in ["path", "macro_use"] {
+            assert!(
+                !child.attrs.iter().any(|it| it.path().is_ident(hiding)),
+                "{file} declares `mod {name}` with `{hiding}`, which hides imports"
+            );
+        }
         if let Some((_, items)) = child.content {
             self.add(sources, path.clone(), file, &folder, items);
         } else {
-            let beside = format!("{folder}.rs");
             assert!(
                 sources.0.contains_key(&beside),
                 "{file} declares `mod {name}`, but {beside} does not exist"
@@ -157,6 +185,15 @@ impl Crate {
         }
     }
 }
+
+/// What the paths of a `use` begin with: `::` names a crate, and may name this one.
+pub(super) fn start(item: &ItemUse) -> Vec<String> {
+    item.leading_colon
+        .map_or_else(Vec::new, |_| vec![CRATES.to_owned()])
+}
+
+/// What stands for the `::` in front of a path, which is no module's name.
+pub(super) const CRATES: &str = "::";
 
 /// Calls back with each path of a `use` and the name that it gives, `None` for a glob.
 pub(super) fn leaves(

@@ -1,11 +1,17 @@
 //! Which cloud a command talks to: the emulator of a running `surehand dev`, or what `AWS_ENDPOINT_URL` and the
 //! usual AWS variables say.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_lambda::{config::ProvideCredentials as _, error::ErrorMetadata};
 
 use crate::local::{emulator, stack::Stack};
+
+/// How long a command waits for the answer to one attempt at a call, over the connection that a person
+/// may have. Without a limit, a command whose connection died would never end.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// AWS or an emulator, and what is known about the stack in it.
 pub(crate) struct Cloud {
@@ -27,40 +33,45 @@ impl Cloud {
         };
         if let Some(stack) = running.filter(same) {
             return Ok(Self {
-                config: emulator::config(&stack.endpoint),
+                config: limited(&emulator::config(&stack.endpoint)),
                 stack: Some(stack),
             });
         }
         Ok(Self {
-            config: aws_config::load_defaults(BehaviorVersion::latest()).await,
+            config: limited(&aws_config::load_defaults(BehaviorVersion::latest()).await),
             stack: None,
         })
     }
 
-    /// Finds the cloud as [`Cloud::find`], and checks what the first request would fail for, which
-    /// each service would report in other words.
+    /// Finds the cloud as [`Cloud::find`], and [checks](Self::check) it.
     pub(crate) async fn connect(run: &str) -> Result<Self> {
+        let cloud = Self::find(run).await?;
+        cloud.check().await?;
+        Ok(cloud)
+    }
+
+    /// Checks what the first request would fail for, which each service would report in other words.
+    pub(crate) async fn check(&self) -> Result<()> {
         if let Some(endpoint) = endpoint().filter(|endpoint| !is_url(endpoint)) {
             bail!(
                 "AWS_ENDPOINT_URL is `{endpoint}`, which is not a URL: set it to one such as http://127.0.0.1:4566"
             );
         }
-        let cloud = Self::find(run).await?;
-        let region = cloud.config.region();
+        let region = self.config.region();
         if region.is_none_or(|region| region.as_ref().is_empty()) {
             bail!("no region: set AWS_REGION, or start `surehand dev` here");
         }
-        let has_credentials = match cloud.config.credentials_provider() {
+        let has_credentials = match self.config.credentials_provider() {
             Some(provider) => provider.provide_credentials().await.is_ok(),
             None => false,
         };
         if !has_credentials {
             bail!(
                 "no credentials for {}: log in, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-                cloud.name()
+                self.name()
             );
         }
-        Ok(cloud)
+        Ok(())
     }
 
     /// Returns true if this is not AWS but the stack of a `surehand dev`, or an endpoint on this
@@ -102,6 +113,14 @@ impl Cloud {
             (None, None) => "AWS, since no `surehand dev` runs here".to_owned(),
         }
     }
+}
+
+/// Returns the configuration for clients that give up an attempt after [`ATTEMPT_TIMEOUT`].
+fn limited(config: &SdkConfig) -> SdkConfig {
+    let limits = config.timeout_config();
+    let limits = limits.map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
+    let limits = limits.operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
+    config.to_builder().timeout_config(limits).build()
 }
 
 /// Returns the endpoint that the environment names instead of AWS.
@@ -148,6 +167,20 @@ mod tests {
         assert!(at("http://127.0.0.1:4566").is_emulator());
         assert!(at("http://localhost").is_emulator());
         assert!(!at("https://sqs.eu-west-1.amazonaws.com").is_emulator());
+    }
+
+    #[test]
+    fn an_attempt_has_a_limit_and_keeps_the_others() {
+        let one = Duration::from_secs(1);
+        let limits = TimeoutConfig::builder().connect_timeout(one).build();
+        let config = emulator::config("http://127.0.0.1:4566");
+        let connecting = config.to_builder().timeout_config(limits).build();
+        for (config, connect) in [(connecting, Some(one)), (config, None)] {
+            let limited = limited(&config);
+            let limits = limited.timeout_config().unwrap();
+            assert_eq!(limits.operation_attempt_timeout(), Some(ATTEMPT_TIMEOUT));
+            assert_eq!(limits.connect_timeout(), connect);
+        }
     }
 
     #[test]

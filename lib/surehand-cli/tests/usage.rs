@@ -169,6 +169,9 @@ fn what_cannot_work_here_is_one_line_and_exit_code_1() {
         1,
         "error: no bus: pass --bus, set EVENT_BUS_NAME, or start `surehand dev` first",
     );
+    let no_region = "error: no region: set AWS_REGION, or start `surehand dev` here";
+    check(&here, &["publish", "events", "--bus", "b"], 1, no_region);
+    check(&here, &["invoke", "place-order"], 1, no_region);
     check(
         &here,
         &["invoke", "place-order", "--event", "{"],

@@ -7,9 +7,21 @@ use futures_util::FutureExt;
 const LIST: &str = include_str!("../../known_failures.txt");
 
 /// The faults of `tests/known_failures.txt`: the id of each, and what its test says when it fails.
+///
+/// # Panics
+/// If a line has no sentence, as which any failure would pass.
 pub fn known_failures() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let lines = LIST.lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_once(' '))
+    faults(LIST)
+}
+
+fn faults(list: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| match line.split_once(' ') {
+        Some((id, sentence)) if !id.is_empty() && !sentence.trim().is_empty() => (id, sentence),
+        _ => {
+            panic!("tests/known_failures.txt has the line `{line}`, which is no id with a sentence")
+        }
+    })
 }
 
 /// Runs the test of a fault.
@@ -62,6 +74,19 @@ mod tests {
         assert!(other.starts_with("X1 fails for another reason than `two is two`: "));
         let mended = outcome(Some("one is one"), async {}).await.unwrap();
         assert!(mended.contains("take it off"), "{mended}");
+    }
+
+    #[test]
+    fn a_fault_has_a_sentence() {
+        let listed: Vec<_> = faults("# X0 is mended\nX1 one is one\n").collect();
+        assert_eq!(listed, [("X1", "one is one")]);
+        for wrong in ["X1", "X1 ", " one is one", ""] {
+            let list = format!("{wrong}\n");
+            assert!(
+                std::panic::catch_unwind(|| faults(&list).count()).is_err(),
+                "{wrong}"
+            );
+        }
     }
 
     #[tokio::test]

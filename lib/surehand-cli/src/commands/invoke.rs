@@ -1,24 +1,39 @@
 //! `surehand invoke`: calls one function and prints its reply.
 
-use std::io::Read as _;
+use std::{io::Read as _, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use aws_sdk_lambda::{Client, primitives::Blob};
+use aws_sdk_lambda::{
+    Client, Config,
+    config::{retry::RetryConfig, timeout::TimeoutConfig},
+    primitives::Blob,
+};
 use serde_json::Value;
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, reason};
+
+/// A function runs for 15 minutes at most, and its reply takes a moment.
+const LONGEST: Duration = Duration::from_secs(15 * 60 + 20);
 
 /// Prints the reply to standard output; an error of the function is an error of the command.
 pub(crate) async fn run(function: &str, event: &str, run: &str) -> Result<()> {
     let payload = payload(event)?;
-    let cloud = Cloud::find(run).await?;
+    let cloud = Cloud::connect(run).await?;
     let name = &cloud.full_name(function)?;
+    let limits = TimeoutConfig::builder().operation_attempt_timeout(LONGEST);
+    // A function whose answer was lost has run, and another attempt would run it again.
+    let once = Config::builder()
+        .timeout_config(limits.build())
+        .retry_config(RetryConfig::disabled());
     let output = Client::new(&cloud.config)
         .invoke()
         .function_name(name)
         .payload(Blob::new(serde_json::to_vec(&payload)?))
+        .customize()
+        .config_override(once)
         .send()
         .await
+        .map_err(reason)
         .with_context(|| format!("cannot invoke {name} at {}", cloud.name()))?;
     let reply = output.payload().map(Blob::as_ref).unwrap_or_default();
     if let Some(kind) = output.function_error() {

@@ -178,6 +178,11 @@ enum Library {
 impl Library {
     fn of(new: &New) -> Result<Self> {
         if let Some(url) = &new.surehand_git {
+            if !url.contains("://") {
+                bail!(
+                    "--surehand-git is `{url}`, which cargo does not take for a URL: write it as https://… or ssh://…"
+                );
+            }
             return Ok(Self::Git(url.clone()));
         }
         let folder = match &new.surehand_path {
@@ -213,6 +218,12 @@ impl Library {
                     "surehand" => folder.clone(),
                     other => folder.with_file_name(other),
                 };
+                if !folder.join("Cargo.toml").is_file() {
+                    bail!(
+                        "{package} is not in {}: pass the --surehand-path of a whole checkout",
+                        folder.display()
+                    );
+                }
                 let text = folder.to_str();
                 let text = text.with_context(|| {
                     format!(
@@ -257,10 +268,22 @@ fn write(path: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+~".contains(c);
+    match path.chars().all(is_plain) {
+        true => path.to_owned(),
+        false => format!("'{}'", path.replace('\'', "'\\''")),
+    }
+}
+
 fn next_steps(name: &str, folder: &Path, library: &Library) -> String {
     let mut text = format!("made {name}\n\n");
     if folder != Path::new(".") {
-        text.push_str(&format!("    cd {}\n", folder.display()));
+        text.push_str(&format!(
+            "    cd {}\n",
+            quoted(&folder.display().to_string())
+        ));
     }
     text.push_str(
         "    cargo test                       # the handler, without AWS
@@ -270,7 +293,7 @@ fn next_steps(name: &str, folder: &Path, library: &Library) -> String {
     );
     if let Library::Path(folder) = library {
         text.push_str(&format!(
-            "\n\nIt has the library from {}. For others to build it, name a git repository in Cargo.toml.",
+            "\n\nIt uses the library in {}. So that others can build it, name a git repository in Cargo.toml instead.",
             folder.display()
         ));
     }
@@ -337,6 +360,39 @@ mod tests {
             dependency(new(folder, None, Some("https://example.com/s.git"))).unwrap(),
             "{ git = \"https://example.com/s.git\" }"
         );
+        let error = dependency(new(folder, None, Some("git@example.com:s.git"))).unwrap_err();
+        assert!(error.to_string().contains("write it as https://"));
+    }
+
+    #[test]
+    fn the_library_for_redrives_is_beside_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let alone = folder.path().join("surehand");
+        write(
+            &alone.join("Cargo.toml"),
+            "[package]\nname = \"surehand\"\n",
+        )
+        .unwrap();
+        let library = Library::of(&new(Path::new("hello"), Some(&alone), None)).unwrap();
+        assert!(library.dependency("surehand").is_ok());
+        let error = library.dependency("surehand-redrive").unwrap_err();
+        assert!(
+            error.to_string().ends_with("of a whole checkout"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_next_steps_can_be_pasted() {
+        for (path, shown) in [
+            ("apps/hello-2", "apps/hello-2"),
+            ("my apps/hello", "'my apps/hello'"),
+            ("ada's/hello", r"'ada'\''s/hello'"),
+        ] {
+            let library = Library::Git("https://example.com/s.git".to_owned());
+            let steps = next_steps("hello", Path::new(path), &library);
+            assert!(steps.contains(&format!("    cd {shown}\n")), "{steps}");
+        }
     }
 
     #[test]

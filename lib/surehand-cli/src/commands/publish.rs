@@ -6,17 +6,15 @@
 use std::{io::Read as _, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
+use aws_sdk_eventbridge::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use surehand::aws::{
+    events::{self, Entry},
+    limits::{ENTRIES, EVENT_BYTES},
+};
 
 use crate::{cloud::Cloud, progress::Progress};
-
-/// The most entries of one PutEvents request.
-const ENTRIES: usize = 10;
-
-/// The most bytes of all entries of a request.
-const BYTES: usize = 256 * 1024;
 
 /// The longest `detail-type` that EventBridge takes.
 const DETAIL_TYPE: usize = 128;
@@ -63,6 +61,7 @@ pub(crate) async fn run(
             bail!("no bus: pass --bus, set EVENT_BUS_NAME, or start `surehand dev` first")
         }
     };
+    cloud.check().await?;
     let step = progress.step(format!("publishing to {bus} at {}", cloud.name()));
     let client = Client::new(&cloud.config);
     let total = events.len() as u64;
@@ -122,25 +121,20 @@ fn parse_line(number: usize, text: &str) -> Result<Event> {
         detail_type: line.detail_type,
         detail: detail.to_string(),
     };
-    if event.size() > BYTES {
-        bail!("the event is larger than {BYTES} bytes");
+    if event.entry().size() > EVENT_BYTES {
+        bail!("the event is larger than {EVENT_BYTES} bytes");
     }
     Ok(event)
 }
 
 impl Event {
-    /// Returns its size as EventBridge counts an entry without a time and resources.
-    fn size(&self) -> usize {
-        self.source.len() + self.detail_type.len() + self.detail.len()
-    }
-
-    fn entry(&self, bus: &str) -> PutEventsRequestEntry {
-        PutEventsRequestEntry::builder()
-            .event_bus_name(bus)
-            .source(&self.source)
-            .detail_type(&self.detail_type)
-            .detail(&self.detail)
-            .build()
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            source: &self.source,
+            detail_type: &self.detail_type,
+            detail: self.detail.as_str().into(),
+            ..Entry::default()
+        }
     }
 }
 
@@ -154,8 +148,8 @@ fn chunks(events: &[Event]) -> Vec<&[Event]> {
             .iter()
             .take(ENTRIES)
             .take_while(|event| {
-                size += event.size();
-                size <= BYTES
+                size += event.entry().size();
+                size <= EVENT_BYTES
             })
             .count()
             // No single event is too large; if one is, it must fail with the service's own error.
@@ -187,46 +181,36 @@ pub(crate) async fn send(
     Ok(())
 }
 
-/// Returns the events that were refused on the last attempt, by line.
+/// Returns the refusals that another attempt would meet as well, or that the last attempt met, by line.
 async fn send_chunk(client: &Client, bus: &str, chunk: &[Event]) -> Result<Vec<String>> {
     let mut pending: Vec<&Event> = chunk.iter().collect();
     let mut refused = Vec::new();
     for attempt in 1..=ATTEMPTS {
-        let output = client
-            .put_events()
-            .set_entries(Some(pending.iter().map(|event| event.entry(bus)).collect()))
-            .send()
-            .await
-            .with_context(|| {
-                let lines: Vec<String> =
-                    pending.iter().map(|event| event.line.to_string()).collect();
-                let lines = lines.join(", ");
-                format!("cannot publish lines {lines}; no later line was sent either")
-            })?;
-        if output.entries().len() != pending.len() {
-            bail!(
-                "the bus returned {} results for {} events",
-                output.entries().len(),
-                pending.len()
-            );
+        let entries = pending.iter().map(|event| event.entry()).collect();
+        let results = events::put(client, bus, entries).await.with_context(|| {
+            let lines: Vec<String> = pending.iter().map(|event| event.line.to_string()).collect();
+            let lines = lines.join(", ");
+            format!("cannot publish lines {lines}; no later line was sent either")
+        })?;
+        let mut again = Vec::new();
+        for (event, result) in pending.into_iter().zip(results) {
+            match result {
+                Ok(_) => {}
+                Err(refusal) if !refusal.permanent && attempt < ATTEMPTS => again.push(event),
+                Err(refusal) => refused.push((event.line, refusal)),
+            }
         }
-        (pending, refused) = pending
-            .iter()
-            .zip(output.entries())
-            .filter_map(|(event, result)| {
-                let code = result.error_code()?;
-                let reason = result.error_message().unwrap_or_default();
-                Some((*event, format!("line {}: {code} {reason}", event.line)))
-            })
-            .unzip();
+        pending = again;
         if pending.is_empty() {
             break;
         }
-        if attempt < ATTEMPTS {
-            tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
-        }
+        tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
     }
-    Ok(refused)
+    refused.sort_by_key(|(line, _)| *line);
+    let refused = refused.iter();
+    Ok(refused
+        .map(|(line, refusal)| format!("line {line}: {refusal}"))
+        .collect())
 }
 
 #[cfg(test)]
@@ -300,6 +284,79 @@ mod tests {
         let large: Vec<Event> = (0..5).map(|line| event(line, 100 * 1024)).collect();
         let sizes: Vec<usize> = chunks(&large).iter().map(|chunk| chunk.len()).collect();
         assert_eq!(sizes, [2, 2, 1]);
+    }
+
+    /// Sends two events to a bus that gives these answers, one after the other, as JSON; says what `send` says.
+    async fn sent(answers: &[&str]) -> (usize, String) {
+        let answers: Vec<_> = answers.iter().map(|it| (*it).to_owned()).collect();
+        let calls = std::sync::Arc::new(std::sync::Mutex::new(0));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let counted = std::sync::Arc::clone(&calls);
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                read_request(&mut stream);
+                *counted.lock().unwrap() += 1;
+                let length = answer.len();
+                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/x-amz-json-1.1";
+                let text = format!("{head}\r\nContent-Length: {length}\r\n\r\n{answer}");
+                std::io::Write::write_all(&mut stream, text.as_bytes()).unwrap();
+            }
+        });
+        let config = crate::local::emulator::config(&format!("http://{address}"));
+        let said = send(
+            &Client::new(&config),
+            "bus",
+            &[event(1, 2), event(3, 2)],
+            |_| {},
+        )
+        .await;
+        let said = said.err().map(|error| error.to_string());
+        let calls = *calls.lock().unwrap();
+        (calls, said.unwrap_or_default())
+    }
+
+    fn read_request(stream: &mut std::net::TcpStream) {
+        let (mut request, mut part) = (Vec::new(), [0; 4096]);
+        let is_whole = |request: &[u8]| {
+            let text = String::from_utf8_lossy(request).to_lowercase();
+            let (head, body) = text.split_once("\r\n\r\n")?;
+            let length = head
+                .lines()
+                .find_map(|it| it.strip_prefix("content-length: "))?;
+            Some(body.len() >= length.trim().parse().ok()?)
+        };
+        while is_whole(&request) != Some(true) {
+            let read = stream.read(&mut part).unwrap();
+            request.extend_from_slice(&part[..read]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_is_sent_again_as_long_as_that_may_help() {
+        let taken = r#"{"EventId":"1"}"#;
+        let throttled = r#"{"ErrorCode":"ThrottlingException","ErrorMessage":"slow down"}"#;
+        let refused = r#"{"ErrorCode":"MalformedDetail","ErrorMessage":"no JSON"}"#;
+        let answer = |entries: &[&str]| {
+            let entries = entries.join(",");
+            format!(r#"{{"FailedEntryCount":0,"Entries":[{entries}]}}"#)
+        };
+        let [both, one] = [answer(&[taken, taken]), answer(&[taken])];
+        assert_eq!(sent(&[&both]).await, (1, String::new()));
+        let first = answer(&[taken, throttled]);
+        assert_eq!(sent(&[&first, &one]).await, (2, String::new()));
+        // Without an id it is not known to be on the bus.
+        let first = answer(&["{}", taken]);
+        assert_eq!(sent(&[&first, &one]).await, (2, String::new()));
+        let first = answer(&[throttled, refused]);
+        assert_eq!(
+            sent(&[&first, &one]).await,
+            (
+                2,
+                "the bus refused line 3: MalformedDetail: no JSON".to_owned()
+            )
+        );
     }
 
     #[tokio::test]

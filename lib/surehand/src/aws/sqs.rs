@@ -111,6 +111,9 @@ pub async fn send_batch(
     url: &str,
     messages: Vec<Message<'_>>,
 ) -> Result<Entries<SendMessageBatchResultEntry>, Refusal> {
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
     let count = messages.len();
     let entries = messages.into_iter().enumerate();
     let entries = entries.map(|(id, message)| message.entry(id));
@@ -135,6 +138,9 @@ pub async fn delete(
     url: &str,
     receipts: &[String],
 ) -> Result<Entries<()>, Refusal> {
+    if receipts.is_empty() {
+        return Ok(Vec::new());
+    }
     let entries = receipts.iter().enumerate().map(|(id, receipt)| {
         let entry = DeleteMessageBatchRequestEntry::builder().id(id.to_string());
         entry.receipt_handle(receipt).build()
@@ -159,6 +165,9 @@ pub async fn change_visibility(
     url: &str,
     timeouts: &[(&str, i32)],
 ) -> Result<Entries<()>, Refusal> {
+    if timeouts.is_empty() {
+        return Ok(Vec::new());
+    }
     let entries = timeouts.iter().enumerate().map(|(id, (receipt, seconds))| {
         ChangeMessageVisibilityBatchRequestEntry::builder()
             .id(id.to_string())
@@ -184,7 +193,7 @@ fn incomplete(error: BuildError) -> Refusal {
 }
 
 /// Returns the result of each entry, found by its id, which is its position. An entry that the
-/// answer does not mention may have been accepted.
+/// answer does not mention may have been accepted, and one that it also calls failed may not have been.
 fn in_order<T>(
     entries: usize,
     done: impl Iterator<Item = (String, T)>,
@@ -193,12 +202,11 @@ fn in_order<T>(
     let mut results: Entries<T> = std::iter::repeat_with(|| Err(Refusal::unanswered()))
         .take(entries)
         .collect();
-    let failed = failed.iter().map(|entry| (entry.id(), Err(refusal(entry))));
-    for (id, result) in failed {
-        put(&mut results, id, result);
-    }
     for (id, value) in done {
         put(&mut results, &id, Ok(value));
+    }
+    for entry in failed {
+        put(&mut results, entry.id(), Err(refusal(entry)));
     }
     results
 }
@@ -254,6 +262,26 @@ mod tests {
             assert_eq!(results, [Ok(()), Err(Refusal::unanswered())]);
             assert!(!Refusal::unanswered().permanent);
         }
+    }
+
+    #[test]
+    fn an_entry_that_is_done_and_failed_is_not_taken_for_done() {
+        let failed = [failed("1", "InternalError", false)];
+        let results = in_order(2, done(&["0", "0", "1"]), &failed);
+        assert_eq!(results[0], Ok(()));
+        assert_eq!(results[1].as_ref().unwrap_err().code, "InternalError");
+    }
+
+    #[tokio::test]
+    async fn a_request_without_entries_is_not_sent() {
+        // This client cannot call anything.
+        let config = aws_sdk_sqs::Config::builder()
+            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+            .build();
+        let client = Client::from_conf(config);
+        assert_eq!(send_batch(&client, "q", Vec::new()).await, Ok(Vec::new()));
+        assert_eq!(delete(&client, "q", &[]).await, Ok(Vec::new()));
+        assert_eq!(change_visibility(&client, "q", &[]).await, Ok(Vec::new()));
     }
 
     #[test]

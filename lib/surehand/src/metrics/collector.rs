@@ -1,8 +1,9 @@
 //! What was counted and measured in one invocation.
 
 use super::{
-    Emf, Start, Unit,
+    Unit,
     blob::{self, Constant, Series, Values},
+    emf::Emf,
     names::{self, Name},
 };
 use crate::ErrorKind;
@@ -11,6 +12,15 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+
+/// The initial values of an invocation's metrics.
+pub(crate) struct Start<'a> {
+    pub(crate) function: &'a str,
+    pub(crate) request_id: &'a str,
+    pub(crate) is_cold: bool,
+    /// The time in milliseconds since the epoch.
+    pub(crate) now_ms: u64,
+}
 
 /// Collects the metrics of one invocation. Several invocations may run concurrently in one process.
 pub(crate) struct Collector {

@@ -2,6 +2,9 @@
 
 use super::unit::Unit;
 
+/// The variable that turns metrics on.
+pub(crate) const NAMESPACE: &str = "SUREHAND_METRICS_NAMESPACE";
+
 /// A metric's name, its unit, and the dimension that it also has by itself.
 pub(crate) struct Name {
     pub(crate) name: &'static str,

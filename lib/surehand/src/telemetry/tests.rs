@@ -409,7 +409,7 @@ fn the_guide_has_the_metrics_that_there_are() {
 
 #[test]
 fn the_guide_has_the_variables_that_are_read() {
-    let read = std::cell::RefCell::new(vec![crate::metrics::NAMESPACE.to_owned()]);
+    let read = std::cell::RefCell::new(vec![crate::metrics::names::NAMESPACE.to_owned()]);
     Settings::from(|name| {
         read.borrow_mut().push(name.to_owned());
         None
