@@ -12,11 +12,11 @@ use std::{
 use surehand::{
     Clock, Envelope, Error, Event, Function, Idempotency, IdempotencyKey, MemoryStore, OnUnknown,
     Sqs, State,
+    dead_letter::FailureNote,
     envelope::Outgoing,
     idempotency::{AttemptEnd, Store},
     testing::{self, Message, RecordedDeadLetters},
 };
-use surehand_test_support::known_failure;
 use tokio::time::sleep;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -100,7 +100,7 @@ impl World {
     }
 
     fn key(&self) -> IdempotencyKey {
-        IdempotencyKey::of_event("test-function", self.event.id())
+        IdempotencyKey::of_event("test-function", self.event.metadata())
     }
 
     fn runs(&self) -> u32 {
@@ -189,52 +189,63 @@ async fn so_has_one_whose_handler_takes_a_transaction() {
 
 #[tokio::test(start_paused = true)]
 async fn a_park_that_is_refused_leaves_the_attempt_unknown() {
-    known_failure("C1a", async {
-        let refusing = RecordedDeadLetters::refusing();
-        let world = World::with(OnUnknown::Park, Some(refusing));
-        world.deliver(1, true).await;
-        for receive in [2, 3] {
-            world.deliver(receive, false).await;
-        }
-        assert_eq!(
-            world.runs(),
-            1,
-            "after a refused park the handler must not run again"
-        );
-    })
-    .await;
+    let refusing = RecordedDeadLetters::refusing();
+    let world = World::with(OnUnknown::Park, Some(refusing));
+    world.deliver(1, true).await;
+    for receive in [2, 3] {
+        world.deliver(receive, false).await;
+    }
+    assert_eq!(
+        world.runs(),
+        1,
+        "after a refused park the handler must not run again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_dead_letters_the_attempt_stays_unknown() {
-    known_failure("C1b", async {
-        let world = World::with(OnUnknown::Park, None);
-        world.deliver(1, true).await;
-        for receive in [2, 3] {
-            world.deliver(receive, false).await;
-        }
-        assert_eq!(
-            world.runs(),
-            1,
-            "without dead letters the handler must not run again"
-        );
-    })
-    .await;
+    let world = World::with(OnUnknown::Park, None);
+    world.deliver(1, true).await;
+    for receive in [2, 3] {
+        world.deliver(receive, false).await;
+    }
+    assert_eq!(
+        world.runs(),
+        1,
+        "without dead letters the handler must not run again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_parks_without_dead_letters_does_not_start() {
+    let world = World::with(OnUnknown::Park, None);
+    let error = world.function.run().await.unwrap_err().to_string();
+    assert!(error.contains("OnUnknown::Park"), "{error}");
+}
+
+/// The record was put back by hand while what its last attempt did was still not known.
+#[tokio::test(start_paused = true)]
+async fn what_was_put_back_is_tried_again_also_before_the_mark_is_gone() {
+    let world = World::new(OnUnknown::Park);
+    assert!(!world.deliver(1, true).await);
+    let message = Message::outgoing(&world.event).attribute(FailureNote::REDRIVE_COUNT, "1");
+    let event = testing::sqs_event("orders", [message]);
+    let context = context_at(&world.clock, TIMEOUT);
+    let response = world.function.invoke(event, context).await.unwrap();
+    assert_eq!(testing::failed_ids(&response), [""; 0]);
+    assert_eq!((world.runs(), world.dead.parked().len()), (2, 0));
 }
 
 /// The process lives, and drops the handler at the deadline, wherever that was.
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_was_stopped_at_the_deadline_has_an_unknown_end() {
-    known_failure("C2", async {
-        let world = World::new(OnUnknown::Park);
-        assert!(!world.deliver(1, false).await);
-        sleep(2 * TIMEOUT).await;
-        world.deliver(2, false).await;
-        assert_eq!(
-            (world.runs(), world.dead.parked().len()),
-            (1, 1),
-            "a handler that was stopped may have had its effect, and must not run again"
-        );
-    })
-    .await;
+    let world = World::new(OnUnknown::Park);
+    assert!(!world.deliver(1, false).await);
+    sleep(2 * TIMEOUT).await;
+    world.deliver(2, false).await;
+    assert_eq!(
+        (world.runs(), world.dead.parked().len()),
+        (1, 1),
+        "a handler that was stopped may have had its effect, and must not run again"
+    );
 }

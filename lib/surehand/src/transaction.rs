@@ -62,7 +62,8 @@ use serde::Serialize;
 /// ```
 ///
 /// DynamoDB takes 100 actions and 4 MB a transaction, 400 KB an item, and each item once. One action
-/// is the claim's. An event has 256 KiB at most. What is larger is rejected before anything is sent.
+/// is the claim's. An event has 256 KiB at most, and no character that SQS does not take. What cannot be committed or
+/// published is rejected before anything is sent.
 #[derive(Debug)]
 pub struct Transaction {
     staged: Stage,
@@ -92,14 +93,18 @@ impl StagedCondition<'_> {
     pub fn or_else(self, make: impl FnOnce(Option<Item>) -> Error + Send + 'static) {
         if let Some(index) = self.index {
             let mut staged = self.stage.lock();
-            staged.writes[index].return_old_item();
+            if let Some(write) = staged.writes.get_mut(index) {
+                write.return_old_item();
+            }
         }
         self.set(Refused::new(make));
     }
 
     fn set(self, refused: Refused) {
-        if let Some(index) = self.index {
-            self.stage.lock().writes[index].refused = Some(refused);
+        if let Some(index) = self.index
+            && let Some(write) = self.stage.lock().writes.get_mut(index)
+        {
+            write.refused = Some(refused);
         }
     }
 }
@@ -161,7 +166,19 @@ impl Transaction {
                 self.lineage.mark(&mut outgoing);
                 outgoing.metadata_mut().producer = Some(self.producer.clone());
                 crate::trace::created(&mut outgoing);
-                let bytes = outgoing.body().len();
+                let body = outgoing.body();
+                if let Some(character) = body
+                    .chars()
+                    .find(|it| matches!(it, '\u{fffe}' | '\u{ffff}'))
+                {
+                    // Once committed, no queue would take it.
+                    return self.staged.fail(format!(
+                        "{} has the character U+{:04X}, which SQS does not take",
+                        E::DETAIL_TYPE,
+                        u32::from(character)
+                    ));
+                }
+                let bytes = body.len();
                 if bytes > MAX_EVENT_BYTES {
                     // Once committed, nobody could publish it.
                     return self.staged.fail(format!(

@@ -190,21 +190,24 @@ impl<'a> Shape<'a> {
 
     /// `{"id": …, "source": …, "detail-type": …, "detail": …}`
     fn eventbridge(&self) -> Option<RawEvent> {
-        let detail = self.detail?;
+        let detail = self.detail?.get();
+        // EventBridge Scheduler writes the object as text.
+        let decoded = text(self.detail).filter(|text| is_object(text));
+        let detail = decoded.as_deref().unwrap_or(detail);
         let outer = Metadata {
             time: timestamp(self.time),
             source: Some(text(self.source)?),
             detail_type: Some(text(self.detail_type)?),
             ..Metadata::new(text(self.id).unwrap_or_default())
         };
-        if let Ok(inner) = serde_json::from_str::<Shape<'_>>(detail.get())
+        if let Ok(inner) = serde_json::from_str::<Shape<'_>>(detail)
             && let Some(event) = inner.framed(Some(&outer))
         {
             return Some(event);
         }
         (!outer.id.is_empty()).then(|| RawEvent {
             metadata: outer,
-            data: detail.get().to_owned(),
+            data: detail.to_owned(),
         })
     }
 
@@ -261,6 +264,10 @@ impl<'a> Shape<'a> {
 /// Data may be null, as that of a unit struct is; this differs from no data.
 fn present<'de, D: Deserializer<'de>>(json: D) -> Result<Option<&'de RawValue>, D::Error> {
     Deserialize::deserialize(json).map(Some)
+}
+
+fn is_object(json: &str) -> bool {
+    json.trim_start().starts_with('{') && serde_json::from_str::<&RawValue>(json).is_ok()
 }
 
 fn text(value: Option<&RawValue>) -> Option<String> {
@@ -352,6 +359,20 @@ mod tests {
         let event = parse(&on_the_bus(json!({"order_id": "42"})));
         assert_eq!(event.metadata.id, "bus-1");
         assert_eq!(event.data, r#"{"order_id":"42"}"#);
+    }
+
+    #[test]
+    fn a_detail_that_is_an_objects_text_is_that_object() {
+        for (detail, data) in [
+            (json!("{\"a\":1}"), "{\"a\":1}"),
+            (json!(" {} "), " {} "),
+            (json!(framed().to_string()), "{\"order_id\":\"42\"}"),
+            (json!("a text"), "\"a text\""),
+            (json!("7"), "\"7\""),
+            (json!("{"), "\"{\""),
+        ] {
+            assert_eq!(parse(&on_the_bus(detail)).data, data);
+        }
     }
 
     #[test]

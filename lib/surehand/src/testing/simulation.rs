@@ -108,7 +108,7 @@ pub use report::{MessageReport, Report};
 pub use store::SimulatedStore;
 pub use surroundings::{SimulatedDeadLetters, SimulatedRedelivery};
 
-use crate::{Event, Function, MemoryStore, envelope::Outgoing, source::Source};
+use crate::{Event, Function, IdempotencyKey, MemoryStore, envelope::Outgoing, source::Source};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use driver::Driver;
 use fault::Rates;
@@ -122,7 +122,7 @@ use std::{
     },
     time::Duration,
 };
-use world::{FAULTS_LAST, START_MS, State, World, key_of};
+use world::{FAULTS_LAST, FUNCTION, START_MS, State, World};
 
 /// One run that has not begun yet.
 #[derive(Clone, Debug)]
@@ -139,6 +139,7 @@ pub struct Simulation {
 #[derive(Clone, Debug)]
 struct Sent {
     event_id: Option<String>,
+    key: Option<IdempotencyKey>,
     body: String,
     group: String,
     partition: Option<String>,
@@ -203,6 +204,7 @@ impl Simulation {
         let partition = metadata.partition_key.clone();
         self.messages.push(Sent {
             event_id: Some(event_id),
+            key: Some(IdempotencyKey::of_event(FUNCTION, outgoing.metadata())),
             body: outgoing.body(),
             group: partition.clone().unwrap_or_else(|| "all".into()),
             partition,
@@ -214,6 +216,7 @@ impl Simulation {
     pub fn send_body(mut self, body: impl Into<String>, group: impl Into<String>) -> Self {
         self.messages.push(Sent {
             event_id: None,
+            key: None,
             body: body.into(),
             group: group.into(),
             partition: None,
@@ -263,12 +266,13 @@ impl Simulation {
         let mut events = BTreeMap::new();
         for (number, sent) in self.messages.iter().enumerate() {
             sent_at += Duration::from_millis(rng.u64(0..1_000));
-            if let Some(event_id) = &sent.event_id {
-                events.insert(key_of(event_id), event_id.clone());
+            if let (Some(key), Some(event_id)) = (&sent.key, &sent.event_id) {
+                events.insert(key.clone(), event_id.clone());
             }
             all.push(Message {
                 id: format!("m-{}", number + 1),
                 event_id: sent.event_id.clone(),
+                key: sent.key.clone(),
                 body: sent.body.clone(),
                 group: sent.group.clone(),
                 partition: sent.partition.clone(),

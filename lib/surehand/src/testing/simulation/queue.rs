@@ -1,6 +1,7 @@
 //! The queue: what SQS does with messages.
 
 use super::fault::Fault;
+use crate::IdempotencyKey;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -71,6 +72,8 @@ pub(super) struct Message {
     pub(super) id: String,
     /// None if its body is not an event.
     pub(super) event_id: Option<String>,
+    /// The key of its event, unless a function reads another one.
+    pub(super) key: Option<IdempotencyKey>,
     pub(super) body: String,
     pub(super) group: String,
     /// The event's partition key.
