@@ -4,6 +4,7 @@
 //! publish, and returns. Surehand commits them with the claim, in one TransactWriteItems. The events are published
 //! by the [`outbox`](crate::outbox) afterwards. `docs/exactly-once.md` walks through it.
 
+mod publishable;
 mod size;
 
 pub(crate) use size::{
@@ -62,8 +63,9 @@ use serde::Serialize;
 /// ```
 ///
 /// DynamoDB takes 100 actions and 4 MB a transaction, 400 KB an item, and each item once. One action
-/// is the claim's. An event has 256 KiB at most, and no character that SQS does not take. What cannot be committed or
-/// published is rejected before anything is sent.
+/// is the claim's. An event has 256 KiB at most, no character that SQS does not take (U+FFFE and U+FFFF)
+/// and no integer that EventBridge does not take (beyond 64 bits with a sign). What cannot be committed
+/// or published is rejected before anything is sent.
 #[derive(Debug)]
 pub struct Transaction {
     staged: Stage,
@@ -166,25 +168,8 @@ impl Transaction {
                 self.lineage.mark(&mut outgoing);
                 outgoing.metadata_mut().producer = Some(self.producer.clone());
                 crate::trace::created(&mut outgoing);
-                let body = outgoing.body();
-                if let Some(character) = body
-                    .chars()
-                    .find(|it| matches!(it, '\u{fffe}' | '\u{ffff}'))
-                {
-                    // Once committed, no queue would take it.
-                    return self.staged.fail(format!(
-                        "{} has the character U+{:04X}, which SQS does not take",
-                        E::DETAIL_TYPE,
-                        u32::from(character)
-                    ));
-                }
-                let bytes = body.len();
-                if bytes > MAX_EVENT_BYTES {
-                    // Once committed, nobody could publish it.
-                    return self.staged.fail(format!(
-                        "{} has {bytes} bytes, and an event {MAX_EVENT_BYTES} at most: publish a reference to the data",
-                        E::DETAIL_TYPE
-                    ));
+                if let Some(problem) = publishable::problem(&outgoing) {
+                    return self.staged.fail(problem);
                 }
                 self.staged.lock().events.push(outgoing);
             }
