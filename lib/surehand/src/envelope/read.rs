@@ -74,7 +74,10 @@ fn read_nested(body: &str, fallback: &Fallback<'_>, notifications: u8) -> Result
             },
             time: outer.time.or(fallback.time),
         };
-        return read_nested(&message, &fallback, notifications - 1);
+        let mut event = read_nested(&message, &fallback, notifications - 1)?;
+        let traceparent = &mut event.metadata.traceparent;
+        *traceparent = traceparent.take().or(outer.traceparent);
+        return Ok(event);
     }
     other_json(body, fallback)
 }
@@ -139,6 +142,8 @@ struct Shape<'a> {
     sns_message: Option<&'a RawValue>,
     #[serde(borrow, rename = "Timestamp")]
     sns_time: Option<&'a RawValue>,
+    #[serde(borrow, rename = "MessageAttributes")]
+    sns_attributes: Option<&'a RawValue>,
 }
 
 /// The `metadata` that this framework writes.
@@ -255,9 +260,25 @@ impl<'a> Shape<'a> {
         text(self.sns_topic)?;
         let outer = Metadata {
             time: timestamp(self.sns_time),
+            traceparent: self.sns_traceparent(),
             ..Metadata::new(text(self.sns_id)?)
         };
         Some((text(self.sns_message)?, outer))
+    }
+
+    /// What a publisher's trace leaves in the attributes of a notification that SNS delivers as JSON.
+    fn sns_traceparent(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Attributes {
+            traceparent: Option<Attribute>,
+        }
+        #[derive(Deserialize)]
+        struct Attribute {
+            #[serde(rename = "Value")]
+            value: String,
+        }
+        let attributes: Attributes = serde_json::from_str(self.sns_attributes?.get()).ok()?;
+        Some(attributes.traceparent?.value)
     }
 }
 

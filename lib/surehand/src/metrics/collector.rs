@@ -114,11 +114,13 @@ impl Collector {
         value: f64,
         unit: Unit,
     ) {
-        if !value.is_finite() {
+        // 2 to the power of 360: of what is beyond, CloudWatch drops the whole value without a word.
+        const LARGEST: f64 = f64::from_bits((360 + 1_023) << 52);
+        if value.is_nan() || value.abs() > LARGEST {
             tracing::warn!(
                 metric = name,
                 value,
-                "metric left out, because its value is not a finite number"
+                "metric left out, because CloudWatch takes numbers from -2^360 to 2^360"
             );
             return;
         }
