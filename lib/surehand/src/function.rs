@@ -444,9 +444,13 @@ impl<So: Source> Function<So> {
         }
     }
 
+    /// Whether it parks what ended without its end being known.
+    pub(crate) fn parks_unknown(&self) -> bool {
+        self.claims.as_ref().is_some_and(|it| it.parks_unknown())
+    }
+
     fn check(&self) -> Result<(), BoxError> {
-        let parks = self.claims.as_ref().is_some_and(|it| it.parks_unknown());
-        if parks && self.policy.dead_letters.is_none() {
+        if self.parks_unknown() && self.policy.dead_letters.is_none() {
             return Err("the function parks attempts whose end is not known (`OnUnknown::Park`), and has nowhere to park them: give it `.dead_letters(…)`".into());
         }
         Ok(())

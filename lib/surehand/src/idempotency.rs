@@ -123,8 +123,10 @@ pub enum OnUnknown {
     /// It is parked as [`ErrorKind::Interrupted`], for somebody to look at. Its effects happen once or
     /// not at all. Put back, it is tried again.
     ///
-    /// Until it is parked, no attempt begins: if the destination refuses it, or the process dies, it
-    /// comes back to be parked. The function needs
+    /// Until it is put back, no attempt begins: if the destination refuses it, or the process dies, it
+    /// comes back to be parked, and so is every other message of the event. Put it back with
+    /// `surehand dlq`, or as SQS moves it: a message that is sent anew by hand is parked as well. Where
+    /// the source has no messages, the park itself settles it. The function needs
     /// [dead letters](crate::Function::dead_letters), and does not start without. Whoever waits for a
     /// reply gets the error each time.
     Park,
@@ -326,6 +328,14 @@ where
     }
 }
 
+/// An attempt under a lease.
+struct UnderLease {
+    request: ClaimRequest,
+    ending: Ending,
+    /// Whether a record that was put back says so: a message does, an invocation does not.
+    is_put_back_by_message: bool,
+}
+
 /// What a claim is about.
 struct Subject {
     key: IdempotencyKey,
@@ -371,8 +381,13 @@ impl<St: Store> Idempotency<St> {
             deadline.ends_at() + self.settings.skew,
             now + self.settings.expires_after,
         );
-        let ending = record.companion().ending.clone();
-        let mut claimed = self.store.claim(&request).await;
+        let attempt = UnderLease {
+            is_put_back_by_message: record.delivery().receipt_handle.is_some(),
+            ending: record.companion().ending.clone(),
+            request,
+        };
+        let request = &attempt.request;
+        let mut claimed = self.store.claim(request).await;
         while let Ok(Claim::Held { until: Some(until) }) = claimed
             && !may_come_later(&record)
         {
@@ -385,26 +400,23 @@ impl<St: Store> Idempotency<St> {
             if !is_enough {
                 break;
             }
-            claimed = self.store.claim(&request).await;
+            claimed = self.store.claim(request).await;
         }
         let lease = match claimed {
             Ok(Claim::Acquired(lease)) => lease,
             Ok(taken) => return self.taken(&subject, taken),
-            Err(error) => return Err(self.without_an_answer(error, &request, &ending).await),
+            Err(error) => return Err(self.without_an_answer(error, &record, &attempt).await),
         };
-        if let Some(until) = lease.interrupted
-            && self.parks_unknown()
-            && !is_put_back(&record)
-        {
-            return Err(self.interrupted(&lease, until, &request, &ending));
+        if let Some(until) = self.unsettled(&lease, &record) {
+            return Err(self.interrupted(&lease, until, &attempt));
         }
         match inner.call(record).await {
             Ok(reply) => match self.complete(&lease, &subject, &reply, &deadline).await {
                 Ok(()) => Ok(reply),
-                Err(error) => Err(self.unknown(error, &lease, &request, &ending)),
+                Err(error) => Err(self.unknown(error, &lease, &attempt)),
             },
-            Err(error) if self.parks_unknown() && ending.is_unknown() => {
-                Err(self.unknown(error, &lease, &request, &ending))
+            Err(error) if self.parks_unknown() && attempt.ending.is_unknown() => {
+                Err(self.unknown(error, &lease, &attempt))
             }
             Err(error) => {
                 let reason = reason(&error);
@@ -424,9 +436,10 @@ impl<St: Store> Idempotency<St> {
     async fn without_an_answer(
         &self,
         error: Error,
-        request: &ClaimRequest,
-        ending: &Ending,
+        record: &Record,
+        attempt: &UnderLease,
     ) -> Error {
+        let request = &attempt.request;
         let mut lease = Lease {
             key: request.key.clone(),
             owner: request.owner.clone(),
@@ -441,8 +454,8 @@ impl<St: Store> Idempotency<St> {
                 Ok(_) => return error,
                 Err(_) => return self.after_the_lease(error, request.until),
             }
-            if let Some(until) = lease.interrupted {
-                return self.interrupted(&lease, until, request, ending);
+            if let Some(until) = self.unsettled(&lease, record) {
+                return self.interrupted(&lease, until, attempt);
             }
         }
         match self.store.release(&lease, &reason(&error)).await {
@@ -452,43 +465,47 @@ impl<St: Store> Idempotency<St> {
         }
     }
 
+    /// When the lease of an earlier attempt ended whose end is not known, and which nobody who put the
+    /// record back has looked at. None where that makes no difference.
+    fn unsettled(&self, lease: &Lease, record: &Record) -> Option<SystemTime> {
+        let until = lease.interrupted.filter(|_| self.parks_unknown())?;
+        (!is_put_back_after(until, record)).then_some(until)
+    }
+
     /// What an earlier attempt has done is not known. The lease on the key is kept, and with it what is
-    /// known, until the record is parked. Then whoever puts it back has it tried again.
-    fn interrupted(
-        &self,
-        lease: &Lease,
-        until: SystemTime,
-        request: &ClaimRequest,
-        ending: &Ending,
-    ) -> Error {
+    /// known, until the record is parked.
+    fn interrupted(&self, lease: &Lease, until: SystemTime, attempt: &UnderLease) -> Error {
         let until = jiff::Timestamp::try_from(until).unwrap_or_default();
-        let attempt = lease.attempt.saturating_sub(1);
+        let number = lease.attempt.saturating_sub(1);
         let error = Error::new(
             ErrorKind::Interrupted,
             format!(
-                "attempt {attempt} at the record began and never ended; its lease ended at {until:.3}"
+                "attempt {number} at the record began and never ended; its lease ended at {until:.3}"
             ),
         );
-        self.unknown(error, lease, request, ending)
+        self.unknown(error, lease, attempt)
     }
 
     /// The lease ends by itself, and is not given back: what was done under it is not known.
-    fn unknown(
-        &self,
-        error: Error,
-        lease: &Lease,
-        request: &ClaimRequest,
-        ending: &Ending,
-    ) -> Error {
+    ///
+    /// Once the record is parked, the lease is not in the way of whoever puts it back. That it is not
+    /// known stays with the key, since the event may be in another message too; unless what comes back
+    /// will not say that somebody put it there.
+    fn unknown(&self, error: Error, lease: &Lease, attempt: &UnderLease) -> Error {
         if self.parks_unknown() {
             let (store, lease, reason) = (self.store.clone(), lease.clone(), reason(&error));
-            ending.once_parked(Box::pin(async move {
-                if let Err(late) = store.release(&lease, &reason).await {
+            let is_kept = attempt.is_put_back_by_message;
+            attempt.ending.once_parked(Box::pin(async move {
+                let settled = match is_kept {
+                    true => store.abandon(&lease, &reason).await,
+                    false => store.release(&lease, &reason).await,
+                };
+                if let Err(late) = settled {
                     tracing::warn!(key = %lease.key, error = %format!("{late:#}"), "lease not released");
                 }
             }));
         }
-        self.after_the_lease(error, request.until)
+        self.after_the_lease(error, attempt.request.until)
     }
 
     /// What a record gets whose key is not free.
@@ -642,10 +659,12 @@ fn reason(error: &Error) -> String {
     format!("{}: {error:#}", error.kind())
 }
 
-/// Whether this is a dead letter's first receive after somebody has put it back: they have looked at
-/// what an earlier attempt did, and want another one.
-fn is_put_back(record: &Record) -> bool {
-    record.delivery().receive_count <= 1 && redrive_count(record) > 0
+/// Whether somebody has put the record back since that time, and so has looked at what an attempt did
+/// whose lease ended then, and wants another one.
+fn is_put_back_after(lease_ended: SystemTime, record: &Record) -> bool {
+    let delivery = record.delivery();
+    let is_later = delivery.sent_at.is_some_and(|sent| lease_ended <= sent);
+    redrive_count(record) > 0 && (delivery.receive_count <= 1 || is_later)
 }
 
 /// Whether the record can come back when its lease ends: a queue's can, by its receipt, and so can that

@@ -115,11 +115,17 @@ impl KeyStyle {
             Self::Sha256 => {
                 let mut text = String::new();
                 if let Some(detail_type) = detail_type {
-                    // No line break is in what follows, unless it is no JSON.
                     text.push_str(&Value::from(detail_type).to_string());
                     text.push('\n');
                 }
-                text.push_str(canonical::json(data).as_deref().unwrap_or(data));
+                match canonical::json(data) {
+                    Some(json) => text.push_str(&json),
+                    // A line break begins nothing else: no text looks like JSON, or like a type.
+                    None => {
+                        text.push('\n');
+                        text.push_str(data);
+                    }
+                }
                 hex::encode(Sha256::digest(text))
             }
             Self::Powertools => match serde_json::from_str(data) {
@@ -187,6 +193,12 @@ mod tests {
                 assert_ne!(print, style.fingerprint(None, &format!("{text}!")));
             }
         }
+        let typed = KeyStyle::Sha256.fingerprint(Some("OrderPlaced"), "{}");
+        assert_ne!(
+            typed,
+            fingerprint("\"OrderPlaced\"\n{}"),
+            "a text is no type"
+        );
     }
 
     #[test]

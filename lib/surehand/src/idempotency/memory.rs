@@ -314,6 +314,19 @@ impl Store for MemoryStore {
         }))
     }
 
+    async fn abandon(&self, lease: &Lease, error: &str) -> Result<()> {
+        let now_ms = epoch_ms(self.clock.now());
+        self.update(lease, |item| {
+            let Status::InProgress { until } = &mut item.status else {
+                return Err(lease.fenced());
+            };
+            // It still holds in the millisecond in which it ends.
+            *until = now_ms.saturating_sub(1).min(*until);
+            item.last_error = Some(error.to_owned());
+            Ok(())
+        })
+    }
+
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
         self.update(lease, |item| {
             if matches!(item.status, Status::Completed { .. }) {

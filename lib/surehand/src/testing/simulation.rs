@@ -70,7 +70,8 @@
 //! 11. What a transaction commits happened once. An effect outside the store happened once for each
 //!     completed key; twice only if its process died or stood still between the effect and its
 //!     completion, if the completion itself was lost, or if the second had stood still and outlived
-//!     its lease.
+//!     its lease. Under [`OnUnknown::Park`](crate::OnUnknown::Park) no such fault is an excuse: it
+//!     happened once, and once more at most for each of its messages that was put back.
 //!
 //! That writes and events of one commit are both there or both not is for the test to check, which
 //! knows how many there are to be: [`Report::events_caused_by`], and
@@ -298,6 +299,7 @@ impl Simulation {
                 all,
             },
             on_park: crate::OnPark::default(),
+            parks_unknown: false,
             dead: Vec::new(),
             invocations: Vec::new(),
             current: None,

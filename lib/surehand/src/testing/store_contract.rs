@@ -48,6 +48,7 @@ pub async fn check<St: Store>(open: impl Fn(Clock) -> St) {
     world
         .an_owner_without_an_answer_gives_back_its_claim()
         .await;
+    world.what_was_abandoned_stays_unknown().await;
     world.keys_do_not_touch_each_other().await;
     world.a_look_finds_what_a_claim_would_meet().await;
     world.an_attempt_that_never_ended_is_reported().await;
@@ -354,6 +355,30 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         acquired(self.now().claim(&request).await);
         expect(self.now().release(&blind, "no answer").await);
         self.acquire(&key, Duration::ZERO).await;
+    }
+
+    async fn what_was_abandoned_stays_unknown(&self) {
+        let key = new_key();
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        expect(self.now().abandon(&lease, "stopped").await);
+        let later = LEASE + Duration::from_secs(1);
+        let next = self.acquire(&key, later).await;
+        assert!(
+            next.interrupted.is_some(),
+            "how an abandoned attempt ended is not known"
+        );
+        expect(self.at(later).release(&next, "no").await);
+        let last = self.acquire(&key, later).await;
+        assert_eq!(last.interrupted, None, "the one after it said how it ended");
+        // A store may leave leases to end by themselves.
+        if let Err(error) = self.at(later).abandon(&lease, "late").await {
+            fenced(Err(error), "a replaced owner's end");
+        }
+        let held = self.at(later).claim(&self.request_at(&key, later)).await;
+        assert!(
+            matches!(expect(held), Claim::Held { .. }),
+            "a replaced owner abandons nothing"
+        );
     }
 
     async fn keys_do_not_touch_each_other(&self) {

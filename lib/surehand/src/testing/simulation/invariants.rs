@@ -264,6 +264,21 @@ fn effects(state: &State) -> Vec<String> {
         if log.by_lease && effects.is_empty() && !state.effects.is_empty() {
             problems.push(format!("{event} is completed, but had no effect"));
         }
+        if state.parks_unknown {
+            let of_key = state
+                .messages
+                .all
+                .iter()
+                .filter(|m| m.key.as_ref() == Some(key));
+            let most = 1 + of_key.filter(|message| message.is_redriven).count();
+            if effects.len() > most {
+                problems.push(format!(
+                    "{event} had its effect {} times, and at most {most} were asked for",
+                    effects.len()
+                ));
+            }
+            continue;
+        }
         for pair in effects.windows(2) {
             if !is_excused(state, pair[0], pair[1]) {
                 problems.push(format!(

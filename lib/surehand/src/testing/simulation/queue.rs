@@ -1,7 +1,7 @@
 //! The queue: what SQS does with messages.
 
 use super::fault::Fault;
-use crate::IdempotencyKey;
+use crate::{IdempotencyKey, dead_letter::FailureNote};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -125,12 +125,19 @@ impl Message {
             attributes["MessageGroupId"] = self.group.as_str().into();
             attributes["MessageDeduplicationId"] = self.id.as_str().into();
         }
+        // As whoever puts a message back marks it.
+        let message_attributes = match self.is_redriven {
+            true => json!({
+                (FailureNote::REDRIVE_COUNT): {"dataType": "Number", "stringValue": "1"}
+            }),
+            false => json!({}),
+        };
         json!({
             "messageId": self.id,
             "receiptHandle": self.receipt(),
             "body": self.body,
             "attributes": attributes,
-            "messageAttributes": {},
+            "messageAttributes": message_attributes,
             "eventSource": "aws:sqs",
             "eventSourceARN": format!("arn:aws:sqs:eu-central-1:123456789012:{}", queue.name),
             "awsRegion": "eu-central-1",

@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) messages: Messages,
     /// What the function does with a lane after one of its records was parked.
     pub(super) on_park: OnPark,
+    /// Whether it parks what ended without its end being known.
+    pub(super) parks_unknown: bool,
     pub(super) dead: Vec<Dead>,
     pub(super) invocations: Vec<Invocation>,
     /// The invocation that is being polled.
