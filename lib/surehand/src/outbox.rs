@@ -145,8 +145,14 @@ impl Outbox {
 
     /// What still waits of an image. None if all of it was published.
     async fn as_it_is_now(&self, image: Waiting) -> Result<Option<Waiting>> {
-        let Some(item) = self.table.item(&image.id).await? else {
-            return Ok(Some(image));
+        let item = match self.table.item(&image.id).await {
+            Ok(Some(item)) => item,
+            Ok(None) => return Ok(Some(image)),
+            // What was accepted is then published again, and that is better than not at all.
+            Err(error) => {
+                tracing::warn!(error = %format!("{error:#}"), "the outbox item was not read");
+                return Ok(Some(image));
+            }
         };
         Ok(match Waiting::read(&item)? {
             Some(waiting) if waiting.since == image.since => Some(waiting),
