@@ -82,9 +82,15 @@ if [[ ${1:-claims} == claims ]]; then
     mutate "go on after a park" batch.rs \
         's/Verdict::Parked \{ \.\. \} if self\.policy\.on_park == OnPark::Proceed => None/Verdict::Parked { .. } if self.policy.concurrency > 0 => None/'
     mutate "mark what was refused as published" outbox.rs \
-        's/self\.publisher\.send\(&waiting\.events\)\.await\?;/drop(self.publisher.send(&waiting.events).await);/'
+        's/if let Err\(error\) = self\.publisher\.send\(&waiting\.events\)\.await \{/if let Err(error) = self.publisher.send(\&waiting.events).await \&\& false {/'
+    mutate "forget what is not known" idempotency.rs \
+        's/\(!is_put_back_after\(until, record\)\)\.then_some\(until\)/(is_put_back_after(until, record) \&\& false).then_some(until)/'
+    mutate "settle by a park" idempotency.rs \
+        's/true => store\.abandon\(&lease, &reason\)\.await/true => store.release(\&lease, \&reason).await/'
+    mutate "order changes by their first key" outbox/stream.rs \
+        's/it\.partition_keys\(\)\.map\(str::to_owned\)/it.partition_keys().take(1).map(str::to_owned)/'
     mutate "order changes by item" outbox/stream.rs \
-        's/and_then\(\|waiting\| waiting\.partition_key\(\)\)/and_then(|_| None)/'
+        's/it\.partition_keys\(\)\.map\(str::to_owned\)\.collect\(\)/{ let _ = it; Vec::new() }/'
 fi
 
 if [[ ${1:-redrive} == redrive ]]; then

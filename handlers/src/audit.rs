@@ -3,7 +3,7 @@
 use crate::table::{self, Table, TableError};
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use surehand::{Envelope, Metadata, State};
 
 /// Writes down an event of any type.
@@ -45,7 +45,9 @@ impl AuditLog {
             time: time.and_then(|time| time.fmt(DateTimeFormat::DateTime).ok()),
             data: data.to_string(),
         };
-        let key = table::key(format!("AUDIT#{}", metadata.id), "EVENT");
+        // An id alone may be that of an event of another source or type, which is then no duplicate.
+        let identity = json!([metadata.source, metadata.detail_type, metadata.id]);
+        let key = table::key(format!("AUDIT#{identity}"), "EVENT");
         self.0.put_if_absent(key, &audited).await
     }
 }

@@ -68,6 +68,12 @@ const MAX_LINES: usize = 98;
 const MAX_CUSTOMER_ID: usize = 128;
 
 impl PlaceOrder {
+    /// What makes it one request: a request id is its customer's own, and another customer who sends
+    /// the same one has a request of their own.
+    pub fn idempotency_key(&self) -> String {
+        serde_json::json!([self.customer_id, self.request_id]).to_string()
+    }
+
     /// Checks the request, and returns its total price in cents.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 //! | `STOCK#{sku}` | `STOCK` | how much is available |
 //! | `CUSTOMER#{customer_id}` | `ENTRY#{order_id}` | a charge |
 //! | `CUSTOMER#{customer_id}` | `BALANCE` | the sum of the charges |
-//! | `AUDIT#{event_id}` | `EVENT` | an event |
+//! | `AUDIT#["{source}","{type}","{event_id}"]` | `EVENT` | an event |
 
 use aws_sdk_dynamodb::{
     Client,

@@ -225,13 +225,18 @@ class Shop:
         balance = self.item("CUSTOMER#customer-local", "BALANCE")
         assert (balance["balance_cents"], balance["entries"]) == (2400, 1), balance
         assert len(self.mails()) == 1, self.mails()
-        assert self.item("AUDIT#event-audited", "EVENT"), "the event is not audited"
+        assert self.item(audited("event-audited"), "EVENT"), "the event is not audited"
         # The emulator runs audit when the relay's event is on the bus.
-        relayed = lambda: self.item("AUDIT#event-relayed", "EVENT")
+        relayed = lambda: self.item(audited("event-relayed"), "EVENT")
         until("the relayed event", relayed)
         # The orders come from the sweep and from the relay.
         until("orders", lambda: self.depth("ReserveStockQueueUrl") >= 2)
         until("charges", lambda: self.depth("CustomerLedgerQueueUrl") >= 2)
+
+
+def audited(event_id):
+    """The key of an audited OrderPlaced."""
+    return f'AUDIT#["shop.orders","OrderPlaced","{event_id}"]'
 
 
 def invoke_all(shop, functions, invoke):

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    DynamoDbStore, IdempotencyKey,
+    DynamoDbStore, IdempotencyKey, Metadata,
     idempotency::{Claim, ClaimRequest, Store},
 };
 use surehand_test_support::cargo;
@@ -135,7 +135,10 @@ async fn never_ended(shop: &Shop) {
     let table = shop.output("IdempotencyTableName");
     let store = DynamoDbStore::new(shop.dynamodb.clone(), table);
     let function = shop.output("NotifyCustomerFunctionName");
-    let key = IdempotencyKey::of_event(function, "page-mail");
+    let mut mail = Metadata::new("page-mail");
+    mail.source = Some("shop.stock".into());
+    mail.detail_type = Some("StockReserved".into());
+    let key = IdempotencyKey::of_event(function, &mail);
     let now = SystemTime::now();
     for attempt in 1..=5 {
         let until = now - Duration::from_secs(60 - attempt);

@@ -310,9 +310,14 @@ impl Facts {
     }
 }
 
+/// How long a park takes.
+const PARKING: Duration = Duration::from_millis(10);
+
 struct Process {
     function: Function<Sqs>,
     clock: Clock,
+    /// How long a call to the store takes.
+    latency: Duration,
 }
 
 impl Process {
@@ -324,6 +329,7 @@ impl Process {
         on_park: OnPark,
     ) -> Self {
         let store = store.with_inner(|inner| inner.with_clock(clock.clone()));
+        let latency = store.latency();
         let function = Function::new(Sqs, handle, world.clone())
             .clock(clock.clone())
             .concurrency(concurrency)
@@ -331,7 +337,11 @@ impl Process {
             .dead_letters(world.clone())
             .redelivery(world.clone())
             .idempotent(Idempotency::new(store).clock(clock.clone()));
-        Self { function, clock }
+        Self {
+            function,
+            clock,
+            latency,
+        }
     }
 
     async fn invoke(
@@ -355,7 +365,13 @@ impl Process {
         assert!(took < time, "an invocation of {time:?} took {took:?}");
 
         let mut world = world.lock();
-        let in_trouble = response.is_none() || world.faults > faults;
+        // Handlers are stopped a margin before the end, and the last call is half of it later. What is
+        // under way then is given up; but only if its calls take longer than that: the rest of a claim,
+        // a release, and the park of each record.
+        let left = (time / 20).max(Duration::from_millis(500)) / 2;
+        let parks = PARKING * u32::try_from(batch.len()).unwrap();
+        let is_given_up = took + left >= time && 2 * self.latency + parks > left;
+        let in_trouble = response.is_none() || world.faults > faults || is_given_up;
         for message in &batch {
             world.message(&message.id).was_in_trouble = in_trouble;
         }
@@ -468,7 +484,7 @@ impl DeadLetters for World {
     fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
             let fault = self.lock().fault();
-            sleep(Duration::from_millis(10)).await;
+            sleep(PARKING).await;
             match fault {
                 Some(Fault::Refused) => return Err(Error::transient("refused")),
                 Some(Fault::Hangs) => return std::future::pending().await,

@@ -10,7 +10,6 @@ use surehand::{
     source::Source,
     testing::{self, Message, RecordedDeadLetters},
 };
-use surehand_test_support::known_failure;
 
 /// What handlers were given, in their order.
 #[derive(Clone, Default)]
@@ -46,53 +45,47 @@ async fn invoke(function: &Function<EventBridge>, inputs: &[Value]) {
 /// A rule's or a schedule's target can have constant or transformed input, and its `id` is anything.
 #[tokio::test(start_paused = true)]
 async fn an_id_in_a_schedules_input_is_not_the_events() {
-    known_failure("P1", async {
-        let clean = json!({"id": "nightly", "task": "clean"});
-        let report = json!({"id": "nightly", "task": "report"});
-        for inputs in [[clean.clone(), clean.clone()], [clean, report]] {
-            let handled = Handled::default();
-            let function = Function::new(EventBridge, data, handled.clone())
-                .dead_letters(RecordedDeadLetters::new())
-                .idempotent(MemoryStore::new());
-            invoke(&function, &inputs).await;
-            assert_eq!(
-                handled.all(),
-                inputs.map(|input| input.to_string()),
-                "an input that is always the same must be handled each time"
-            );
-        }
-    })
-    .await;
+    let clean = json!({"id": "nightly", "task": "clean"});
+    let report = json!({"id": "nightly", "task": "report"});
+    for inputs in [[clean.clone(), clean.clone()], [clean, report]] {
+        let handled = Handled::default();
+        let function = Function::new(EventBridge, data, handled.clone())
+            .dead_letters(RecordedDeadLetters::new())
+            .idempotent(MemoryStore::new());
+        invoke(&function, &inputs).await;
+        assert_eq!(
+            handled.all(),
+            inputs.map(|input| input.to_string()),
+            "an input that is always the same must be handled each time"
+        );
+    }
 }
 
 /// A CloudEvent's id is unique within its source alone.
 #[tokio::test(start_paused = true)]
 async fn cloud_events_of_two_sources_may_have_one_id() {
-    known_failure("C8", async {
-        for data_of_second in [json!({"door": "open"}), json!({"door": "shut"})] {
-            let handled = Handled::default();
-            let function = Function::new(Sqs, data, handled.clone())
-                .dead_letters(RecordedDeadLetters::new())
-                .idempotent(MemoryStore::new());
-            let sent = [
-                ("/house/1", json!({"door": "open"})),
-                ("/house/2", data_of_second),
-            ];
-            for (source, data) in &sent {
-                let event = json!({
-                    "specversion": "1.0", "id": "1", "source": source, "type": "moved", "data": data
-                });
-                let event = testing::sqs_event("doors", [Message::body(event.to_string())]);
-                function.invoke(event, testing::context()).await.unwrap();
-            }
-            assert_eq!(
-                handled.all(),
-                sent.map(|(_, data)| data.to_string()),
-                "events of two sources are two events, whatever their ids"
-            );
+    for data_of_second in [json!({"door": "open"}), json!({"door": "shut"})] {
+        let handled = Handled::default();
+        let function = Function::new(Sqs, data, handled.clone())
+            .dead_letters(RecordedDeadLetters::new())
+            .idempotent(MemoryStore::new());
+        let sent = [
+            ("/house/1", json!({"door": "open"})),
+            ("/house/2", data_of_second),
+        ];
+        for (source, data) in &sent {
+            let event = json!({
+                "specversion": "1.0", "id": "1", "source": source, "type": "moved", "data": data
+            });
+            let event = testing::sqs_event("doors", [Message::body(event.to_string())]);
+            function.invoke(event, testing::context()).await.unwrap();
         }
-    })
-    .await;
+        assert_eq!(
+            handled.all(),
+            sent.map(|(_, data)| data.to_string()),
+            "events of two sources are two events, whatever their ids"
+        );
+    }
 }
 
 #[derive(Serialize, Deserialize, Event)]
@@ -106,24 +99,21 @@ async fn a_detail_that_is_json_text_is_decoded() {
         handled.add("tick".into());
         Ok(())
     }
-    known_failure("P3", async {
-        let handled = Handled::default();
-        let function = Function::new(EventBridge, tick, handled.clone());
-        let payload = json!({
-            "version": "0", "id": "49672d39", "detail-type": "Scheduled Event",
-            "source": "aws.scheduler", "account": "1", "time": "2026-11-07T22:05:00Z",
-            "region": "eu-central-1",
-            "resources": ["arn:aws:scheduler:eu-central-1:1:schedule/default/s"],
-            "detail": "{}",
-        });
-        invoke(&function, &[payload]).await;
-        assert_eq!(
-            handled.all(),
-            ["tick"],
-            "a detail that is JSON text must be decoded"
-        );
-    })
-    .await;
+    let handled = Handled::default();
+    let function = Function::new(EventBridge, tick, handled.clone());
+    let payload = json!({
+        "version": "0", "id": "49672d39", "detail-type": "Scheduled Event",
+        "source": "aws.scheduler", "account": "1", "time": "2026-11-07T22:05:00Z",
+        "region": "eu-central-1",
+        "resources": ["arn:aws:scheduler:eu-central-1:1:schedule/default/s"],
+        "detail": "{}",
+    });
+    invoke(&function, &[payload]).await;
+    assert_eq!(
+        handled.all(),
+        ["tick"],
+        "a detail that is JSON text must be decoded"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,22 +122,18 @@ async fn a_body_that_is_not_json_has_a_fingerprint_too() {
         handled.add(record.body().to_owned());
         Ok(())
     }
-    known_failure("P5", async {
-        let (handled, dead) = (Handled::default(), RecordedDeadLetters::new());
-        let once =
-            Idempotency::new(MemoryStore::new()).key(|delivery: Delivery| delivery.message_id);
-        let function = Function::new(Sqs, raw, handled.clone())
-            .dead_letters(dead.clone())
-            .idempotent(once);
-        let event = testing::sqs_event("orders", [Message::body("Test message.").id("m-1")]);
-        function.invoke(event, testing::context()).await.unwrap();
-        assert_eq!(
-            (handled.all(), dead.kinds().len()),
-            (vec!["Test message.".to_owned()], 0),
-            "a body that is not JSON must reach a handler that takes the record"
-        );
-    })
-    .await;
+    let (handled, dead) = (Handled::default(), RecordedDeadLetters::new());
+    let once = Idempotency::new(MemoryStore::new()).key(|delivery: Delivery| delivery.message_id);
+    let function = Function::new(Sqs, raw, handled.clone())
+        .dead_letters(dead.clone())
+        .idempotent(once);
+    let event = testing::sqs_event("orders", [Message::body("Test message.").id("m-1")]);
+    function.invoke(event, testing::context()).await.unwrap();
+    assert_eq!(
+        (handled.all(), dead.kinds().len()),
+        (vec!["Test message.".to_owned()], 0),
+        "a body that is not JSON must reach a handler that takes the record"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,28 +143,25 @@ async fn an_sns_notification_hands_on_its_trace_context() {
         handled.add(event.metadata.traceparent.unwrap_or_default());
         Ok(())
     }
-    known_failure("P12", async {
-        let handled = Handled::default();
-        let function = Function::new(Sqs, trace, handled.clone());
-        let notification = json!({
-            "Type": "Notification", "MessageId": "26a7b12d", "Message": "{\"n\":1}",
-            "TopicArn": "arn:aws:sns:eu-central-1:1:t", "Timestamp": "2026-11-14T12:53:31.210Z",
-            "MessageAttributes": {"traceparent": {"Type": "String", "Value": TRACEPARENT}},
-        });
-        let event = testing::sqs_event("orders", [Message::body(notification.to_string())]);
-        function.invoke(event, testing::context()).await.unwrap();
-        assert_eq!(
-            handled.all(),
-            [TRACEPARENT],
-            "the trace context in an SNS notification must be kept"
-        );
-    })
-    .await;
+    let handled = Handled::default();
+    let function = Function::new(Sqs, trace, handled.clone());
+    let notification = json!({
+        "Type": "Notification", "MessageId": "26a7b12d", "Message": "{\"n\":1}",
+        "TopicArn": "arn:aws:sns:eu-central-1:1:t", "Timestamp": "2026-11-14T12:53:31.210Z",
+        "MessageAttributes": {"traceparent": {"Type": "String", "Value": TRACEPARENT}},
+    });
+    let event = testing::sqs_event("orders", [Message::body(notification.to_string())]);
+    function.invoke(event, testing::context()).await.unwrap();
+    assert_eq!(
+        handled.all(),
+        [TRACEPARENT],
+        "the trace context in an SNS notification must be kept"
+    );
 }
 
 /// EventBridge takes 128 characters of any kind.
-#[tokio::test]
-async fn a_detail_types_characters_are_counted() {
+#[test]
+fn a_detail_types_characters_are_counted() {
     // 127 of them, in 140 bytes.
     #[derive(Serialize, Deserialize, Event)]
     #[event(
@@ -187,12 +170,9 @@ async fn a_detail_types_characters_are_counted() {
     )]
     struct Transferred {}
 
-    known_failure("P13", async {
-        let event = Outgoing::new(&Transferred {});
-        assert!(
-            event.is_ok(),
-            "a detail-type is as long as it has characters: {event:?}"
-        );
-    })
-    .await;
+    let event = Outgoing::new(&Transferred {});
+    assert!(
+        event.is_ok(),
+        "a detail-type is as long as it has characters: {event:?}"
+    );
 }

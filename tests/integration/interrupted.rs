@@ -7,16 +7,16 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use surehand::{
     Clock, Envelope, Error, Event, Function, Idempotency, IdempotencyKey, MemoryStore, OnUnknown,
     Sqs, State,
+    dead_letter::FailureNote,
     envelope::Outgoing,
     idempotency::{AttemptEnd, Store},
     testing::{self, Message, RecordedDeadLetters},
 };
-use surehand_test_support::known_failure;
 use tokio::time::sleep;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,8 +99,23 @@ impl World {
         testing::failed_ids(&invoked.await.unwrap()).is_empty()
     }
 
+    /// The same for a message that was a dead letter, and was put back at that time. True if it is
+    /// acknowledged.
+    async fn put_back(&self, receive: u32, sent: SystemTime) -> bool {
+        let message = Message::outgoing(&self.event)
+            .attribute(FailureNote::REDRIVE_COUNT, "1")
+            .receive_count(receive);
+        let mut event = testing::sqs_event("orders", [message]);
+        let sent = sent.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let attributes = &mut event.records[0].attributes;
+        attributes.insert("SentTimestamp".into(), sent.as_millis().to_string());
+        let context = context_at(&self.clock, TIMEOUT);
+        let response = self.function.invoke(event, context).await.unwrap();
+        testing::failed_ids(&response).is_empty()
+    }
+
     fn key(&self) -> IdempotencyKey {
-        IdempotencyKey::of_event("test-function", self.event.id())
+        IdempotencyKey::of_event("test-function", self.event.metadata())
     }
 
     fn runs(&self) -> u32 {
@@ -124,7 +139,7 @@ async fn what_an_attempt_did_that_never_ended_is_not_risked_twice() {
     );
 
     // The operator who redrives it has looked at it, and wants another attempt.
-    assert!(world.deliver(1, false).await);
+    assert!(world.put_back(1, world.clock.now()).await);
     assert_eq!((world.runs(), world.dead.parked().len()), (2, 1));
     assert_eq!(world.store.completed(), 1);
 }
@@ -189,52 +204,88 @@ async fn so_has_one_whose_handler_takes_a_transaction() {
 
 #[tokio::test(start_paused = true)]
 async fn a_park_that_is_refused_leaves_the_attempt_unknown() {
-    known_failure("C1a", async {
-        let refusing = RecordedDeadLetters::refusing();
-        let world = World::with(OnUnknown::Park, Some(refusing));
-        world.deliver(1, true).await;
-        for receive in [2, 3] {
-            world.deliver(receive, false).await;
-        }
-        assert_eq!(
-            world.runs(),
-            1,
-            "after a refused park the handler must not run again"
-        );
-    })
-    .await;
+    let refusing = RecordedDeadLetters::refusing();
+    let world = World::with(OnUnknown::Park, Some(refusing));
+    world.deliver(1, true).await;
+    for receive in [2, 3] {
+        world.deliver(receive, false).await;
+    }
+    assert_eq!(
+        world.runs(),
+        1,
+        "after a refused park the handler must not run again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_dead_letters_the_attempt_stays_unknown() {
-    known_failure("C1b", async {
-        let world = World::with(OnUnknown::Park, None);
-        world.deliver(1, true).await;
-        for receive in [2, 3] {
-            world.deliver(receive, false).await;
-        }
-        assert_eq!(
-            world.runs(),
-            1,
-            "without dead letters the handler must not run again"
-        );
-    })
-    .await;
+    let world = World::with(OnUnknown::Park, None);
+    world.deliver(1, true).await;
+    for receive in [2, 3] {
+        world.deliver(receive, false).await;
+    }
+    assert_eq!(
+        world.runs(),
+        1,
+        "without dead letters the handler must not run again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_parks_without_dead_letters_does_not_start() {
+    let world = World::with(OnUnknown::Park, None);
+    let error = world.function.run().await.unwrap_err().to_string();
+    assert!(error.contains("OnUnknown::Park"), "{error}");
+}
+
+/// The record was put back by hand while what its last attempt did was still not known.
+#[tokio::test(start_paused = true)]
+async fn what_was_put_back_is_tried_again_also_before_the_mark_is_gone() {
+    let world = World::new(OnUnknown::Park);
+    assert!(!world.deliver(1, true).await);
+    assert!(world.put_back(1, world.clock.now()).await);
+    assert_eq!((world.runs(), world.dead.parked().len()), (2, 0));
+}
+
+/// A queue may deliver a message twice, and a producer send an event twice.
+#[tokio::test(start_paused = true)]
+async fn a_second_message_of_a_parked_event_is_parked_too() {
+    let world = World::new(OnUnknown::Park);
+    world.deliver(1, true).await;
+    for parked in [1, 2] {
+        assert!(world.deliver(1, false).await, "it is parked");
+        assert_eq!((world.runs(), world.dead.parked().len()), (1, parked));
+    }
+    // A receive or two may pass without an attempt, for whatever reason, before it is tried again.
+    let sent = world.clock.now();
+    sleep(Duration::from_secs(1)).await;
+    assert!(world.put_back(3, sent).await);
+    assert_eq!((world.runs(), world.store.completed()), (2, 1));
+}
+
+/// It was put back before the attempt that did not end.
+#[tokio::test(start_paused = true)]
+async fn what_was_put_back_is_tried_once() {
+    let world = World::new(OnUnknown::Park);
+    let sent = world.clock.now();
+    world.deliver(1, true).await;
+    for receive in [2, 3] {
+        assert!(world.put_back(receive, sent).await, "it is parked");
+        assert_eq!(world.runs(), 1);
+    }
+    assert_eq!(world.dead.parked().len(), 2);
 }
 
 /// The process lives, and drops the handler at the deadline, wherever that was.
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_was_stopped_at_the_deadline_has_an_unknown_end() {
-    known_failure("C2", async {
-        let world = World::new(OnUnknown::Park);
-        assert!(!world.deliver(1, false).await);
-        sleep(2 * TIMEOUT).await;
-        world.deliver(2, false).await;
-        assert_eq!(
-            (world.runs(), world.dead.parked().len()),
-            (1, 1),
-            "a handler that was stopped may have had its effect, and must not run again"
-        );
-    })
-    .await;
+    let world = World::new(OnUnknown::Park);
+    assert!(!world.deliver(1, false).await);
+    sleep(2 * TIMEOUT).await;
+    world.deliver(2, false).await;
+    assert_eq!(
+        (world.runs(), world.dead.parked().len()),
+        (1, 1),
+        "a handler that was stopped may have had its effect, and must not run again"
+    );
 }

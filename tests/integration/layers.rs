@@ -13,7 +13,6 @@ use surehand::{
     Envelope, Error, Event, Function, MemoryStore, Record, Reply, Result, Sqs, State, Transaction,
     testing::{self, Message},
 };
-use surehand_test_support::known_failure;
 
 #[derive(Serialize, Deserialize, Event)]
 #[event(source = "shop.orders", detail_type = "OrderPlaced")]
@@ -64,23 +63,20 @@ async fn a_layer_that_tries_again_begins_with_nothing_staged() {
             _ => Ok(()),
         }
     }
-    known_failure("C11", async {
-        let (store, runs) = (MemoryStore::new(), Arc::new(AtomicU32::new(0)));
-        let function = Function::new(Sqs, stage, runs.clone())
-            .layer(tower::layer::layer_fn(Again))
-            .idempotent(store.clone());
-        let placed = OrderPlaced {
-            order_id: "1".into(),
-        };
-        let event = testing::sqs_event("orders", [Message::event(&placed)]);
-        let response = function.invoke(event, testing::context()).await.unwrap();
-        assert_eq!(testing::failed_ids(&response), [""; 0]);
-        assert_eq!(runs.load(Ordering::Relaxed), 2);
-        assert_eq!(
-            store.events().len(),
-            1,
-            "what a failed try has staged must not be committed"
-        );
-    })
-    .await;
+    let (store, runs) = (MemoryStore::new(), Arc::new(AtomicU32::new(0)));
+    let function = Function::new(Sqs, stage, runs.clone())
+        .layer(tower::layer::layer_fn(Again))
+        .idempotent(store.clone());
+    let placed = OrderPlaced {
+        order_id: "1".into(),
+    };
+    let event = testing::sqs_event("orders", [Message::event(&placed)]);
+    let response = function.invoke(event, testing::context()).await.unwrap();
+    assert_eq!(testing::failed_ids(&response), [""; 0]);
+    assert_eq!(runs.load(Ordering::Relaxed), 2);
+    assert_eq!(
+        store.events().len(),
+        1,
+        "what a failed try has staged must not be committed"
+    );
 }

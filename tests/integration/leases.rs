@@ -13,10 +13,9 @@ use std::{
     time::Duration,
 };
 use surehand::{
-    Clock, Function, Idempotency, MemoryStore, Sqs,
+    Clock, EventBridge, Function, Idempotency, MemoryStore, Sqs,
     testing::{self, Message, RecordedDeadLetters, RecordedRedelivery},
 };
-use surehand_test_support::known_failure;
 use tokio::time::{Instant, sleep};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -144,6 +143,44 @@ async fn without_a_claim_the_handler_does_not_run() {
     }
 }
 
+/// A stream tries again at once, and an asynchronous invocation after one and two minutes, whatever the
+/// lease of a process that died.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_cannot_delay_meets_a_dead_lease_and_waits_for_its_end() {
+    for seed in 0..50 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let clock = virtual_clock();
+        let store = MemoryStore::new().with_clock(clock.clone());
+        let script = Script::new(&[("e-1", &[Step::Hang, Step::Succeed])]);
+        let timeout = Duration::from_secs(random.u64(5..=900));
+        let pause = Duration::from_secs(if random.bool() { 0 } else { 60 });
+        let invoke = async || {
+            let once = Idempotency::new(store.clone()).clock(clock.clone());
+            let function = Function::new(EventBridge, order_placed, script.clone())
+                .clock(clock.clone())
+                .idempotent(once);
+            let event = serde_json::json!({
+                "id": "e-1", "source": "shop.orders", "detail-type": "OrderPlaced",
+                "detail": {"order_id": "o-1", "quantity": 1},
+            });
+            let event = serde_json::value::to_raw_value(&event).unwrap();
+            function.invoke(event, context_at(&clock, timeout)).await
+        };
+        let death = timeout.mul_f64(random.f64() * 0.9);
+        let died = tokio::time::timeout(death, invoke()).await;
+        assert!(died.is_err(), "{seed}: the process dies in its handler");
+        sleep(pause).await;
+        // The next attempt outlasts the lease of the one before, unless that lived to its end.
+        let mut attempts = 1;
+        while invoke().await.is_err() {
+            attempts += 1;
+            assert!(attempts < 3, "{seed}: Lambda gives up");
+            sleep(2 * pause).await;
+        }
+        assert_eq!(script.effects(), ["e-1"], "{seed}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_completion_is_tried_again_since_its_effect_is_there() {
     use Fault::{AnswerLost, Refused};
@@ -202,86 +239,76 @@ async fn what_could_not_be_given_back_comes_back_after_its_lease() {
 
 #[tokio::test(start_paused = true)]
 async fn a_short_expiry_does_not_end_a_lease() {
-    known_failure("C9", async {
-        let (timeout, clock) = (Duration::from_secs(900), virtual_clock());
-        let store = MemoryStore::new().with_clock(clock.clone());
-        let script = Script::new(&[("e-1", &[Step::Take(600)])]);
-        let deliver = async |after: u64| {
-            sleep(Duration::from_secs(after)).await;
-            let once = Idempotency::new(store.clone())
-                .clock(clock.clone())
-                .expires_after(Duration::from_secs(60));
-            let function = Function::new(Sqs, order_placed, script.clone())
-                .clock(clock.clone())
-                .idempotent(once);
-            let mut event: serde_json::Value =
-                serde_json::from_str(&read_event("sqs-orders")).unwrap();
-            event["Records"].as_array_mut().unwrap().truncate(1);
-            let context = context_at(&clock, timeout);
-            respond(&function, &event.to_string(), context)
-                .await
-                .unwrap();
-        };
-        tokio::join!(deliver(0), deliver(70));
-        assert_eq!(
-            script.started(),
-            ["e-1"],
-            "a lease must hold until its end, however short the expiry"
-        );
-    })
-    .await;
+    let (timeout, clock) = (Duration::from_secs(900), virtual_clock());
+    let store = MemoryStore::new().with_clock(clock.clone());
+    let script = Script::new(&[("e-1", &[Step::Take(600)])]);
+    let deliver = async |after: u64| {
+        sleep(Duration::from_secs(after)).await;
+        let once = Idempotency::new(store.clone())
+            .clock(clock.clone())
+            .expires_after(Duration::from_secs(60));
+        let function = Function::new(Sqs, order_placed, script.clone())
+            .clock(clock.clone())
+            .idempotent(once);
+        let mut event: serde_json::Value = serde_json::from_str(&read_event("sqs-orders")).unwrap();
+        event["Records"].as_array_mut().unwrap().truncate(1);
+        let context = context_at(&clock, timeout);
+        respond(&function, &event.to_string(), context)
+            .await
+            .unwrap();
+    };
+    tokio::join!(deliver(0), deliver(70));
+    assert_eq!(
+        script.started(),
+        ["e-1"],
+        "a lease must hold until its end, however short the expiry"
+    );
 }
 
 /// A claim whose answer is lost leaves a lease that no attempt knows it has.
 #[tokio::test(start_paused = true)]
 async fn receives_without_an_attempt_park_nothing() {
-    known_failure("C10", async {
-        let clock = virtual_clock();
-        let store = faulty(&clock, Call::Claim, &[Fault::AnswerLost]);
-        let (script, redelivery) = (Script::new(&[]), RecordedRedelivery::new());
-        let dead = RecordedDeadLetters::new().max_receive_count(2);
-        let once = Idempotency::new(store)
-            .clock_skew(SKEW)
-            .clock(clock.clone());
-        let function = Function::new(Sqs, order_placed, script.clone())
-            .clock(clock.clone())
-            .dead_letters(dead.clone())
-            .redelivery(redelivery.clone())
-            .idempotent(once);
-        for receive in 1..=3 {
-            let placed = serde_json::json!({
-                "metadata": {"id": "e-1", "source": "shop.orders", "type": "OrderPlaced"},
-                "data": {"order_id": "o-1", "quantity": 1},
-            });
-            let message = Message::body(placed.to_string()).receive_count(receive);
-            let event = testing::sqs_event("orders", [message]);
-            let context = context_at(&clock, TIMEOUT);
-            let response = function.invoke(event, context).await.unwrap();
-            if testing::failed_ids(&response).is_empty() {
-                break;
-            }
-            let (_, delay) = redelivery.delays().pop().unwrap();
-            sleep(delay + Duration::from_secs(1)).await;
+    let clock = virtual_clock();
+    let store = faulty(&clock, Call::Claim, &[Fault::AnswerLost]);
+    let (script, redelivery) = (Script::new(&[]), RecordedRedelivery::new());
+    let dead = RecordedDeadLetters::new().max_receive_count(2);
+    let once = Idempotency::new(store)
+        .clock_skew(SKEW)
+        .clock(clock.clone());
+    let function = Function::new(Sqs, order_placed, script.clone())
+        .clock(clock.clone())
+        .dead_letters(dead.clone())
+        .redelivery(redelivery.clone())
+        .idempotent(once);
+    for receive in 1..=3 {
+        let placed = serde_json::json!({
+            "metadata": {"id": "e-1", "source": "shop.orders", "type": "OrderPlaced"},
+            "data": {"order_id": "o-1", "quantity": 1},
+        });
+        let message = Message::body(placed.to_string()).receive_count(receive);
+        let event = testing::sqs_event("orders", [message]);
+        let context = context_at(&clock, TIMEOUT);
+        let response = function.invoke(event, context).await.unwrap();
+        if testing::failed_ids(&response).is_empty() {
+            break;
         }
-        assert_eq!(
-            (script.effects().len(), dead.parked().len()),
-            (1, 0),
-            "a record must not be parked before any handler ran"
-        );
-    })
-    .await;
+        let (_, delay) = redelivery.delays().pop().unwrap();
+        sleep(delay + Duration::from_secs(1)).await;
+    }
+    assert_eq!(
+        (script.effects().len(), dead.parked().len()),
+        (1, 0),
+        "a record must not be parked before any handler ran"
+    );
 }
 
 #[tokio::test]
 async fn an_expiry_may_be_for_ever() {
-    known_failure("C15", async {
-        let once = Idempotency::new(MemoryStore::new())
-            .scope("shop")
-            .expires_after(Duration::MAX);
-        let handled = std::panic::AssertUnwindSafe(once.once("k-1", 1, async |_tx| Ok(1)));
-        let handled = futures_util::FutureExt::catch_unwind(handled).await;
-        assert!(handled.is_ok(), "an expiry of any length must not panic");
-        assert_eq!(handled.unwrap().unwrap().reply, 1);
-    })
-    .await;
+    let once = Idempotency::new(MemoryStore::new())
+        .scope("shop")
+        .expires_after(Duration::MAX);
+    let handled = std::panic::AssertUnwindSafe(once.once("k-1", 1, async |_tx| Ok(1)));
+    let handled = futures_util::FutureExt::catch_unwind(handled).await;
+    assert!(handled.is_ok(), "an expiry of any length must not panic");
+    assert_eq!(handled.unwrap().unwrap().reply, 1);
 }

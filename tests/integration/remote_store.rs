@@ -62,6 +62,11 @@ impl RemoteStore {
         self.unwritten.lock().unwrap().clone()
     }
 
+    /// How long a call takes.
+    pub(crate) fn latency(&self) -> Duration {
+        self.latency
+    }
+
     /// The same claims by another clock.
     pub(crate) fn with_inner(&self, change: impl FnOnce(MemoryStore) -> MemoryStore) -> Self {
         Self {
@@ -116,6 +121,11 @@ impl Store for RemoteStore {
 
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
         self.call(Call::Release, self.inner.release(lease, error))
+            .await
+    }
+
+    async fn abandon(&self, lease: &Lease, error: &str) -> Result<()> {
+        self.call(Call::Release, self.inner.abandon(lease, error))
             .await
     }
 

@@ -80,6 +80,14 @@ impl Store for Blocking {
         )
     }
 
+    async fn abandon(&self, lease: &Lease, error: &str) -> Result<()> {
+        let (store, lease, error) = (self.store.clone(), lease.clone(), error.to_owned());
+        wait(
+            &self.handle,
+            async move { store.abandon(&lease, &error).await },
+        )
+    }
+
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
         let (store, key) = (self.store.clone(), key.clone());
         wait(&self.handle, async move { store.find(&key).await })

@@ -10,10 +10,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Clock, Deadline, DynamoDbStream, Function, IdempotencyKey, MemoryStore, Publisher, Record,
-    Result, Sqs,
+    Change, Clock, Deadline, DynamoDbStream, Function, IdempotencyKey, MemoryStore, Publisher,
+    Record, Result, Sqs,
     dead_letter::{DeadLetters, FailureNote},
     envelope::Outgoing,
+    extract::FromRecord,
     idempotency::{Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, Lease, Store},
     outbox::OutboxStream,
     publish::{PublishError, Transport},
@@ -79,6 +80,8 @@ enum Mutation {
     EmitOutsideTheTransaction,
     LeaseWithoutExpiry,
     ReuseAToken,
+    ForgetTheUnknown,
+    SettleByAPark,
 }
 
 impl<St: CommitStore> Mutant<St> {
@@ -117,8 +120,11 @@ impl<St: CommitStore> Store for Mutant<St> {
         if self.is(Mutation::ReuseAToken) {
             request.owner = "the owner".into();
         }
-        let claim = self.inner.claim(&request).await?;
-        if let Claim::Acquired(lease) = &claim {
+        let mut claim = self.inner.claim(&request).await?;
+        if let Claim::Acquired(lease) = &mut claim {
+            if lease.interrupted.is_some() && self.is(Mutation::ForgetTheUnknown) {
+                lease.interrupted = None;
+            }
             let mut owners = self.owners.lock().expect("no panic while it is locked");
             owners.push((lease.key.clone(), lease.owner.clone()));
         }
@@ -144,6 +150,14 @@ impl<St: CommitStore> Store for Mutant<St> {
 
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
         self.inner.release(&self.unfenced(lease), error).await
+    }
+
+    async fn abandon(&self, lease: &Lease, error: &str) -> Result<()> {
+        let lease = self.unfenced(lease);
+        if self.is(Mutation::SettleByAPark) {
+            return self.inner.release(&lease, error).await;
+        }
+        self.inner.abandon(&lease, error).await
     }
 
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
@@ -279,6 +293,29 @@ fn a_token_is_reused_with_other_bytes() {
     let part = "for other bytes";
     store_mutation("reuse a token", part, Mutation::ReuseAToken, false);
     store_mutation("reuse an owner", part, Mutation::ReuseAToken, true);
+}
+
+fn parking_mutation(name: &str, mutation: Mutation) {
+    let exercised = Exercised::default();
+    let part = "times, and at most";
+    caught(name, part, &exercised, |simulation, is_mutated| {
+        let scenario = Scenario::new(simulation);
+        if !is_mutated {
+            return scenario.with_parking(Process::store);
+        }
+        scenario.with_parking(|process| over_the_network(mutation, process, &exercised))
+    });
+}
+
+#[test]
+fn an_end_that_is_not_known_is_taken_for_a_failure() {
+    parking_mutation("forget the unknown", Mutation::ForgetTheUnknown);
+}
+
+/// The event may be in another message, which nobody has put back.
+#[test]
+fn a_park_settles_what_is_not_known() {
+    parking_mutation("settle by a park", Mutation::SettleByAPark);
 }
 
 /// A source that does not report groups.
@@ -443,9 +480,32 @@ fn a_refused_event_is_taken_for_published() {
     );
 }
 
+/// Which changes are handled in order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lanes {
+    /// Those that share any partition key.
+    Shared,
+    /// Those with the same first partition key.
+    FirstKeys,
+    /// Those of one item.
+    Items,
+}
+
+fn first_key(record: &Record) -> Option<String> {
+    let change = Change::from_record(record, &()).ok()?;
+    let image = change.new_image?;
+    let event = image.get("outbox")?.as_l().ok()?.first()?;
+    let body = event.as_m().ok()?.get("body")?.as_s().ok()?;
+    Outgoing::from_body(body)
+        .ok()?
+        .metadata()
+        .partition_key
+        .clone()
+}
+
 /// A stream's source without one of its rules.
 struct Streamed {
-    is_in_order: bool,
+    lanes: Lanes,
     names_the_last: bool,
     exercised: Exercised,
 }
@@ -460,11 +520,20 @@ impl Source for Streamed {
         context: lambda_runtime::Context,
         deadline: Deadline,
     ) -> Result<Batch> {
-        if self.is_in_order {
+        if self.lanes == Lanes::Shared {
             return OutboxStream.split(event, context, deadline);
         }
         self.exercised.mark();
-        DynamoDbStream.split(event, context, deadline)
+        let mut batch = DynamoDbStream.split(event, context, deadline)?;
+        if self.lanes == Lanes::FirstKeys {
+            let records = batch.records.into_iter();
+            let records = records.map(|record| match first_key(&record) {
+                Some(key) => record.with_lane(Some(key)),
+                None => record,
+            });
+            batch.records = records.collect();
+        }
+        Ok(batch)
     }
 
     fn join(&self, mut outcomes: Vec<Outcome>) -> Result<Self::Response> {
@@ -477,11 +546,11 @@ impl Source for Streamed {
     }
 }
 
-fn stream_mutation(name: &str, part: &str, is_in_order: bool, names_the_last: bool) {
+fn stream_mutation(name: &str, part: &str, lanes: Lanes, names_the_last: bool) {
     let exercised = Exercised::default();
     caught(name, part, &exercised, |simulation, is_mutated| {
         let source = || Streamed {
-            is_in_order: is_in_order || !is_mutated,
+            lanes: if is_mutated { lanes } else { Lanes::Shared },
             names_the_last: names_the_last && is_mutated,
             exercised: exercised.clone(),
         };
@@ -492,11 +561,12 @@ fn stream_mutation(name: &str, part: &str, is_in_order: bool, names_the_last: bo
 #[test]
 fn a_checkpoint_passes_what_failed() {
     let part = "which is not published";
-    stream_mutation("name the last failure", part, true, true);
+    stream_mutation("name the last failure", part, Lanes::Shared, true);
 }
 
 #[test]
 fn changes_of_one_partition_key_are_handled_side_by_side() {
     let part = "which was committed before it";
-    stream_mutation("lanes by item", part, false, false);
+    stream_mutation("lanes by item", part, Lanes::Items, false);
+    stream_mutation("lanes by first key", part, Lanes::FirstKeys, false);
 }

@@ -37,6 +37,15 @@ fn leases_keep_their_promises() {
 }
 
 #[test]
+fn parking_keeps_its_promises() {
+    let summary = simulation::check(0..RUNS, |simulation| {
+        Scenario::new(simulation).with_parking(Process::store)
+    });
+    let not_met = [&PUBLISHING[..], &[Fault::StoreConflict]].concat();
+    check_faults("parking", &summary, &not_met);
+}
+
+#[test]
 fn transactions_keep_their_promises() {
     let summary = simulation::check(0..RUNS, |simulation| {
         Scenario::new(simulation).with_transaction(Process::connect)

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
 use surehand::{
-    Change, Envelope, Error, Event, Function, IdempotencyKey, Metadata, OnPark, Result, Sqs, State,
-    Transaction,
+    Change, Envelope, Error, Event, Function, Idempotency, IdempotencyKey, Metadata, OnPark,
+    OnUnknown, Result, Sqs, State, Transaction,
     handler::{Handler, Signature},
+    idempotency::Store,
     outbox::{Outbox, OutboxStream},
     source::{Source, StreamEvent},
     testing::simulation::{Faults, Process, Queue, Report, Simulation},
@@ -53,12 +54,13 @@ impl Scenario {
         } else {
             Queue::standard("orders")
         };
+        let receives = rng.u32(2..=6);
         let queue = queue
-            .max_receive_count(rng.u32(2..=6))
+            .max_receive_count(receives)
             .batch_size(rng.usize(1..=10))
             .concurrency(rng.usize(1..=4));
         let mut simulation = simulation
-            .queue(queue)
+            .queue(queue.clone())
             .faults(Faults::all())
             .timeout(Duration::from_secs([3, 30][rng.usize(..2)]));
         let customers = rng.usize(1..=3);
@@ -86,6 +88,12 @@ impl Scenario {
             0 => OnPark::Halt,
             _ => OnPark::Proceed,
         };
+        if on_park == OnPark::Halt {
+            // Each record that is parked costs the rest of its group a receive.
+            let rejected = orders.iter().filter(|(_, order)| order.is_rejected).count();
+            let needed = u32::try_from(rejected + 1).unwrap_or(u32::MAX);
+            simulation = simulation.queue(queue.max_receive_count(receives.max(needed)));
+        }
         Self {
             simulation,
             on_park,
@@ -100,6 +108,20 @@ impl Scenario {
     ) -> Report {
         let run = self.simulation.clone();
         let report = run.run(|process| connect(process, self.function(Sqs, notify, process)));
+        self.check_rejected(report)
+    }
+
+    /// The same, parked where nobody knows what an attempt has done.
+    pub(crate) fn with_parking<St: Store>(&self, store: impl Fn(&Process) -> St) -> Report {
+        let run = self.simulation.clone();
+        let report = run.run(|process| {
+            let once = Idempotency::new(store(process))
+                .clock(process.clock())
+                .on_unknown(OnUnknown::Park);
+            process
+                .connect(self.function(Sqs, notify, process))
+                .idempotent(once)
+        });
         self.check_rejected(report)
     }
 
@@ -286,10 +308,12 @@ async fn book(
     }
     try_to_work(&process, &order.data).await?;
     for number in 0..order.data.events {
-        tx.publish(&Booked {
-            customer: order.data.customer.clone(),
-            number,
-        });
+        // The second one is of another partition key, which it shares with other commits.
+        let customer = match number {
+            0 => order.data.customer.clone(),
+            _ => "customer-0".to_owned(),
+        };
+        tx.publish(&Booked { customer, number });
     }
     Ok(())
 }

@@ -15,7 +15,6 @@ use surehand::{
     Direct, DynamoDbStore, Error, Function, Idempotency, Json, Result, Sqs, Transaction,
     testing::{self, Message, RecordedDeadLetters},
 };
-use surehand_test_support::known_failure;
 
 use super::world::text;
 
@@ -83,45 +82,39 @@ fn by_request_id(client: Client) -> Idempotency<DynamoDbStore> {
 /// asks again.
 #[tokio::test]
 async fn a_refused_effect_says_nothing_while_the_claim_was_not_looked_at() {
-    known_failure("C3a", async {
-        for code in ["TransactionConflict", "ThrottlingError"] {
-            let client = cancelling([
-                json!([{"Code": code, "Message": ""}, refused()]),
-                json!([completed(), refused()]),
-            ])
+    for code in ["TransactionConflict", "ThrottlingError"] {
+        let client = cancelling([
+            json!([{"Code": code, "Message": ""}, refused()]),
+            json!([completed(), refused()]),
+        ])
+        .await;
+        let function = Function::new(Direct, place, ()).idempotent(by_request_id(client));
+        let again = function
+            .invoke(
+                testing::direct_event(&json!({"request_id": "r-1"})),
+                testing::context(),
+            )
             .await;
-            let function = Function::new(Direct, place, ()).idempotent(by_request_id(client));
-            let again = function
-                .invoke(
-                    testing::direct_event(&json!({"request_id": "r-1"})),
-                    testing::context(),
-                )
-                .await;
-            assert_eq!(
-                again
-                    .map(|reply| reply.get().to_owned())
-                    .map_err(|e| e.to_string()),
-                Ok("\"placed r-1\"".to_owned()),
-                "the caller must get the reply of what is done"
-            );
-        }
-    })
-    .await;
+        assert_eq!(
+            again
+                .map(|reply| reply.get().to_owned())
+                .map_err(|e| e.to_string()),
+            Ok("\"placed r-1\"".to_owned()),
+            "the caller must get the reply of what is done"
+        );
+    }
 }
 
 #[tokio::test]
 async fn a_message_in_such_a_conflict_is_not_parked() {
-    known_failure("C3b", async {
-        let conflict = json!([{"Code": "TransactionConflict", "Message": ""}, refused()]);
-        let client = cancelling([conflict, json!([completed(), refused()])]).await;
-        let dead = RecordedDeadLetters::new();
-        let function = Function::new(Sqs, place, ())
-            .dead_letters(dead.clone())
-            .idempotent(by_request_id(client));
-        let body = json!({"request_id": "r-1"}).to_string();
-        let event = testing::sqs_event("orders", [Message::body(body)]);
-        function.invoke(event, testing::context()).await.unwrap();
-        assert_eq!(dead.kinds(), [], "what is done must not be a dead letter");
-    })
-    .await;
+    let conflict = json!([{"Code": "TransactionConflict", "Message": ""}, refused()]);
+    let client = cancelling([conflict, json!([completed(), refused()])]).await;
+    let dead = RecordedDeadLetters::new();
+    let function = Function::new(Sqs, place, ())
+        .dead_letters(dead.clone())
+        .idempotent(by_request_id(client));
+    let body = json!({"request_id": "r-1"}).to_string();
+    let event = testing::sqs_event("orders", [Message::body(body)]);
+    function.invoke(event, testing::context()).await.unwrap();
+    assert_eq!(dead.kinds(), [], "what is done must not be a dead letter");
 }

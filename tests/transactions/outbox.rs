@@ -19,7 +19,6 @@ use surehand::{
     publish::{PublishError, Transport, Unpublished},
     testing::{self, Message, RecordedEvents},
 };
-use surehand_test_support::known_failure;
 
 #[tokio::test]
 async fn events_wait_in_the_outbox_until_they_are_published_and_marked() {
@@ -336,54 +335,48 @@ impl<F: Fn(&Outgoing) -> bool + Send + Sync + 'static> Transport for Refusing<F>
 
 #[tokio::test]
 async fn commits_that_share_any_partition_key_are_published_in_order() {
-    known_failure("C4", async {
-        let world = World::new().await;
-        let changes = [
-            world.transfer("a", "b", 1).await,
-            world.transfer("c", "b", 2).await,
-        ];
-        let (recorded, is_first) = (RecordedEvents::new(), AtomicBool::new(true));
-        let refusing = Refusing(recorded.clone(), move |event: &Outgoing| {
-            event.detail_type() == "Credited"
-                && event.data().contains("\"number\":1")
-                && is_first.swap(false, Ordering::SeqCst)
-        });
-        let relay = Function::new(OutboxStream, relay, world.outbox(refusing));
-        for _ in 0..2 {
-            let event = testing::stream_event("idempotency", changes.clone());
-            relay.invoke(event, testing::context()).await.unwrap();
-        }
-        let credits = recorded.of_type::<Credited>();
-        assert_eq!(
-            credits.first().map(|credit| credit.number),
-            Some(1),
-            "after a failure the rest of its partition key must wait"
-        );
-    })
-    .await;
+    let world = World::new().await;
+    let changes = [
+        world.transfer("a", "b", 1).await,
+        world.transfer("c", "b", 2).await,
+    ];
+    let (recorded, is_first) = (RecordedEvents::new(), AtomicBool::new(true));
+    let refusing = Refusing(recorded.clone(), move |event: &Outgoing| {
+        event.detail_type() == "Credited"
+            && event.data().contains("\"number\":1")
+            && is_first.swap(false, Ordering::SeqCst)
+    });
+    let relay = Function::new(OutboxStream, relay, world.outbox(refusing));
+    for _ in 0..2 {
+        let event = testing::stream_event("idempotency", changes.clone());
+        relay.invoke(event, testing::context()).await.unwrap();
+    }
+    let credits = recorded.of_type::<Credited>();
+    assert_eq!(
+        credits.first().map(|credit| credit.number),
+        Some(1),
+        "after a failure the rest of its partition key must wait"
+    );
 }
 
 #[tokio::test]
-async fn an_event_that_was_accepted_beside_a_refused_one_is_published_once() {
-    known_failure("C5a", async {
-        let world = World::new().await;
-        world.transfer("a", "no group", 1).await;
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        let recorded = RecordedEvents::new();
-        let refusing = Refusing(recorded.clone(), |event: &Outgoing| {
-            event.detail_type() == "Credited"
-        });
-        let outbox = world.outbox(refusing);
-        for _ in 0..5 {
-            outbox.sweep(Duration::ZERO, || false).await.unwrap();
-        }
-        assert_eq!(
-            recorded.of_type::<Debited>().len(),
-            1,
-            "what the bus has accepted must not be published again"
-        );
-    })
-    .await;
+async fn what_was_accepted_beside_a_refused_event_is_published_once() {
+    let world = World::new().await;
+    world.transfer("a", "no group", 1).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let recorded = RecordedEvents::new();
+    let refusing = Refusing(recorded.clone(), |event: &Outgoing| {
+        event.detail_type() == "Credited"
+    });
+    let outbox = world.outbox(refusing);
+    for _ in 0..5 {
+        outbox.sweep(Duration::ZERO, || false).await.unwrap();
+    }
+    assert_eq!(
+        recorded.of_type::<Debited>().len(),
+        1,
+        "what the bus has accepted must not be published again"
+    );
 }
 
 /// SQS takes the characters that XML has
@@ -396,75 +389,69 @@ async fn a_body_that_no_queue_takes_is_not_committed() {
             '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..
         )
     }
-    known_failure("C5b", async {
-        let world = World::new().await;
-        let transferred = Transferred {
-            from: "a".into(),
-            to: "b\u{ffff}".into(),
-            number: 1,
-        };
-        let function = Function::new(Sqs, transfer, ()).idempotent(world.store.clone());
-        let event = testing::sqs_event("transfers", [Message::event(&transferred)]);
-        function.invoke(event, testing::context()).await.unwrap();
-        let committed = world.items("idempotency").await;
-        let bodies = committed
-            .iter()
-            .filter_map(|item| item.get("outbox")?.as_l().ok())
-            .flatten()
-            .filter_map(|event| event.as_m().ok()?.get("body")?.as_s().ok());
-        for body in bodies {
-            assert!(
-                body.chars().all(is_allowed),
-                "what SQS does not take must not be committed: {body:?}"
-            );
-        }
-    })
-    .await;
+    let world = World::new().await;
+    let transferred = Transferred {
+        from: "a".into(),
+        to: "b\u{ffff}".into(),
+        number: 1,
+    };
+    let function = Function::new(Sqs, transfer, ()).idempotent(world.store.clone());
+    let event = testing::sqs_event("transfers", [Message::event(&transferred)]);
+    function.invoke(event, testing::context()).await.unwrap();
+    let committed = world.items("idempotency").await;
+    let bodies = committed
+        .iter()
+        .filter_map(|item| item.get("outbox")?.as_l().ok())
+        .flatten()
+        .filter_map(|event| event.as_m().ok()?.get("body")?.as_s().ok());
+    for body in bodies {
+        assert!(
+            body.chars().all(is_allowed),
+            "what SQS does not take must not be committed: {body:?}"
+        );
+    }
 }
 
 #[tokio::test]
 async fn items_that_fail_do_not_keep_older_ones_waiting() {
-    known_failure("C6", async {
-        let world = World::new().await;
-        let put = async |id: String, shard: u32, since: u32, account: &str| {
-            let debited = Debited {
-                account: account.into(),
-                number: 1,
-            };
-            let body = Outgoing::new(&debited).unwrap().body();
-            let event = AttributeValue::M([("body".into(), AttributeValue::S(body))].into());
-            world
-                .client
-                .put_item()
-                .table_name("idempotency")
-                .item("id", AttributeValue::S(id))
-                .item("outbox", AttributeValue::L(vec![event]))
-                .item("outbox_since", AttributeValue::N(since.to_string()))
-                .item("outbox_shard", AttributeValue::S(shard.to_string()))
-                .send()
-                .await
-                .unwrap();
+    let world = World::new().await;
+    let put = async |id: String, shard: u32, since: u32, account: &str| {
+        let debited = Debited {
+            account: account.into(),
+            number: 1,
         };
-        for index in 0..10 {
-            put(format!("failing-{index}"), 0, 1_000 + index, "no group").await;
-        }
-        put("oldest".into(), 5, 1, "a").await;
-        let recorded = RecordedEvents::new();
-        let refusing = Refusing(recorded.clone(), |event: &Outgoing| {
-            event.data().contains("no group")
-        });
-        let outbox = world.outbox(refusing);
-        for _ in 0..20 {
-            // Time for eight items.
-            let looks = AtomicUsize::new(0);
-            let is_over = || looks.fetch_add(1, Ordering::SeqCst) >= 8;
-            outbox.sweep(Duration::ZERO, is_over).await.unwrap();
-        }
-        assert_eq!(
-            recorded.sent().len(),
-            1,
-            "a sweep must reach the oldest item"
-        );
-    })
-    .await;
+        let body = Outgoing::new(&debited).unwrap().body();
+        let event = AttributeValue::M([("body".into(), AttributeValue::S(body))].into());
+        world
+            .client
+            .put_item()
+            .table_name("idempotency")
+            .item("id", AttributeValue::S(id))
+            .item("outbox", AttributeValue::L(vec![event]))
+            .item("outbox_since", AttributeValue::N(since.to_string()))
+            .item("outbox_shard", AttributeValue::S(shard.to_string()))
+            .send()
+            .await
+            .unwrap();
+    };
+    for index in 0..10 {
+        put(format!("failing-{index}"), 0, 1_000 + index, "no group").await;
+    }
+    put("oldest".into(), 5, 1, "a").await;
+    let recorded = RecordedEvents::new();
+    let refusing = Refusing(recorded.clone(), |event: &Outgoing| {
+        event.data().contains("no group")
+    });
+    let outbox = world.outbox(refusing);
+    for _ in 0..20 {
+        // Time for eight items.
+        let looks = AtomicUsize::new(0);
+        let is_over = || looks.fetch_add(1, Ordering::SeqCst) >= 8;
+        outbox.sweep(Duration::ZERO, is_over).await.unwrap();
+    }
+    assert_eq!(
+        recorded.sent().len(),
+        1,
+        "a sweep must reach the oldest item"
+    );
 }

@@ -14,7 +14,7 @@ async fn main() -> Result<(), BoxError> {
         // A caller that got no reply and repeats the request gets the reply to the first one.
         .idempotent(
             Idempotency::new(DynamoDbStore::from_env().await?)
-                .key(|request: Json<PlaceOrder>| request.0.request_id),
+                .key(|request: Json<PlaceOrder>| request.0.idempotency_key()),
         )
         .publishes::<OrderPlaced>()
         .publishes::<OrderCharged>()

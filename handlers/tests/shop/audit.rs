@@ -22,9 +22,17 @@ async fn every_event_is_written_down_once() {
         function.invoke(event, testing::context()).await.unwrap();
     }
     assert_eq!(table.len().await, 1);
-    let row: HashMap<String, String> = table.get("AUDIT#e-1", "EVENT").await.unwrap();
+    let pk = r#"AUDIT#["shop.anything","SomethingNew","e-1"]"#;
+    let row: HashMap<String, String> = table.get(pk, "EVENT").await.unwrap();
     assert_eq!(row["type"], "SomethingNew");
     assert_eq!(row["source"], "shop.anything");
     assert_eq!(row["time"], "2026-11-21T10:00:00.25Z");
     assert_eq!(row["data"], r#"{"n":1}"#);
+
+    // Whoever knows an id cannot hide its event behind one of another type.
+    let mut other = event.clone();
+    other["detail-type"] = "SomethingElse".into();
+    let other = testing::direct_event(&other);
+    function.invoke(other, testing::context()).await.unwrap();
+    assert_eq!(table.len().await, 2);
 }

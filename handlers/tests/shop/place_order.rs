@@ -8,8 +8,8 @@ use shop::{
 use surehand::{Direct, Error, ErrorKind, Function, Idempotency, Json, testing};
 
 fn function(table: &ShopTable) -> Function<Direct> {
-    let once =
-        Idempotency::new(table.store()).key(|request: Json<PlaceOrder>| request.0.request_id);
+    let once = Idempotency::new(table.store())
+        .key(|request: Json<PlaceOrder>| request.0.idempotency_key());
     Function::new(Direct, place_order, Orders::new(table.table())).idempotent(once)
 }
 
@@ -141,4 +141,15 @@ async fn an_invalid_request_is_rejected_and_leaves_nothing() {
 
     // The refused request was not placed, so it can be corrected under its id.
     assert!(place(&function, &request()).await.is_ok());
+}
+
+#[tokio::test]
+async fn two_customers_may_use_one_request_id() {
+    let table = ShopTable::create().await;
+    let function = function(&table);
+    let first = place(&function, &request()).await.unwrap();
+    let mut other = request();
+    other["customer_id"] = "c-2".into();
+    let second = place(&function, &other).await.unwrap();
+    assert_ne!(first.order_id, second.order_id);
 }

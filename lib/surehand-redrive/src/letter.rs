@@ -9,7 +9,7 @@ use crate::time::epoch_ms;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, time::SystemTime};
-use surehand::{envelope::RawEvent, record::Attribute};
+use surehand::{Metadata, envelope::RawEvent, record::Attribute};
 
 /// A message of a dead-letter queue, as it is there.
 ///
@@ -74,6 +74,16 @@ pub struct EventSummary {
     /// When it happened, in milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_ms: Option<u64>,
+}
+
+impl EventSummary {
+    /// What says which event it is: its id, and the source and type within which that is unique.
+    pub fn identity(&self) -> Metadata {
+        let mut metadata = Metadata::new(&*self.id);
+        metadata.source.clone_from(&self.source);
+        metadata.detail_type.clone_from(&self.event_type);
+        metadata
+    }
 }
 
 impl Letter {

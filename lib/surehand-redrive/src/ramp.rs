@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use std::time::Duration;
-use surehand::Result;
+use surehand::{Metadata, Result};
 
 /// Puts letters back in growing stages, and waits after each until they were handled.
 ///
@@ -27,8 +27,9 @@ pub trait Outcomes: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Redriven {
-    /// The event's id; the new message's where the event carries none.
-    pub event_id: String,
+    /// Which event it is: its id, source and type. The id is the new message's where the event
+    /// carries none.
+    pub event: Metadata,
     /// The id that its destination gave it.
     pub message_id: String,
     /// The dead letter's id.

@@ -2,10 +2,11 @@
 
 use crate::{
     Deadline, Delivery, Error, ErrorKind, Metrics, OnMalformed, OnPark, Record, Reply, Result,
-    companion::Companion,
+    companion::{Companion, Ending},
     dead_letter::{DeadLetters, FailureNote},
     error::Disposition,
     handler::HandlerTraits,
+    layers::without_panic,
     record::{Batch, Outcome},
     redelivery::{Backoff, Redelivery},
     telemetry::{self, Attempt},
@@ -30,7 +31,15 @@ pub(crate) async fn attempt_at(
     handler: HandlerTraits,
     metrics: &Metrics,
 ) -> Result<Reply> {
-    let companion = Companion::new(metrics.clone(), handler.commits);
+    serve(
+        record,
+        service,
+        Companion::new(metrics.clone(), handler.commits),
+    )
+    .await
+}
+
+async fn serve(record: &Record, service: &RecordService, companion: Companion) -> Result<Reply> {
     let record = record.with_companion(companion);
     service.clone().oneshot(record).await
 }
@@ -46,6 +55,8 @@ pub(crate) struct Policy {
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
     pub(crate) redelivery: Option<Arc<dyn Redelivery>>,
     pub(crate) clock: crate::Clock,
+    /// How long leases last beyond their invocation.
+    pub(crate) skew: Duration,
 }
 
 /// Handles a batch. Every record has an outcome when it returns, in the batch's order, and it
@@ -88,7 +99,8 @@ pub(crate) async fn run(
         .unwrap_or_default();
     let cut_off = |record: &Record| {
         let error = Deadline::error();
-        let delay = rest + Duration::from_secs(1);
+        // It still holds in the millisecond in which it ends.
+        let delay = rest.saturating_add(policy.skew) + Duration::from_millis(1);
         telemetry::record_span(record, (policy.traits)(record).name)
             .in_scope(|| Attempt::cut_off(record, metrics, started).retried(&error, delay));
         Verdict::Retry { error, delay }
@@ -184,14 +196,19 @@ impl Run<'_> {
         halted: Option<&Halt>,
     ) -> Verdict {
         let attempt = Attempt::start(record, self.metrics, self.policy.clock.now());
+        let mut ending = Ending::default();
         let result = match halted {
             Some(halt) => Err(halt.error()),
             None if self.deadline.is_over() => Err(never_started()),
-            None => attempt_at(record, self.service, handler, self.metrics).await,
+            None => {
+                let companion = Companion::new(self.metrics.clone(), handler.commits);
+                ending = companion.ending.clone();
+                serve(record, self.service, companion).await
+            }
         };
         let verdict = match result {
             Ok(reply) => Verdict::Done(reply),
-            Err(error) => self.settle(record, handler, error).await,
+            Err(error) => self.settle(record, handler, error, &ending).await,
         };
         if let Verdict::Parked { error } | Verdict::Retry { error, .. } = &verdict {
             trace::failed(error.kind());
@@ -206,7 +223,13 @@ impl Run<'_> {
     }
 
     /// Parks a record that failed, or has it come back.
-    async fn settle(&self, record: &Record, handler: HandlerTraits, error: Error) -> Verdict {
+    async fn settle(
+        &self,
+        record: &Record,
+        handler: HandlerTraits,
+        error: Error,
+        ending: &Ending,
+    ) -> Verdict {
         let receives = record.delivery().receive_count;
         let delay = error
             .delay()
@@ -236,8 +259,19 @@ impl Run<'_> {
             return Verdict::Retry { error, delay };
         }
         let note = FailureNote::new(record, &error, handler.name, self.policy.clock.now());
-        match dead_letters.park(record, &note).await {
-            Ok(()) => Verdict::Parked { error },
+        let park = || dead_letters.park(record, &note);
+        match without_panic("the dead-letter destination", park).await {
+            Ok(()) => {
+                if let Some(settle) = ending.parked() {
+                    let settled = || async move {
+                        settle.await;
+                        Ok(())
+                    };
+                    // The dead letter is where it belongs, whatever becomes of the claim.
+                    let _ = without_panic("the store", settled).await;
+                }
+                Verdict::Parked { error }
+            }
             Err(refused) => {
                 Attempt::not_parked(&refused);
                 Verdict::Retry { error, delay }
@@ -307,7 +341,8 @@ async fn delay_failures(
     if failed.is_empty() {
         return;
     }
-    let result = tokio::time::timeout_at(deadline.response_due(), redelivery.delay(&failed)).await;
+    let delay = without_panic("the redelivery", || redelivery.delay(&failed));
+    let result = tokio::time::timeout_at(deadline.response_due(), delay).await;
     let problem = match result {
         Ok(Ok(())) => return,
         Ok(Err(error)) => format!("{error:#}"),
@@ -350,6 +385,7 @@ mod tests {
             dead_letters: None,
             redelivery: None,
             clock: clock.clone(),
+            skew: Duration::ZERO,
         }
     }
 
@@ -426,6 +462,35 @@ mod tests {
         assert_eq!(
             outcomes(&batch, |_| {}).await,
             ["hangs-1 deadline", "good-2 deadline", "good-3 ok"]
+        );
+    }
+
+    struct Panicking;
+
+    impl DeadLetters for Panicking {
+        fn park<'a>(&'a self, record: &'a Record, _: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
+            // One of them before there is a future, one in it.
+            assert!(!record.id().ends_with('1'), "no destination");
+            Box::pin(async { panic!("no destination") })
+        }
+    }
+
+    impl Redelivery for Panicking {
+        fn delay<'a>(&'a self, _: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>> {
+            panic!("no delay")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_a_destination_is_a_park_that_was_refused() {
+        let batch = [("never-1", None), ("never-2", None), ("good-3", None)];
+        let outcomes = outcomes(&batch, |policy| {
+            policy.dead_letters = Some(Arc::new(Panicking));
+            policy.redelivery = Some(Arc::new(Panicking));
+        });
+        assert_eq!(
+            outcomes.await,
+            ["never-1 rejected", "never-2 rejected", "good-3 ok"]
         );
     }
 

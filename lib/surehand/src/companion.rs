@@ -3,9 +3,14 @@
 #[cfg(feature = "dynamodb")]
 use crate::stage::Stage;
 use crate::{IdempotencyKey, Metrics};
+use futures_util::future::BoxFuture;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    fmt, mem,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 /// What accompanies a record from the batch to its handler. It is empty for a record outside a
@@ -24,6 +29,8 @@ pub(crate) struct Companion {
     pub(crate) key: Option<IdempotencyKey>,
     /// How many events the attempt has published.
     pub(crate) published: Option<Published>,
+    /// How the attempt ends.
+    pub(crate) ending: Ending,
     /// The handler's stage, if the handler commits.
     #[cfg(feature = "dynamodb")]
     pub(crate) stage: Option<Stage>,
@@ -41,19 +48,104 @@ impl Companion {
     }
 }
 
+impl Companion {
+    /// The handler is called. A layer may call it more than once, and of what an earlier call staged
+    /// and published nothing counts.
+    pub(crate) fn handler_called(&self) {
+        if let Some(published) = &self.published {
+            published.begin();
+        }
+        #[cfg(feature = "dynamodb")]
+        if let Some(stage) = &self.stage {
+            stage.begin();
+        }
+    }
+}
+
+/// What whoever settles a record has to know of the attempt's end.
+#[derive(Clone, Default)]
+pub(crate) struct Ending(Arc<EndingState>);
+
+#[derive(Default)]
+struct EndingState {
+    /// Calls of the handler that began and did not return.
+    open: AtomicU32,
+    once_parked: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+/// A call of the handler that has begun. Dropped before it has returned, its end is not known: it was
+/// stopped at the deadline, or by a layer, at any of its awaits.
+pub(crate) struct Call(Ending);
+
+impl Ending {
+    pub(crate) fn call_begins(&self) -> Call {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        Call(self.clone())
+    }
+
+    /// Whether a call of the handler was stopped, so that nobody knows what it has done.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.0.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// Sets what is done once the record's dead letter is where it belongs.
+    pub(crate) fn once_parked(&self, settle: BoxFuture<'static, ()>) {
+        *self.settle() = Some(settle);
+    }
+
+    pub(crate) fn parked(&self) -> Option<BoxFuture<'static, ()>> {
+        mem::take(&mut *self.settle())
+    }
+
+    fn settle(&self) -> std::sync::MutexGuard<'_, Option<BoxFuture<'static, ()>>> {
+        let settle = &self.0.once_parked;
+        settle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Call {
+    pub(crate) fn returned(self) {
+        self.0.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ending")
+            .field("is_unknown", &self.is_unknown())
+            .finish_non_exhaustive()
+    }
+}
+
 /// How many events of each source and type an attempt at a record has published. All publishers of
 /// the attempt share it, so that no two of its events get the same id.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Published(Arc<Mutex<HashMap<EventType, u32>>>);
+pub(crate) struct Published(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    counts: HashMap<EventType, u32>,
+    /// Those of when the handler was first called.
+    begun: Option<HashMap<EventType, u32>>,
+}
 
 /// Source and detail-type.
 type EventType = (String, String);
 
 impl Published {
+    fn begin(&self) {
+        let mut published = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match published.begun.clone() {
+            Some(begun) => published.counts = begun,
+            None => published.begun = Some(published.counts.clone()),
+        }
+    }
+
     /// Returns the ordinal, from 0, of the next event of a type.
     pub(crate) fn next(&self, source: &str, detail_type: &str) -> u32 {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts
+        let mut published = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = published
+            .counts
             .entry((source.to_owned(), detail_type.to_owned()))
             .or_default();
         let ordinal = *count;

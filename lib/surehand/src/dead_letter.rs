@@ -101,6 +101,10 @@ pub enum OnPark {
     Proceed,
     /// The rest of the lane in this batch is returned to the source unhandled. Records of later
     /// batches are not held back.
+    ///
+    /// What is returned has used up a receive. On its last one it is parked as
+    /// [`ErrorKind::Skipped`](crate::ErrorKind::Skipped) although no handler has seen it, so allow for
+    /// more receives than a group may have parked records.
     Halt,
 }
 
@@ -159,6 +163,8 @@ pub struct FailureNote {
 
 /// The limit for one text of the note, which shares 1 MiB with the message.
 const MAX_TEXT_CHARS: usize = 1_000;
+/// Of ids and types, which are someone else's text.
+const MAX_NAME_CHARS: usize = 256;
 const MAX_CHAIN: usize = 8;
 
 impl FailureNote {
@@ -181,8 +187,11 @@ impl FailureNote {
             handler: handler.to_owned(),
             function: record.context().env_config.function_name.clone(),
             request_id: record.context().request_id.clone(),
-            event_id: metadata.map(|m| m.id.clone()),
-            event_type: metadata.and_then(|m| m.detail_type.clone()),
+            // Also these are anybody's text, and a note that is too long could never be parked.
+            event_id: metadata.map(|m| shortened_to(&m.id, MAX_NAME_CHARS)),
+            event_type: metadata
+                .and_then(|m| m.detail_type.as_deref())
+                .map(|kind| shortened_to(kind, MAX_NAME_CHARS)),
             attempts: delivery.receive_count,
             first_failure: (delivery.receive_count <= 1).then(|| now.clone()),
             last_failure: now,
@@ -277,7 +286,7 @@ struct Around<'a> {
 
 /// A redrive keeps the count in an attribute. A message that SQS moved back unchanged still has its
 /// note.
-fn redrive_count(record: &Record) -> u32 {
+pub(crate) fn redrive_count(record: &Record) -> u32 {
     let attributes = &record.delivery().attributes;
     let counted = match attributes.get(FailureNote::REDRIVE_COUNT).map(|a| &a.value) {
         Some(AttributeValue::Text(count)) => count.parse().ok(),
@@ -297,7 +306,11 @@ fn rfc3339(time: SystemTime) -> String {
 }
 
 fn shortened(text: &str) -> String {
-    let mut short: String = text.chars().take(MAX_TEXT_CHARS).collect();
+    shortened_to(text, MAX_TEXT_CHARS)
+}
+
+fn shortened_to(text: &str, chars: usize) -> String {
+    let mut short: String = text.chars().take(chars).collect();
     if short.len() < text.len() {
         short.push('…');
     }

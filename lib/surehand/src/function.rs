@@ -116,6 +116,7 @@ impl<So: Source> Function<So> {
                 dead_letters: None,
                 redelivery: None,
                 clock: Clock::system(),
+                skew: Duration::from_secs(1),
             },
             margin: None,
             handlers,
@@ -187,6 +188,7 @@ impl<So: Source> Function<So> {
             std::any::type_name::<St>(),
         );
         let idempotency = idempotency.into();
+        self.policy.skew = idempotency.skew();
         self.once = Some(idempotency.describe());
         self.claims = Some(Arc::new(idempotency));
         self
@@ -426,8 +428,11 @@ impl<So: Source> Function<So> {
     /// `SUREHAND_REHEARSE=1` it [rehearses](crate::rehearsal) the events on its standard input.
     ///
     /// # Errors
-    /// If the process does not run on Lambda, or Lambda's runtime interface fails.
+    /// If the process does not run on Lambda, or Lambda's runtime interface fails; or if the function
+    /// is to park what ended without its end being known ([`OnUnknown::Park`](crate::OnUnknown::Park)),
+    /// and has no dead letters.
     pub async fn run(self) -> Result<(), BoxError> {
+        self.check()?;
         match Mode::current() {
             Mode::Describe => {
                 let description = serde_json::to_string(&self.describe())?;
@@ -437,6 +442,18 @@ impl<So: Source> Function<So> {
             Mode::Rehearse => self.rehearse().await,
             Mode::Serve => self.serve().await,
         }
+    }
+
+    /// Whether it parks what ended without its end being known.
+    pub(crate) fn parks_unknown(&self) -> bool {
+        self.claims.as_ref().is_some_and(|it| it.parks_unknown())
+    }
+
+    fn check(&self) -> Result<(), BoxError> {
+        if self.parks_unknown() && self.policy.dead_letters.is_none() {
+            return Err("the function parks attempts whose end is not known (`OnUnknown::Park`), and has nowhere to park them: give it `.dead_letters(…)`".into());
+        }
+        Ok(())
     }
 
     async fn serve(mut self) -> Result<(), BoxError> {
@@ -459,9 +476,15 @@ impl<So: Source> Function<So> {
 /// An [`Idempotency`] over any store.
 trait Claims: Send + Sync {
     fn around(&self, handler: RecordService, rehearsal: Option<&MemoryStore>) -> RecordService;
+
+    fn parks_unknown(&self) -> bool;
 }
 
 impl<St: Store> Claims for Idempotency<St> {
+    fn parks_unknown(&self) -> bool {
+        Self::parks_unknown(self)
+    }
+
     fn around(&self, handler: RecordService, rehearsal: Option<&MemoryStore>) -> RecordService {
         // Reading the key runs the user's code too, and so does a store that the user wrote.
         match rehearsal {

@@ -46,8 +46,8 @@ pub use store::{Commits, Store};
 pub use crate::key::{IdempotencyKey, KeyStyle};
 
 use crate::{
-    Clock, Error, ErrorKind, Record, Reply, Result, description::IdempotencySettings,
-    extract::FromRecord, layers::take_ready,
+    Clock, Error, ErrorKind, Record, Reply, Result, companion::Ending, dead_letter::redrive_count,
+    description::IdempotencySettings, extract::FromRecord, layers::take_ready,
 };
 use futures_util::future::BoxFuture;
 use in_flight::InFlight;
@@ -83,9 +83,10 @@ use tower::{Layer, Service};
 /// let function = Function::new(Direct, place_order, ()).idempotent(once);
 /// ```
 ///
-/// The key is the event's id unless [`key`](Self::key) says otherwise. Beside the key a digest of
-/// the payload is kept: the same key with another payload is
-/// [`ErrorKind::KeyReused`], and parked.
+/// The key is made from the event's source, type and id unless [`key`](Self::key) says otherwise: an
+/// id alone says which event it is only within its source. Beside the key a digest of the event's
+/// type and payload is kept: the same key with another type or payload is [`ErrorKind::KeyReused`],
+/// and parked.
 #[derive(Clone)]
 pub struct Idempotency<St> {
     store: St,
@@ -98,9 +99,8 @@ pub struct Idempotency<St> {
 struct Settings {
     scope: Option<String>,
     style: KeyStyle,
-    key: Arc<ReadKey>,
-    /// Whether `key` is the event's id.
-    by_event_id: bool,
+    /// None if the key is the event's own.
+    key: Option<Arc<ReadKey>>,
     expires_after: Duration,
     skew: Duration,
     on_unknown: OnUnknown,
@@ -109,6 +109,9 @@ struct Settings {
 
 /// What becomes of a record whose last attempt began and never ended: its process died, stood still,
 /// or was out of time, and nobody knows what it has done.
+///
+/// Also unknown is the end of an attempt whose handler was stopped, at the deadline or by a layer, while
+/// its process lived on.
 ///
 /// It concerns handlers with effects outside the store. What a
 /// [`Transaction`](crate::Transaction) stages is either committed with the claim or was never done.
@@ -119,6 +122,13 @@ pub enum OnUnknown {
     Retry,
     /// It is parked as [`ErrorKind::Interrupted`], for somebody to look at. Its effects happen once or
     /// not at all. Put back, it is tried again.
+    ///
+    /// Until it is put back, no attempt begins: if the destination refuses it, or the process dies, it
+    /// comes back to be parked, and so is every other message of the event. Put it back with
+    /// `surehand dlq`, or as SQS moves it: a message that is sent anew by hand is parked as well. Where
+    /// the source has no messages, the park itself settles it. The function needs
+    /// [dead letters](crate::Function::dead_letters), and does not start without. Whoever waits for a
+    /// reply gets the error each time.
     Park,
 }
 
@@ -127,6 +137,8 @@ type ReadKey = dyn Fn(&Record) -> Result<Option<Value>> + Send + Sync;
 /// A redrive must still find the record: source and dead-letter queue keep messages for 14 days
 /// each at most, and somebody has to look at them.
 const EXPIRES_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Longer than anybody remembers, and not so long that times overflow.
+const FOR_EVER: Duration = Duration::from_secs(1_000 * 365 * 24 * 60 * 60);
 /// How far two machines' clocks may be apart.
 const SKEW: Duration = Duration::from_secs(1);
 const CACHED_KEYS: usize = 1_000;
@@ -138,15 +150,14 @@ const MAX_REPLY_BYTES: usize = 350 * 1024;
 const COMPLETE_TRIES: u32 = 3;
 
 impl<St: Store> Idempotency<St> {
-    /// Claims in `store`, by event id, for 30 days.
+    /// Claims in `store`, by each event's source, type and id, for 30 days.
     pub fn new(store: St) -> Self {
         Self {
             store,
             settings: Arc::new(Settings {
                 scope: None,
                 style: KeyStyle::default(),
-                key: Arc::new(|record| Ok(Some(record.event()?.metadata.id.as_str().into()))),
-                by_event_id: true,
+                key: None,
                 expires_after: EXPIRES_AFTER,
                 skew: SKEW,
                 on_unknown: OnUnknown::default(),
@@ -168,11 +179,10 @@ impl<St: Store> Idempotency<St> {
         K: Into<Option<String>>,
     {
         let settings = self.settings_mut();
-        settings.by_event_id = false;
-        settings.key = Arc::new(move |record| {
+        settings.key = Some(Arc::new(move |record| {
             let key: Option<String> = read(T::from_record(record, &())?).into();
             Ok(key.filter(|key| !key.is_empty()).map(Value::from))
-        });
+        }));
         self
     }
 
@@ -191,14 +201,14 @@ impl<St: Store> Idempotency<St> {
     /// Sets how long a key is remembered; 30 days unless set. A duplicate that comes later is
     /// handled again, and so is a dead letter that is put back later.
     pub fn expires_after(mut self, time: Duration) -> Self {
-        self.settings_mut().expires_after = time;
+        self.settings_mut().expires_after = time.min(FOR_EVER);
         self
     }
 
     /// Sets how far clocks may be apart: so much longer than the invocation a lease lasts. 1 s
     /// unless set.
     pub fn clock_skew(mut self, skew: Duration) -> Self {
-        self.settings_mut().skew = skew;
+        self.settings_mut().skew = skew.min(FOR_EVER);
         self
     }
 
@@ -225,15 +235,22 @@ impl<St: Store> Idempotency<St> {
     pub(crate) fn describe(&self) -> IdempotencySettings {
         IdempotencySettings {
             store: self.store.kind().to_owned(),
-            key: if self.settings.by_event_id {
-                "event_id".to_owned()
-            } else {
-                "custom".to_owned()
+            key: match self.settings.key {
+                None => "event_id".to_owned(),
+                Some(_) => "custom".to_owned(),
             },
             style: self.settings.style.as_str().to_owned(),
             scope: self.settings.scope.clone(),
             expires_after_s: self.settings.expires_after.as_secs(),
         }
+    }
+
+    pub(crate) fn skew(&self) -> Duration {
+        self.settings.skew
+    }
+
+    pub(crate) fn parks_unknown(&self) -> bool {
+        self.settings.on_unknown == OnUnknown::Park
     }
 
     /// The same settings with claims elsewhere, and nothing remembered.
@@ -311,6 +328,14 @@ where
     }
 }
 
+/// An attempt under a lease.
+struct UnderLease {
+    request: ClaimRequest,
+    ending: Ending,
+    /// Whether a record that was put back says so: a message does, an invocation does not.
+    is_put_back_by_message: bool,
+}
+
 /// What a claim is about.
 struct Subject {
     key: IdempotencyKey,
@@ -356,22 +381,45 @@ impl<St: Store> Idempotency<St> {
             deadline.ends_at() + self.settings.skew,
             now + self.settings.expires_after,
         );
-        let lease = match self.store.claim(&request).await? {
-            Claim::Acquired(lease) => lease,
-            taken => return self.taken(&subject, taken),
+        let attempt = UnderLease {
+            is_put_back_by_message: record.delivery().receipt_handle.is_some(),
+            ending: record.companion().ending.clone(),
+            request,
         };
-        if let Some(until) = lease.interrupted
-            && self.settings.on_unknown == OnUnknown::Park
+        let request = &attempt.request;
+        let mut claimed = self.store.claim(request).await;
+        while let Ok(Claim::Held { until: Some(until) }) = claimed
+            && !may_come_later(&record)
         {
-            return Err(self.interrupted(&lease, until).await);
+            // The source tries again at once, or soon, and gives up after a few times: the lease of a
+            // process that died could outlast that.
+            let rest = time_to(until, self.settings.clock.now());
+            let (is_enough, left) = (rest < deadline.remaining(), deadline.remaining());
+            // If it is not enough, an attempt that takes its time leaves less to the next one.
+            tokio::time::sleep(rest.min(left)).await;
+            if !is_enough {
+                break;
+            }
+            claimed = self.store.claim(request).await;
+        }
+        let lease = match claimed {
+            Ok(Claim::Acquired(lease)) => lease,
+            Ok(taken) => return self.taken(&subject, taken),
+            Err(error) => return Err(self.without_an_answer(error, &record, &attempt).await),
+        };
+        if let Some(until) = self.unsettled(&lease, &record) {
+            return Err(self.interrupted(&lease, until, &attempt));
         }
         match inner.call(record).await {
             Ok(reply) => match self.complete(&lease, &subject, &reply, &deadline).await {
                 Ok(()) => Ok(reply),
-                Err(error) => Err(self.after_the_lease(error, request.until)),
+                Err(error) => Err(self.unknown(error, &lease, &attempt)),
             },
+            Err(error) if self.parks_unknown() && attempt.ending.is_unknown() => {
+                Err(self.unknown(error, &lease, &attempt))
+            }
             Err(error) => {
-                let reason = format!("{}: {error:#}", error.kind());
+                let reason = reason(&error);
                 match self.store.release(&lease, &reason).await {
                     Ok(()) => Err(error),
                     Err(late) => {
@@ -383,21 +431,81 @@ impl<St: Store> Idempotency<St> {
         }
     }
 
-    /// The lease is given back at once, so that whoever puts the record back has it tried again.
-    async fn interrupted(&self, lease: &Lease, until: SystemTime) -> Error {
+    /// Nobody knows whether the key is leased now. If it is, the lease would be in the way of the next
+    /// attempt, so its owner gives it back.
+    async fn without_an_answer(
+        &self,
+        error: Error,
+        record: &Record,
+        attempt: &UnderLease,
+    ) -> Error {
+        let request = &attempt.request;
+        let mut lease = Lease {
+            key: request.key.clone(),
+            owner: request.owner.clone(),
+            attempt: 0,
+            interrupted: None,
+        };
+        if self.parks_unknown() {
+            // What is given back leaves no trace of an attempt before it whose end is not known. The
+            // same claim again tells of one.
+            match self.store.claim(request).await {
+                Ok(Claim::Acquired(again)) => lease = again,
+                Ok(_) => return error,
+                Err(_) => return self.after_the_lease(error, request.until),
+            }
+            if let Some(until) = self.unsettled(&lease, record) {
+                return self.interrupted(&lease, until, attempt);
+            }
+        }
+        match self.store.release(&lease, &reason(&error)).await {
+            Ok(()) => error,
+            Err(other) if other.kind() == ErrorKind::Fenced => error,
+            Err(_) => self.after_the_lease(error, request.until),
+        }
+    }
+
+    /// When the lease of an earlier attempt ended whose end is not known, and which nobody who put the
+    /// record back has looked at. None where that makes no difference.
+    fn unsettled(&self, lease: &Lease, record: &Record) -> Option<SystemTime> {
+        let until = lease.interrupted.filter(|_| self.parks_unknown())?;
+        (!is_put_back_after(until, record)).then_some(until)
+    }
+
+    /// What an earlier attempt has done is not known. The lease on the key is kept, and with it what is
+    /// known, until the record is parked.
+    fn interrupted(&self, lease: &Lease, until: SystemTime, attempt: &UnderLease) -> Error {
         let until = jiff::Timestamp::try_from(until).unwrap_or_default();
-        let attempt = lease.attempt.saturating_sub(1);
+        let number = lease.attempt.saturating_sub(1);
         let error = Error::new(
             ErrorKind::Interrupted,
             format!(
-                "attempt {attempt} at the record began and never ended; its lease ended at {until:.3}"
+                "attempt {number} at the record began and never ended; its lease ended at {until:.3}"
             ),
         );
-        let reason = format!("{}: {error}", error.kind());
-        if let Err(late) = self.store.release(lease, &reason).await {
-            tracing::warn!(key = %lease.key, error = %format!("{late:#}"), "lease not released");
+        self.unknown(error, lease, attempt)
+    }
+
+    /// The lease ends by itself, and is not given back: what was done under it is not known.
+    ///
+    /// Once the record is parked, the lease is not in the way of whoever puts it back. That it is not
+    /// known stays with the key, since the event may be in another message too; unless what comes back
+    /// will not say that somebody put it there.
+    fn unknown(&self, error: Error, lease: &Lease, attempt: &UnderLease) -> Error {
+        if self.parks_unknown() {
+            let (store, lease, reason) = (self.store.clone(), lease.clone(), reason(&error));
+            let is_kept = attempt.is_put_back_by_message;
+            attempt.ending.once_parked(Box::pin(async move {
+                let settled = match is_kept {
+                    true => store.abandon(&lease, &reason).await,
+                    false => store.release(&lease, &reason).await,
+                };
+                if let Err(late) = settled {
+                    tracing::warn!(key = %lease.key, error = %format!("{late:#}"), "lease not released");
+                }
+            }));
         }
-        error
+        self.after_the_lease(error, attempt.request.until)
     }
 
     /// What a record gets whose key is not free.
@@ -423,8 +531,12 @@ impl<St: Store> Idempotency<St> {
     }
 
     fn subject(&self, record: &Record) -> Result<Subject> {
-        let event = record.event()?;
-        let value = (self.settings.key)(record)?.ok_or_else(|| {
+        let style = self.settings.style;
+        let value = match &self.settings.key {
+            None => Some(style.identity(&record.event()?.metadata)),
+            Some(read) => read(record)?,
+        };
+        let value = value.ok_or_else(|| {
             Error::malformed(format!(
                 "record {} has no idempotency key; its function's `.key(…)` must find one in every record",
                 record.id()
@@ -440,11 +552,14 @@ impl<St: Store> Idempotency<St> {
                 "the function has no name, and keys without a scope would be shared: set `Idempotency::scope`",
             ));
         }
-        let payload: Value = serde_json::from_str(&event.data)
-            .map_err(|error| Error::malformed(format!("the data is not JSON: {error}")))?;
+        // A key from elsewhere can be that of a body in which there is no event.
+        let (detail_type, data) = match record.event() {
+            Ok(event) => (event.metadata.detail_type.as_deref(), event.data.as_str()),
+            Err(_) => (None, record.body()),
+        };
         Ok(Subject {
-            key: self.settings.style.key(scope, &value),
-            fingerprint: self.settings.style.fingerprint(&payload),
+            key: style.key(scope, &value),
+            fingerprint: style.fingerprint(detail_type, data),
             wants_reply: record.wants_reply(),
         })
     }
@@ -538,6 +653,24 @@ impl Subject {
         };
         Ok(reply.into_duplicate())
     }
+}
+
+fn reason(error: &Error) -> String {
+    format!("{}: {error:#}", error.kind())
+}
+
+/// Whether somebody has put the record back since that time, and so has looked at what an attempt did
+/// whose lease ended then, and wants another one.
+fn is_put_back_after(lease_ended: SystemTime, record: &Record) -> bool {
+    let delivery = record.delivery();
+    let is_later = delivery.sent_at.is_some_and(|sent| lease_ended <= sent);
+    redrive_count(record) > 0 && (delivery.receive_count <= 1 || is_later)
+}
+
+/// Whether the record can come back when its lease ends: a queue's can, by its receipt, and so can that
+/// of a caller who waits for a reply. A stream's and an asynchronous invocation's cannot.
+fn may_come_later(record: &Record) -> bool {
+    record.delivery().receipt_handle.is_some() || record.wants_reply()
 }
 
 /// How long to wait for the end of a lease, which still holds in the millisecond in which it ends.

@@ -1,10 +1,12 @@
 //! Idempotency keys and payload fingerprints.
 
+mod canonical;
 mod python;
 
-use serde_json::Value;
+use crate::Metadata;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// An idempotency key: `{scope}#{hash}`.
 ///
@@ -30,9 +32,13 @@ impl IdempotencyKey {
         Self(key.into())
     }
 
-    /// The key of an event, as a function of this name makes it unless it is told otherwise.
-    pub fn of_event(function: &str, event_id: &str) -> Self {
-        KeyStyle::default().key(function, &Value::from(event_id))
+    /// The key of an event, as a function of this name makes it unless it is told otherwise: from
+    /// the event's source, its type and its id.
+    ///
+    /// An id alone says which event it is only within its source.
+    pub fn of_event(function: &str, event: &Metadata) -> Self {
+        let style = KeyStyle::default();
+        style.key(function, &style.identity(event))
     }
 
     /// The key's text.
@@ -58,7 +64,9 @@ impl fmt::Display for IdempotencyKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyStyle {
-    /// SHA-256, in hexadecimal, of the key's text; fingerprints over JSON with sorted keys.
+    /// SHA-256, in hexadecimal. An event's key is made from its source, type and id. A fingerprint
+    /// covers the event's type and its data: JSON with sorted keys, its numbers as they are written.
+    /// Data that is not JSON is taken as the text that it is.
     #[default]
     Sha256,
     /// What [Powertools for AWS Lambda (Python)](https://docs.powertools.aws.dev/lambda/python/latest/utilities/idempotency/)
@@ -69,6 +77,11 @@ pub enum KeyStyle {
     /// Set the scope to theirs, `{function name}.{module}.{qualified name of the decorated
     /// function}`. Their other languages write JSON without the blanks; for keys that are one
     /// string or number that makes no difference.
+    ///
+    /// Since those functions know no more of an event than its id, an event's key is made from its id
+    /// alone: two sources that give one id to two events share a key. With events of several sources
+    /// set [`Idempotency::key`](crate::Idempotency::key). The fingerprint does not cover the event's
+    /// type either.
     ///
     /// The fingerprint is of the whole payload: where Powertools validates a part of it, the two
     /// differ, and a shared key looks reused. Integers beyond 64 bits and `-0` have other digests
@@ -88,51 +101,44 @@ impl KeyStyle {
         IdempotencyKey(format!("{scope}#{}", self.digest(value)))
     }
 
-    pub(crate) fn fingerprint(self, payload: &Value) -> String {
-        self.digest(payload)
+    /// What the key of an event is made from, unless the function says otherwise.
+    pub(crate) fn identity(self, event: &Metadata) -> Value {
+        match self {
+            Self::Sha256 => json!([event.source, event.detail_type, event.id]),
+            Self::Powertools => Value::from(event.id.as_str()),
+        }
+    }
+
+    /// The digest of what a key stands for: data, and the type of its event where it has one.
+    pub(crate) fn fingerprint(self, detail_type: Option<&str>, data: &str) -> String {
+        match self {
+            Self::Sha256 => {
+                let mut text = String::new();
+                if let Some(detail_type) = detail_type {
+                    text.push_str(&Value::from(detail_type).to_string());
+                    text.push('\n');
+                }
+                match canonical::json(data) {
+                    Some(json) => text.push_str(&json),
+                    // A line break begins nothing else: no text looks like JSON, or like a type.
+                    None => {
+                        text.push('\n');
+                        text.push_str(data);
+                    }
+                }
+                hex::encode(Sha256::digest(text))
+            }
+            Self::Powertools => match serde_json::from_str(data) {
+                Ok(value) => self.digest(&value),
+                Err(_) => hex::encode(md5::Md5::digest(data)),
+            },
+        }
     }
 
     fn digest(self, value: &Value) -> String {
         match self {
-            Self::Sha256 => {
-                let mut json = String::new();
-                write_sorted(&mut json, value);
-                hex::encode(Sha256::digest(json))
-            }
+            Self::Sha256 => hex::encode(Sha256::digest(value.to_string())),
             Self::Powertools => hex::encode(md5::Md5::digest(python::json_dumps(value))),
-        }
-    }
-}
-
-/// JSON with every object's keys in order: a replay may spell an event with its fields in another
-/// order, and it is the same event.
-fn write_sorted(out: &mut String, value: &Value) {
-    match value {
-        Value::Object(map) => {
-            let mut fields: Vec<_> = map.iter().collect();
-            fields.sort_unstable_by_key(|(name, _)| *name);
-            out.push('{');
-            for (index, (name, field)) in fields.into_iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                let _ = write!(out, "{}:", Value::from(name.as_str()));
-                write_sorted(out, field);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_sorted(out, item);
-            }
-            out.push(']');
-        }
-        scalar => {
-            let _ = write!(out, "{scalar}");
         }
     }
 }
@@ -142,15 +148,81 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn fingerprint(data: &str) -> String {
+        KeyStyle::Sha256.fingerprint(None, data)
+    }
+
     #[test]
     fn the_order_of_fields_makes_no_difference_but_that_of_items_does() {
-        let style = KeyStyle::Sha256;
-        let parse = |text| serde_json::from_str::<Value>(text).unwrap();
-        let a = style.fingerprint(&parse(r#"{"a":{"x":1,"y":[1,2]},"b":"ü"}"#));
-        let b = style.fingerprint(&parse(r#"{"b":"\u00fc", "a":{"y":[1, 2],"x":1}}"#));
+        let a = fingerprint(r#"{"a":{"x":1,"y":[1,2]},"b":"ü"}"#);
+        let b = fingerprint(r#"{"b":"\u00fc", "a":{"y":[1, 2],"x":1}}"#);
         assert_eq!(a, b);
-        let c = style.fingerprint(&parse(r#"{"a":{"x":1,"y":[2,1]},"b":"ü"}"#));
+        let c = fingerprint(r#"{"a":{"x":1,"y":[2,1]},"b":"ü"}"#);
         assert_ne!(a, c);
+    }
+
+    #[test]
+    fn numbers_are_compared_by_their_text() {
+        let of = |number: &str| fingerprint(&format!(r#"{{"n":[{number}]}}"#));
+        assert_ne!(of("12345678901234567890123"), of("12345678901234567890124"));
+        assert_ne!(of("0.1234567890123456789"), of("0.1234567890123456788"));
+        assert_ne!(of("1e400"), of("1e401"));
+        assert_eq!(of("1"), of(" 1 "));
+    }
+
+    #[test]
+    fn a_fingerprint_covers_the_type_of_the_event() {
+        let of = |kind| KeyStyle::Sha256.fingerprint(kind, "{}");
+        assert_ne!(of(Some("OrderPlaced")), of(Some("OrderCancelled")));
+        assert_ne!(of(Some("OrderPlaced")), of(None));
+        let of = |kind| KeyStyle::Powertools.fingerprint(kind, "{}");
+        assert_eq!(
+            of(Some("OrderPlaced")),
+            of(None),
+            "Powertools knows no types"
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_is_taken_as_text() {
+        for style in [KeyStyle::Sha256, KeyStyle::Powertools] {
+            let deep = "[".repeat(100_000);
+            for text in ["Test message.", "", "{", &deep] {
+                let print = style.fingerprint(None, text);
+                assert_eq!(print, style.fingerprint(None, text));
+                assert_ne!(print, style.fingerprint(None, &format!("{text}!")));
+            }
+        }
+        let typed = KeyStyle::Sha256.fingerprint(Some("OrderPlaced"), "{}");
+        assert_ne!(
+            typed,
+            fingerprint("\"OrderPlaced\"\n{}"),
+            "a text is no type"
+        );
+    }
+
+    #[test]
+    fn an_id_is_its_sources_and_its_types() {
+        let event = |source: &str, kind: &str, id: &str| {
+            IdempotencyKey::of_event(
+                "f",
+                &Metadata {
+                    source: Some(source.into()),
+                    detail_type: Some(kind.into()),
+                    ..Metadata::new(id)
+                },
+            )
+        };
+        let keys = [
+            event("a", "t", "1"),
+            event("b", "t", "1"),
+            event("a", "u", "1"),
+            event("a", "t", "2"),
+            IdempotencyKey::of_event("f", &Metadata::new("1")),
+        ];
+        for (place, key) in keys.iter().enumerate() {
+            assert_eq!(keys.iter().position(|other| other == key), Some(place));
+        }
     }
 
     #[test]

@@ -62,7 +62,14 @@ where
     if deadline.is_over() {
         return Err(Deadline::error());
     }
-    let handled = tokio::time::timeout_at(deadline.cutoff(), caught(handler, record));
+    record.companion().handler_called();
+    let call = record.companion().ending.call_begins();
+    let handled = async {
+        let result = caught(handler, record).await;
+        call.returned();
+        result
+    };
+    let handled = tokio::time::timeout_at(deadline.cutoff(), handled);
     handled.await.unwrap_or_else(|_| {
         deadline.cancel();
         Err(Deadline::error())
@@ -81,6 +88,20 @@ where
         Err(Error::new(
             ErrorKind::Panicked,
             format!("the handler panicked: {}", message(&*payload)),
+        ))
+    })
+}
+
+/// What `call` returns, or an error that says that it panicked.
+pub(crate) async fn without_panic<T, Fut>(what: &str, call: impl FnOnce() -> Fut) -> Result<T>
+where
+    Fut: Future<Output = Result<T>>,
+{
+    let called = AssertUnwindSafe(async move { call().await }).catch_unwind();
+    called.await.unwrap_or_else(|payload| {
+        Err(Error::new(
+            ErrorKind::Panicked,
+            format!("{what} panicked: {}", message(&*payload)),
         ))
     })
 }

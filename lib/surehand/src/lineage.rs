@@ -32,7 +32,11 @@ impl Lineage {
         Self {
             // Two functions that handle one event publish events of their own.
             key: key.unwrap_or_else(|| {
-                IdempotencyKey::new(format!("{}#{event_id}", context.env_config.function_name))
+                let function = &context.env_config.function_name;
+                match metadata {
+                    Some(metadata) => IdempotencyKey::of_event(function, metadata),
+                    None => IdempotencyKey::new(format!("{function}#{event_id}")),
+                }
             }),
             correlation_id: metadata
                 .map_or(&*event_id, |m| m.correlation_id())

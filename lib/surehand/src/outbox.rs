@@ -12,13 +12,19 @@ pub(crate) use table::Table;
 
 use crate::{
     Clock, Error, Publisher, Result, clock::epoch_ms, description::Use, envelope::Outgoing,
-    stage::Item,
+    publish::PublishError, stage::Item,
 };
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::join_all};
+use lru::LruCache;
 use serde::Serialize;
-use std::{sync::Arc, time::Duration};
-use table::DynamoDbTable;
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+pub(crate) use table::Failure;
+use table::{DynamoDbTable, FAILURES, PUBLISHED, RETRY_AT};
 
 /// The events that transactions committed and nobody has published yet.
 ///
@@ -30,6 +36,18 @@ use table::DynamoDbTable;
 /// | `outbox_since` | N | since when they wait, in milliseconds since the epoch; gone once published |
 /// | `outbox_shard` | S | the partition of the index `outbox`, over `outbox_shard` and `outbox_since`; gone once published |
 ///
+/// and, once not all of them could be published:
+///
+/// | attribute | type | |
+/// |---|---|---|
+/// | `outbox_failures` | N | how many tries to publish them failed |
+/// | `outbox_error` | S | why the last one did |
+/// | `outbox_retry_at` | N | when a sweep tries again, in milliseconds since the epoch |
+///
+/// Events that were accepted leave the item at once, also if others were refused. They wait for 14
+/// days at least, however soon the claim expires: if that is sooner, they have an item of their own.
+/// Events in items of their own may change places with the others of their commit.
+///
 /// Two functions publish them. One is on the table's stream, an [`OutboxStream`], and hands every new
 /// image to [`publish_item`](Self::publish_item), a moment after the commit. The other runs on a schedule and
 /// [sweeps](Self::sweep) up what the first could not. An event is published at least once, and has
@@ -39,7 +57,17 @@ pub struct Outbox {
     table: Arc<dyn Table>,
     publisher: Publisher,
     clock: Clock,
+    /// The items whose events could not all be published, as far as this process remembers: what the
+    /// stream delivers again is their first image.
+    failed: Arc<Mutex<LruCache<String, ()>>>,
 }
+
+/// How long events wait at least: as long as SQS keeps a message, for whoever mends the way out.
+pub(crate) const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+const MAX_ERROR_CHARS: usize = 1_000;
 
 /// An index partition takes 1,000 writes a second; so many of them share the load.
 pub(crate) const SHARDS: u8 = 8;
@@ -50,7 +78,9 @@ pub(crate) const SHARDS: u8 = 8;
 pub struct Swept {
     /// Items whose events were published.
     pub published: usize,
-    /// Items whose events could not be published; the next sweep finds them again.
+    /// Items whose events could not all be published, and shards that could not be read. A later sweep
+    /// finds them again: the next one after the first failure, then one after a minute, after two and
+    /// so on, up to an hour.
     pub failed: usize,
 }
 
@@ -65,6 +95,7 @@ impl Outbox {
             table: Arc::new(table),
             publisher,
             clock: Clock::system(),
+            failed: Arc::new(Mutex::new(LruCache::new(REMEMBERED))),
         }
     }
 
@@ -87,37 +118,115 @@ impl Outbox {
     }
 
     /// Publishes the events of an item of the table, and marks them as published. Returns how many
-    /// there were; an item without waiting events has none.
+    /// there were; an item without waiting events has none. Nor has one that says that a try has
+    /// failed (`outbox_failures`): the record of its commit is delivered again, or a sweep finds it.
     ///
     /// # Errors
-    /// [`ErrorKind::Publish`](crate::ErrorKind::Publish) if not all events were accepted; some may have been. Then the item
-    /// stays as it is. [`ErrorKind::Store`](crate::ErrorKind::Store) if they were, but could not be marked.
+    /// [`ErrorKind::Publish`](crate::ErrorKind::Publish) if not all events were accepted. Those that
+    /// were are no longer in the item. [`ErrorKind::Store`](crate::ErrorKind::Store) if all were, but
+    /// could not be marked.
     pub async fn publish_item(&self, item: &Item) -> Result<usize> {
-        let Some(waiting) = Waiting::read(item)? else {
+        if item.contains_key(FAILURES) {
+            return Ok(0);
+        }
+        let Some(image) = Waiting::read(item)? else {
             return Ok(0);
         };
-        self.publisher.send(&waiting.events).await?;
-        self.mark(&waiting).await?;
+        let has_failed = self.failed().contains(&image.id);
+        let waiting = match has_failed {
+            true => self.as_it_is_now(image).await?,
+            false => Some(image),
+        };
+        match waiting {
+            Some(waiting) => self.publish(&waiting, false).await,
+            None => Ok(0),
+        }
+    }
+
+    /// What still waits of an image. None if all of it was published.
+    async fn as_it_is_now(&self, image: Waiting) -> Result<Option<Waiting>> {
+        let item = match self.table.item(&image.id).await {
+            Ok(Some(item)) => item,
+            Ok(None) => return Ok(Some(image)),
+            // What was accepted is then published again, and that is better than not at all.
+            Err(error) => {
+                tracing::warn!(error = %format!("{error:#}"), "the outbox item was not read");
+                return Ok(Some(image));
+            }
+        };
+        Ok(match Waiting::read(&item)? {
+            Some(waiting) if waiting.since == image.since => Some(waiting),
+            None if item.contains_key(PUBLISHED) => None,
+            // The key has other events by now.
+            _ => Some(image),
+        })
+    }
+
+    async fn publish(&self, waiting: &Waiting, is_sweep: bool) -> Result<usize> {
+        let now = epoch_ms(self.clock.now());
+        if let Err(error) = self.publisher.send(&waiting.events).await {
+            self.failed().put(waiting.id.clone(), ());
+            let accepted = error.downcast_ref().map_or(&[][..], PublishError::accepted);
+            if is_sweep || !accepted.is_empty() {
+                let failure = waiting.failure(&error, accepted, now);
+                let (id, since) = (&waiting.id, &waiting.since);
+                if let Err(late) = self.table.fail(id, since, failure).await {
+                    tracing::warn!(error = %format!("{late:#}"), "events that were published stay in the outbox");
+                }
+            }
+            return Err(error);
+        }
+        self.table.mark(&waiting.id, &waiting.since, now).await?;
+        self.failed().pop(&waiting.id);
         Ok(waiting.events.len())
+    }
+
+    fn failed(&self) -> MutexGuard<'_, LruCache<String, ()>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes what has waited for longer than `age`.
     ///
-    /// It looks at the items oldest first, and stops when `until` says so, so that it can run inside
-    /// a deadline.
+    /// It looks at the items oldest first, whatever shard they are in, and stops when `until` says so,
+    /// so that it can run inside a deadline. What cannot be published or read is passed by and
+    /// counted.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the table does not answer.
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the table does not answer for any shard.
     pub async fn sweep(&self, age: Duration, until: impl Fn() -> bool) -> Result<Swept> {
-        let before = epoch_ms(self.clock.now() - age);
+        let before = self.clock.now().checked_sub(age);
+        let before = before.unwrap_or(SystemTime::UNIX_EPOCH);
+        let waiting = |shard| self.table.waiting(shard, epoch_ms(before));
+        let mut shards: Vec<_> = (0..SHARDS).map(waiting).collect();
         let mut swept = Swept::default();
-        for shard in 0..SHARDS {
-            let mut waiting = self.table.waiting(shard, before);
-            while let Some(found) = waiting.next().await {
-                if until() {
-                    return Ok(swept);
+        let mut heads = join_all(shards.iter_mut().map(StreamExt::next)).await;
+        if heads.iter().all(|head| matches!(head, Some(Err(_)))) {
+            return Err(heads
+                .swap_remove(0)
+                .and_then(Result::err)
+                .unwrap_or_else(never));
+        }
+        loop {
+            // A shard that cannot be read ends there.
+            for head in &mut heads {
+                if let Some(Err(error)) = head.take_if(|head| head.is_err()) {
+                    tracing::warn!(error = %format!("{error:#}"), "waiting events not found");
+                    swept.failed += 1;
                 }
-                match self.publish_found(&found?).await {
+            }
+            let found = heads.iter().enumerate();
+            let found = found.filter_map(|(shard, head)| {
+                let item = head.as_ref()?.as_ref().ok()?;
+                Some((waits_since(item), shard))
+            });
+            let Some((_, shard)) = found.min() else {
+                return Ok(swept);
+            };
+            if until() {
+                return Ok(swept);
+            }
+            if let Some(Ok(keys)) = heads[shard].take() {
+                match self.publish_found(&keys).await {
                     Ok(0) => {}
                     Ok(_) => swept.published += 1,
                     Err(error) => {
@@ -126,8 +235,8 @@ impl Outbox {
                     }
                 }
             }
+            heads[shard] = shards[shard].next().await;
         }
-        Ok(swept)
     }
 
     /// The index has the keys alone, and may be behind: the item itself says what still waits.
@@ -135,16 +244,30 @@ impl Outbox {
         let Some(AttributeValue::S(id)) = keys.get("id") else {
             return Ok(0);
         };
-        match self.table.item(id).await? {
-            Some(item) => self.publish_item(&item).await,
+        let Some(item) = self.table.item(id).await? else {
+            return Ok(0);
+        };
+        if number(&item, RETRY_AT) > epoch_ms(self.clock.now()) {
+            return Ok(0);
+        }
+        match Waiting::read(&item)? {
+            Some(waiting) => self.publish(&waiting, true).await,
             None => Ok(0),
         }
     }
+}
 
-    async fn mark(&self, waiting: &Waiting) -> Result<()> {
-        let now = epoch_ms(self.clock.now());
-        self.table.mark(&waiting.id, &waiting.since, now).await
-    }
+fn never() -> Error {
+    Error::new(crate::ErrorKind::Store, "the outbox did not answer")
+}
+
+fn number(item: &Item, name: &str) -> u64 {
+    let number = item.get(name).and_then(|value| value.as_n().ok());
+    number.and_then(|n| n.parse().ok()).unwrap_or_default()
+}
+
+fn waits_since(item: &Item) -> u64 {
+    number(item, "outbox_since")
 }
 
 /// The attributes that put events into an item's outbox.
@@ -171,14 +294,15 @@ struct Waiting {
     id: String,
     since: String,
     events: Vec<Outgoing>,
+    /// The events as they stand in the item.
+    values: Vec<AttributeValue>,
+    failures: u64,
 }
 
 impl Waiting {
-    /// The key of the first event that has one.
-    fn partition_key(&self) -> Option<String> {
-        self.events
-            .iter()
-            .find_map(|event| event.metadata().partition_key.clone())
+    fn partition_keys(&self) -> impl Iterator<Item = &str> {
+        let keys = self.events.iter();
+        keys.filter_map(|event| event.metadata().partition_key.as_deref())
     }
 
     fn read(item: &Item) -> Result<Option<Self>> {
@@ -195,7 +319,32 @@ impl Waiting {
             id: id.clone(),
             since: since.clone(),
             events,
+            values: values.clone(),
+            failures: number(item, FAILURES),
         }))
+    }
+
+    /// What is left of it after a try in which these events were accepted.
+    fn failure(&self, error: &Error, accepted: &[String], now_ms: u64) -> Failure {
+        let failures = self.failures + 1;
+        let all = self.events.iter().zip(&self.values);
+        let left = all.filter(|(event, _)| !accepted.iter().any(|id| id == event.id()));
+        Failure {
+            left: left.map(|(_, value)| value.clone()).collect(),
+            accepted: accepted.to_vec(),
+            failures,
+            retry_at_ms: now_ms + pause_ms(failures),
+            error: format!("{error:#}").chars().take(MAX_ERROR_CHARS).collect(),
+        }
+    }
+}
+
+/// How long sweeps leave an item alone after its n-th failure.
+fn pause_ms(failures: u64) -> u64 {
+    const MINUTE: u64 = 60 * 1_000;
+    match failures {
+        0 | 1 => 0,
+        more => (MINUTE << (more - 2).min(6)).min(60 * MINUTE),
     }
 }
 

@@ -240,9 +240,12 @@ impl Reply {
     /// Makes a reply of `value`.
     ///
     /// # Errors
-    /// If `value` does not serialize.
+    /// [`ErrorKind::Rejected`](crate::ErrorKind::Rejected) if `value` does not serialize: another
+    /// attempt would meet the same, and repeat the handler's effect.
     pub fn json(value: &impl serde::Serialize) -> Result<Self> {
-        Ok(Self::from_json(serde_json::to_string(value)?))
+        let json = serde_json::to_string(value)
+            .map_err(|error| Error::rejected(format!("the reply does not serialize: {error}")))?;
+        Ok(Self::from_json(json))
     }
 
     /// Makes a reply of JSON text.

@@ -25,6 +25,15 @@ pub(crate) struct Staged {
     /// What could not be staged. Staging does not fail by itself, so that a handler reads as a list
     /// of effects; the commit does.
     problem: Option<Error>,
+    /// What was staged when the handler was first called.
+    begun: Option<Begun>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    writes: usize,
+    events: usize,
+    has_problem: bool,
 }
 
 #[derive(Debug)]
@@ -49,6 +58,24 @@ impl fmt::Debug for Refused {
 }
 
 impl Stage {
+    /// The handler is called: what an earlier call of it has staged is gone.
+    pub(crate) fn begin(&self) {
+        let staged = &mut *self.lock();
+        let Some(begun) = staged.begun else {
+            staged.begun = Some(Begun {
+                writes: staged.writes.len(),
+                events: staged.events.len(),
+                has_problem: staged.problem.is_some(),
+            });
+            return;
+        };
+        staged.writes.truncate(begun.writes);
+        staged.events.truncate(begun.events);
+        if !begun.has_problem {
+            staged.problem = None;
+        }
+    }
+
     /// Takes what was staged, and leaves nothing behind.
     ///
     /// # Errors

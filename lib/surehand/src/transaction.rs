@@ -4,6 +4,7 @@
 //! publish, and returns. Surehand commits them with the claim, in one TransactWriteItems. The events are published
 //! by the [`outbox`](crate::outbox) afterwards. `docs/exactly-once.md` walks through it.
 
+mod publishable;
 mod size;
 
 pub(crate) use size::{
@@ -62,7 +63,9 @@ use serde::Serialize;
 /// ```
 ///
 /// DynamoDB takes 100 actions and 4 MB a transaction, 400 KB an item, and each item once. One action
-/// is the claim's. An event has 256 KiB at most. What is larger is rejected before anything is sent.
+/// is the claim's. An event has 256 KiB at most, no character that SQS does not take (U+FFFE and U+FFFF)
+/// and no integer that EventBridge does not take (beyond 64 bits with a sign). What cannot be committed
+/// or published is rejected before anything is sent.
 #[derive(Debug)]
 pub struct Transaction {
     staged: Stage,
@@ -92,14 +95,18 @@ impl StagedCondition<'_> {
     pub fn or_else(self, make: impl FnOnce(Option<Item>) -> Error + Send + 'static) {
         if let Some(index) = self.index {
             let mut staged = self.stage.lock();
-            staged.writes[index].return_old_item();
+            if let Some(write) = staged.writes.get_mut(index) {
+                write.return_old_item();
+            }
         }
         self.set(Refused::new(make));
     }
 
     fn set(self, refused: Refused) {
-        if let Some(index) = self.index {
-            self.stage.lock().writes[index].refused = Some(refused);
+        if let Some(index) = self.index
+            && let Some(write) = self.stage.lock().writes.get_mut(index)
+        {
+            write.refused = Some(refused);
         }
     }
 }
@@ -161,13 +168,8 @@ impl Transaction {
                 self.lineage.mark(&mut outgoing);
                 outgoing.metadata_mut().producer = Some(self.producer.clone());
                 crate::trace::created(&mut outgoing);
-                let bytes = outgoing.body().len();
-                if bytes > MAX_EVENT_BYTES {
-                    // Once committed, nobody could publish it.
-                    return self.staged.fail(format!(
-                        "{} has {bytes} bytes, and an event {MAX_EVENT_BYTES} at most: publish a reference to the data",
-                        E::DETAIL_TYPE
-                    ));
+                if let Some(problem) = publishable::problem(&outgoing) {
+                    return self.staged.fail(problem);
                 }
                 self.staged.lock().events.push(outgoing);
             }

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use surehand::{
-    DynamoDbStore, IdempotencyKey,
+    DynamoDbStore, IdempotencyKey, Metadata,
     idempotency::{AttemptEnd, Claim, Store as _},
 };
 use surehand_redrive::{Letter, Outcomes, Redriven};
@@ -64,12 +64,12 @@ impl Facts {
     /// What is known of the attempts at a letter's event, in a few words.
     pub(super) async fn of(&self, letter: &Letter) -> Option<String> {
         let function = letter.cause().function.or_else(|| self.function.clone())?;
-        self.of_event(&function, &letter.event()?.id).await
+        self.of_event(&function, &letter.event()?.identity()).await
     }
 
     /// The same for an event of a function.
-    pub(crate) async fn of_event(&self, function: &str, event_id: &str) -> Option<String> {
-        let key = IdempotencyKey::of_event(function, event_id);
+    pub(crate) async fn of_event(&self, function: &str, event: &Metadata) -> Option<String> {
+        let key = IdempotencyKey::of_event(function, event);
         // Facts are a help; without them the letter is shown all the same.
         let facts = self.store(function).await?.history(&key).await.ok()??;
         Some(in_words(&facts, SystemTime::now()))
@@ -106,7 +106,7 @@ impl Outcomes for Facts {
                 completed.push(match store {
                     None => false,
                     Some((store, function)) => {
-                        let key = IdempotencyKey::of_event(function, &letter.event_id);
+                        let key = IdempotencyKey::of_event(function, &letter.event);
                         matches!(store.find(&key).await?, Some(Claim::Completed(_)))
                     }
                 });
@@ -178,7 +178,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_attempt_that_never_ended_is_told_from_one_that_failed() {
-        let (store, key) = (MemoryStore::new(), IdempotencyKey::of_event("f", "e"));
+        let (store, key) = (
+            MemoryStore::new(),
+            IdempotencyKey::of_event("f", &Metadata::new("e")),
+        );
         let now = SystemTime::now();
         let until = now + Duration::from_secs(10);
         let request = ClaimRequest::new(key.clone(), "print", until, now + Duration::from_secs(99));

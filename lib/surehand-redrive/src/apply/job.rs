@@ -7,6 +7,7 @@ use crate::{
     parcel::Parcel,
     plan::Action,
 };
+use surehand::Metadata;
 
 /// A letter to be sent.
 pub(super) struct Job {
@@ -22,7 +23,7 @@ pub(super) struct Job {
 
 /// How to recognise a letter that comes back, and what it is counted as.
 pub(super) struct Story {
-    pub(super) event_id: Option<String>,
+    pub(super) event: Option<Metadata>,
     pub(super) group: Group,
     pub(super) cause: Cause,
     pub(super) redrive_count: u32,
@@ -39,10 +40,10 @@ impl Job {
         let story = || {
             // Of an edit, the event is the new one.
             let sent = Letter::new(&*letter.id, &*parcel.body);
-            let event = sent.event().map(|event| event.id);
+            let event = sent.event().map(|event| event.identity());
             Story {
                 // Without an id of its own the event goes by its message's, which will be another.
-                event_id: event.filter(|id| *id != letter.id),
+                event: event.filter(|event| event.id != letter.id),
                 group: Group::of(letter),
                 cause: letter.cause(),
                 redrive_count: letter.redrive_count(),

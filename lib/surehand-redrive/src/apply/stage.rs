@@ -3,6 +3,7 @@
 use super::{job::Job, report::NotFixed};
 use crate::{letter::Letter, ramp::Redriven, time::epoch_ms};
 use std::{collections::BTreeMap, time::SystemTime};
+use surehand::Metadata;
 
 /// What of a ramp is on the way.
 #[derive(Default)]
@@ -31,7 +32,7 @@ impl Stage {
         });
         group.group.count += 1;
         self.waiting.push(Redriven {
-            event_id: story.event_id.unwrap_or_else(|| message_id.clone()),
+            event: story.event.unwrap_or_else(|| Metadata::new(&*message_id)),
             message_id,
             letter_id: job.parcel.letter_id,
             handler: story.cause.handler,
@@ -54,7 +55,7 @@ impl Stage {
         if self.waiting.is_empty() {
             return false;
         }
-        let event = letter.event().map(|event| event.id);
+        let event = letter.event().map(|event| event.identity());
         let count = letter.redrive_count();
         // A second letter of one event may have been here all the time.
         let is_later = |redriven: &Redriven| {
@@ -65,7 +66,7 @@ impl Stage {
         };
         let index = self.waiting.iter().position(|redriven| {
             redriven.message_id == letter.id
-                || (event.as_ref() == Some(&redriven.event_id) && is_later(redriven))
+                || (event.as_ref() == Some(&redriven.event) && is_later(redriven))
         });
         let Some(index) = index else {
             return false;

@@ -74,7 +74,10 @@ fn read_nested(body: &str, fallback: &Fallback<'_>, notifications: u8) -> Result
             },
             time: outer.time.or(fallback.time),
         };
-        return read_nested(&message, &fallback, notifications - 1);
+        let mut event = read_nested(&message, &fallback, notifications - 1)?;
+        let traceparent = &mut event.metadata.traceparent;
+        *traceparent = traceparent.take().or(outer.traceparent);
+        return Ok(event);
     }
     other_json(body, fallback)
 }
@@ -139,6 +142,8 @@ struct Shape<'a> {
     sns_message: Option<&'a RawValue>,
     #[serde(borrow, rename = "Timestamp")]
     sns_time: Option<&'a RawValue>,
+    #[serde(borrow, rename = "MessageAttributes")]
+    sns_attributes: Option<&'a RawValue>,
 }
 
 /// The `metadata` that this framework writes.
@@ -190,21 +195,24 @@ impl<'a> Shape<'a> {
 
     /// `{"id": …, "source": …, "detail-type": …, "detail": …}`
     fn eventbridge(&self) -> Option<RawEvent> {
-        let detail = self.detail?;
+        let detail = self.detail?.get();
+        // EventBridge Scheduler writes the object as text.
+        let decoded = text(self.detail).filter(|text| is_object(text));
+        let detail = decoded.as_deref().unwrap_or(detail);
         let outer = Metadata {
             time: timestamp(self.time),
             source: Some(text(self.source)?),
             detail_type: Some(text(self.detail_type)?),
             ..Metadata::new(text(self.id).unwrap_or_default())
         };
-        if let Ok(inner) = serde_json::from_str::<Shape<'_>>(detail.get())
+        if let Ok(inner) = serde_json::from_str::<Shape<'_>>(detail)
             && let Some(event) = inner.framed(Some(&outer))
         {
             return Some(event);
         }
         (!outer.id.is_empty()).then(|| RawEvent {
             metadata: outer,
-            data: detail.get().to_owned(),
+            data: detail.to_owned(),
         })
     }
 
@@ -252,15 +260,35 @@ impl<'a> Shape<'a> {
         text(self.sns_topic)?;
         let outer = Metadata {
             time: timestamp(self.sns_time),
+            traceparent: self.sns_traceparent(),
             ..Metadata::new(text(self.sns_id)?)
         };
         Some((text(self.sns_message)?, outer))
+    }
+
+    /// What a publisher's trace leaves in the attributes of a notification that SNS delivers as JSON.
+    fn sns_traceparent(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Attributes {
+            traceparent: Option<Attribute>,
+        }
+        #[derive(Deserialize)]
+        struct Attribute {
+            #[serde(rename = "Value")]
+            value: String,
+        }
+        let attributes: Attributes = serde_json::from_str(self.sns_attributes?.get()).ok()?;
+        Some(attributes.traceparent?.value)
     }
 }
 
 /// Data may be null, as that of a unit struct is; this differs from no data.
 fn present<'de, D: Deserializer<'de>>(json: D) -> Result<Option<&'de RawValue>, D::Error> {
     Deserialize::deserialize(json).map(Some)
+}
+
+fn is_object(json: &str) -> bool {
+    json.trim_start().starts_with('{') && serde_json::from_str::<&RawValue>(json).is_ok()
 }
 
 fn text(value: Option<&RawValue>) -> Option<String> {
@@ -352,6 +380,20 @@ mod tests {
         let event = parse(&on_the_bus(json!({"order_id": "42"})));
         assert_eq!(event.metadata.id, "bus-1");
         assert_eq!(event.data, r#"{"order_id":"42"}"#);
+    }
+
+    #[test]
+    fn a_detail_that_is_an_objects_text_is_that_object() {
+        for (detail, data) in [
+            (json!("{\"a\":1}"), "{\"a\":1}"),
+            (json!(" {} "), " {} "),
+            (json!(framed().to_string()), "{\"order_id\":\"42\"}"),
+            (json!("a text"), "\"a text\""),
+            (json!("7"), "\"7\""),
+            (json!("{"), "\"{\""),
+        ] {
+            assert_eq!(parse(&on_the_bus(detail)).data, data);
+        }
     }
 
     #[test]

@@ -24,13 +24,13 @@ impl Outgoing {
     /// EventBridge.
     pub fn new<E: Event>(event: &E) -> Result<Self> {
         const MAX_DETAIL_TYPE: usize = 128;
-        if E::DETAIL_TYPE.len() > MAX_DETAIL_TYPE {
+        let characters = E::DETAIL_TYPE.chars().count();
+        if characters > MAX_DETAIL_TYPE {
             return Err(Error::new(
                 ErrorKind::Publish,
                 format!(
-                    "the detail-type `{}` has {} characters, but EventBridge takes at most {MAX_DETAIL_TYPE}",
+                    "the detail-type `{}` has {characters} characters, but EventBridge takes at most {MAX_DETAIL_TYPE}",
                     E::DETAIL_TYPE,
-                    E::DETAIL_TYPE.len()
                 ),
             ));
         }

@@ -20,7 +20,8 @@ pub struct ClaimRequest {
 }
 
 impl ClaimRequest {
-    /// A claim on `key` by a new owner.
+    /// A claim on `key` by a new owner. A lease is not forgotten before its end, so that `expires_at` is
+    /// that end at least.
     pub fn new(
         key: IdempotencyKey,
         fingerprint: impl Into<String>,
@@ -32,7 +33,7 @@ impl ClaimRequest {
             fingerprint: fingerprint.into(),
             owner: uuid::Uuid::now_v7().to_string(),
             until,
-            expires_at,
+            expires_at: expires_at.max(until),
         }
     }
 }

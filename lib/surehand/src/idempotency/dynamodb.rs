@@ -111,6 +111,19 @@ impl DynamoDbStore {
             .expression_attribute_values(":inprogress", text("INPROGRESS"))
     }
 
+    async fn give_back(&self, lease: &Lease, ended_ms: u64, error: &str) -> Result<()> {
+        let error: String = error.chars().take(MAX_ERROR_CHARS).collect();
+        let update = self
+            .update(lease.key.as_str())
+            .update_expression("SET #until = :ended, #last_error = :error")
+            .condition_expression("#owner = :me AND #status = :inprogress")
+            .expression_attribute_names("#until", "in_progress_expiration")
+            .expression_attribute_names("#last_error", "last_error")
+            .expression_attribute_values(":ended", number(ended_ms))
+            .expression_attribute_values(":error", text(&error));
+        self.update_as_owner(lease, update).await
+    }
+
     /// Only the owner may; the answer to a repeated call is that of the first.
     async fn update_as_owner(&self, lease: &Lease, update: UpdateItemFluentBuilder) -> Result<()> {
         let sent = update
@@ -302,17 +315,14 @@ impl Store for DynamoDbStore {
         Ok(self.item(key).await?.map(|item| item.history()))
     }
 
+    async fn abandon(&self, lease: &Lease, error: &str) -> Result<()> {
+        // It still holds in the millisecond in which it ends.
+        let ended = epoch_ms(self.clock.now()).saturating_sub(1).max(1);
+        self.give_back(lease, ended, error).await
+    }
+
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
-        let error: String = error.chars().take(MAX_ERROR_CHARS).collect();
-        let update = self
-            .update(lease.key.as_str())
-            .update_expression("SET #until = :zero, #last_error = :error")
-            .condition_expression("#owner = :me AND #status = :inprogress")
-            .expression_attribute_names("#until", "in_progress_expiration")
-            .expression_attribute_names("#last_error", "last_error")
-            .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":error", text(&error));
-        self.update_as_owner(lease, update).await
+        self.give_back(lease, 0, error).await
     }
 }
 

@@ -17,6 +17,8 @@ use crate::{
 };
 #[cfg(feature = "dynamodb")]
 use aws_sdk_dynamodb::types::TransactWriteItem;
+#[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
+use std::collections::BTreeSet;
 #[cfg(feature = "dynamodb")]
 use std::mem;
 use std::{
@@ -55,6 +57,8 @@ pub(crate) struct Waiting {
     /// In milliseconds since the epoch.
     pub(crate) since: u64,
     pub(crate) events: Vec<Outgoing>,
+    /// The ids of the events that were published while others were not.
+    pub(crate) accepted: BTreeSet<String>,
     pub(crate) is_published: bool,
 }
 
@@ -154,6 +158,16 @@ impl MemoryStore {
     #[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
     pub(crate) fn outbox(&self) -> Vec<Waiting> {
         self.state().outbox.clone()
+    }
+
+    /// Takes events out that were accepted, of those that have waited since then.
+    #[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
+    pub(crate) fn accepted(&self, key: &str, since: u64, ids: Vec<String>) {
+        let mut state = self.state();
+        let is_meant = |it: &&mut Waiting| it.key.as_str() == key && it.since == since;
+        if let Some(waiting) = state.outbox.iter_mut().find(is_meant) {
+            waiting.accepted.extend(ids);
+        }
     }
 
     /// Marks the events of a key that have waited since then.
@@ -300,6 +314,19 @@ impl Store for MemoryStore {
         }))
     }
 
+    async fn abandon(&self, lease: &Lease, error: &str) -> Result<()> {
+        let now_ms = epoch_ms(self.clock.now());
+        self.update(lease, |item| {
+            let Status::InProgress { until } = &mut item.status else {
+                return Err(lease.fenced());
+            };
+            // It still holds in the millisecond in which it ends.
+            *until = now_ms.saturating_sub(1).min(*until);
+            item.last_error = Some(error.to_owned());
+            Ok(())
+        })
+    }
+
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
         self.update(lease, |item| {
             if matches!(item.status, Status::Completed { .. }) {
@@ -348,6 +375,7 @@ impl CommitStore for MemoryStore {
                 key: commit.key.clone(),
                 since: epoch_ms(commit.now),
                 events: commit.events.to_vec(),
+                accepted: BTreeSet::new(),
                 is_published: false,
             });
         }

@@ -5,7 +5,6 @@ use crate::{
     Deadline, Error, ErrorKind, Reply, Result, Transaction, lineage::Lineage, stage::Stage,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 use std::time::Duration;
 
 /// How long a commit goes on that conflicts with others.
@@ -80,7 +79,7 @@ impl<St: CommitStore> Idempotency<St> {
         T: Serialize + DeserializeOwned,
         Fut: Future<Output = Result<T>>,
     {
-        let (scope, subject) = self.request(key, serde_json::to_value(&request)?)?;
+        let (scope, subject) = self.request(key, &serde_json::to_string(&request)?)?;
         let _turn = self.in_flight.enter(&subject.key).await;
         if let Some(completion) = self.cached(&subject.key) {
             return restored(subject.duplicate(completion)?);
@@ -109,7 +108,7 @@ impl<St: CommitStore> Idempotency<St> {
         })
     }
 
-    fn request(&self, key: &str, request: Value) -> Result<(&str, Subject)> {
+    fn request(&self, key: &str, request: &str) -> Result<(&str, Subject)> {
         let settings = &self.settings;
         let scope = settings.scope.as_deref().filter(|scope| !scope.is_empty());
         let scope = scope.ok_or_else(|| {
@@ -123,7 +122,7 @@ impl<St: CommitStore> Idempotency<St> {
         }
         let subject = Subject {
             key: settings.style.key(scope, &key.into()),
-            fingerprint: settings.style.fingerprint(&request),
+            fingerprint: settings.style.fingerprint(None, request),
             wants_reply: true,
         };
         Ok((scope, subject))

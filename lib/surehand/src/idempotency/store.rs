@@ -103,6 +103,15 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// end. `error` is kept with the key.
     fn release(&self, lease: &Lease, error: &str) -> impl Future<Output = Result<()>> + Send;
 
+    /// Ends the lease without saying how its attempt ended: whoever claims the key next learns that it
+    /// is not known ([`Lease::interrupted`]). `error` is kept with the key.
+    ///
+    /// A store that cannot end it before its time need not.
+    fn abandon(&self, lease: &Lease, error: &str) -> impl Future<Output = Result<()>> + Send {
+        let _ = (lease, error);
+        async { Ok(()) }
+    }
+
     /// What stands against a claim on the key: it is completed, or held. None if nothing does.
     fn find(&self, key: &IdempotencyKey) -> impl Future<Output = Result<Option<Claim>>> + Send;
 

@@ -61,7 +61,7 @@ async fn a_key_is_handled_once_and_its_reply_is_given_again() {
         let (first, again) = (call().await.unwrap(), call().await.unwrap());
         assert!(!first.is_duplicate() && again.is_duplicate());
         assert_eq!(first.as_json(), again.as_json());
-        let key = IdempotencyKey::of_event("shop", "e-1");
+        let key = IdempotencyKey::of_event("shop", &crate::Metadata::new("e-1"));
         assert_eq!(
             first.as_json(),
             Some(&*json!(key.as_str()).to_string()),
@@ -82,7 +82,7 @@ async fn a_failure_gives_the_key_back_with_its_reason() {
     };
     let failed = once.layer(failing).oneshot(record("e-1", &json!({})));
     assert_eq!(failed.await.unwrap_err().kind(), ErrorKind::Transient);
-    let key = IdempotencyKey::of_event("shop", "e-1");
+    let key = IdempotencyKey::of_event("shop", &crate::Metadata::new("e-1"));
     let reason = once.store.last_error(&key);
     assert_eq!(reason.as_deref(), Some("transient: as told"));
     let next = once.layer(Handler::default());
@@ -94,7 +94,7 @@ async fn a_failure_gives_the_key_back_with_its_reason() {
 async fn a_key_that_is_held_comes_back_when_its_lease_ends() {
     let once = once();
     let until = clock().now() + Duration::from_secs(7);
-    let key = IdempotencyKey::of_event("shop", "e-1");
+    let key = IdempotencyKey::of_event("shop", &crate::Metadata::new("e-1"));
     let request = ClaimRequest::new(key, "", until, until + Duration::from_secs(60));
     assert!(matches!(
         once.store.claim(&request).await,

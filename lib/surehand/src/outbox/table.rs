@@ -2,7 +2,10 @@
 
 use crate::{Error, ErrorKind, Result, stage::Item};
 use aws_sdk_dynamodb::{
-    Client, error::SdkError, operation::update_item::UpdateItemError, types::AttributeValue,
+    Client,
+    error::SdkError,
+    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    types::AttributeValue,
 };
 use futures_util::{
     future::BoxFuture,
@@ -13,6 +16,28 @@ use std::fmt;
 /// The name of the index in which items with waiting events are found.
 const INDEX: &str = "outbox";
 
+/// When the last of an item's events was published.
+pub(super) const PUBLISHED: &str = "outbox_published";
+/// How many tries to publish an item's events failed.
+pub(super) const FAILURES: &str = "outbox_failures";
+/// When a sweep is to try again.
+pub(super) const RETRY_AT: &str = "outbox_retry_at";
+
+/// A try in which not all events of an item were accepted.
+pub(crate) struct Failure {
+    /// The events that were not, as they stand in the item.
+    pub(crate) left: Vec<AttributeValue>,
+    /// The ids of those that were.
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "the table is told what is left")
+    )]
+    pub(crate) accepted: Vec<String>,
+    pub(crate) failures: u64,
+    pub(crate) retry_at_ms: u64,
+    pub(crate) error: String,
+}
+
 /// Where events wait.
 pub(crate) trait Table: fmt::Debug + Send + Sync + 'static {
     /// The keys of a shard's items whose events have waited since before `before_ms`, oldest first.
@@ -20,6 +45,15 @@ pub(crate) trait Table: fmt::Debug + Send + Sync + 'static {
 
     /// An item as it is now.
     fn item<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Item>>>;
+
+    /// Leaves those events that were not accepted, and writes down that they were not. Does nothing if
+    /// the item has other events by now.
+    fn fail<'a>(
+        &'a self,
+        id: &'a str,
+        since: &'a str,
+        failure: Failure,
+    ) -> BoxFuture<'a, Result<()>>;
 
     /// Removes the events that have waited in the item since then. Other events in it stay.
     fn mark<'a>(&'a self, id: &'a str, since: &'a str, now_ms: u64) -> BoxFuture<'a, Result<()>>;
@@ -36,23 +70,44 @@ impl DynamoDbTable {
         Self { client, name }
     }
 
-    async fn update(&self, id: &str, since: &str, now_ms: u64) -> Result<()> {
-        let marked = self
-            .client
+    fn update(&self, id: &str, since: &str) -> UpdateItemFluentBuilder {
+        self.client
             .update_item()
             .table_name(&self.name)
             .key("id", AttributeValue::S(id.to_owned()))
-            // The events go with the mark: an item that is read again is small, and costs less.
-            .update_expression(
-                "SET outbox_published = :now REMOVE outbox, outbox_since, outbox_shard",
-            )
             // A key that expired and was claimed again may have other events by now.
             .condition_expression("outbox_since = :since")
             .expression_attribute_values(":since", AttributeValue::N(since.to_owned()))
-            .expression_attribute_values(":now", AttributeValue::N(now_ms.to_string()))
-            .send()
-            .await;
-        match marked {
+    }
+
+    async fn set_published(&self, id: &str, since: &str, now_ms: u64) -> Result<()> {
+        let update = self
+            .update(id, since)
+            // The events go with the mark: an item that is read again is small, and costs less.
+            .update_expression(
+                "SET outbox_published = :now REMOVE outbox, outbox_since, outbox_shard, \
+                 outbox_failures, outbox_retry_at, outbox_error",
+            )
+            .expression_attribute_values(":now", number(now_ms));
+        Self::sent(update).await
+    }
+
+    async fn set_failure(&self, id: &str, since: &str, failure: Failure) -> Result<()> {
+        let update = self
+            .update(id, since)
+            .update_expression(
+                "SET outbox = :left, outbox_failures = :failures, outbox_retry_at = :retry_at, \
+                 outbox_error = :error",
+            )
+            .expression_attribute_values(":left", AttributeValue::L(failure.left))
+            .expression_attribute_values(":failures", number(failure.failures))
+            .expression_attribute_values(":retry_at", number(failure.retry_at_ms))
+            .expression_attribute_values(":error", AttributeValue::S(failure.error));
+        Self::sent(update).await
+    }
+
+    async fn sent(update: UpdateItemFluentBuilder) -> Result<()> {
+        match update.send().await {
             Ok(_) => Ok(()),
             // The stream and a sweep met at the item, and the other one was first.
             Err(error)
@@ -99,8 +154,21 @@ impl Table for DynamoDbTable {
     }
 
     fn mark<'a>(&'a self, id: &'a str, since: &'a str, now_ms: u64) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.update(id, since, now_ms))
+        Box::pin(self.set_published(id, since, now_ms))
     }
+
+    fn fail<'a>(
+        &'a self,
+        id: &'a str,
+        since: &'a str,
+        failure: Failure,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.set_failure(id, since, failure))
+    }
+}
+
+fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
 }
 
 fn unavailable<E: std::error::Error + Send + Sync + 'static>(error: &SdkError<E>) -> Error {

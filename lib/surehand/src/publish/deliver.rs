@@ -6,7 +6,7 @@ use crate::{
     aws::{Entries, Refusal, limits::ENTRIES},
     envelope::Outgoing,
 };
-use std::{collections::HashSet, time::Duration};
+use std::{borrow::Cow, collections::HashSet, time::Duration};
 
 /// One call to the service.
 pub(super) trait Call: Send + Sync {
@@ -24,7 +24,7 @@ pub(super) struct ToSend<'a> {
     /// In bytes, as the service counts them.
     pub(super) size: usize,
     /// An event never overtakes an earlier one of its lane.
-    pub(super) lane: Option<&'a str>,
+    pub(super) lane: Option<Cow<'a, str>>,
 }
 
 const ATTEMPTS: u32 = 4;
@@ -122,7 +122,7 @@ impl Delivery<'_> {
                 continue;
             }
             // Whether it fits or not, later events of its lane must wait for it.
-            let is_first = one.lane.is_none_or(|lane| lanes.insert(lane));
+            let is_first = one.lane.as_deref().is_none_or(|lane| lanes.insert(lane));
             if is_first && size + one.size <= max_size {
                 size += one.size;
                 chunk.push(index);
@@ -154,12 +154,12 @@ impl Delivery<'_> {
     }
 
     fn stop_lane(&mut self, refused: usize) {
-        let Some(lane) = self.to_send[refused].lane else {
+        let Some(lane) = self.to_send[refused].lane.as_deref() else {
             return;
         };
         let earlier = self.to_send[refused].event.id();
         for (one, state) in self.to_send.iter().zip(&mut self.states) {
-            if one.lane == Some(lane) && matches!(state, State::Waiting { .. }) {
+            if one.lane.as_deref() == Some(lane) && matches!(state, State::Waiting { .. }) {
                 let message = format!(
                     "it was not sent, because event {earlier} of the same group was not published"
                 );
@@ -280,7 +280,8 @@ mod tests {
                 .metadata()
                 .partition_key
                 .as_deref()
-                .filter(|_| in_lanes),
+                .filter(|_| in_lanes)
+                .map(Cow::from),
         });
         let to_send: Vec<ToSend<'_>> = to_send.collect();
         let Err(error) = deliver(&to_send, 100, service).await else {

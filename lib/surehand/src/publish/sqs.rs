@@ -13,6 +13,8 @@ use crate::{
 };
 use aws_sdk_sqs::Client;
 use futures_util::future::BoxFuture;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 /// An SQS queue to publish to without a bus in between, by SendMessageBatch.
 ///
@@ -20,8 +22,10 @@ use futures_util::future::BoxFuture;
 /// were sent.
 ///
 /// On a FIFO queue (its URL ends in `.fifo`), the event's partition key is the message group and
-/// its id the deduplication id. Events of one group are sent one after the other, each once the
-/// previous one is accepted. If one is given up, the rest of its group is not sent.
+/// its id the deduplication id. A key that SQS does not take as a group (it takes 1 to 128 ASCII
+/// letters, digits and punctuation marks) has its SHA-256 for one. Events of one group are sent one
+/// after the other, each once the previous one is accepted. If one is given up, the rest of its group
+/// is not sent.
 ///
 /// Messages that SQS refuses are sent again by themselves, with backoff, up to four times in total;
 /// the client retries calls that fail as a whole.
@@ -69,37 +73,39 @@ impl SqsQueue {
     }
 
     /// Returns the event's message group; none if the queue has no groups.
-    fn group<'a>(&self, event: &'a Outgoing) -> Result<Option<&'a str>, Refusal> {
+    fn group<'a>(&self, event: &'a Outgoing) -> Result<Option<Cow<'a, str>>, Refusal> {
         if !self.is_fifo() {
             return Ok(None);
         }
-        let invalid = |problem: String| Err(Refusal::permanent("InvalidGroup", problem));
-        let Some(group) = event.metadata().partition_key.as_deref() else {
-            return invalid(
-                "a FIFO queue needs the event's partition key, and this event has none: give its type `#[event(partition_key = \"{…}\")]`"
-                    .into(),
-            );
-        };
-        let is_valid = (1..=MAX_GROUP).contains(&group.len())
-            && group.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_valid {
-            return invalid(format!(
-                "the partition key `{group}` is not a valid message group: SQS takes 1 to {MAX_GROUP} ASCII letters, digits and punctuation marks"
+        let Some(key) = event.metadata().partition_key.as_deref() else {
+            return Err(Refusal::permanent(
+                "InvalidGroup",
+                "a FIFO queue needs the event's partition key, and this event has none: give its type `#[event(partition_key = \"{…}\")]`",
             ));
-        }
-        Ok(Some(group))
+        };
+        Ok(Some(group(key)))
     }
 
-    fn message<'a>(&self, event: &'a Outgoing) -> Message<'a> {
-        let is_fifo = self.is_fifo();
-        let group = event.metadata().partition_key.as_deref();
+    fn message<'a>(&self, event: &'a Outgoing, group: Option<&'a str>) -> Message<'a> {
         Message {
             body: event.body().into(),
             trace_header: event.trace_header(),
-            group: group.filter(|_| is_fifo),
-            deduplication_id: is_fifo.then(|| event.id()),
+            group,
+            deduplication_id: self.is_fifo().then(|| event.id()),
             ..Message::default()
         }
+    }
+}
+
+/// The message group of a partition key. Keys are anybody's text: one that is no group must not make
+/// an event that nobody can publish, and each key is a group of its own.
+fn group(key: &str) -> Cow<'_, str> {
+    let is_group =
+        (1..=MAX_GROUP).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_group {
+        key.into()
+    } else {
+        hex::encode(Sha256::digest(key)).into()
     }
 }
 
@@ -137,8 +143,11 @@ impl SqsQueue {
 
 impl Call for SqsQueue {
     async fn call(&self, events: &[&Outgoing]) -> Result<Entries<()>, Refusal> {
-        let messages = events.iter().map(|event| self.message(event)).collect();
-        let results = sqs::send_batch(&self.client, &self.url, messages).await?;
+        let groups = events.iter().map(|event| self.group(event));
+        let groups = groups.collect::<Result<Vec<_>, Refusal>>()?;
+        let messages = events.iter().zip(&groups);
+        let messages = messages.map(|(event, group)| self.message(event, group.as_deref()));
+        let results = sqs::send_batch(&self.client, &self.url, messages.collect()).await?;
         Ok(results.into_iter().map(|result| result.map(drop)).collect())
     }
 }
@@ -178,46 +187,58 @@ mod tests {
         let mut event = placed("customer-7");
         event.set_trace_header(Some("Root=1-2-3".into()));
         let fifo = queue("https://q/orders.fifo");
-        let message = fifo.message(&event);
+        let message = fifo.message(&event, Some("customer-7"));
         assert_eq!(message.body, event.body());
         assert_eq!(message.group, Some("customer-7"));
         assert_eq!(message.deduplication_id, Some(event.id()));
         assert_eq!(message.trace_header, Some("Root=1-2-3"));
 
         let standard = queue("https://q/orders");
-        let message = standard.message(&event);
-        assert_eq!(message.group, None);
+        assert_eq!(standard.group(&event).unwrap(), None);
+        let message = standard.message(&event, None);
         assert_eq!(message.deduplication_id, None);
     }
 
     #[test]
-    fn an_invalid_message_group_is_refused_before_any_event_is_sent() {
+    fn a_key_that_is_no_message_group_has_one_of_its_own() {
         let fifo = queue("https://q/orders.fifo");
         let long = "x".repeat(129);
-        for bad in ["", "a b", "ü", "a\nb", &long] {
-            let events = [placed("fine"), placed(bad)];
-            let error = fifo.to_send(&events).err().unwrap();
-            assert_eq!(error.unpublished()[0].code(), "NotSent");
-            assert_eq!(error.unpublished()[1].code(), "InvalidGroup");
+        let keys = ["", "a b", "ü", "a\nb", &long];
+        let events = keys.map(placed);
+        let groups: Vec<_> = fifo.to_send(&events).unwrap();
+        let groups: Vec<_> = groups.iter().filter_map(|it| it.lane.as_deref()).collect();
+        for (place, group) in groups.iter().enumerate() {
+            assert_eq!(group.len(), 64, "{group}");
+            assert!(group.bytes().all(|byte| byte.is_ascii_graphic()), "{group}");
+            assert_eq!(groups.iter().position(|other| other == group), Some(place));
         }
-        let error = fifo
-            .to_send(&[Outgoing::new(&Closed {}).unwrap()])
-            .err()
-            .unwrap();
+        assert_eq!(groups.len(), keys.len());
+
+        let longest = "x".repeat(128);
+        for good in ["a", "order/42", "{~}!", &longest] {
+            assert_eq!(
+                fifo.to_send(&[placed(good)]).unwrap()[0].lane.as_deref(),
+                Some(good)
+            );
+        }
+        assert_eq!(
+            queue("https://q/orders").to_send(&[placed("a b")]).unwrap()[0].lane,
+            None
+        );
+    }
+
+    #[test]
+    fn an_event_without_a_partition_key_is_refused_before_any_event_is_sent() {
+        let fifo = queue("https://q/orders.fifo");
+        let events = [placed("fine"), Outgoing::new(&Closed {}).unwrap()];
+        let error = fifo.to_send(&events).err().unwrap();
+        assert_eq!(error.unpublished()[0].code(), "NotSent");
+        assert_eq!(error.unpublished()[1].code(), "InvalidGroup");
         assert!(
             error
                 .to_string()
                 .contains("needs the event's partition key"),
             "{error}"
-        );
-
-        let longest = "x".repeat(128);
-        for good in ["a", "order/42", "{~}!", &longest] {
-            assert_eq!(fifo.to_send(&[placed(good)]).unwrap()[0].lane, Some(good));
-        }
-        assert_eq!(
-            queue("https://q/orders").to_send(&[placed("a b")]).unwrap()[0].lane,
-            None
         );
     }
 }

@@ -17,11 +17,24 @@ use serde_json::value::RawValue;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EventBridge;
 
+/// The fields of EventBridge's own form that are looked at.
 #[derive(Deserialize)]
-struct Ids {
+struct Fields<'a> {
     id: Option<String>,
+    source: Option<String>,
+    #[serde(rename = "detail-type")]
+    detail_type: Option<String>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
     #[serde(default)]
     resources: Vec<String>,
+}
+
+impl Fields<'_> {
+    fn event_id(&self) -> Option<&str> {
+        let is_event = self.source.is_some() && self.detail_type.is_some() && self.detail.is_some();
+        self.id.as_deref().filter(|id| is_event && !id.is_empty())
+    }
 }
 
 impl Source for EventBridge {
@@ -38,15 +51,13 @@ impl Source for EventBridge {
         context: lambda_runtime::Context,
         deadline: Deadline,
     ) -> Result<Batch> {
-        // The output of an input transformer may be any JSON; the request's id is then the only
-        // one.
-        let ids: Option<Ids> = serde_json::from_str(event.get()).ok();
-        let (id, resources) = ids.map(|ids| (ids.id, ids.resources)).unwrap_or_default();
+        // An input transformer or a constant input may have left any JSON, also one with an `id`,
+        // which is the same each time. Then the request's id is all there is.
+        let fields: Option<Fields<'_>> = serde_json::from_str(event.get()).ok();
+        let event_id = fields.as_ref().and_then(Fields::event_id);
         let delivery = Delivery {
-            message_id: id
-                .filter(|id| !id.is_empty())
-                .unwrap_or_else(|| context.request_id.clone()),
-            source_arn: resources.into_iter().next(),
+            message_id: event_id.unwrap_or(&context.request_id).to_owned(),
+            source_arn: fields.as_ref().and_then(|it| it.resources.first().cloned()),
             receive_count: 1,
             trace_header: context.xray_trace_id.clone(),
             ..Delivery::default()

@@ -70,7 +70,8 @@
 //! 11. What a transaction commits happened once. An effect outside the store happened once for each
 //!     completed key; twice only if its process died or stood still between the effect and its
 //!     completion, if the completion itself was lost, or if the second had stood still and outlived
-//!     its lease.
+//!     its lease. Under [`OnUnknown::Park`](crate::OnUnknown::Park) no such fault is an excuse: it
+//!     happened once, and once more at most for each of its messages that was put back.
 //!
 //! That writes and events of one commit are both there or both not is for the test to check, which
 //! knows how many there are to be: [`Report::events_caused_by`], and
@@ -108,7 +109,7 @@ pub use report::{MessageReport, Report};
 pub use store::SimulatedStore;
 pub use surroundings::{SimulatedDeadLetters, SimulatedRedelivery};
 
-use crate::{Event, Function, MemoryStore, envelope::Outgoing, source::Source};
+use crate::{Event, Function, IdempotencyKey, MemoryStore, envelope::Outgoing, source::Source};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use driver::Driver;
 use fault::Rates;
@@ -122,7 +123,7 @@ use std::{
     },
     time::Duration,
 };
-use world::{FAULTS_LAST, START_MS, State, World, key_of};
+use world::{FAULTS_LAST, FUNCTION, START_MS, State, World};
 
 /// One run that has not begun yet.
 #[derive(Clone, Debug)]
@@ -139,6 +140,7 @@ pub struct Simulation {
 #[derive(Clone, Debug)]
 struct Sent {
     event_id: Option<String>,
+    key: Option<IdempotencyKey>,
     body: String,
     group: String,
     partition: Option<String>,
@@ -203,6 +205,7 @@ impl Simulation {
         let partition = metadata.partition_key.clone();
         self.messages.push(Sent {
             event_id: Some(event_id),
+            key: Some(IdempotencyKey::of_event(FUNCTION, outgoing.metadata())),
             body: outgoing.body(),
             group: partition.clone().unwrap_or_else(|| "all".into()),
             partition,
@@ -214,6 +217,7 @@ impl Simulation {
     pub fn send_body(mut self, body: impl Into<String>, group: impl Into<String>) -> Self {
         self.messages.push(Sent {
             event_id: None,
+            key: None,
             body: body.into(),
             group: group.into(),
             partition: None,
@@ -263,12 +267,13 @@ impl Simulation {
         let mut events = BTreeMap::new();
         for (number, sent) in self.messages.iter().enumerate() {
             sent_at += Duration::from_millis(rng.u64(0..1_000));
-            if let Some(event_id) = &sent.event_id {
-                events.insert(key_of(event_id), event_id.clone());
+            if let (Some(key), Some(event_id)) = (&sent.key, &sent.event_id) {
+                events.insert(key.clone(), event_id.clone());
             }
             all.push(Message {
                 id: format!("m-{}", number + 1),
                 event_id: sent.event_id.clone(),
+                key: sent.key.clone(),
                 body: sent.body.clone(),
                 group: sent.group.clone(),
                 partition: sent.partition.clone(),
@@ -294,6 +299,7 @@ impl Simulation {
                 all,
             },
             on_park: crate::OnPark::default(),
+            parks_unknown: false,
             dead: Vec::new(),
             invocations: Vec::new(),
             current: None,

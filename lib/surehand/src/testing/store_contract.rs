@@ -44,6 +44,11 @@ pub async fn check<St: Store>(open: impl Fn(Clock) -> St) {
     world
         .a_lease_that_is_over_before_it_begins_is_no_lock()
         .await;
+    world.a_key_is_not_forgotten_before_its_lease_ends().await;
+    world
+        .an_owner_without_an_answer_gives_back_its_claim()
+        .await;
+    world.what_was_abandoned_stays_unknown().await;
     world.keys_do_not_touch_each_other().await;
     world.a_look_finds_what_a_claim_would_meet().await;
     world.an_attempt_that_never_ended_is_reported().await;
@@ -321,6 +326,61 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         self.acquire(&key, Duration::ZERO).await;
     }
 
+    async fn a_key_is_not_forgotten_before_its_lease_ends(&self) {
+        let key = new_key();
+        let soon = self.start + Duration::from_secs(1);
+        let request = ClaimRequest::new(key.clone(), "fingerprint", self.start + LEASE, soon);
+        acquired(self.now().claim(&request).await);
+        let later = LEASE - Duration::from_secs(1);
+        let claim = self.at(later).claim(&self.request_at(&key, later)).await;
+        assert!(
+            matches!(expect(claim), Claim::Held { .. }),
+            "a lease holds until its end, however short the expiry"
+        );
+    }
+
+    async fn an_owner_without_an_answer_gives_back_its_claim(&self) {
+        let key = new_key();
+        let request = self.request(&key);
+        let blind = Lease {
+            key: key.clone(),
+            owner: request.owner.clone(),
+            attempt: 0,
+            interrupted: None,
+        };
+        fenced(
+            self.now().release(&blind, "no answer").await,
+            "what was never claimed is nobody's to give back",
+        );
+        acquired(self.now().claim(&request).await);
+        expect(self.now().release(&blind, "no answer").await);
+        self.acquire(&key, Duration::ZERO).await;
+    }
+
+    async fn what_was_abandoned_stays_unknown(&self) {
+        let key = new_key();
+        let lease = self.acquire(&key, Duration::ZERO).await;
+        expect(self.now().abandon(&lease, "stopped").await);
+        let later = LEASE + Duration::from_secs(1);
+        let next = self.acquire(&key, later).await;
+        assert!(
+            next.interrupted.is_some(),
+            "how an abandoned attempt ended is not known"
+        );
+        expect(self.at(later).release(&next, "no").await);
+        let last = self.acquire(&key, later).await;
+        assert_eq!(last.interrupted, None, "the one after it said how it ended");
+        // A store may leave leases to end by themselves.
+        if let Err(error) = self.at(later).abandon(&lease, "late").await {
+            fenced(Err(error), "a replaced owner's end");
+        }
+        let held = self.at(later).claim(&self.request_at(&key, later)).await;
+        assert!(
+            matches!(expect(held), Claim::Held { .. }),
+            "a replaced owner abandons nothing"
+        );
+    }
+
     async fn keys_do_not_touch_each_other(&self) {
         let (a, b) = (new_key(), new_key());
         let lease = self.acquire(&a, Duration::ZERO).await;
@@ -381,13 +441,20 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         let ended = Some(self.start + LEASE);
         assert_eq!(second.interrupted, ended, "the lease ended by itself");
         let repeated = acquired(self.at(later).claim(&request).await);
-        assert_eq!(repeated, second, "a repeated claim reports the same");
-        expect(self.at(later).release(&second, "no").await);
-        let third = self.acquire(&key, later).await;
         assert_eq!(
-            third.interrupted, None,
-            "the second attempt reported its end"
+            repeated, second,
+            "a claim whose answer was lost says the same"
         );
+        let last = later + LEASE + Duration::from_secs(1);
+        let third = self.acquire(&key, last).await;
+        assert_eq!(
+            third.interrupted,
+            Some(self.start + later + LEASE),
+            "the second lease ended by itself as well"
+        );
+        expect(self.at(last).release(&third, "no").await);
+        let fourth = self.acquire(&key, last).await;
+        assert_eq!(fourth.interrupted, None, "the third said how it ended");
     }
 
     /// Returns without a check if the store keeps no facts.

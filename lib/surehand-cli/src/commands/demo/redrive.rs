@@ -23,7 +23,7 @@ use crate::{
 pub(super) async fn explain(run: &str, clients: &Clients, seen: &mut Observation) -> Result<()> {
     let facts = Facts::find(Cloud::find(run).await?, None).await;
     for letter in &mut seen.dead_letters {
-        if let (NO_NOTE, Some(event)) = (letter.reason.as_str(), &letter.event_id)
+        if let (NO_NOTE, Some(event)) = (letter.reason.as_str(), &letter.event)
             && let Some(attempts) = facts.of_event(&clients.notify_customer, event).await
         {
             letter.reason = MOVED.to_owned();

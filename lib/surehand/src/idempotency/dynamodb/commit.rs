@@ -47,14 +47,28 @@ impl DynamoDbStore {
     }
 
     /// The completed claim, with the events that find room in it, and an item for each that does
-    /// not.
+    /// not. If the claim is forgotten before its events may be, those have an item of their own.
     fn claim_item(&self, commit: &Commit<'_>) -> Result<(Item, Vec<Item>)> {
         let now_ms = epoch_ms(commit.now);
         let expiration = number(epoch_ms(commit.expires_at) / 1000);
+        // Once a key has expired, another commit may overwrite its item, and TTL deletes it.
+        let waits_until = commit.now + outbox::RETENTION;
+        let retention = number(epoch_ms(commit.expires_at.max(waits_until)) / 1000);
+        let is_kept = commit.expires_at >= waits_until;
+        let event_item = |number: usize, events| {
+            let id = format!("{}#event#{}#{number}", commit.key, commit.owner);
+            let mut item = outbox::attributes(&id, events, now_ms);
+            item.extend([
+                ("id".into(), text(&id)),
+                ("status".into(), text("EVENT")),
+                ("expiration".into(), retention.clone()),
+            ]);
+            item
+        };
         let mut claim = Item::from([
             ("id".into(), text(commit.key.as_str())),
             ("status".into(), text("COMPLETED")),
-            ("expiration".into(), expiration.clone()),
+            ("expiration".into(), expiration),
             ("validation".into(), text(commit.fingerprint)),
             ("owner".into(), text(commit.owner)),
             ("attempted_at".into(), number(now_ms)),
@@ -72,17 +86,14 @@ impl DynamoDbStore {
                 inside.push(event);
                 continue;
             }
-            let id = format!("{}#event#{index}", commit.key);
-            let mut item = outbox::attributes(&id, vec![event], now_ms);
-            item.extend([
-                ("id".into(), text(&id)),
-                ("status".into(), text("EVENT")),
-                ("expiration".into(), expiration.clone()),
-            ]);
-            outside.push(item);
+            outside.push(event_item(index + 1, vec![event]));
         }
-        if !inside.is_empty() {
-            claim.extend(outbox::attributes(commit.key.as_str(), inside, now_ms));
+        match inside.is_empty() {
+            true => {}
+            false if is_kept => {
+                claim.extend(outbox::attributes(commit.key.as_str(), inside, now_ms));
+            }
+            false => outside.insert(0, event_item(0, inside)),
         }
         Ok((claim, outside))
     }
@@ -214,7 +225,8 @@ fn taken(commit: &Commit<'_>, item: Option<Item>) -> Result<Committed> {
 }
 
 /// One reason for each action, in their order, the claim's first. A claim that is taken decides;
-/// what the writes met then is no business of this attempt.
+/// what the writes met then is no business of this attempt. If the claim was not looked at, nothing
+/// is decided: the writes may have met what an earlier attempt at this record did.
 fn cancellation(commit: &Commit<'_>, reasons: &[CancellationReason]) -> Result<Committed> {
     const REFUSED: &str = "ConditionalCheckFailed";
     let code = |reason: &CancellationReason| reason.code().unwrap_or("None").to_owned();
@@ -223,10 +235,12 @@ fn cancellation(commit: &Commit<'_>, reasons: &[CancellationReason]) -> Result<C
     {
         return taken(commit, claim.item.clone());
     }
+    let was_read = reasons.first().is_some_and(|claim| code(claim) == "None");
     let mut conflict = None;
     for (index, reason) in reasons.iter().enumerate() {
         match code(reason).as_str() {
             "None" => {}
+            REFUSED if !was_read => {}
             REFUSED if index > 0 && index <= commit.writes.len() => {
                 return Ok(Committed::Refused {
                     write: index - 1,

@@ -303,6 +303,7 @@ where
         ));
         let function = Arc::new((self.build)(&process));
         self.world.state().on_park = function.halts();
+        self.world.state().parks_unknown = function.parks_unknown();
         self.processes.push(Simulated {
             process,
             function,

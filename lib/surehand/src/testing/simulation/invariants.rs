@@ -1,7 +1,7 @@
 //! What holds in every run.
 
-use super::world::{Dead, Effect, Invocation, InvocationState, State, key_of};
-use crate::{ErrorKind, OnPark};
+use super::world::{Dead, Effect, Invocation, InvocationState, State};
+use crate::{ErrorKind, IdempotencyKey, OnPark};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -155,14 +155,13 @@ fn dead_letters(state: &State) -> Vec<String> {
         if note.kind.is_empty() || note.message.is_empty() {
             problems.push(format!("{} was parked without a reason", message.id));
         }
-        let had_effect = |event_id: &String| {
-            let key = key_of(event_id);
-            let log = state.keys.get(&key);
-            log.is_some_and(|log| log.is_completed) || state.effects.iter().any(|e| e.key == key)
+        let had_effect = |key: &IdempotencyKey| {
+            let log = state.keys.get(key);
+            log.is_some_and(|log| log.is_completed) || state.effects.iter().any(|e| e.key == *key)
         };
         // A reused key did have an effect: that of the other payload.
         let is_refused = is_final(&note.kind) && note.kind != ErrorKind::KeyReused.as_str();
-        if is_refused && message.event_id.as_ref().is_some_and(had_effect) {
+        if is_refused && message.key.as_ref().is_some_and(had_effect) {
             problems.push(format!(
                 "{} is dead as {}, but had an effect",
                 message.id, note.kind
@@ -178,22 +177,22 @@ fn order(state: &State) -> Vec<String> {
     if !state.messages.queue.is_fifo {
         return Vec::new();
     }
-    let dead: BTreeSet<&str> = state
+    let dead: BTreeSet<&IdempotencyKey> = state
         .dead
         .iter()
-        .filter_map(|dead| state.messages.all[dead.message].event_id.as_deref())
+        .filter_map(|dead| state.messages.all[dead.message].key.as_ref())
         .collect();
     let mut latest: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut problems = Vec::new();
     for message in &state.messages.all {
-        let Some(event_id) = message.event_id.as_deref() else {
+        let (Some(key), Some(event_id)) = (&message.key, message.event_id.as_deref()) else {
             continue;
         };
-        if dead.contains(event_id) || !seen.insert(event_id) {
+        if dead.contains(key) || !seen.insert(key) {
             continue;
         }
-        let Some(at) = first_effect(state, event_id) else {
+        let Some(at) = first_effect(state, key) else {
             continue;
         };
         match latest.get(message.group.as_str()) {
@@ -217,14 +216,15 @@ fn order_in_batches(state: &State) -> Vec<String> {
         for (place, _) in &invocation.batch {
             let message = &state.messages.all[*place];
             let lane = message.lane(&state.messages.queue);
-            let (Some(lane), Some(event_id)) = (lane, message.event_id.as_deref()) else {
+            let event_id = message.event_id.as_deref();
+            let (Some(lane), Some(key), Some(event_id)) = (lane, &message.key, event_id) else {
                 continue;
             };
-            if dead.contains(place) || !seen.insert(event_id) {
+            if dead.contains(place) || !seen.insert(key) {
                 continue;
             }
             let of_invocation = |effect: &&Effect| effect.invocation == Some(id);
-            let own = all_effects(state, event_id).filter(of_invocation);
+            let own = all_effects(state, key).filter(of_invocation);
             let Some(at) = own.map(|effect| effect.at).min() else {
                 continue;
             };
@@ -239,17 +239,16 @@ fn order_in_batches(state: &State) -> Vec<String> {
     problems
 }
 
-fn all_effects<'a>(state: &'a State, event_id: &str) -> impl Iterator<Item = &'a Effect> {
-    let key = key_of(event_id);
-    let commits = state.keys.get(&key).into_iter();
+fn all_effects<'a>(state: &'a State, key: &'a IdempotencyKey) -> impl Iterator<Item = &'a Effect> {
+    let commits = state.keys.get(key).into_iter();
     let effects = state.effects.iter();
     commits
         .flat_map(|log| &log.commits)
-        .chain(effects.filter(move |effect| effect.key == key))
+        .chain(effects.filter(move |effect| effect.key == *key))
 }
 
-fn first_effect(state: &State, event_id: &str) -> Option<usize> {
-    all_effects(state, event_id).map(|effect| effect.at).min()
+fn first_effect(state: &State, key: &IdempotencyKey) -> Option<usize> {
+    all_effects(state, key).map(|effect| effect.at).min()
 }
 
 /// Checks that commits happen once. Effects outside the store happen once unless a fault came
@@ -264,6 +263,21 @@ fn effects(state: &State) -> Vec<String> {
         let effects: Vec<&Effect> = state.effects.iter().filter(|e| e.key == *key).collect();
         if log.by_lease && effects.is_empty() && !state.effects.is_empty() {
             problems.push(format!("{event} is completed, but had no effect"));
+        }
+        if state.parks_unknown {
+            let of_key = state
+                .messages
+                .all
+                .iter()
+                .filter(|m| m.key.as_ref() == Some(key));
+            let most = 1 + of_key.filter(|message| message.is_redriven).count();
+            if effects.len() > most {
+                problems.push(format!(
+                    "{event} had its effect {} times, and at most {most} were asked for",
+                    effects.len()
+                ));
+            }
+            continue;
         }
         for pair in effects.windows(2) {
             if !is_excused(state, pair[0], pair[1]) {

@@ -1,6 +1,7 @@
 //! The queue: what SQS does with messages.
 
 use super::fault::Fault;
+use crate::{IdempotencyKey, dead_letter::FailureNote};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -71,6 +72,8 @@ pub(super) struct Message {
     pub(super) id: String,
     /// None if its body is not an event.
     pub(super) event_id: Option<String>,
+    /// The key of its event, unless a function reads another one.
+    pub(super) key: Option<IdempotencyKey>,
     pub(super) body: String,
     pub(super) group: String,
     /// The event's partition key.
@@ -122,12 +125,19 @@ impl Message {
             attributes["MessageGroupId"] = self.group.as_str().into();
             attributes["MessageDeduplicationId"] = self.id.as_str().into();
         }
+        // As whoever puts a message back marks it.
+        let message_attributes = match self.is_redriven {
+            true => json!({
+                (FailureNote::REDRIVE_COUNT): {"dataType": "Number", "stringValue": "1"}
+            }),
+            false => json!({}),
+        };
         json!({
             "messageId": self.id,
             "receiptHandle": self.receipt(),
             "body": self.body,
             "attributes": attributes,
-            "messageAttributes": {},
+            "messageAttributes": message_attributes,
             "eventSource": "aws:sqs",
             "eventSourceARN": format!("arn:aws:sqs:eu-central-1:123456789012:{}", queue.name),
             "awsRegion": "eu-central-1",

@@ -9,7 +9,7 @@ use crate::{
     Error, ErrorKind, Result,
     envelope::Outgoing,
     idempotency::memory::Waiting,
-    outbox::{self, SHARDS, Table},
+    outbox::{self, Failure, SHARDS, Table},
     publish::{PublishError, Transport, Unpublished},
     stage::Item,
 };
@@ -27,7 +27,9 @@ pub(super) struct SimulatedTable(Process);
 /// Writes the item of a commit's waiting events.
 pub(super) fn image(waiting: &Waiting) -> Item {
     let id = waiting.key.as_str();
-    let events = waiting.events.iter().map(outbox::event_value).collect();
+    let events = waiting.events.iter();
+    let left = events.filter(|event| !waiting.accepted.contains(event.id()));
+    let events = left.map(outbox::event_value).collect();
     let mut item = outbox::attributes(id, events, waiting.since);
     item.insert("id".into(), AttributeValue::S(id.to_owned()));
     item
@@ -102,6 +104,18 @@ impl Table for SimulatedTable {
             let all = self.0.memory.outbox();
             let mut waiting = all.iter().filter(|it| !it.is_published);
             waiting.find(|it| it.key.as_str() == id).map(image)
+        }))
+    }
+
+    fn fail<'a>(
+        &'a self,
+        id: &'a str,
+        since: &'a str,
+        failure: Failure,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.call("the removal of accepted events", move || {
+            let since = since.parse().unwrap_or_default();
+            self.0.memory.accepted(id, since, failure.accepted);
         }))
     }
 

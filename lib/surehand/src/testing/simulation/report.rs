@@ -2,7 +2,7 @@
 
 use super::{
     fault::Fault,
-    world::{State, World, key_of},
+    world::{State, World},
 };
 use crate::MemoryStore;
 use crate::{
@@ -53,7 +53,7 @@ impl Report {
     pub(super) fn new(seed: u64, state: &State, store: MemoryStore, time: Duration) -> Self {
         let messages = state.messages.all.iter().enumerate();
         let messages = messages.map(|(place, message)| {
-            let key = message.event_id.as_deref().map(key_of);
+            let key = message.key.as_ref();
             let effects = state.effects.iter();
             let dead = state.dead.iter().filter(|dead| dead.message == place);
             MessageReport {
@@ -64,7 +64,7 @@ impl Report {
                 dead: dead
                     .map(|dead| dead.note.as_ref().map(|note| note.kind.clone()))
                     .collect(),
-                effects: effects.filter(|e| Some(&e.key) == key.as_ref()).count(),
+                effects: effects.filter(|e| Some(&e.key) == key).count(),
                 is_redriven: message.is_redriven,
             }
         });

@@ -32,6 +32,7 @@ enum Call {
     Claim(ClaimRequest),
     Complete(Lease, Option<String>, SystemTime),
     Release(Lease, String),
+    Abandon(Lease, String),
     Find(IdempotencyKey),
     Begin(AttemptStart),
     Commit(OwnedCommit),
@@ -62,6 +63,7 @@ impl Call {
             Self::Claim(_) => "claim",
             Self::Complete(..) => "complete",
             Self::Release(..) => "release",
+            Self::Abandon(..) => "abandon",
             Self::Find(_) => "find",
             Self::Begin(_) => "begin",
             Self::Commit(_) => "commit",
@@ -71,7 +73,9 @@ impl Call {
     fn key(&self) -> &IdempotencyKey {
         match self {
             Self::Claim(request) => &request.key,
-            Self::Complete(lease, ..) | Self::Release(lease, _) => &lease.key,
+            Self::Complete(lease, ..) | Self::Release(lease, _) | Self::Abandon(lease, _) => {
+                &lease.key
+            }
             Self::Find(key) => key,
             Self::Begin(attempt) => &attempt.key,
             Self::Commit(commit) => &commit.key,
@@ -91,7 +95,11 @@ impl Call {
                 let what = format!("{} {:?} {events:?}", commit.key, commit.writes);
                 Some((&commit.owner, what))
             }
-            Self::Complete(..) | Self::Release(..) | Self::Find(_) | Self::Begin(_) => None,
+            Self::Complete(..)
+            | Self::Release(..)
+            | Self::Abandon(..)
+            | Self::Find(_)
+            | Self::Begin(_) => None,
         }
     }
 }
@@ -176,6 +184,11 @@ impl<St: CommitStore> SimulatedStore<St> {
                 .release(lease, error)
                 .await
                 .map(|()| Answer::Changed),
+            Call::Abandon(lease, error) => self
+                .inner
+                .abandon(lease, error)
+                .await
+                .map(|()| Answer::Changed),
             Call::Find(key) => self.inner.find(key).await.map(Answer::Found),
             Call::Begin(attempt) => self.inner.begin(attempt).await.map(Answer::Found),
             Call::Commit(commit) => {
@@ -206,7 +219,9 @@ impl<St: CommitStore> SimulatedStore<St> {
         };
         let by = match &call {
             Call::Claim(request) => state.owner(&request.owner),
-            Call::Complete(lease, ..) | Call::Release(lease, _) => state.owner(&lease.owner),
+            Call::Complete(lease, ..) | Call::Release(lease, _) | Call::Abandon(lease, _) => {
+                state.owner(&lease.owner)
+            }
             Call::Find(_) | Call::Begin(_) => "anybody".into(),
             Call::Commit(commit) => state.owner(&commit.owner),
         };
@@ -228,7 +243,7 @@ impl<St: CommitStore> SimulatedStore<St> {
                 let log = state.keys.entry(key).or_default();
                 (log.is_completed, log.by_lease) = (true, true);
             }
-            (Call::Release(lease, _), Ok(_)) => {
+            (Call::Release(lease, _) | Call::Abandon(lease, _), Ok(_)) => {
                 owned(&mut state, now, lease);
                 let log = state.keys.entry(key).or_default();
                 log.until = None;
@@ -414,6 +429,11 @@ impl<St: CommitStore> Store for SimulatedStore<St> {
 
     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
         let call = Call::Release(lease.clone(), error.to_owned());
+        self.call(call).await.map(drop)
+    }
+
+    async fn abandon(&self, lease: &Lease, error: &str) -> Result<()> {
+        let call = Call::Abandon(lease.clone(), error.to_owned());
         self.call(call).await.map(drop)
     }
 

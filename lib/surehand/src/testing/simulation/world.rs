@@ -4,7 +4,7 @@ use super::{
     fault::{Fault, Rates},
     queue::{Message, Messages},
 };
-use crate::{IdempotencyKey, OnPark, dead_letter::FailureNote, key::KeyStyle};
+use crate::{IdempotencyKey, OnPark, dead_letter::FailureNote};
 use futures_util::future::BoxFuture;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) messages: Messages,
     /// What the function does with a lane after one of its records was parked.
     pub(super) on_park: OnPark,
+    /// Whether it parks what ended without its end being known.
+    pub(super) parks_unknown: bool,
     pub(super) dead: Vec<Dead>,
     pub(super) invocations: Vec<Invocation>,
     /// The invocation that is being polled.
@@ -260,17 +262,9 @@ impl State {
     }
 
     pub(super) fn is_done(&self, message: &Message) -> bool {
-        let Some(event_id) = &message.event_id else {
-            return false;
-        };
-        let log = self.keys.get(&key_of(event_id));
+        let log = message.key.as_ref().and_then(|key| self.keys.get(key));
         log.is_some_and(|log| log.is_completed)
     }
-}
-
-/// Returns the key of an event, unless the function reads another one.
-pub(super) fn key_of(event_id: &str) -> IdempotencyKey {
-    KeyStyle::Sha256.key(FUNCTION, &event_id.into())
 }
 
 pub(super) fn milliseconds(time: SystemTime) -> u64 {

@@ -104,7 +104,7 @@ fn letter(reason: &str, order: Option<&str>) -> DeadLetter {
         reason: reason.to_owned(),
         message: String::new(),
         order_id: order.map(str::to_owned),
-        event_id: None,
+        event: None,
     }
 }
 

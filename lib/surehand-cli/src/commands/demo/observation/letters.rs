@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::Value;
-use surehand::dead_letter::FailureNote;
+use surehand::{Metadata, dead_letter::FailureNote};
 
 use super::pages::messages;
 use crate::commands::demo::{clients::Clients, witness::order_id};
@@ -23,8 +23,8 @@ pub(crate) struct DeadLetter {
     /// The note's message, or what is known about the attempts.
     pub(crate) message: String,
     pub(crate) order_id: Option<String>,
-    /// The event's id, if it has one.
-    pub(crate) event_id: Option<String>,
+    /// Which event it is, where it says so.
+    pub(crate) event: Option<Metadata>,
 }
 
 /// Reads every dead letter without removing it.
@@ -55,10 +55,16 @@ fn dead_letter(queue: &str, message: &Value) -> DeadLetter {
             .map_or_else(|| NO_NOTE.to_owned(), |note| note.kind.clone()),
         message: note.map(|note| note.message).unwrap_or_default(),
         order_id: order_id.map(str::to_owned),
-        event_id: event["detail"]["metadata"]["id"]
-            .as_str()
-            .map(str::to_owned),
+        event: identity(&event),
     }
+}
+
+fn identity(event: &Value) -> Option<Metadata> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let mut metadata = Metadata::new(text(&event["detail"]["metadata"]["id"])?);
+    metadata.source = text(&event["source"]);
+    metadata.detail_type = text(&event["detail-type"]);
+    Some(metadata)
 }
 
 #[cfg(test)]
@@ -91,7 +97,7 @@ mod tests {
                 reason: "rejected".to_owned(),
                 message: "no such sku".to_owned(),
                 order_id: Some("7".to_owned()),
-                event_id: None,
+                event: None,
             }
         );
         let moved = json!({"Body": "nonsense", "MessageAttributes": {}});

@@ -79,7 +79,10 @@ impl Rows {
                 }
             }
             ("AUDIT", "EVENT") => {
-                self.audited.insert(id);
+                // Source, type and id.
+                if let Ok([_, _, Some(id)]) = serde_json::from_str::<[Option<String>; 3]>(&id) {
+                    self.audited.insert(id);
+                }
             }
             _ => {}
         }
@@ -122,7 +125,10 @@ mod tests {
                 ("balance_cents", number("1200")),
                 ("entries", number("1")),
             ],
-            vec![("pk", text("AUDIT#e")), ("sk", text("EVENT"))],
+            vec![
+                ("pk", text(r#"AUDIT#["shop.orders","OrderPlaced","e"]"#)),
+                ("sk", text("EVENT")),
+            ],
         ];
         let mut rows = Rows::default();
         for item in items {
