@@ -1,5 +1,20 @@
-//! Why JSON does not decode, without the values in it: whoever may read a function's log need not be
-//! allowed to read its payloads.
+//! What is written instead of values: whoever may read a function's log need not be allowed to read its
+//! payloads.
+
+/// Whether the environment allows payloads in what is written.
+pub(crate) fn payloads_are_allowed(variable: impl Fn(&str) -> Option<String>) -> bool {
+    variable("SUREHAND_LOG_PAYLOADS").is_some_and(|value| value == "1")
+}
+
+/// Whether a field of this name is a payload, which another program wrote and which may be about people.
+pub(crate) fn is_payload(field: &str) -> bool {
+    matches!(field, "body" | "payload")
+}
+
+/// What is written instead of a payload.
+pub(crate) fn redacted(payload: &str) -> String {
+    format!("[{} bytes]", payload.len())
+}
 
 /// Describes a decoding error without quoting any value: what is wrong and where, which fields are
 /// missing or unknown, and what was expected.

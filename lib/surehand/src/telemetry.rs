@@ -16,16 +16,11 @@ mod tests;
 
 pub(crate) use attempt::Attempt;
 
-use crate::{Record, trace, trace_header::xray_trace_id};
+use crate::{Record, redact::is_payload, trace, trace_header::xray_trace_id};
 use detail::Detail;
 use json_lines::JsonLines;
 use lambda_runtime::Context;
-pub(crate) use names::is_payload;
-#[cfg(feature = "otel")]
-pub(crate) use names::redacted;
 use names::{RECORD, TARGET, VERDICT};
-#[cfg(feature = "otel")]
-pub(crate) use settings::logs_payloads;
 use settings::{Format, Settings};
 use std::fmt::Debug;
 use tracing::{

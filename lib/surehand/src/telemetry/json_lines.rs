@@ -1,9 +1,10 @@
 //! A log line as one JSON object without nesting.
 
 use super::{
-    names::{TARGET, is_payload, redacted},
+    names::TARGET,
     settings::{Platform, Settings},
 };
+use crate::redact::{is_payload, redacted};
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 use std::fmt;

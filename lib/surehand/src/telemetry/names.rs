@@ -8,13 +8,3 @@ pub(super) const PAYLOAD_TARGET: &str = "surehand::payload";
 pub(super) const RECORD: &str = "record";
 /// The name of the event with a record's verdict.
 pub(super) const VERDICT: &str = "verdict";
-
-/// Whether a field of this name is a payload, which another program wrote and which may be about people.
-pub(crate) fn is_payload(field: &str) -> bool {
-    matches!(field, "body" | "payload")
-}
-
-/// What is written instead of a payload.
-pub(crate) fn redacted(payload: &str) -> String {
-    format!("[{} bytes]", payload.len())
-}

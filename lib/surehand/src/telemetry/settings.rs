@@ -1,7 +1,7 @@
 //! What the environment says about the log.
 
 use super::{names::PAYLOAD_TARGET, sample::Sample};
-use crate::environment;
+use crate::{environment, redact::payloads_are_allowed};
 use tracing::{Level, level_filters::LevelFilter};
 
 pub(super) struct Settings {
@@ -77,7 +77,7 @@ impl Settings {
         };
         let level = variable("AWS_LAMBDA_LOG_LEVEL");
         let rust_log = variable("RUST_LOG").unwrap_or_default();
-        let payloads = has_payloads(variable);
+        let payloads = payloads_are_allowed(variable);
         let payload = if payloads { "debug" } else { "off" };
         let directives = |level, rust_log: &str| {
             format!("{},{PAYLOAD_TARGET}={payload}", directives(level, rust_log))
@@ -101,16 +101,6 @@ impl Settings {
             platform: Platform::of(level.as_deref()),
         }
     }
-}
-
-fn has_payloads(variable: impl Fn(&str) -> Option<String>) -> bool {
-    variable("SUREHAND_LOG_PAYLOADS").is_some_and(|value| value == "1")
-}
-
-/// Whether the environment asks for payloads in what is written.
-#[cfg(feature = "otel")]
-pub(crate) fn logs_payloads() -> bool {
-    has_payloads(|name| std::env::var(name).ok())
 }
 
 /// Returns the level for everything, then the muted targets, then `RUST_LOG`: of several directives

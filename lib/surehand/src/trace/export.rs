@@ -1,7 +1,7 @@
 //! Sends spans off at the end of each invocation: between invocations a function's process stands
 //! still, and whatever waits in it, waits with it.
 
-use crate::telemetry;
+use crate::redact::{is_payload, payloads_are_allowed, redacted};
 use opentelemetry::{Context, KeyValue, StringValue, Value, trace::TracerProvider as _};
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
@@ -120,7 +120,7 @@ impl Export {
         let mut exporter = builder.build()?;
         exporter.set_resource(&resource());
         Ok(Self {
-            waiting: Waiting::new(telemetry::logs_payloads()),
+            waiting: Waiting::new(payloads_are_allowed(|name| std::env::var(name).ok())),
             exporter,
         })
     }
@@ -193,8 +193,8 @@ impl Waiting {
 /// Replaces payloads by their lengths, as in the log.
 fn redact(attributes: &mut [KeyValue]) {
     for attribute in attributes {
-        if telemetry::is_payload(attribute.key.as_str()) {
-            attribute.value = telemetry::redacted(&attribute.value.as_str()).into();
+        if is_payload(attribute.key.as_str()) {
+            attribute.value = redacted(&attribute.value.as_str()).into();
         }
     }
 }
