@@ -28,7 +28,8 @@ use surehand::{Metadata, envelope::RawEvent, record::Attribute};
 /// assert_eq!(serde_json::from_str::<Letter>(&line)?, letter);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[non_exhaustive]
 pub struct Letter {
     /// SQS's id of the message. Putting it back gives it another.
@@ -36,21 +37,29 @@ pub struct Letter {
     /// The body.
     pub body: String,
     /// The message's attributes, of every type and label.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "line")]
     pub attributes: BTreeMap<String, Attribute>,
     /// Names of attributes that hold lists. SQS reserves them and takes none, so they do not travel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped_attributes: Vec<String>,
     /// When it was sent, in milliseconds since the epoch. A message that SQS moved keeps the time at
     /// which it was sent to its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at_ms: Option<u64>,
     /// How often it was received; reading it counts as well.
+    #[serde(default)]
     pub receive_count: u32,
     /// The message group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// On a FIFO queue: by what SQS recognises a repeated send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplication_id: Option<String>,
     /// X-Ray's header, a system attribute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_header: Option<String>,
     /// The ARN of the queue that SQS moved it from. None on what was sent here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_arn: Option<String>,
 }
 

@@ -135,7 +135,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::application::project::Project;
+    use crate::application::{project::Project, templates::tests::write};
 
     const TEMPLATE: &str = "
 AWSTemplateFormatVersion: '2010-09-09'
@@ -180,13 +180,6 @@ Resources:
         let parameters = BTreeMap::from([("Stage".to_owned(), "local".to_owned())]);
         let template = Node::parse("template.yaml", TEMPLATE)?;
         super::packaged(&template, root, &packages(), &parameters)
-    }
-
-    fn write(root: &Path, name: &str, text: &str) -> PathBuf {
-        let path = root.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        path
     }
 
     #[test]

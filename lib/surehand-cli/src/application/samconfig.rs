@@ -1,9 +1,11 @@
 //! What `samconfig.toml` says of its environments, so that a project says it once for the SAM CLI and for `surehand`.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+
+use super::project::Project;
 
 /// The stack's name, and its parameters other than those that only the command knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,15 +46,10 @@ enum Overrides {
 
 impl Settings {
     /// Reads the environment named `emulator` in `root`'s `samconfig.toml`; without one there are no settings.
-    pub(crate) fn read(root: &Path) -> Result<Self> {
-        let path = root.join("samconfig.toml");
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                Self::parse(&text).with_context(|| format!("cannot read {}", path.display()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
+    pub(crate) fn read(project: &Project) -> Result<Self> {
+        let text = project.text("samconfig.toml")?.unwrap_or_default();
+        let path = project.root().join("samconfig.toml");
+        Self::parse(&text).with_context(|| format!("cannot read {}", path.display()))
     }
 
     fn parse(text: &str) -> Result<Self> {

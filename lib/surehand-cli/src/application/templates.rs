@@ -257,7 +257,7 @@ pub(super) fn joined(folder: &Path, path: &str) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
 
     use super::*;
@@ -285,7 +285,7 @@ Resources:
         })
     }
 
-    fn write(root: &Path, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(root: &Path, name: &str, text: &str) -> PathBuf {
         let path = root.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();

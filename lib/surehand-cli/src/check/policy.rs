@@ -45,24 +45,22 @@ impl<'a> Statement<'a> {
     fn names_action(&self, action: &str) -> bool {
         // Actions are not case-sensitive, ARNs are.
         let action = action.to_lowercase();
-        let matches = |own: &Node| match own.text() {
-            Some(pattern) => glob(&pattern.to_lowercase(), &action),
-            None => own.is_unknown(),
-        };
-        match self.get("NotAction").filter(|it| !it.is_unknown()) {
-            Some(others) => !others.items().iter().any(matches),
-            None => self.actions().iter().any(matches),
-        }
+        let is_it = |pattern: &str| glob(&pattern.to_lowercase(), &action);
+        self.names(["Action", "NotAction"], is_it)
     }
 
     fn names_resource(&self, arn: &str) -> bool {
-        let matches = |own: &Node| match own.text() {
-            Some(pattern) => glob(pattern, arn),
-            None => own.is_unknown(),
-        };
-        match self.get("NotResource").filter(|it| !it.is_unknown()) {
-            Some(others) => !others.items().iter().any(matches),
-            None => self.resources().iter().any(matches),
+        let is_it = |pattern: &str| glob(pattern, arn);
+        self.names(["Resource", "NotResource"], is_it)
+    }
+
+    /// Whether something is in one list, or else not in the other.
+    fn names(&self, [named, others]: [&str; 2], is_it: impl Fn(&str) -> bool) -> bool {
+        let matches = |own: &Node| own.text().map_or(own.is_unknown(), &is_it);
+        let any = |list: &Node| list.items().iter().any(matches);
+        match self.get(others).filter(|it| !it.is_unknown()) {
+            Some(others) => !any(others),
+            None => self.get(named).is_some_and(any),
         }
     }
 

@@ -27,6 +27,16 @@ const REGION: &str = "us-east-1";
 /// A parameter with more allowed values than these is a scale, and not a choice.
 const MOST_VALUES: usize = 16;
 
+impl Setting {
+    fn of(settings: Settings) -> Self {
+        Self {
+            stack: settings.stack_name.unwrap_or_else(|| STACK.to_owned()),
+            region: settings.region.unwrap_or_else(|| REGION.to_owned()),
+            parameters: settings.parameters,
+        }
+    }
+}
+
 impl Sources {
     pub(crate) fn read(project: &Project) -> Result<Self> {
         Self::read_by(project.root(), &project.main(), |file| project.text(file))
@@ -57,18 +67,10 @@ impl Sources {
                     .get("EndpointUrl")
                     .is_none_or(String::is_empty)
             })
-            .map(|it| Setting {
-                stack: it.stack_name.unwrap_or_else(|| STACK.to_owned()),
-                region: it.region.unwrap_or_else(|| REGION.to_owned()),
-                parameters: it.parameters,
-            })
+            .map(Setting::of)
             .collect();
         if settings.is_empty() {
-            settings.push(Setting {
-                stack: STACK.to_owned(),
-                region: REGION.to_owned(),
-                parameters: BTreeMap::new(),
-            });
+            settings.push(Setting::of(Settings::default()));
         }
         Ok(settings)
     }

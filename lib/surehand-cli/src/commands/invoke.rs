@@ -1,6 +1,6 @@
 //! `surehand invoke`: calls one function and prints its reply.
 
-use std::{io::Read as _, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_lambda::{
@@ -10,6 +10,7 @@ use aws_sdk_lambda::{
 };
 use serde_json::Value;
 
+use super::publish;
 use crate::cloud::{Cloud, reason};
 
 /// A function runs for 15 minutes at most, and its reply takes a moment.
@@ -53,20 +54,9 @@ pub(crate) async fn run(function: &str, event: &str, run: &str) -> Result<()> {
 /// Reads the event: JSON text, `-` for standard input, else a file.
 fn payload(event: &str) -> Result<Value> {
     let is_json = event.trim_start().starts_with(['{', '[', '"']);
-    let (text, place) = match event {
-        _ if is_json => (event.to_owned(), "the event".to_owned()),
-        "-" => {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .context("cannot read standard input")?;
-            (text, "standard input".to_owned())
-        }
-        path => {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-            (text, path.to_owned())
-        }
+    let (text, place) = match is_json {
+        true => (event.to_owned(), "the event".to_owned()),
+        false => publish::read(event)?,
     };
     serde_json::from_str(&text).with_context(|| format!("{place} is not JSON"))
 }

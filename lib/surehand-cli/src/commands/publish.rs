@@ -70,7 +70,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-fn read(file: &str) -> Result<(String, String)> {
+pub(super) fn read(file: &str) -> Result<(String, String)> {
     if file == "-" {
         let mut text = String::new();
         std::io::stdin()

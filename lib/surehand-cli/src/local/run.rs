@@ -72,7 +72,7 @@ impl Local {
     pub(crate) async fn start(options: Options, progress: &Progress) -> Result<Self> {
         let project = Project::here()?;
         let templates = Templates::read(&project)?;
-        let mut settings = Settings::read(project.root())?;
+        let mut settings = Settings::read(&project)?;
         if let Some(unknown) = options
             .parameters
             .keys()

@@ -56,7 +56,8 @@ pub struct DynamoDbStore {
 
 /// `expiration < :now` forgets in time what TTL has yet to delete. A released lease ended at 0.
 const CLAIMABLE: &str = "attribute_not_exists(#id) OR #expiration < :now \
-    OR (#status = :inprogress AND attribute_exists(#until) AND #until < :now_ms)";
+    OR (#status = :inprogress AND attribute_exists(#in_progress_expiration) \
+        AND #in_progress_expiration < :now_ms)";
 
 /// An item is a few hundred bytes; DynamoDB takes 400 KB, and long errors say little more.
 const MAX_ERROR_CHARS: usize = 1_000;
@@ -102,23 +103,43 @@ impl DynamoDbStore {
         Ok(output.item.map(StoredItem))
     }
 
-    fn update(&self, id: &str) -> UpdateItemFluentBuilder {
+    fn update(
+        &self,
+        key: &IdempotencyKey,
+        change: &str,
+        condition: &str,
+    ) -> UpdateItemFluentBuilder {
         self.client
             .update_item()
             .table_name(&self.table)
-            .key("id", AttributeValue::S(id.to_owned()))
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":inprogress", text("INPROGRESS"))
+            .key("id", text(key.as_str()))
+            .update_expression(change)
+            .condition_expression(condition)
+            .set_expression_attribute_names(Some(names(&[change, condition])))
+    }
+
+    /// An update that is made if the key can be claimed.
+    fn take(
+        &self,
+        key: &IdempotencyKey,
+        change: &str,
+        fingerprint: &str,
+        expires_at: SystemTime,
+    ) -> UpdateItemFluentBuilder {
+        self.update(key, change, CLAIMABLE)
+            .set_expression_attribute_values(Some(claimable(self.clock.now())))
+            .expression_attribute_values(":fingerprint", text(fingerprint))
+            .expression_attribute_values(":expiration", number(epoch_ms(expires_at) / 1000))
+            .expression_attribute_values(":zero", number(0))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
     async fn give_back(&self, lease: &Lease, ended_ms: u64, error: &str) -> Result<()> {
         let error: String = error.chars().take(MAX_ERROR_CHARS).collect();
+        let change = "SET #in_progress_expiration = :ended, #last_error = :error";
         let update = self
-            .update(lease.key.as_str())
-            .update_expression("SET #until = :ended, #last_error = :error")
-            .condition_expression("#owner = :me AND #status = :inprogress")
-            .expression_attribute_names("#until", "in_progress_expiration")
-            .expression_attribute_names("#last_error", "last_error")
+            .update(&lease.key, change, "#owner = :me AND #status = :inprogress")
+            .expression_attribute_values(":inprogress", text("INPROGRESS"))
             .expression_attribute_values(":ended", number(ended_ms))
             .expression_attribute_values(":error", text(&error));
         self.update_as_owner(lease, update).await
@@ -126,16 +147,44 @@ impl DynamoDbStore {
 
     /// Only the owner may; the answer to a repeated call is that of the first.
     async fn update_as_owner(&self, lease: &Lease, update: UpdateItemFluentBuilder) -> Result<()> {
-        let sent = update
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":me", text(&lease.owner))
-            .send()
-            .await;
-        match sent {
+        let update = update.expression_attribute_values(":me", text(&lease.owner));
+        match update.send().await {
             Ok(_) => Ok(()),
-            Err(error) if is_condition_failure(&error) => Err(lease.fenced()),
-            Err(error) => Err(unavailable(&error)),
+            Err(error) => in_the_way(&error).and(Err(lease.fenced())),
         }
+    }
+}
+
+/// The attributes that expressions name: `#owner` is `owner`.
+fn names(expressions: &[&str]) -> HashMap<String, String> {
+    let is_part = |c: char| c == '#' || c == '_' || c.is_ascii_alphanumeric();
+    let words = expressions
+        .iter()
+        .flat_map(|text| text.split(|c| !is_part(c)));
+    words
+        .filter_map(|word| Some((word.to_owned(), word.strip_prefix('#')?.to_owned())))
+        .collect()
+}
+
+/// The values in [`CLAIMABLE`].
+fn claimable(now: SystemTime) -> HashMap<String, AttributeValue> {
+    let now_ms = epoch_ms(now);
+    [
+        (":now", number(now_ms / 1000)),
+        (":now_ms", number(now_ms)),
+        (":inprogress", text("INPROGRESS")),
+    ]
+    .map(|(placeholder, value)| (placeholder.to_owned(), value))
+    .into()
+}
+
+/// The item that does not meet an update's condition.
+fn in_the_way(error: &SdkError<UpdateItemError>) -> Result<StoredItem> {
+    match error.as_service_error() {
+        Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+            Ok(StoredItem(failed.item.clone().unwrap_or_default()))
+        }
+        _ => Err(unavailable(error)),
     }
 }
 
@@ -153,45 +202,29 @@ impl Store for DynamoDbStore {
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
-        let now_ms = epoch_ms(self.clock.now());
+        let change = "SET #status = :inprogress, #owner = :me, #in_progress_expiration = :until, \
+            #expiration = :expiration, #validation = :fingerprint, \
+            #attempts = if_not_exists(#attempts, :zero) + :one, #attempted_at = :now_ms, \
+            #interrupted = if_not_exists(#in_progress_expiration, :zero) \
+            REMOVE #data, #attempt_until";
         let sent = self
-            .update(request.key.as_str())
-            .update_expression(
-                "SET #status = :inprogress, #owner = :me, #until = :until, #expiration = :expiration, \
-                 #validation = :fingerprint, #attempts = if_not_exists(#attempts, :zero) + :one, \
-                 #attempted_at = :now_ms, #interrupted = if_not_exists(#until, :zero) REMOVE #data, #attempt_until",
+            .take(
+                &request.key,
+                change,
+                &request.fingerprint,
+                request.expires_at,
             )
-            .condition_expression(CLAIMABLE)
-            .expression_attribute_names("#id", "id")
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_names("#until", "in_progress_expiration")
-            .expression_attribute_names("#expiration", "expiration")
-            .expression_attribute_names("#validation", "validation")
-            .expression_attribute_names("#attempts", "attempts")
-            .expression_attribute_names("#attempted_at", "attempted_at")
-            .expression_attribute_names("#data", "data")
-            .expression_attribute_names("#interrupted", "interrupted")
-            .expression_attribute_names("#attempt_until", "attempt_until")
             .expression_attribute_values(":me", text(&request.owner))
             .expression_attribute_values(":until", number(epoch_ms(request.until)))
-            .expression_attribute_values(":expiration", number(epoch_ms(request.expires_at) / 1000))
-            .expression_attribute_values(":fingerprint", text(&request.fingerprint))
-            .expression_attribute_values(":now", number(now_ms / 1000))
-            .expression_attribute_values(":now_ms", number(now_ms))
-            .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":one", number(1))
             .return_values(ReturnValue::UpdatedNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         let acquired = |item: &StoredItem| {
             Claim::Acquired(Lease {
                 key: request.key.clone(),
                 owner: request.owner.clone(),
-                attempt: item
-                    .number("attempts")
-                    .and_then(|n| n.try_into().ok())
-                    .unwrap_or(1),
+                attempt: item.attempts().unwrap_or(1),
                 interrupted: item
                     .number("interrupted")
                     .filter(|until| *until > 0)
@@ -201,12 +234,7 @@ impl Store for DynamoDbStore {
         match sent {
             Ok(output) => Ok(acquired(&StoredItem(output.attributes.unwrap_or_default()))),
             Err(error) => {
-                let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
-                    error.as_service_error()
-                else {
-                    return Err(unavailable(&error));
-                };
-                let item = StoredItem(failed.item.clone().unwrap_or_default());
+                let item = in_the_way(&error)?;
                 match item.taken(&request.key)? {
                     // The client repeats a call whose answer was lost; then the claim in its way is
                     // its own.
@@ -227,28 +255,21 @@ impl Store for DynamoDbStore {
     ) -> Result<()> {
         // The status is no part of the condition, so that a repeated call finds the owner unchanged
         // and succeeds like the first.
-        let set = match data {
+        let change = match data {
             Some(_) => {
-                "SET #status = :completed, #expiration = :expiration, #data = :data REMOVE #until"
+                "SET #status = :completed, #expiration = :expiration, #data = :data \
+                 REMOVE #in_progress_expiration"
             }
-            None => "SET #status = :completed, #expiration = :expiration REMOVE #until",
+            None => {
+                "SET #status = :completed, #expiration = :expiration REMOVE #in_progress_expiration"
+            }
         };
         let mut update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("id", text(lease.key.as_str()))
-            .update_expression(set)
-            .condition_expression("#owner = :me")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#expiration", "expiration")
-            .expression_attribute_names("#until", "in_progress_expiration")
+            .update(&lease.key, change, "#owner = :me")
             .expression_attribute_values(":completed", text("COMPLETED"))
             .expression_attribute_values(":expiration", number(epoch_ms(expires_at) / 1000));
         if let Some(data) = data {
-            update = update
-                .expression_attribute_names("#data", "data")
-                .expression_attribute_values(":data", text(data));
+            update = update.expression_attribute_values(":data", text(data));
         }
         self.update_as_owner(lease, update).await
     }
@@ -272,42 +293,23 @@ impl Store for DynamoDbStore {
     }
 
     async fn begin(&self, attempt: &AttemptStart) -> Result<Option<Claim>> {
-        let now_ms = epoch_ms(self.clock.now());
+        let change = "SET #status = :inprogress, #in_progress_expiration = :zero, \
+            #expiration = :expiration, #validation = :fingerprint, #attempts = :number, \
+            #attempted_at = :now_ms, #attempt_until = :attempt_until REMOVE #data";
         let sent = self
-            .update(attempt.key.as_str())
-            .update_expression(
-                "SET #status = :inprogress, #until = :zero, #expiration = :expiration, \
-                 #validation = :fingerprint, #attempts = :number, #attempted_at = :now_ms, \
-                 #attempt_until = :attempt_until REMOVE #data",
+            .take(
+                &attempt.key,
+                change,
+                &attempt.fingerprint,
+                attempt.expires_at,
             )
-            .condition_expression(CLAIMABLE)
-            .expression_attribute_names("#id", "id")
-            .expression_attribute_names("#until", "in_progress_expiration")
-            .expression_attribute_names("#expiration", "expiration")
-            .expression_attribute_names("#validation", "validation")
-            .expression_attribute_names("#attempts", "attempts")
-            .expression_attribute_names("#attempted_at", "attempted_at")
-            .expression_attribute_names("#attempt_until", "attempt_until")
-            .expression_attribute_names("#data", "data")
-            .expression_attribute_values(":expiration", number(epoch_ms(attempt.expires_at) / 1000))
-            .expression_attribute_values(":fingerprint", text(&attempt.fingerprint))
             .expression_attribute_values(":number", number(u64::from(attempt.number)))
             .expression_attribute_values(":attempt_until", number(epoch_ms(attempt.until)))
-            .expression_attribute_values(":now", number(now_ms / 1000))
-            .expression_attribute_values(":now_ms", number(now_ms))
-            .expression_attribute_values(":zero", number(0))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         match sent {
             Ok(_) => Ok(None),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    let item = StoredItem(failed.item.clone().unwrap_or_default());
-                    item.taken(&attempt.key).map(Some)
-                }
-                _ => Err(unavailable(&error)),
-            },
+            Err(error) => in_the_way(&error)?.taken(&attempt.key).map(Some),
         }
     }
 
@@ -338,15 +340,16 @@ impl StoredItem {
         self.0.get(name)?.as_n().ok()?.parse().ok()
     }
 
+    fn attempts(&self) -> Option<u32> {
+        self.number("attempts")?.try_into().ok()
+    }
+
     fn history(&self) -> AttemptHistory {
         let until = self.number("in_progress_expiration").filter(|ms| *ms > 0);
         let deadline = until.or_else(|| self.number("attempt_until"));
         let is_completed = self.text("status").is_some_and(|s| s == "COMPLETED");
         AttemptHistory {
-            attempts: self
-                .number("attempts")
-                .and_then(|n| n.try_into().ok())
-                .unwrap_or_default(),
+            attempts: self.attempts().unwrap_or_default(),
             started_at: self.number("attempted_at").map(from_epoch_ms),
             deadline: deadline.filter(|_| !is_completed).map(from_epoch_ms),
             last_error: self.text("last_error").cloned(),
@@ -394,12 +397,6 @@ fn text(value: &str) -> AttributeValue {
 
 fn number(value: u64) -> AttributeValue {
     AttributeValue::N(value.to_string())
-}
-
-fn is_condition_failure(error: &SdkError<UpdateItemError>) -> bool {
-    error
-        .as_service_error()
-        .is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }
 
 fn unavailable<E: std::error::Error + Send + Sync + 'static>(error: &SdkError<E>) -> Error {

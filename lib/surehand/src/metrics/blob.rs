@@ -31,6 +31,22 @@ pub(super) enum Values {
     Each(Vec<f64>),
 }
 
+impl Values {
+    pub(super) fn none(unit: Unit) -> Self {
+        match unit {
+            Unit::Count => Self::Sum(0.0),
+            _ => Self::Each(Vec::new()),
+        }
+    }
+
+    pub(super) fn add(&mut self, value: f64) {
+        match self {
+            Self::Sum(sum) => *sum += value,
+            Self::Each(all) => all.push(value),
+        }
+    }
+}
+
 /// The members that all lines of an invocation have.
 pub(super) struct Constant<'a> {
     pub(super) namespace: &'a str,

@@ -56,52 +56,55 @@ impl CountedAs {
 
 #[derive(Default)]
 struct Counted {
-    is_cold: Option<bool>,
-    /// None until there is a batch.
-    batch_size: Option<usize>,
-    processed: usize,
-    duplicates: usize,
-    parked: usize,
-    failed: Vec<(ErrorKind, usize)>,
-    durations: Vec<f64>,
-    lags: Vec<(Option<String>, Vec<f64>)>,
+    /// Surehand's own metrics.
+    ours: Vec<Series>,
+    /// The handlers' own.
     own: Vec<Series>,
     is_full: bool,
 }
 
 impl Collector {
     pub(super) fn new(emf: &Emf, start: Start<'_>) -> Self {
+        let mut counted = Counted::default();
+        let cold = u8::from(start.is_cold);
+        counted.ours(&names::COLD_START, None).add(cold.into());
         Self {
             emf: emf.clone(),
             function: start.function.to_owned(),
             request_id: start.request_id.to_owned(),
             now_ms: start.now_ms,
-            counted: Mutex::new(Counted {
-                is_cold: Some(start.is_cold),
-                ..Counted::default()
-            }),
+            counted: Mutex::new(counted),
         }
     }
 
     pub(crate) fn batch(&self, records: usize) {
-        self.counted().batch_size = Some(records);
+        let mut counted = self.counted();
+        counted.ours(&names::BATCH_SIZE, None).add(records as f64);
+        for from_zero in [&names::PROCESSED, &names::DUPLICATES, &names::PARKED] {
+            counted.ours(from_zero, None);
+        }
     }
 
     pub(crate) fn handler_ran(&self, time: Duration) {
-        self.counted().durations.push(milliseconds(time));
+        let mut counted = self.counted();
+        let durations = counted.ours(&names::HANDLER_DURATION, None);
+        durations.add(milliseconds(time));
     }
 
     /// Counts a record's verdict, with its lag (the time from its event to its start) and the
     /// event's type.
     pub(crate) fn record(&self, result: CountedAs, lag: Option<(Duration, Option<&str>)>) {
         let mut counted = self.counted();
+        let mut count = |metric, by| counted.ours(metric, by).add(1.0);
         match result {
-            CountedAs::Processed => counted.processed += 1,
-            CountedAs::Duplicate => counted.duplicates += 1,
-            CountedAs::Retried(kind) | CountedAs::Discarded(kind) => counted.failed(kind),
+            CountedAs::Processed => count(&names::PROCESSED, None),
+            CountedAs::Duplicate => count(&names::DUPLICATES, None),
+            CountedAs::Retried(kind) | CountedAs::Discarded(kind) => {
+                count(&names::FAILED, Some(kind.as_str()));
+            }
             CountedAs::Parked(kind) => {
-                counted.failed(kind);
-                counted.parked += 1;
+                count(&names::FAILED, Some(kind.as_str()));
+                count(&names::PARKED, None);
             }
         }
         if let Some((lag, event_type)) = lag.filter(|_| result.was_started()) {
@@ -111,10 +114,7 @@ impl Collector {
 
     pub(super) fn count(&self, name: &str, dimensions: &[(String, String)], amount: f64) {
         self.counted()
-            .own(name, dimensions, Unit::Count, |values| match values {
-                Values::Sum(sum) => *sum += amount,
-                Values::Each(all) => all.push(amount),
-            });
+            .own(name, dimensions, Unit::Count, |values| values.add(amount));
     }
 
     pub(super) fn measure(
@@ -176,28 +176,42 @@ impl fmt::Debug for Collector {
 }
 
 impl Counted {
-    fn failed(&mut self, kind: ErrorKind) {
-        match self.failed.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, count)) => *count += 1,
-            None => self.failed.push((kind, 1)),
-        }
+    /// Returns the values of one of Surehand's own metrics, with this value of its dimension.
+    fn ours(&mut self, metric: &Name, by: Option<&str>) -> &mut Values {
+        let by = metric.by.zip(by);
+        let is_this = |series: &Series| {
+            let dimension = series.dimensions.first();
+            let dimension = dimension.map(|(name, value)| (name.as_str(), value.as_str()));
+            series.name == metric.name && dimension == by
+        };
+        let place = self.ours.iter().position(is_this).unwrap_or_else(|| {
+            let dimension = by.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            self.ours.push(Series {
+                name: metric.name.to_owned(),
+                unit: metric.unit,
+                dimensions: dimension.into_iter().collect(),
+                is_also_without: true,
+                values: Values::none(metric.unit),
+            });
+            self.ours.len() - 1
+        });
+        &mut self.ours[place].values
     }
 
     fn lag(&mut self, lag: Duration, event_type: Option<&str>) {
-        let lag = milliseconds(lag);
+        let lags = || {
+            self.ours
+                .iter()
+                .filter(|it| it.name == names::EVENT_LAG.name)
+        };
         // The type comes from another program and may be any text.
         let event_type = event_type.filter(|it| {
-            let is_known = |(known, _): &(Option<String>, _)| known.as_deref() == Some(it);
-            self.lags.len() < names::MAX_EVENT_TYPES || self.lags.iter().any(is_known)
+            let is_known = |(_, known): &(String, String)| known == it;
+            lags().count() < names::MAX_EVENT_TYPES
+                || lags().flat_map(|it| &it.dimensions).any(is_known)
         });
-        let of_type = self
-            .lags
-            .iter_mut()
-            .find(|(known, _)| known.as_deref() == event_type);
-        match of_type {
-            Some((_, lags)) => lags.push(lag),
-            None => self.lags.push((event_type.map(str::to_owned), vec![lag])),
-        }
+        self.ours(&names::EVENT_LAG, event_type)
+            .add(milliseconds(lag));
     }
 
     fn own(
@@ -227,76 +241,27 @@ impl Counted {
             }
             return;
         }
-        let values = match unit {
-            Unit::Count => Values::Sum(0.0),
-            _ => Values::Each(Vec::new()),
-        };
         let mut series = Series {
             name: name.to_owned(),
             unit,
             dimensions: dimensions.to_vec(),
             is_also_without: false,
-            values,
+            values: Values::none(unit),
         };
         add(&mut series.values);
         self.own.push(series);
     }
 
-    fn series(self) -> Vec<Series> {
-        let mut all = Vec::new();
-        all.extend(self.is_cold.map(|is_cold| {
-            let one = usize::from(is_cold);
-            sum(&names::COLD_START, one)
-        }));
-        if let Some(batch_size) = self.batch_size {
-            all.push(sum(&names::BATCH_SIZE, batch_size));
-            all.push(sum(&names::PROCESSED, self.processed));
-            all.push(sum(&names::DUPLICATES, self.duplicates));
-            all.push(sum(&names::PARKED, self.parked));
-            if self.failed.is_empty() {
-                all.push(sum(&names::FAILED, 0));
-            }
+    fn series(mut self) -> Vec<Series> {
+        let has = |metric: &Name| self.ours.iter().any(|it| it.name == metric.name);
+        if has(&names::BATCH_SIZE) && !has(&names::FAILED) {
+            self.ours(&names::FAILED, None);
         }
-        let failed = self.failed.into_iter();
-        all.extend(failed.map(|(kind, count)| Series {
-            dimensions: own_dimension(&names::FAILED, Some(kind.as_str())),
-            ..sum(&names::FAILED, count)
-        }));
-        if !self.durations.is_empty() {
-            all.push(each(&names::HANDLER_DURATION, self.durations));
-        }
-        let lags = self.lags.into_iter();
-        all.extend(lags.map(|(event_type, lags)| Series {
-            dimensions: own_dimension(&names::EVENT_LAG, event_type.as_deref()),
-            ..each(&names::EVENT_LAG, lags)
-        }));
-        all.extend(self.own);
-        all
+        // Those of which there may be most come last.
+        self.ours.sort_by_key(|it| it.name == names::EVENT_LAG.name);
+        self.ours.extend(self.own);
+        self.ours
     }
-}
-
-fn sum(name: &Name, count: usize) -> Series {
-    series(name, Values::Sum(count as f64))
-}
-
-fn each(name: &Name, values: Vec<f64>) -> Series {
-    series(name, Values::Each(values))
-}
-
-fn series(name: &Name, values: Values) -> Series {
-    Series {
-        name: name.name.to_owned(),
-        unit: name.unit,
-        dimensions: Vec::new(),
-        is_also_without: true,
-        values,
-    }
-}
-
-fn own_dimension(name: &Name, value: Option<&str>) -> Vec<(String, String)> {
-    let dimension = name.by.zip(value);
-    let dimension = dimension.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    dimension.into_iter().collect()
 }
 
 /// Returns why CloudWatch or Surehand does not take a handler's own metric; none if they do.

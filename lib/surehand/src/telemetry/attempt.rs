@@ -64,41 +64,27 @@ impl<'a> Attempt<'a> {
 
     pub(crate) fn retried(&self, error: &Error, delay: Duration) {
         self.count(CountedAs::Retried(error.kind()));
-        warn!(
-            name: VERDICT,
-            target: TARGET,
-            outcome = "retry",
-            kind = error.kind().as_str(),
-            error = format!("{error:#}"),
-            delay_s = delay.as_secs_f64(),
-            duration_ms = self.duration_ms(),
-            event_lag_ms = self.lag_ms(),
-            "record handled"
-        );
+        self.failed("retry", error, Some(delay));
     }
 
     pub(crate) fn parked(&self, error: &Error) {
         self.count(CountedAs::Parked(error.kind()));
-        warn!(
-            name: VERDICT,
-            target: TARGET,
-            outcome = "park",
-            kind = error.kind().as_str(),
-            error = format!("{error:#}"),
-            duration_ms = self.duration_ms(),
-            event_lag_ms = self.lag_ms(),
-            "record handled"
-        );
+        self.failed("park", error, None);
     }
 
     pub(crate) fn discarded(&self, error: &Error) {
         self.count(CountedAs::Discarded(error.kind()));
+        self.failed("discard", error, None);
+    }
+
+    fn failed(&self, outcome: &str, error: &Error, delay: Option<Duration>) {
         warn!(
             name: VERDICT,
             target: TARGET,
-            outcome = "discard",
+            outcome,
             kind = error.kind().as_str(),
             error = format!("{error:#}"),
+            delay_s = delay.map(|delay| delay.as_secs_f64()),
             duration_ms = self.duration_ms(),
             event_lag_ms = self.lag_ms(),
             "record handled"

@@ -12,39 +12,30 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
     for function in &app.functions {
         let (id, name) = (function.id(), function.resource.name.as_str());
         logs(app, function.resource, findings);
-        if !has_alarm(app, "Errors", "FunctionName", name) {
-            findings.add(
-                &rule::ERRORS_ALARM,
-                &function.resource.place,
-                id,
-                "no alarm tells when it fails as a whole",
-            );
-        }
-        if !has_alarm(app, "Throttles", "FunctionName", name) {
-            findings.add(
-                &rule::THROTTLES_ALARM,
-                &function.resource.place,
-                id,
-                "no alarm tells when it is throttled",
-            );
-        }
-        if function.streams().next().is_some()
-            && !has_alarm(app, "IteratorAge", "FunctionName", name)
-        {
-            findings.add(
+        let is_on_stream = function.streams().next().is_some();
+        let alarms = [
+            (true, "Errors", &rule::ERRORS_ALARM, "fails as a whole"),
+            (true, "Throttles", &rule::THROTTLES_ALARM, "is throttled"),
+            (
+                is_on_stream,
+                "IteratorAge",
                 &rule::ITERATOR_ALARM,
-                &function.resource.place,
-                id,
-                "no alarm tells when it lags behind its stream",
-            );
+                "lags behind its stream",
+            ),
+        ];
+        for (is_needed, metric, rule, what) in alarms {
+            if is_needed && !has_alarm(app, metric, "FunctionName", name) {
+                findings.add(
+                    rule,
+                    &function.resource.place,
+                    id,
+                    format!("no alarm tells when it {what}"),
+                );
+            }
         }
         for (_, queue) in function.queues() {
-            if !has_alarm(
-                app,
-                "ApproximateAgeOfOldestMessage",
-                "QueueName",
-                &queue.name,
-            ) {
+            let metric = "ApproximateAgeOfOldestMessage";
+            if !has_alarm(app, metric, "QueueName", &queue.name) {
                 findings.add(
                     &rule::LAG_ALARM,
                     &queue.place,

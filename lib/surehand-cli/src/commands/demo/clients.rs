@@ -1,7 +1,9 @@
 //! The demo's clients, and the names of what it looks at.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use aws_config::SdkConfig;
+use aws_sdk_dynamodb::types::AttributeValue;
+use surehand_redrive::{Queue as _, QueueInfo, SqsDeadLetterQueue};
 
 use crate::local::stack::Stack;
 
@@ -54,6 +56,27 @@ impl Clients {
             queues,
             dead_letters,
         })
+    }
+
+    /// Writes how much there is of a sku.
+    pub(crate) async fn put_stock(&self, sku: &str, available: AttributeValue) -> Result<()> {
+        self.dynamodb
+            .put_item()
+            .table_name(&self.shop_table)
+            .item("pk", AttributeValue::S(format!("STOCK#{sku}")))
+            .item("sk", AttributeValue::S("STOCK".to_owned()))
+            .item("available", available)
+            .send()
+            .await
+            .with_context(|| format!("cannot write the stock of {sku}"))?;
+        Ok(())
+    }
+
+    /// Returns what SQS says of a queue of any kind.
+    pub(crate) async fn queue_info(&self, url: &str) -> Result<QueueInfo> {
+        let queue = SqsDeadLetterQueue::new(self.sqs.clone(), url);
+        let info = queue.info().await;
+        info.map_err(|error| anyhow!("cannot read the attributes of {url}: {error:#}"))
     }
 
     /// Returns the URL of one of the queues that functions read.

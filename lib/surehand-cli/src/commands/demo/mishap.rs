@@ -88,17 +88,8 @@ pub(super) async fn mend(clients: &Clients, plan: &Plan, before: Before) -> Resu
         None,
     )
     .await?;
-    clients
-        .dynamodb
-        .put_item()
-        .table_name(&clients.shop_table)
-        .item("pk", AttributeValue::S(format!("STOCK#{}", plan.corrupt)))
-        .item("sk", AttributeValue::S("STOCK".to_owned()))
-        .item("available", AttributeValue::N(plan.mended.to_string()))
-        .send()
-        .await
-        .context("cannot correct the stock")?;
-    Ok(())
+    let mended = AttributeValue::N(plan.mended.to_string());
+    clients.put_stock(&plan.corrupt, mended).await
 }
 
 async fn set_attributes(

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use aws_sdk_dynamodb::types::Select;
-use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Map, Value};
 
 pub(crate) use self::{
@@ -33,24 +32,6 @@ pub(crate) struct Observation {
     pub(crate) archived: Vec<Value>,
     pub(crate) events: Vec<Sighting>,
     pub(crate) outcomes: Outcomes,
-}
-
-/// Returns how many messages of a queue are in flight: a function received them and has not
-/// answered yet.
-pub(crate) async fn in_flight(clients: &Clients, url: &str) -> Result<usize> {
-    let name = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
-    let output = clients
-        .sqs
-        .get_queue_attributes()
-        .queue_url(url)
-        .attribute_names(name.clone())
-        .send()
-        .await
-        .context("cannot count a queue's messages")?;
-    let count = output.attributes().and_then(|all| all.get(&name));
-    Ok(count
-        .context("SQS did not return the number of messages")?
-        .parse()?)
 }
 
 /// Returns how many messages a queue holds, including those in flight and delayed ones.

@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use super::{
     clients::Clients,
-    observation,
     plan::{Fate, Order, Plan},
     witness::Sighting,
 };
@@ -54,16 +53,7 @@ pub(crate) async fn seed(clients: &Clients, plan: &Plan) -> Result<()> {
         .map(|(sku, available)| (sku, AttributeValue::N(available.to_string())))
         .chain([(&plan.corrupt, AttributeValue::S("plenty".to_owned()))]);
     for (sku, available) in rows {
-        clients
-            .dynamodb
-            .put_item()
-            .table_name(&clients.shop_table)
-            .item("pk", AttributeValue::S(format!("STOCK#{sku}")))
-            .item("sk", AttributeValue::S("STOCK".to_owned()))
-            .item("available", available)
-            .send()
-            .await
-            .with_context(|| format!("cannot write the stock of {sku}"))?;
+        clients.put_stock(sku, available).await?;
     }
     Ok(())
 }
@@ -109,11 +99,12 @@ pub(crate) async fn place_struck(
     replies: &mut Replies,
 ) -> Result<()> {
     let queue_url = clients.queue("NotifyCustomerQueue")?;
-    for (taken, order) in plan.struck().enumerate() {
+    for (taken, order) in (0..).zip(plan.struck()) {
         let reply = invoke(clients, order).await?;
         replies.first.insert(order.request_id.clone(), reply);
         let placed = Instant::now();
-        while observation::in_flight(clients, queue_url).await? <= taken {
+        // A message is in flight once a function has received it, until it answers.
+        while clients.queue_info(queue_url).await?.in_flight <= taken {
             if placed.elapsed() > TAKEN_WITHIN {
                 // It then shares a batch with earlier ones, which the accounts allow.
                 break;

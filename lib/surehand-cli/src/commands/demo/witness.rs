@@ -3,7 +3,6 @@
 
 use anyhow::{Context, Result};
 use aws_sdk_eventbridge::types::Target;
-use aws_sdk_sqs::types::QueueAttributeName;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -47,18 +46,7 @@ impl Witness {
             .queue_url()
             .context("the queue has no URL")?
             .to_owned();
-        let attributes = clients
-            .sqs
-            .get_queue_attributes()
-            .queue_url(&queue_url)
-            .attribute_names(QueueAttributeName::QueueArn)
-            .send()
-            .await
-            .context("cannot read the witness queue")?;
-        let arn = attributes
-            .attributes()
-            .and_then(|all| all.get(&QueueAttributeName::QueueArn))
-            .context("the queue has no ARN")?;
+        let arn = clients.queue_info(&queue_url).await?.arn;
         clients
             .eventbridge
             .put_rule()

@@ -77,22 +77,14 @@ impl Stage {
             bail!("the build did not start");
         };
         let patience = Duration::from_millis(trial.timeout_ms) + GRACE;
-        let answer = tokio::time::timeout(patience, running.ask(letter, trial)).await;
-        Ok(match answer {
-            Ok(Ok(Some(finding))) => Answer::Found(Box::new(finding)),
-            Ok(Ok(None)) => {
-                self.running = None;
-                Answer::Died("the process ended".to_owned())
-            }
-            Ok(Err(error)) => {
-                self.running = None;
-                Answer::Died(format!("the process ended: {error:#}"))
-            }
-            Err(_) => {
-                self.running = None;
-                Answer::Died(format!("no answer in {} s", patience.as_secs()))
-            }
-        })
+        let why = match tokio::time::timeout(patience, running.ask(letter, trial)).await {
+            Ok(Ok(Some(finding))) => return Ok(Answer::Found(Box::new(finding))),
+            Ok(Ok(None)) => "the process ended".to_owned(),
+            Ok(Err(error)) => format!("the process ended: {error:#}"),
+            Err(_) => format!("no answer in {} s", patience.as_secs()),
+        };
+        self.running = None;
+        Ok(Answer::Died(why))
     }
 
     async fn start(&self) -> Result<Running> {

@@ -1,6 +1,6 @@
 //! Commits: one TransactWriteItems, or one PutItem where the claim is all there is.
 
-use super::{CLAIMABLE, DynamoDbStore, StoredItem, number, text, unavailable};
+use super::{CLAIMABLE, DynamoDbStore, StoredItem, claimable, names, number, text, unavailable};
 use crate::{
     Error, Result,
     clock::epoch_ms,
@@ -15,13 +15,9 @@ use crate::{
 use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
-    types::{
-        AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure,
-        TransactWriteItem,
-    },
+    types::{CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem},
 };
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
 
 /// The claim's item takes events while it stays below this: a quarter of what DynamoDB takes, since
 /// the relay writes the item again to mark them as published, and pays by its size.
@@ -98,50 +94,27 @@ impl DynamoDbStore {
         Ok((claim, outside))
     }
 
-    fn condition(&self, commit: &Commit<'_>) -> Condition {
-        let now_ms = epoch_ms(commit.now);
-        Condition {
-            names: [
-                ("#id", "id"),
-                ("#status", "status"),
-                ("#expiration", "expiration"),
-                ("#until", "in_progress_expiration"),
-            ]
-            .map(|(placeholder, name)| (placeholder.to_owned(), name.to_owned()))
-            .into(),
-            values: [
-                (":now", number(now_ms / 1000)),
-                (":now_ms", number(now_ms)),
-                (":inprogress", text("INPROGRESS")),
-            ]
-            .map(|(placeholder, value)| (placeholder.to_owned(), value))
-            .into(),
-        }
-    }
-
     fn claim_action(&self, commit: &Commit<'_>, claim: Item) -> Result<TransactWriteItem> {
-        let condition = self.condition(commit);
         let put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(claim))
             .condition_expression(CLAIMABLE)
-            .set_expression_attribute_names(Some(condition.names))
-            .set_expression_attribute_values(Some(condition.values))
+            .set_expression_attribute_names(Some(names(&[CLAIMABLE])))
+            .set_expression_attribute_values(Some(claimable(commit.now)))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
     async fn put_claim(&self, commit: &Commit<'_>, claim: Item) -> Result<Committed> {
-        let condition = self.condition(commit);
         let sent = self
             .client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(claim))
             .condition_expression(CLAIMABLE)
-            .set_expression_attribute_names(Some(condition.names))
-            .set_expression_attribute_values(Some(condition.values))
+            .set_expression_attribute_names(Some(names(&[CLAIMABLE])))
+            .set_expression_attribute_values(Some(claimable(commit.now)))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
@@ -193,11 +166,6 @@ impl DynamoDbStore {
             _ => Err(unavailable(&error)),
         }
     }
-}
-
-struct Condition {
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
 }
 
 /// A token has at most 36 characters, and an owner is one commit with one set of bytes.

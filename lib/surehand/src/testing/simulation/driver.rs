@@ -181,11 +181,7 @@ where
         {
             let mut state = self.world.state();
             let at = state.note(now, format_args!("process {process} {why}"));
-            let of_process = state
-                .invocations
-                .iter_mut()
-                .filter(|i| i.process == process);
-            for invocation in of_process {
+            for invocation in state.of_process(process) {
                 if invocation.state == InvocationState::Running {
                     invocation.state = InvocationState::Killed;
                 }
@@ -223,12 +219,7 @@ where
         loop {
             let mut guard = self.world.state();
             let state = &mut *guard;
-            let running = state
-                .invocations
-                .iter()
-                .filter(|i| i.state == InvocationState::Running)
-                .count();
-            if running >= state.messages.queue.concurrency {
+            if state.running().count() >= state.messages.queue.concurrency {
                 return;
             }
             let (is_calm, faults_end) = (state.is_calm, state.faults_end);
@@ -262,11 +253,7 @@ where
     fn process_for_next(&mut self, now: Duration) -> usize {
         let free: Vec<usize> = {
             let state = self.world.state();
-            let running = |process: usize| {
-                let all = state.invocations.iter();
-                all.filter(|i| i.process == process && i.state == InvocationState::Running)
-                    .count()
-            };
+            let running = |process| state.running().filter(|i| i.process == process).count();
             let all = 0..self.processes.len();
             all.filter(|&p| !self.processes[p].is_over)
                 .filter(|&p| {
@@ -287,20 +274,7 @@ where
 
     fn start_process(&mut self) -> usize {
         let id = self.processes.len();
-        let skew_ms = if self.world.meets(Fault::ClockSkew) {
-            self.world.state().rng.i64(-900..=900)
-        } else {
-            0
-        };
-        let process = Process {
-            world: self.world.clone(),
-            id,
-            skew_ms,
-            memory: self.memory.clone(),
-        };
-        self.world.note(format_args!(
-            "process {id} starts, its clock {skew_ms:+} ms ahead"
-        ));
+        let process = Process::start(&self.world, id, &self.memory);
         let function = Arc::new((self.build)(&process));
         self.world.state().on_park = function.halts();
         self.world.state().parks_unknown = function.parks_unknown();
@@ -450,10 +424,7 @@ where
                 format_args!("process {process} stands still for {time:.1?}"),
             );
             self.processes[process].frozen_until = Some(now + time);
-            let of_process = state
-                .invocations
-                .iter_mut()
-                .filter(|i| i.process == process);
+            let of_process = state.of_process(process);
             for invocation in of_process.filter(|i| i.state != InvocationState::Answered) {
                 invocation.frozen_at.get_or_insert(at);
             }
@@ -508,10 +479,7 @@ where
 
     fn next_change(&self, now: Duration) -> Option<Duration> {
         let state = self.world.state();
-        let running = state.invocations.iter();
-        let ends = running
-            .filter(|i| i.state == InvocationState::Running)
-            .map(|i| i.ends_at);
+        let ends = state.running().map(|i| i.ends_at);
         let thaws = self.processes.iter().filter_map(|p| p.frozen_until);
         let messages = state.messages.next_change(now);
         ends.chain(thaws)

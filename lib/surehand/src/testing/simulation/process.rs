@@ -1,6 +1,6 @@
 //! A process of the function.
 
-use super::world::World;
+use super::{fault::Fault, world::World};
 use crate::{Clock, IdempotencyKey, MemoryStore};
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +17,24 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts a process, whose clock may be ahead or behind.
+    pub(super) fn start(world: &World, id: usize, memory: &MemoryStore) -> Self {
+        let skew_ms = if world.meets(Fault::ClockSkew) {
+            world.state().rng.i64(-900..=900)
+        } else {
+            0
+        };
+        world.note(format_args!(
+            "process {id} starts, its clock {skew_ms:+} ms ahead"
+        ));
+        Self {
+            world: world.clone(),
+            id,
+            skew_ms,
+            memory: memory.clone(),
+        }
+    }
+
     /// Returns the process's clock, which may be ahead or behind.
     pub fn clock(&self) -> Clock {
         let this = self.clone();

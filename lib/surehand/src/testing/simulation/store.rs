@@ -45,6 +45,18 @@ enum Answer {
     Committed(Committed),
 }
 
+impl Answer {
+    fn found(self) -> Result<Option<Claim>> {
+        match self {
+            Self::Claim(claim) => Ok(Some(claim)),
+            Self::Found(claim) => Ok(claim),
+            Self::Changed | Self::Committed(_) => Err(unavailable(OTHER)),
+        }
+    }
+}
+
+const OTHER: &str = "another call's answer";
+
 #[derive(Clone, Debug)]
 struct OwnedCommit {
     key: IdempotencyKey,
@@ -411,10 +423,8 @@ impl<St: CommitStore> Store for SimulatedStore<St> {
     const COMMITS: Commits<Self> = Commits::with_claims();
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
-        match self.call(Call::Claim(request.clone())).await? {
-            Answer::Claim(claim) => Ok(claim),
-            _ => Err(unavailable("another call's answer")),
-        }
+        let answer = self.call(Call::Claim(request.clone())).await?;
+        answer.found()?.ok_or_else(|| unavailable(OTHER))
     }
 
     async fn complete(
@@ -438,17 +448,11 @@ impl<St: CommitStore> Store for SimulatedStore<St> {
     }
 
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
-        match self.call(Call::Find(key.clone())).await? {
-            Answer::Found(claim) => Ok(claim),
-            _ => Err(unavailable("another call's answer")),
-        }
+        self.call(Call::Find(key.clone())).await?.found()
     }
 
     async fn begin(&self, attempt: &AttemptStart) -> Result<Option<Claim>> {
-        match self.call(Call::Begin(attempt.clone())).await? {
-            Answer::Found(claim) => Ok(claim),
-            _ => Err(unavailable("another call's answer")),
-        }
+        self.call(Call::Begin(attempt.clone())).await?.found()
     }
 
     /// A look from outside meets no faults.
@@ -471,7 +475,7 @@ impl<St: CommitStore> CommitStore for SimulatedStore<St> {
         });
         match self.call(call).await? {
             Answer::Committed(committed) => Ok(committed),
-            _ => Err(unavailable("another call's answer")),
+            _ => Err(unavailable(OTHER)),
         }
     }
 }

@@ -223,6 +223,16 @@ impl State {
         is_met
     }
 
+    pub(super) fn running(&self) -> impl Iterator<Item = &Invocation> {
+        let all = self.invocations.iter();
+        all.filter(|it| it.state == InvocationState::Running)
+    }
+
+    pub(super) fn of_process(&mut self, process: usize) -> impl Iterator<Item = &mut Invocation> {
+        let all = self.invocations.iter_mut();
+        all.filter(move |it| it.process == process)
+    }
+
     /// Returns the event of a key, or the key itself.
     pub(super) fn event_of<'a>(&'a self, key: &'a IdempotencyKey) -> &'a str {
         self.events.get(key).map_or(key.as_str(), String::as_str)

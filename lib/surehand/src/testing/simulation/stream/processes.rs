@@ -88,19 +88,6 @@ impl<So> Stream<'_, So> {
     pub(super) fn process(&self) -> Process {
         let id = self.processes.get();
         self.processes.set(id + 1);
-        let skew_ms = if self.world.meets(Fault::ClockSkew) {
-            self.draw(|rng| rng.i64(-900..=900))
-        } else {
-            0
-        };
-        self.world.note(format_args!(
-            "process {id} starts, its clock {skew_ms:+} ms ahead"
-        ));
-        Process {
-            world: self.world.clone(),
-            id,
-            skew_ms,
-            memory: self.memory.clone(),
-        }
+        Process::start(self.world, id, self.memory)
     }
 }
