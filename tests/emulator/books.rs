@@ -69,7 +69,8 @@ impl Books {
                 entries.sort_by_key(|entry| entry.position);
             }
             ("AUDIT", _) => self.audited.push(Audited {
-                id,
+                // Of source, type and id.
+                id: serde_json::from_str::<[String; 3]>(&id).unwrap()[2].clone(),
                 detail_type: text("type").unwrap().clone(),
                 data: serde_json::from_str(text("data").unwrap()).unwrap(),
             }),
