@@ -86,6 +86,10 @@ pub(crate) struct State {
     /// Calls of this kind get no answer.
     pub(crate) deletes_fail: bool,
     pub(crate) renewals_fail: bool,
+    /// There is no right to delete.
+    pub(crate) deletes_are_denied: bool,
+    /// The queue's counts do not know of messages that are hidden.
+    pub(crate) counts_lag: bool,
     /// Every sent message is immediately a dead letter again.
     pub(crate) bounces: bool,
 }
@@ -128,6 +132,8 @@ impl World {
             changes: 0,
             deletes_fail: false,
             renewals_fail: false,
+            deletes_are_denied: false,
+            counts_lag: false,
             bounces: false,
         })))
     }
@@ -181,6 +187,13 @@ impl World {
         let is_free = |held: &Held| held.hidden_until.is_none_or(|until| until <= now);
         let index = state.held.iter().position(is_free)?;
         Some(state.held.remove(index).letter.id)
+    }
+
+    /// The visibility timeouts run out.
+    pub(crate) fn reveal(&self) {
+        for held in &mut self.state().held {
+            held.hidden_until = None;
+        }
     }
 
     /// The ids of the letters, in their order.
@@ -316,7 +329,7 @@ impl Queue for World {
                 arn: "arn:aws:sqs:r:1:dead".into(),
                 fifo: state.fifo,
                 visible: state.held.len() as u64 - hidden,
-                in_flight: hidden,
+                in_flight: if state.counts_lag { 0 } else { hidden },
                 delayed: 0,
                 redrive_policy: state.redrive_policy.clone(),
             })
@@ -356,6 +369,10 @@ impl Queue for World {
             }
             if self.state().deletes_fail {
                 return Err(failed());
+            }
+            if self.state().deletes_are_denied {
+                let refusal = Refusal::of_code("AccessDeniedException", "not authorized");
+                return Err(refusal.into());
             }
             let results = self.state().delete(receipts, fault);
             self.travel(Fault::None).await;

@@ -8,6 +8,7 @@ use aws_sdk_lambda::{config::ProvideCredentials as _, error::ErrorMetadata};
 use crate::local::{emulator, stack::Stack};
 
 /// AWS or an emulator, and what is known about the stack in it.
+#[derive(Clone)]
 pub(crate) struct Cloud {
     pub(crate) config: SdkConfig,
     /// The stack of a running `surehand dev`, if requests go to it.
@@ -59,6 +60,31 @@ impl Cloud {
                 "no credentials for {}: log in, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
                 cloud.name()
             );
+        }
+        Ok(cloud)
+    }
+
+    /// As [`Cloud::connect`], for commands that must not take AWS for the `surehand dev` that was meant: AWS is only
+    /// used if it is asked for, by `aws` or by a profile.
+    pub(crate) async fn chosen(run: &str, aws: bool) -> Result<Self> {
+        let wants_aws = aws || std::env::var_os("AWS_PROFILE").is_some_and(|it| !it.is_empty());
+        if endpoint().is_none() && !wants_aws && Stack::running(run).await.is_none() {
+            match Stack::announced(run) {
+                Some(stack) => bail!(
+                    "the `surehand dev` at {} does not answer: start it again, or pass --aws to work on AWS",
+                    stack.endpoint
+                ),
+                None => bail!(
+                    "no `surehand dev` runs here: start it, or pass --aws or set AWS_PROFILE to work on AWS"
+                ),
+            }
+        }
+        let mut cloud = Self::connect(run).await?;
+        if aws && endpoint().is_none() && cloud.stack.is_some() {
+            cloud = Self {
+                config: aws_config::load_defaults(BehaviorVersion::latest()).await,
+                stack: None,
+            };
         }
         Ok(cloud)
     }

@@ -26,6 +26,7 @@ pub(super) struct Story {
     pub(super) group: Group,
     pub(super) cause: Cause,
     pub(super) redrive_count: u32,
+    pub(super) source_arn: Option<String>,
 }
 
 impl Job {
@@ -46,6 +47,7 @@ impl Job {
                 group: Group::of(letter),
                 cause: letter.cause(),
                 redrive_count: letter.redrive_count(),
+                source_arn: letter.source_arn.clone(),
             }
         };
         Self {
