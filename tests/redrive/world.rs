@@ -217,6 +217,14 @@ impl World {
             .count()
     }
 
+    /// How many letters were hidden, and are not any more.
+    pub(crate) fn lapsed(&self) -> usize {
+        let (state, now) = (self.state(), Instant::now());
+        let held = state.held.iter();
+        held.filter(|h| h.hidden_until.is_some_and(|until| until <= now))
+            .count()
+    }
+
     /// The journal as a process that starts now finds it.
     pub(crate) fn ledger(&self) -> Ledger {
         let state = self.state();
@@ -422,7 +430,7 @@ impl State {
     fn receive(&mut self, max: usize, visibility: Duration, fault: Fault) -> Vec<Received> {
         let now = Instant::now();
         let mut blocked: BTreeSet<String> = BTreeSet::new();
-        let mut received = Vec::new();
+        let (mut received, mut has_repeated) = (Vec::new(), false);
         // SQS may return no message although there are some.
         if self.faults > 0.0 && self.rng.u8(..8) == 0 {
             return received;
@@ -437,11 +445,14 @@ impl State {
                     continue;
                 }
             }
-            // A standard queue may deliver a message to two receivers.
-            let is_shown_twice = !self.fifo && self.faults > 0.0 && self.rng.u8(..64) == 0;
-            if received.len() >= max || (is_hidden && !is_shown_twice) {
+            // A standard queue may deliver a message to two receivers. It does so rarely: what was
+            // received must not crowd out what was not.
+            let may_repeat = !self.fifo && self.faults > 0.0 && !has_repeated;
+            let is_repeated = is_hidden && may_repeat && self.rng.u8(..64) == 0;
+            if received.len() >= max || (is_hidden && !is_repeated) {
                 continue;
             }
+            has_repeated |= is_repeated;
             self.receipts += 1;
             held.receipt = format!("receipt-{}", self.receipts);
             held.hidden_until = Some(now + visibility);

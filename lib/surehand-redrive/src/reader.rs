@@ -151,6 +151,10 @@ struct End {
     left: u64,
 }
 
+/// How often in a visibility timeout renewals are looked to. A hold is renewed in the second half of its
+/// timeout, so that one renewal may fail before it lapses.
+const BEATS: u32 = 4;
+
 const EMPTY_RECEIVES: u32 = 3;
 const ATTEMPTS: u32 = 4;
 /// Calls with ten entries that go on at once.
@@ -174,7 +178,7 @@ impl<'a> Reader<'a> {
         let holds = Holds::new(options.clock.clone());
         Ok(Self {
             queue,
-            next_beat: holds.now().after(options.visibility / 2),
+            next_beat: holds.now().after(options.visibility / BEATS),
             options,
             info,
             holds,
@@ -336,7 +340,7 @@ impl<'a> Reader<'a> {
             return;
         }
         let visibility = self.options.visibility;
-        let soon = now.after(visibility * 2 / 3);
+        let soon = now.after(visibility * 3 / 5);
         // What has lapsed may be another consumer's by now. SQS may accept its old receipt all the
         // same, and would then hide the message from its new owner.
         let is_due = |hold: &Hold| !hold.until.is_over(now) && hold.until.is_over(soon);
@@ -353,7 +357,7 @@ impl<'a> Reader<'a> {
             }
         }
         drop(held);
-        self.next_beat = now.after(visibility / 2);
+        self.next_beat = now.after(visibility / BEATS);
     }
 
     /// The receipt of a letter that is held.
