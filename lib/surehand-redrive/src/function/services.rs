@@ -61,9 +61,9 @@ impl SqsQueues {
             own: environment::var("REDRIVE_QUEUE_URL")?,
             own_dead_letters: environment::var("DEAD_LETTER_QUEUE_URL")?,
             by_name: names(&environment::var_like("DEAD_LETTER_QUEUES", "orders=URL")?)?,
-            destinations: match environment::var("REDRIVE_DESTINATIONS") {
-                Ok(list) => destinations(&list)?,
-                Err(_) => Vec::new(),
+            destinations: match environment::optional("REDRIVE_DESTINATIONS") {
+                Some(list) => destinations(&list)?,
+                None => Vec::new(),
             },
             post: AwsPost::new(client.clone())
                 .event_bridge(aws_sdk_eventbridge::Client::new(aws))
