@@ -23,9 +23,12 @@ pub(super) struct Context<'a> {
     pub(super) stop: &'a AtomicBool,
 }
 
-/// How long a connection and an attempt at a call may take. The longest calls are those with a megabyte.
+/// How long a connection, an attempt at a call and all attempts at it may take. The longest calls are those with a
+/// megabyte. Most calls are begun again a few times beyond that, so that a service that is silent is given up after a
+/// minute or two.
 const CONNECT: Duration = Duration::from_secs(5);
-const ATTEMPT: Duration = Duration::from_secs(20);
+const ATTEMPT: Duration = Duration::from_secs(15);
+const CALL: Duration = Duration::from_secs(20);
 
 impl Context<'_> {
     /// The cloud that this command is for. It is AWS only if that was asked for.
@@ -33,7 +36,8 @@ impl Context<'_> {
         let mut cloud = Cloud::chosen(self.run, self.aws).await?;
         let limits = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
-            .operation_attempt_timeout(ATTEMPT);
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(CALL);
         let mut limited = cloud.config.to_builder();
         limited.set_timeout_config(Some(limits.build()));
         cloud.config = limited.build();

@@ -247,6 +247,32 @@ mod tests {
 
     use super::*;
 
+    /// Several queues may share one for their dead letters, each read by a function of its own.
+    #[tokio::test]
+    async fn a_letter_is_judged_by_the_function_that_reads_its_source() {
+        let readers = HashMap::from([
+            ("orders".to_owned(), Some("reserve".to_owned())),
+            ("mails".to_owned(), Some("notify".to_owned())),
+            ("nobodys".to_owned(), None),
+        ]);
+        let facts = Facts {
+            function: Some("reserve".to_owned()),
+            readers: Mutex::new(readers),
+            ..Facts::none()
+        };
+        for (named, source, expected) in [
+            (None, Some("orders"), Some("reserve")),
+            (None, Some("mails"), Some("notify")),
+            (None, Some("nobodys"), None),
+            (Some("refund"), Some("mails"), Some("refund")),
+            (None, None, Some("reserve")),
+        ] {
+            let named = named.map(str::to_owned);
+            let function = facts.function_of(named.clone(), source).await;
+            assert_eq!(function.as_deref(), expected, "{named:?} {source:?}");
+        }
+    }
+
     #[tokio::test]
     async fn an_attempt_that_never_ended_is_told_from_one_that_failed() {
         let (store, key) = (MemoryStore::new(), IdempotencyKey::of_event("f", "e"));

@@ -64,7 +64,7 @@ pub(in crate::dlq) async fn purge(arguments: &PurgeArgs, context: &Context<'_>) 
             "{}",
             json!({"dry_run": true, "drops": count, "journal": archive})
         );
-        return Ok(End::Done);
+        return Ok(read::end_of_all(count, &report));
     }
     if !arguments.yes {
         say!(
@@ -73,7 +73,7 @@ pub(in crate::dlq) async fn purge(arguments: &PurgeArgs, context: &Context<'_>) 
             target.name()
         );
         say!("nothing was changed; --yes does it");
-        return Ok(End::Done);
+        return Ok(read::end_of_all(count, &report));
     }
     let journal = FileJournal::create(&archive).map_err(said)?;
     let site = Site::at(cloud, target).await?;

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use surehand_redrive::{Entry, FileJournal};
 
 use super::{site::Site, undo};
 use crate::dlq::{
     context::{Context, End, said},
-    target::{self, Target, TargetArgs},
+    target::{self, TargetArgs},
 };
 
 #[derive(Debug, Clone, Args)]
@@ -27,9 +27,7 @@ pub(in crate::dlq) struct RestoreArgs {
 /// `dlq restore`.
 pub(in crate::dlq) async fn restore(arguments: &RestoreArgs, context: &Context<'_>) -> Result<End> {
     let archive = &arguments.archive;
-    let mut entries = FileJournal::entries(archive)
-        .map_err(said)
-        .with_context(|| format!("cannot read {}", archive.display()))?;
+    let mut entries = FileJournal::entries(archive).map_err(said)?;
     let recorded = match entries.next().transpose().map_err(said)? {
         Some(Entry::Begun { queue_arn, .. }) => queue_arn,
         _ => bail!("{} is not the archive of a purge", archive.display()),
@@ -46,7 +44,7 @@ pub(in crate::dlq) async fn restore(arguments: &RestoreArgs, context: &Context<'
         despite_redrive_policy: false,
     };
     let (cloud, target) = arguments_of_queue.find(context).await?;
-    let site = Site::at(cloud, Target { ..target }).await?;
+    let site = Site::at(cloud, target).await?;
     if let Some(recorded) = recorded.filter(|it| *it != site.info.arn && arguments.queue.is_none())
     {
         bail!(
