@@ -8,7 +8,7 @@ use crate::{
     sqs::SqsDeadLetterQueue,
 };
 use aws_config::SdkConfig;
-use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata as _};
 use futures_util::future::BoxFuture;
 use std::{collections::BTreeMap, time::Duration};
 use surehand::{BoxError, Error, environment};
@@ -110,12 +110,16 @@ impl Queues for SqsQueues {
             let mut pages = request.into_paginator().send();
             let mut known = self.destinations.clone();
             while let Some(page) = pages.next().await {
-                let page = page.map_err(|error| {
-                    let error = DisplayErrorContext(error);
-                    Error::transient(format!(
-                        "the queues that have {url} for their dead letters cannot be listed: allow sqs:ListDeadLetterSourceQueues: {error}"
-                    ))
-                })?;
+                let page = match page {
+                    // Emulators may lack the call. What the configuration lists is allowed all the same.
+                    Err(error) if error.code() == Some("InvalidAction") => break,
+                    page => page.map_err(|error| {
+                        let error = DisplayErrorContext(error);
+                        Error::transient(format!(
+                            "the queues that have {url} for their dead letters cannot be listed: allow sqs:ListDeadLetterSourceQueues: {error}"
+                        ))
+                    })?,
+                };
                 known.extend(page.queue_urls.into_iter().map(Destination::Queue));
             }
             known.retain(|it| !matches!(it, Destination::Queue(url) if self.is_own(url)));
