@@ -423,3 +423,67 @@ async fn requests_that_make_no_sense_are_refused() {
     assert!(said.contains("redrive policy of its own"), "{said}");
     assert_eq!(world.queues.message(), None);
 }
+
+/// Whoever can send to the function's queue starts no run by that, and changes none.
+#[tokio::test]
+async fn a_message_is_only_taken_for_a_run_that_a_request_started() {
+    let world = World::new(letters(3)).await;
+    let request =
+        json!({ "queue": DEAD, "to": ORDERS, "select": { "ids": ["m-1"] }, "apply": true });
+    world.start(&request).await;
+    let genuine = world.queues.message().unwrap();
+    let message: Value = serde_json::from_str(&genuine).unwrap();
+    let forged = |change: &dyn Fn(&mut Value)| {
+        let mut forged = message.clone();
+        change(&mut forged);
+        forged.to_string()
+    };
+    for (count, forged) in [
+        forged(&|it| it["run"] = "another".into()),
+        forged(&|it| it["queue"] = OWN.into()),
+        forged(&|it| it["select"]["select"]["ids"] = json!(["m-0"])),
+        forged(&|it| it["select"]["to"] = json!({ "queue": OWN })),
+        forged(&|it| it["select"] = Value::Null),
+        forged(&|it| it["round"] = 3.into()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(world.bring(&forged, 3).await, Some(done()), "{forged}");
+        let parked = world.parked.parked();
+        assert_eq!(parked.len(), count + 1, "{forged}");
+        assert!(
+            parked[count]
+                .1
+                .message
+                .contains("was not started by a request"),
+            "{parked:?}"
+        );
+        assert_eq!((world.queues.left(), world.queues.hidden()), (3, 0));
+    }
+    assert_eq!(world.bring(&genuine, 3).await, Some(done()));
+    world.work(3).await;
+    assert_eq!(world.queues.delivered(), [r#"{"order_id":1}"#]);
+}
+
+/// A run that gets nowhere does not go on for ever.
+#[tokio::test]
+async fn a_run_without_progress_ends_loudly() {
+    let letters = letters(2);
+    let mut plan = Plan::new(DEAD).to(ORDERS.parse().unwrap());
+    plan.add(&letters[0], Action::Redrive);
+    let mut file = Vec::new();
+    plan.write(&mut file).unwrap();
+    let file = String::from_utf8(file).unwrap();
+    let world = World::new(letters).await;
+    world.start(&json!({ "plan": file, "apply": true })).await;
+    // By the time a receive has its answer, the invocation has to end: its handler has 2.5 s, the last
+    // quarter of which begins nothing.
+    world.queues.crawl(Duration::from_millis(2_100));
+    world.work(3).await;
+    let parked = world.parked.parked();
+    assert_eq!(parked.len(), 1, "{parked:?}");
+    let message = &parked[0].1.message;
+    assert!(message.contains("made no progress in"), "{message}");
+    assert_eq!((world.queues.left(), world.queues.hidden()), (2, 0));
+}

@@ -387,6 +387,21 @@ const MISTAKES: &[Mistake] = &[
         "IdempotencyTable: a sweep does not find what waits",
     ),
     (
+        |p| {
+            p.resources()["RedriveTable"]["Properties"]["TimeToLiveSpecification"]["Enabled"] =
+                json!(false)
+        },
+        "RedriveTable: nothing ever expires",
+    ),
+    (
+        |p| {
+            let policy = &mut p.resources()["AuditRole"]["Properties"]["Policies"][0];
+            policy["PolicyDocument"]["Statement"][0]["Resource"] =
+                json!({"Fn::GetAtt": ["RedriveTable", "Arn"]})
+        },
+        "AuditRole may read the journals of redrives",
+    ),
+    (
         |p| p.nested("tables")["Resources"]["ShopTable"]["DeletionPolicy"] = json!("Delete"),
         "ShopTable is deleted with its stack",
     ),

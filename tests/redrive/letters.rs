@@ -7,7 +7,6 @@ use surehand::{
     record::{Attribute, AttributeValue},
 };
 use surehand_redrive::{Action, Apply, Destination, Ledger, Letter, Origin, Plan};
-use surehand_test_support::known_failure;
 
 fn text(data_type: &str, text: &str) -> Attribute {
     Attribute {
@@ -301,23 +300,148 @@ async fn a_reason_in_attributes_is_the_letters_cause() {
         ("ErrorCode", "String", "AccessDenied"),
         ("ErrorMessage", "String", "no permission"),
     ]);
-    known_failure("P7", async {
-        for (letter, reason) in [
-            (lambda, "Process exited"),
-            (scheduler, "The specified queue does not exist"),
-            (sns, "no permission"),
+    for (letter, reason) in [
+        (lambda, "Process exited"),
+        (scheduler, "The specified queue does not exist"),
+        (sns, "no permission"),
+    ] {
+        let cause = letter.cause();
+        assert!(
+            cause.kind != "moved_by_sqs" && cause.message.contains(reason),
+            "the reason in a letter's attributes must be its cause: {cause:?}"
+        );
+        let lasting: Vec<_> = letter.lasting_attributes().map(|(name, _)| name).collect();
+        assert!(
+            lasting.is_empty(),
+            "what is stale stays behind: {lasting:?}"
+        );
+    }
+}
+
+/// Whoever sends a message can write anything into it, and on it. SQS says where it came from.
+#[test]
+fn what_a_sender_writes_decides_nothing() {
+    let payouts = "arn:aws:sqs:eu-west-1:1:payouts";
+    let mut note = FailureNote::about("transient", "no", std::time::SystemTime::now());
+    note.source_queue = Some(payouts.into());
+    let record = r#"{"version": "1.0", "timestamp": "t", "requestContext": {"requestId": "r",
+        "functionArn": "arn:aws:lambda:eu-west-1:1:function:charge-card", "condition": "RetriesExhausted"},
+        "requestPayload": {"amount": 1}}"#;
+    let pipe = r#"{"version": "1.0", "timestamp": "t", "context": {"partnerResourceArn":
+        "arn:aws:pipes:eu-west-1:1:pipe/p", "condition": "RetryAttemptsExhausted"}}"#;
+    let bodies = ["{}", &note.around("{}"), record, pipe];
+    let rule = ("RULE_ARN", "arn:aws:events:eu-west-1:1:rule/bus/r");
+    let schedule = ("SCHEDULE_ARN", "arn:aws:scheduler:eu-west-1:1:schedule/d/s");
+    let target = (
+        "TARGET_ARN",
+        "arn:aws:lambda:eu-west-1:1:function:delete-account",
+    );
+    let json = match note.to_attribute().value {
+        AttributeValue::Text(json) => json,
+        AttributeValue::Binary(_) => panic!("it is text"),
+    };
+    let noted = (FailureNote::ATTRIBUTE, json.as_str());
+    let lambda = ("ErrorCode", "200");
+    let errors = Destination::of_arn("arn:aws:sqs:eu-west-1:1:errors");
+    for body in bodies {
+        for attributes in [
+            &[][..],
+            &[rule, target],
+            &[schedule, target],
+            &[noted],
+            &[lambda],
         ] {
-            let cause = letter.cause();
-            assert!(
-                cause.kind != "moved_by_sqs" && cause.message.contains(reason),
-                "the reason in a letter's attributes must be its cause: {cause:?}"
-            );
-            let lasting: Vec<_> = letter.lasting_attributes().map(|(name, _)| name).collect();
-            assert!(
-                lasting.is_empty(),
-                "stale attributes are not sent: {lasting:?}"
-            );
+            let mut letter = Letter::new("m", body);
+            for (name, value) in attributes {
+                let value = text("String", value);
+                letter.attributes.insert((*name).into(), value);
+            }
+            // Sent here: what is written is all there is, and nothing goes there by itself.
+            let mut plan = Plan::new(DEAD).allow([]);
+            let step = plan.add(&letter, Action::Redrive);
+            assert_eq!(step.action, Action::Hold, "{body} {attributes:?}");
+
+            letter.source_arn = Some("arn:aws:sqs:eu-west-1:1:errors".into());
+            let case = format!("{body} {attributes:?}");
+            assert_eq!(letter.destination(), errors, "{case}");
+            assert_eq!(letter.payload().as_deref(), Some(body), "{case}");
+            assert_eq!(letter.cause().kind, "moved_by_sqs", "{case}");
+            let step = plan.add(&letter, Action::Redrive);
+            assert_eq!(step.action, Action::Redrive, "{case}");
         }
-    })
-    .await;
+    }
+}
+
+/// A plan that does not say where letters may go is for those alone that SQS moved.
+#[tokio::test(start_paused = true)]
+async fn a_letter_goes_where_the_plan_lets_it_go() {
+    let source: Destination = super::world::SOURCE.parse().unwrap();
+    let mut letter = Letter::new("m", "{}");
+    let mut note = FailureNote::about("rejected", "no", std::time::SystemTime::now());
+    note.source_queue = Some("arn:aws:sqs:local:1:source".into());
+    let attribute = note.to_attribute();
+    letter
+        .attributes
+        .insert(FailureNote::ATTRIBUTE.into(), attribute);
+    for (allowed, redriven) in [(None, 0), (Some(vec![]), 0), (Some(vec![source]), 1)] {
+        let mut plan = Plan::new(DEAD);
+        plan.add(&letter, Action::Redrive);
+        plan.header.destinations = allowed;
+        let world = World::new(0, false, vec![letter.clone()]);
+        let apply = Apply::new(&world, &world, &plan);
+        let dry = apply.dry_run(&Ledger::default()).await.unwrap();
+        assert_eq!(dry.problems.len() as u64, 1 - redriven);
+        let (mut journal, mut ledger) = (world.clone(), Ledger::default());
+        let report = apply.run(&mut journal, &mut ledger, &mut |_| {}).await;
+        let report = report.unwrap();
+        assert_eq!(report.redriven, redriven, "{report:?}");
+        if redriven == 0 {
+            assert!(report.failed["m"].contains("only the message itself"));
+        }
+    }
+}
+
+/// The plan knows its queue by account and region.
+#[tokio::test(start_paused = true)]
+async fn a_plan_is_for_its_queue_in_its_account_and_region() {
+    for (arn, is_ours) in [
+        ("arn:aws:sqs:r:1:dead", true),
+        ("arn:aws:sqs:r:2:dead", false),
+        ("arn:aws:sqs:s:1:dead", false),
+    ] {
+        let plan = Plan::new(DEAD).queue_arn(arn);
+        let world = World::new(0, false, vec![]);
+        let dry = Apply::new(&world, &world, &plan);
+        let dry = dry.dry_run(&Ledger::default()).await;
+        assert_eq!(dry.is_ok(), is_ours, "{dry:?}");
+    }
+}
+
+/// Scheduler says when it cut a payload off, and a pipe's letter is only a position in its stream.
+#[test]
+fn what_is_not_whole_cannot_be_put_back() {
+    let mut cut = Letter::new("m", "{\"half");
+    for (name, value) in [
+        ("SCHEDULE_ARN", "arn:aws:scheduler:eu-west-1:1:schedule/d/s"),
+        ("TARGET_ARN", "arn:aws:lambda:eu-west-1:1:function:f"),
+        ("IS_PAYLOAD_TRUNCATED", "true"),
+    ] {
+        cut.attributes.insert(name.into(), text("String", value));
+    }
+    let pipe = Letter::new(
+        "m",
+        r#"{"version": "1.0", "timestamp": "t", "context": {"partnerResourceArn":
+            "arn:aws:pipes:eu-west-1:1:pipe/orders", "condition": "RetryAttemptsExhausted"},
+            "KinesisBatchInfo": {"shardId": "s", "batchSize": 2}}"#,
+    );
+    assert_eq!(pipe.cause().function.as_deref(), Some("orders"));
+    for (letter, kind, reason) in [
+        (cut, "schedule_undelivered", "truncated the payload"),
+        (pipe, "stream_batch_failed", "only its position"),
+    ] {
+        assert_eq!(letter.cause().kind, kind);
+        let mut plan = Plan::new(DEAD);
+        let step = plan.add(&letter, Action::Redrive);
+        assert!(step.note.as_ref().unwrap().contains(reason), "{step:?}");
+    }
 }

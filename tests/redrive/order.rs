@@ -109,8 +109,10 @@ async fn a_rate_is_kept_and_an_undo_restores_all() {
     // Now all dead letters are restored, from the journal.
     let mut ledger = world.ledger();
     let mut archive = all.into_iter().map(Ok);
+    let options = ReadOptions::default();
     let undone = undo(
-        "https://sqs.local/1/again",
+        &world,
+        &options,
         &world,
         &mut archive,
         &mut journal,

@@ -86,6 +86,10 @@ pub(crate) struct State {
     /// Calls of this kind get no answer.
     pub(crate) deletes_fail: bool,
     pub(crate) renewals_fail: bool,
+    /// There is no right to delete.
+    pub(crate) deletes_are_denied: bool,
+    /// The queue's counts do not know of messages that are hidden.
+    pub(crate) counts_lag: bool,
     /// Every sent message is immediately a dead letter again.
     pub(crate) bounces: bool,
 }
@@ -128,6 +132,8 @@ impl World {
             changes: 0,
             deletes_fail: false,
             renewals_fail: false,
+            deletes_are_denied: false,
+            counts_lag: false,
             bounces: false,
         })))
     }
@@ -183,6 +189,13 @@ impl World {
         Some(state.held.remove(index).letter.id)
     }
 
+    /// The visibility timeouts run out.
+    pub(crate) fn reveal(&self) {
+        for held in &mut self.state().held {
+            held.hidden_until = None;
+        }
+    }
+
     /// The ids of the letters, in their order.
     pub(crate) fn queued(&self) -> Vec<String> {
         let state = self.state();
@@ -201,6 +214,14 @@ impl World {
         let hidden = state.held.iter();
         hidden
             .filter(|h| h.hidden_until.is_some_and(|until| until > now))
+            .count()
+    }
+
+    /// How many letters were hidden, and are not any more.
+    pub(crate) fn lapsed(&self) -> usize {
+        let (state, now) = (self.state(), Instant::now());
+        let held = state.held.iter();
+        held.filter(|h| h.hidden_until.is_some_and(|until| until <= now))
             .count()
     }
 
@@ -316,7 +337,7 @@ impl Queue for World {
                 arn: "arn:aws:sqs:r:1:dead".into(),
                 fifo: state.fifo,
                 visible: state.held.len() as u64 - hidden,
-                in_flight: hidden,
+                in_flight: if state.counts_lag { 0 } else { hidden },
                 delayed: 0,
                 redrive_policy: state.redrive_policy.clone(),
             })
@@ -356,6 +377,10 @@ impl Queue for World {
             }
             if self.state().deletes_fail {
                 return Err(failed());
+            }
+            if self.state().deletes_are_denied {
+                let refusal = Refusal::of_code("AccessDeniedException", "not authorized");
+                return Err(refusal.into());
             }
             let results = self.state().delete(receipts, fault);
             self.travel(Fault::None).await;
@@ -405,7 +430,7 @@ impl State {
     fn receive(&mut self, max: usize, visibility: Duration, fault: Fault) -> Vec<Received> {
         let now = Instant::now();
         let mut blocked: BTreeSet<String> = BTreeSet::new();
-        let mut received = Vec::new();
+        let (mut received, mut has_repeated) = (Vec::new(), false);
         // SQS may return no message although there are some.
         if self.faults > 0.0 && self.rng.u8(..8) == 0 {
             return received;
@@ -420,11 +445,14 @@ impl State {
                     continue;
                 }
             }
-            // A standard queue may deliver a message to two receivers.
-            let is_shown_twice = !self.fifo && self.faults > 0.0 && self.rng.u8(..64) == 0;
-            if received.len() >= max || (is_hidden && !is_shown_twice) {
+            // A standard queue may deliver a message to two receivers. It does so rarely: what was
+            // received must not crowd out what was not.
+            let may_repeat = !self.fifo && self.faults > 0.0 && !has_repeated;
+            let is_repeated = is_hidden && may_repeat && self.rng.u8(..64) == 0;
+            if received.len() >= max || (is_hidden && !is_repeated) {
                 continue;
             }
+            has_repeated |= is_repeated;
             self.receipts += 1;
             held.receipt = format!("receipt-{}", self.receipts);
             held.hidden_until = Some(now + visibility);

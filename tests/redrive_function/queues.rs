@@ -38,6 +38,7 @@ struct State {
     may_repeat: bool,
     refuses: bool,
     policy: Option<String>,
+    receive_time: Duration,
 }
 
 struct Held {
@@ -123,6 +124,11 @@ impl FakeQueues {
         }
     }
 
+    /// Each receive takes this long.
+    pub(crate) fn crawl(&self, time: Duration) {
+        self.state().receive_time = time;
+    }
+
     /// Whether every send fails.
     pub(crate) fn refuse(&self, refuses: bool) {
         self.state().refuses = refuses;
@@ -173,6 +179,10 @@ impl Queues for FakeQueues {
 
     fn is_own(&self, url: &str) -> bool {
         url == OWN
+    }
+
+    fn destinations<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Destination>>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn post(&self) -> &dyn Post {
@@ -226,6 +236,8 @@ impl Queue for FakeQueues {
                 received
             });
             let received = received.await;
+            let time = self.state().receive_time;
+            tokio::time::sleep(time).await;
             if received.is_empty() {
                 tokio::time::sleep(wait).await;
             }

@@ -30,6 +30,7 @@ pub(crate) fn broken(project: &Project) -> Vec<String> {
         parameters_reach_the_functions,
         variables_are_declared,
         tables_keep_what_they_hold,
+        journals_are_read_by_redrives_alone,
         outputs_exist,
     ];
     let broken = rules.iter().flat_map(|rule| rule(project));
@@ -531,7 +532,7 @@ fn tables_keep_what_they_hold(project: &Project) -> Vec<String> {
         if properties["SSESpecification"]["SSEEnabled"] != true {
             broken.push(format!("{name} is not encrypted"));
         }
-        if name == "IdempotencyTable" {
+        if name == "IdempotencyTable" || name == "RedriveTable" {
             let expiry = &properties["TimeToLiveSpecification"];
             if *expiry != json!({"AttributeName": "expiration", "Enabled": true}) {
                 broken.push(format!("{name}: nothing ever expires"));
@@ -539,6 +540,8 @@ fn tables_keep_what_they_hold(project: &Project) -> Vec<String> {
             if properties["KeySchema"] != json!([{"AttributeName": "id", "KeyType": "HASH"}]) {
                 broken.push(format!("{name}: its key is not `id`"));
             }
+        }
+        if name == "IdempotencyTable" {
             if properties["StreamSpecification"] != json!({"StreamViewType": "NEW_IMAGE"}) {
                 broken.push(format!(
                     "{name}: the relay does not see what is to be published"
@@ -555,6 +558,29 @@ fn tables_keep_what_they_hold(project: &Project) -> Vec<String> {
                 .any(|index| index["IndexName"] == "outbox" && index["KeySchema"] == outbox)
             {
                 broken.push(format!("{name}: a sweep does not find what waits"));
+            }
+        }
+    }
+    broken
+}
+
+/// A redrive's journal holds whole messages. Whoever may read claims has no business to read those.
+fn journals_are_read_by_redrives_alone(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for function in project.functions() {
+        let table = project.variable(&function, "REDRIVE_TABLE");
+        let Some(table) = table["Ref"].as_str() else {
+            continue;
+        };
+        let own = get_att(&function.value["Properties"]["Role"]).map(|(role, _)| role);
+        for role in project.all_of_type("AWS::IAM::Role") {
+            let mut has_it = false;
+            walk(role.value, &mut |value| {
+                has_it |= is_ref(value, table) || get_att(value).is_some_and(|(it, _)| it == table);
+            });
+            if has_it != (Some(role.name) == own) {
+                let rights = if has_it { "may read" } else { "may not write" };
+                broken.push(format!("{} {rights} the journals of redrives", role.name));
             }
         }
     }

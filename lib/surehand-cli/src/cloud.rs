@@ -14,6 +14,7 @@ use crate::local::{emulator, stack::Stack};
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// AWS or an emulator, and what is known about the stack in it.
+#[derive(Clone)]
 pub(crate) struct Cloud {
     pub(crate) config: SdkConfig,
     /// The stack of a running `surehand dev`, if requests go to it.
@@ -72,6 +73,31 @@ impl Cloud {
             );
         }
         Ok(())
+    }
+
+    /// As [`Cloud::connect`], for commands that must not take AWS for the `surehand dev` that was meant: AWS is only
+    /// used if it is asked for, by `aws` or by a profile.
+    pub(crate) async fn chosen(run: &str, aws: bool) -> Result<Self> {
+        let wants_aws = aws || std::env::var_os("AWS_PROFILE").is_some_and(|it| !it.is_empty());
+        if endpoint().is_none() && !wants_aws && Stack::running(run).await.is_none() {
+            match Stack::announced(run) {
+                Some(stack) => bail!(
+                    "the `surehand dev` at {} does not answer: start it again, or pass --aws to work on AWS",
+                    stack.endpoint
+                ),
+                None => bail!(
+                    "no `surehand dev` runs here: start it, or pass --aws or set AWS_PROFILE to work on AWS"
+                ),
+            }
+        }
+        let mut cloud = Self::connect(run).await?;
+        if aws && endpoint().is_none() && cloud.stack.is_some() {
+            cloud = Self {
+                config: aws_config::load_defaults(BehaviorVersion::latest()).await,
+                stack: None,
+            };
+        }
+        Ok(cloud)
     }
 
     /// Returns true if this is not AWS but the stack of a `surehand dev`, or an endpoint on this

@@ -16,6 +16,7 @@ mod read;
 mod rehearse;
 mod select;
 mod target;
+mod trust;
 
 use std::{path::PathBuf, sync::atomic::AtomicBool};
 
@@ -23,7 +24,7 @@ use anyhow::Result;
 use clap::{Args, FromArgMatches as _, Subcommand};
 
 use self::{
-    apply::{ApplyArgs, PurgeArgs, UndoArgs},
+    apply::{ApplyArgs, PurgeArgs, RestoreArgs, UndoArgs},
     context::Context,
     edit::EditArgs,
     plan::PlanArgs,
@@ -49,6 +50,9 @@ pub(crate) struct Dlq {
     /// Print JSON for programs
     #[arg(long, global = true)]
     json: bool,
+    /// Work on AWS with the credentials of the environment; setting AWS_PROFILE means the same
+    #[arg(long, global = true)]
+    aws: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,6 +102,8 @@ enum Command {
     Undo(UndoArgs),
     /// Delete dead letters, after writing each to an archive
     Purge(PurgeArgs),
+    /// Return the messages of a purge to the dead-letter queue
+    Restore(RestoreArgs),
     /// Have SQS move all messages of the queue to another one, unchanged
     Move(move_task::MoveArgs),
     /// Run dead letters through the local build of their function, without committing anything
@@ -129,6 +135,7 @@ pub(crate) async fn run(
     let context = Context {
         run,
         json: dlq.json,
+        aws: dlq.aws,
         progress,
         stop,
     };
@@ -151,6 +158,7 @@ pub(crate) async fn run(
         Command::Resume(arguments) => apply::resume(&arguments, &context).await,
         Command::Undo(arguments) => apply::undo(&arguments, &context).await,
         Command::Purge(arguments) => apply::purge(&arguments, &context).await,
+        Command::Restore(arguments) => apply::restore(&arguments, &context).await,
         Command::Move(arguments) => move_task::run(&arguments, &context).await,
         Command::Rehearse(arguments) => rehearse::run(&arguments, &context).await,
     }

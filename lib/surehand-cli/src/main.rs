@@ -8,6 +8,7 @@ mod commands;
 mod dlq;
 mod local;
 mod progress;
+mod terminal;
 
 use std::{
     process::ExitCode,
@@ -108,7 +109,8 @@ async fn interrupted() -> Result<()> {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("{} {error:#}", style("error:").red().bold().for_stderr());
+    let mark = style("error:").red().bold().for_stderr();
+    terminal::err(format!("{mark} "), &format!("{error:#}"));
     ExitCode::from(error.downcast_ref::<dlq::Coded>().map_or(1, |it| it.code))
 }
 
@@ -127,10 +129,8 @@ fn usage(error: &clap::Error) -> ExitCode {
             _ => ExitCode::from(2),
         };
     }
-    eprintln!(
-        "{} (see `surehand --help`)",
-        first_paragraph(&error.to_string())
-    );
+    let said = first_paragraph(&error.to_string());
+    terminal::err("", &format!("{said} (see `surehand --help`)"));
     ExitCode::from(2)
 }
 

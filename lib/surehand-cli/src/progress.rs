@@ -13,6 +13,8 @@ use std::{
 use console::style;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
+use crate::terminal;
+
 /// How often a busy step prints a line if there is no terminal, so that a log shows progress.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -50,7 +52,7 @@ impl Progress {
             bar
         });
         if bar.is_none() && !is_task {
-            eprintln!("{title} ...");
+            terminal::err("", &format!("{title} ..."));
         }
         Step {
             title,
@@ -68,8 +70,8 @@ impl Progress {
         match &self.bars {
             // The bars' own printing leaves the cursor at the end of the line if there is no bar to
             // draw.
-            Some(bars) => bars.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bars) => bars.suspend(|| terminal::err(line, "")),
+            None => terminal::err(line, ""),
         }
     }
 }
@@ -101,7 +103,7 @@ impl Step {
         if last.elapsed() >= HEARTBEAT {
             *last = Instant::now();
             let elapsed = elapsed(self.started);
-            eprintln!("{} ... {elapsed} {message}", self.title);
+            terminal::err("", &format!("{} ... {elapsed} {message}", self.title));
         }
     }
 
@@ -152,8 +154,9 @@ impl Step {
         let elapsed = elapsed(self.started);
         let separator = if result.is_empty() { "" } else { ": " };
         self.progress.line(&format!(
-            "{mark} {} ({elapsed}){separator}{result}",
-            self.title
+            "{mark} {} ({elapsed}){separator}{}",
+            self.title,
+            terminal::plain(result)
         ));
     }
 }

@@ -89,15 +89,31 @@ impl<'a> Apply<'a> {
     }
 
     async fn open(&self) -> Result<Reader<'a>> {
-        let reader = Reader::open(self.queue, self.options.read.clone()).await?;
-        let (ours, theirs) = (&self.plan.header.queue, &reader.info().url);
-        if ours != theirs {
+        let mut options = self.options.read.clone();
+        options.clock = self.options.clock.clone();
+        let reader = Reader::open(self.queue, options).await?;
+        if let Err(error) = self.plan.check_queue(reader.info()) {
             reader.close().await;
-            return Err(Error::rejected(format!(
-                "the plan is for queue {ours}, and not for this one"
-            )));
+            return Err(error);
         }
         Ok(reader)
+    }
+
+    /// Asks for the right to delete before anything is sent: what is sent and cannot be deleted is there
+    /// twice.
+    async fn check_rights(&self) -> Result<()> {
+        // No receipt is like it, so that nothing is deleted.
+        let none = ["may this be deleted".to_owned()];
+        match self.queue.delete(&none).await {
+            Err(error) if error.to_string().contains("AccessDenied") => {
+                let queue = &self.plan.header.queue;
+                Err(Error::rejected(format!(
+                    "nothing was sent, since dead letters of {queue} could not be deleted afterwards; \
+                     allow sqs:DeleteMessage on it: {error}"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What is done with a letter. The error is why it is not what the plan says.
@@ -106,16 +122,17 @@ impl<'a> Apply<'a> {
             Some(step) if step.sha256 != letter.digest() => {
                 Err("its body is not the one that the plan was made for".into())
             }
-            _ => Ok(self.planned(&letter.id)),
+            _ => Ok(self.planned(letter)),
         }
     }
 
     /// What the plan says of a letter.
-    fn planned(&self, id: &str) -> &Action {
-        match (self.plan.step(id), self.plan.header.unlisted) {
+    fn planned(&self, letter: &Letter) -> &Action {
+        let header = &self.plan.header;
+        match (self.plan.step(&letter.id), header.unlisted) {
             (Some(step), _) => &step.action,
-            (None, Unlisted::Hold) => &Action::Hold,
-            (None, Unlisted::Redrive) => &Action::Redrive,
+            (None, Unlisted::Redrive) if header.selection.matches(letter) => &Action::Redrive,
+            (None, _) => &Action::Hold,
         }
     }
 

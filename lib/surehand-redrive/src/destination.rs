@@ -33,6 +33,31 @@ impl Destination {
         }
     }
 
+    /// Whether both are the same place. Queues have several URLs: the name of the host differs.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let path = |url: &str| {
+            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+            rest.split_once('/').map(|(_, path)| path.to_owned())
+        };
+        match (self, other) {
+            (Self::Queue(this), Self::Queue(other)) => {
+                let regions = region(this).zip(region(other));
+                path(this) == path(other) && regions.is_none_or(|(this, other)| this == other)
+            }
+            _ => self == other,
+        }
+    }
+
+    /// The region that it names: that of its ARN, or of a queue's host at AWS.
+    pub fn region(&self) -> Option<&str> {
+        match self {
+            Self::Queue(url) => region(url),
+            Self::Function(arn) | Self::Bus(arn) => {
+                arn.split(':').nth(3).filter(|it| !it.is_empty())
+            }
+        }
+    }
+
     /// How many bytes the parcels of one call may have together.
     pub fn max_call_size(&self) -> usize {
         match self {
@@ -76,6 +101,12 @@ impl FromStr for Destination {
     }
 }
 
+/// The region in the URL of a queue at AWS, `https://sqs.REGION.amazonaws.com/…`.
+fn region(url: &str) -> Option<&str> {
+    let host = url.strip_prefix("https://sqs.")?.split('/').next()?;
+    host.split_once(".amazonaws.").map(|(region, _)| region)
+}
+
 /// The function that is to get again what it failed on: by its alias if there is one, since deployments
 /// move that on, and a failure destination is configured for it. A version that failed would fail again.
 fn function(arn: &str) -> Option<String> {
@@ -108,6 +139,11 @@ mod tests {
         let alias = format!("{function}:live");
         assert_eq!(read(&alias), Destination::Function(alias.clone()));
         assert_eq!(read(&alias).to_string(), "function reserve-stock:live");
+        let arn = read("arn:aws:sqs:eu-west-1:1:orders");
+        let url = read("https://sqs.eu-west-1.amazonaws.com/1/orders");
+        assert!(arn.is_same(&url) && arn.region() == Some("eu-west-1"));
+        assert!(!url.is_same(&read("https://sqs.eu-west-2.amazonaws.com/1/orders")));
+        assert!(!url.is_same(&read("https://sqs.eu-west-1.amazonaws.com/2/orders")));
         assert!("reserve-stock".parse::<Destination>().is_err());
         assert!("arn:aws:s3:::bucket".parse::<Destination>().is_err());
         let bus = "arn:aws:events:r:1:event-bus/shop";

@@ -13,8 +13,13 @@
 //! function's own queue. An invocation that gets that message works until its time is nearly out, and
 //! sends the next one. An invocation that dies leaves its message, and with it the run, to the next.
 //!
+//! A run is what a request started: a message in the function's queue that names another, or another
+//! selection, is parked. An invocation that gets nowhere is followed by three more, and then its message is
+//! parked with that reason.
+//!
 //! A run goes in rounds: a plan of so many letters, and a journal of what became of them. Both are in
-//! the idempotency table, for a month, so that the next invocation sends nothing that is known to be sent.
+//! a table of its own, for a month, so that the next invocation sends nothing that is known to be sent. They
+//! hold whole messages, which the consumers that share the idempotency table have no business to read.
 //!
 //! # What it needs
 //!
@@ -23,12 +28,14 @@
 //! | `REDRIVE_QUEUE_URL` | its own queue, which invokes it: one message at a time, with `ReportBatchItemFailures` and a visibility timeout of six times the function's |
 //! | `DEAD_LETTER_QUEUE_URL`, `MAX_RECEIVE_COUNT` | the dead-letter queue of that queue, and its `maxReceiveCount` |
 //! | `DEAD_LETTER_QUEUES` | the dead-letter queues that a request may name: `orders=URL,event-bus=URL` |
-//! | `IDEMPOTENCY_TABLE` | a table whose key is the string `id`; its items begin with `redrive#`, and expire by `expiration` |
+//! | `REDRIVE_DESTINATIONS` | where letters may go if only they themselves say so, beside the queues that have the queue for their dead letters: URLs and ARNs, separated by commas; none unless set |
+//! | `REDRIVE_TABLE` | a table whose key is the string `id`, and whose items expire by `expiration`. No other function needs to read it |
 //! | `RecursiveLoop: Allow` | or Lambda stops it after about 16 messages to itself |
 //!
 //! | Its role may | on |
 //! |---|---|
 //! | `sqs:ReceiveMessage`, `sqs:DeleteMessage`, `sqs:GetQueueAttributes`, `sqs:ChangeMessageVisibility` | its own queue, and the dead-letter queues of the others |
+//! | `sqs:ListDeadLetterSourceQueues` | the dead-letter queues of the others |
 //! | `sqs:SendMessage` | its own queue, its own dead-letter queue, and the queues that letters go back to |
 //! | `lambda:InvokeFunction`, `events:PutEvents` | the functions and buses that letters go back to |
 //! | `dynamodb:GetItem`, `dynamodb:PutItem` | the table |
@@ -63,7 +70,7 @@ use surehand::{
 /// If a variable is not set or makes no sense, and what Lambda's runtime reports.
 pub async fn run() -> Result<(), BoxError> {
     let aws = aws::limited_config().await;
-    let table = environment::var("IDEMPOTENCY_TABLE")?;
+    let table = environment::var("REDRIVE_TABLE")?;
     let client = aws_sdk_dynamodb::Client::new(aws);
     let redrive = Redrive::new(client, table, SqsQueues::from_env(aws)?);
     let worker = Function::new(Sqs, work, redrive.clone())

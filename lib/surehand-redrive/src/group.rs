@@ -87,25 +87,38 @@ impl Groups {
 }
 
 /// Which letters are meant. A field that is empty or none does not restrict.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Selection {
     /// Of one of these groups, by the beginning of its id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
     /// Of one of these event types.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub event_types: Vec<String>,
     /// Of one of these handlers or functions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub handlers: Vec<String>,
     /// Of one of these kinds of failure.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<String>,
     /// With one of these message ids or event ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<String>,
     /// Sent at this time or later, in milliseconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub since_ms: Option<u64>,
     /// Sent before this time, in milliseconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
 }
 
 impl Selection {
+    /// Whether nothing restricts it.
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether the letter is meant.
     pub fn matches(&self, letter: &Letter) -> bool {
         let is_one = |wanted: &[String], value: Option<&str>| {

@@ -28,6 +28,9 @@ pub enum Entry {
     Begun {
         /// Its name.
         plan: String,
+        /// The ARN of the plan's queue, where it has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        queue_arn: Option<String>,
     },
     /// The letter is about to be sent, or dropped. This is its archive as well.
     Intent {
@@ -94,7 +97,7 @@ impl Ledger {
     /// Takes an entry into account.
     pub fn note(&mut self, entry: &Entry) {
         let (id, progress) = match entry {
-            Entry::Begun { plan } => {
+            Entry::Begun { plan, .. } => {
                 self.plan = Some(plan.clone());
                 return;
             }

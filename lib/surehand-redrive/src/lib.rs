@@ -33,6 +33,9 @@
 //!     // Read, group and plan: what is there, and why? Those that were rejected go back.
 //!     let mut reader = Reader::open(&queue, ReadOptions::default()).await?;
 //!     let (mut groups, mut plan) = (Groups::default(), Plan::new(url));
+//!     // A dead letter goes where SQS moved it from. What else is written on it needs your word.
+//!     let orders = "arn:aws:sqs:eu-central-1:123456789012:orders".parse()?;
+//!     plan = plan.queue_arn(&reader.info().arn).allow([orders]);
 //!     let fixed = Selection { kinds: vec!["rejected".into()], ..Selection::default() };
 //!     loop {
 //!         let letters = reader.next().await?;
@@ -66,7 +69,8 @@
 //!     // It was a mistake.
 //!     let mut letters = FileJournal::letters("redrive.journal")?;
 //!     let (mut journal, mut ledger) = FileJournal::open("redrive.journal")?;
-//!     let undone = undo(url, &post, &mut letters, &mut journal, &mut ledger).await?;
+//!     let options = ReadOptions::default();
+//!     let undone = undo(&queue, &options, &post, &mut letters, &mut journal, &mut ledger).await?;
 //!     println!("{} are dead letters again", undone.restored);
 //!     Ok(())
 //! }

@@ -2,8 +2,10 @@
 
 use crate::{
     destination::Destination,
+    group::Selection,
     letter::Letter,
     parcel::{MAX_REDRIVES, Parcel},
+    queue::QueueInfo,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -34,11 +36,19 @@ pub struct Header {
     pub plan: String,
     /// The URL of the dead-letter queue.
     pub queue: String,
+    /// The ARN of the dead-letter queue, with its account and its region. A plan that has it is applied
+    /// to no other queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_arn: Option<String>,
     /// When it was made, RFC 3339.
     pub created: String,
     /// Where everything goes, instead of where each letter came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Destination>,
+    /// Where letters may go by what is written on them. What is written there is the sender's word, and
+    /// only SQS's own, [`Letter::source_arn`], needs no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destinations: Option<Vec<Destination>>,
     /// Put back also what has come back three times.
     #[serde(default)]
     pub force: bool,
@@ -46,6 +56,10 @@ pub struct Header {
     /// group at most, so that a plan for all of it cannot name them all.
     #[serde(default)]
     pub unlisted: Unlisted,
+    /// Which letters the plan was made for. With [`Unlisted::Redrive`] only these are put back of those
+    /// that it does not name.
+    #[serde(default, skip_serializing_if = "Selection::is_all")]
+    pub selection: Selection,
 }
 
 /// What becomes of letters that a plan does not name.
@@ -100,10 +114,13 @@ impl Plan {
             header: Header {
                 plan: uuid::Uuid::now_v7().to_string(),
                 queue: queue_url.into(),
+                queue_arn: None,
                 created: jiff::Timestamp::now().to_string(),
                 to: None,
+                destinations: None,
                 force: false,
                 unlisted: Unlisted::Hold,
+                selection: Selection::default(),
             },
             steps: Vec::new(),
             by_id: HashMap::new(),
@@ -113,6 +130,19 @@ impl Plan {
     /// Sends everything to `destination`, instead of where each letter came from.
     pub fn to(mut self, destination: Destination) -> Self {
         self.header.to = Some(destination);
+        self
+    }
+
+    /// Names the queue by its ARN as well, which says in which account and region it is.
+    pub fn queue_arn(mut self, arn: impl Into<String>) -> Self {
+        self.header.queue_arn = Some(arn.into());
+        self
+    }
+
+    /// Lets letters go to these destinations, if that is what is written on them. Without this they only
+    /// go where SQS moved them from, or all [to](Self::to) one destination.
+    pub fn allow(mut self, destinations: impl IntoIterator<Item = Destination>) -> Self {
+        self.header.destinations = Some(destinations.into_iter().collect());
         self
     }
 
@@ -128,10 +158,23 @@ impl Plan {
         self
     }
 
+    /// Says which letters it is for, also of those that it does not name.
+    pub fn selection(mut self, selection: Selection) -> Self {
+        self.header.selection = selection;
+        self
+    }
+
     /// Plans for a letter, instead of what was planned for it. What cannot be put back is held, with
     /// the reason in the step's note.
+    ///
+    /// Where letters may go ([`allow`](Self::allow)) can still be said later: until it is, what is
+    /// written on a letter counts here, and not when the plan is applied.
     pub fn add(&mut self, letter: &Letter, action: Action) -> &Step {
-        let (action, note) = match self.prepare(letter, &action) {
+        let prepared = match self.header.destinations {
+            Some(_) => self.prepare(letter, &action),
+            None => self.prepare_for_any(letter, &action),
+        };
+        let (action, note) = match prepared {
             Err(problem) => (Action::Hold, Some(problem)),
             Ok(Some(_)) if !letter.dropped_attributes.is_empty() => {
                 let lost = letter.dropped_attributes.join(", ");
@@ -148,6 +191,14 @@ impl Plan {
         };
         let index = self.insert(step);
         &self.steps[index]
+    }
+
+    /// Holds a letter that the plan names, with the reason for it.
+    pub fn hold(&mut self, message_id: &str, reason: impl Into<String>) {
+        if let Some(&index) = self.by_id.get(message_id) {
+            let step = &mut self.steps[index];
+            (step.action, step.note) = (Action::Hold, Some(reason.into()));
+        }
     }
 
     fn insert(&mut self, step: Step) -> usize {
@@ -180,8 +231,50 @@ impl Plan {
         self.header.to.clone().or_else(|| letter.destination())
     }
 
+    /// # Errors
+    /// If the plan is for another queue than this one.
+    pub(crate) fn check_queue(&self, info: &QueueInfo) -> Result<()> {
+        let (ours, theirs) = match &self.header.queue_arn {
+            Some(arn) => (arn, &info.arn),
+            None => (&self.header.queue, &info.url),
+        };
+        if ours == theirs {
+            return Ok(());
+        }
+        Err(Error::rejected(format!(
+            "the plan is for queue {ours}, and this is {theirs}: use the account and the region that the plan was made in"
+        )))
+    }
+
     /// The letter as it is sent; none where nothing is. The error is why it cannot be, in one line.
     pub(crate) fn prepare(
+        &self,
+        letter: &Letter,
+        action: &Action,
+    ) -> Result<Option<(Destination, Parcel)>, String> {
+        let prepared = self.prepare_for_any(letter, action)?;
+        if let Some((to, _)) = &prepared {
+            self.check_destination(letter, to)?;
+        }
+        Ok(prepared)
+    }
+
+    /// What is written on a letter is its sender's word, and does not steer.
+    fn check_destination(&self, letter: &Letter, to: &Destination) -> Result<(), String> {
+        let allowed = self.header.destinations.iter().flatten();
+        let is_allowed = self.header.to.is_some()
+            || letter.source_arn.is_some()
+            || allowed.into_iter().any(|it| it.is_same(to));
+        match is_allowed {
+            true => Ok(()),
+            false => Err(format!(
+                "only the message itself says that it goes to {to}; the plan needs that among its `destinations`, or `to`"
+            )),
+        }
+    }
+
+    /// As [`prepare`](Self::prepare), wherever it goes.
+    fn prepare_for_any(
         &self,
         letter: &Letter,
         action: &Action,

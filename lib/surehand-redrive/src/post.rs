@@ -9,6 +9,7 @@ use crate::{
     parcel::{Accepted, Parcel},
     queue::Post,
 };
+use aws_config::Region;
 use futures_util::future::BoxFuture;
 use surehand::{
     Result,
@@ -82,14 +83,29 @@ impl Post for AwsPost {
     ) -> BoxFuture<'a, Result<Entries<Accepted>>> {
         Box::pin(async move {
             match to {
-                Destination::Queue(url) => return queue::send(&self.sqs, url, parcels).await,
+                Destination::Queue(url) => {
+                    let config = self.sqs.config();
+                    let client = match elsewhere(to, config.region()) {
+                        Some(region) => &sqs_in(config, region),
+                        None => &self.sqs,
+                    };
+                    return queue::send(client, url, parcels).await;
+                }
                 Destination::Bus(bus) => {
                     if let Some(client) = &self.event_bridge {
+                        let client = match elsewhere(to, client.config().region()) {
+                            Some(region) => &event_bridge_in(client.config(), region),
+                            None => client,
+                        };
                         return Ok(bus::send(client, bus, parcels).await);
                     }
                 }
                 Destination::Function(arn) => {
                     if let Some(client) = &self.lambda {
+                        let client = match elsewhere(to, client.config().region()) {
+                            Some(region) => &lambda_in(client.config(), region),
+                            None => client,
+                        };
                         return Ok(function::send(client, arn, parcels).await);
                     }
                 }
@@ -99,4 +115,28 @@ impl Post for AwsPost {
             Ok(vec![Err(refusal); parcels.len()])
         })
     }
+}
+
+/// The region that a destination is in, if that is not the client's: what is signed for another region is
+/// refused, or is for another queue of the same name.
+fn elsewhere(to: &Destination, ours: Option<&Region>) -> Option<Region> {
+    let theirs = to.region()?;
+    let is_ours = ours.is_some_and(|ours| ours.as_ref() == theirs);
+    (!is_ours).then(|| Region::new(theirs.to_owned()))
+}
+
+/// The same clients in another region; connections are shared.
+fn sqs_in(config: &aws_sdk_sqs::Config, region: Region) -> aws_sdk_sqs::Client {
+    aws_sdk_sqs::Client::from_conf(config.to_builder().region(region).build())
+}
+
+fn event_bridge_in(
+    config: &aws_sdk_eventbridge::Config,
+    region: Region,
+) -> aws_sdk_eventbridge::Client {
+    aws_sdk_eventbridge::Client::from_conf(config.to_builder().region(region).build())
+}
+
+fn lambda_in(config: &aws_sdk_lambda::Config, region: Region) -> aws_sdk_lambda::Client {
+    aws_sdk_lambda::Client::from_conf(config.to_builder().region(region).build())
 }

@@ -40,6 +40,10 @@ pub struct Redriven {
     pub function: Option<String>,
     /// The id of its [`Group`](crate::Group).
     pub group_id: String,
+    /// The ARN of the queue that SQS moved the dead letter from; none if it was sent here.
+    pub source_arn: Option<String>,
+    /// The message group that the dead letter has.
+    pub(crate) message_group: Option<String>,
     pub(crate) redrive_count: u32,
     pub(crate) sent_ms: u64,
 }

@@ -1,9 +1,17 @@
 //! Reads a queue without losing sight of what was read.
 
-use crate::queue::{Queue, QueueInfo, Received};
+use crate::{
+    queue::{Queue, QueueInfo, Received},
+    time::Moment,
+};
 use futures_util::future::{Either, join_all, select};
-use std::{collections::HashMap, pin::pin, time::Duration};
-use surehand::{Error, Result, aws::limits::ENTRIES};
+use std::{
+    collections::HashMap,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use surehand::{Clock, Error, Result, aws::limits::ENTRIES};
 use tokio::time::{Instant, sleep_until};
 
 /// Reads every letter of a queue once, and gives them back at the end.
@@ -23,8 +31,8 @@ pub struct Reader<'a> {
     queue: &'a dyn Queue,
     options: ReadOptions,
     info: QueueInfo,
-    held: HashMap<String, Hold>,
-    next_beat: Instant,
+    holds: Holds,
+    next_beat: Moment,
     read: u64,
     search: Search,
     ended: Option<End>,
@@ -40,7 +48,7 @@ struct Search {
 /// What a few receives gave, and when what they gave is visible again at the earliest.
 pub(crate) struct Receipts {
     results: Vec<Result<Vec<Received>>>,
-    until: Instant,
+    until: Moment,
 }
 
 /// How a queue is read.
@@ -59,6 +67,8 @@ pub struct ReadOptions {
     /// Read also a queue that has a redrive policy: reading counts as receiving, so that SQS may move
     /// messages on.
     pub despite_redrive_policy: bool,
+    /// Tells the time, beside the monotonic clock, which stands still while the machine sleeps.
+    pub clock: Clock,
 }
 
 impl Default for ReadOptions {
@@ -69,6 +79,7 @@ impl Default for ReadOptions {
             receivers: 4,
             patience: Duration::from_secs(30),
             despite_redrive_policy: false,
+            clock: Clock::system(),
         }
     }
 }
@@ -87,9 +98,49 @@ pub struct ReadReport {
     pub not_released: u64,
 }
 
+/// Which letters are held. Who works while the reader renews the visibility timeouts has a clone.
+#[derive(Clone)]
+pub(crate) struct Holds {
+    by_id: Arc<Mutex<HashMap<String, Hold>>>,
+    clock: Clock,
+}
+
 struct Hold {
     receipt: String,
-    until: Instant,
+    until: Moment,
+}
+
+impl Holds {
+    fn new(clock: Clock) -> Self {
+        Self {
+            by_id: Arc::default(),
+            clock,
+        }
+    }
+
+    fn by_id(&self) -> MutexGuard<'_, HashMap<String, Hold>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Moment {
+        Moment::now(&self.clock)
+    }
+
+    /// Whether a letter is held, so that no other consumer can have it.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        let now = self.now();
+        self.by_id()
+            .get(id)
+            .is_some_and(|hold| !hold.until.is_over(now))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_id().is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.by_id().len()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -99,6 +150,10 @@ struct End {
     is_certain: bool,
     left: u64,
 }
+
+/// How often in a visibility timeout renewals are looked to. A hold is renewed in the second half of its
+/// timeout, so that one renewal may fail before it lapses.
+const BEATS: u32 = 4;
 
 const EMPTY_RECEIVES: u32 = 3;
 const ATTEMPTS: u32 = 4;
@@ -120,12 +175,13 @@ impl<'a> Reader<'a> {
                 info.url
             )));
         }
+        let holds = Holds::new(options.clock.clone());
         Ok(Self {
             queue,
-            next_beat: Instant::now() + options.visibility / 2,
+            next_beat: holds.now().after(options.visibility / BEATS),
             options,
             info,
-            held: HashMap::new(),
+            holds,
             read: 0,
             search: Search::default(),
             ended: None,
@@ -167,10 +223,10 @@ impl<'a> Reader<'a> {
             return Ok(Some(letters));
         }
         self.info = persistently(|| self.queue.info()).await?;
-        let others = self.info.in_flight.saturating_sub(self.held.len() as u64);
+        let others = self.info.in_flight.saturating_sub(self.holds.len() as u64);
         let left = self.info.visible + self.info.delayed + others;
         // Its other messages wait for those that are held here.
-        let is_blocked = self.info.fifo && !self.held.is_empty() && others == 0;
+        let is_blocked = self.info.fifo && !self.holds.is_empty() && others == 0;
         if left == 0 || is_blocked || since.elapsed() >= self.options.patience {
             self.ended = Some(End {
                 complete: left == 0,
@@ -200,9 +256,10 @@ impl<'a> Reader<'a> {
             false => count.min(self.options.receivers.max(1)),
         };
         let (queue, visibility) = (self.queue, self.options.visibility);
+        let clock = self.options.clock.clone();
         async move {
             // Counted from before the calls: it ends there at the earliest.
-            let until = Instant::now() + visibility;
+            let until = Moment::now(&clock).after(visibility);
             let receive = || persistently(|| queue.receive(ENTRIES, visibility, wait));
             let results = join_all((0..count).map(|_| receive())).await;
             Receipts { results, until }
@@ -220,14 +277,16 @@ impl<'a> Reader<'a> {
                 Err(error) => failed = Some(error),
             }
         }
+        let mut held = self.holds.by_id();
         letters.retain(|received| {
             let receipt = received.receipt.clone();
             let hold = Hold { receipt, until };
             // A standard queue may show a message twice; the last receipt is the valid one.
-            let is_new = self.held.insert(received.letter.id.clone(), hold).is_none();
+            let is_new = held.insert(received.letter.id.clone(), hold).is_none();
             self.read += u64::from(is_new);
             is_new
         });
+        drop(held);
         match failed {
             // What the others got is worth more than the error, which will be there again.
             Some(error) if letters.is_empty() => Err(error),
@@ -251,7 +310,7 @@ impl<'a> Reader<'a> {
         let mut work = pin!(work);
         loop {
             let beat = pin!(async {
-                sleep_until(self.next_beat).await;
+                sleep_until(self.next_beat.instant()).await;
                 self.keep().await;
             });
             match select(work.as_mut(), beat).await {
@@ -265,7 +324,7 @@ impl<'a> Reader<'a> {
     pub async fn wait(&mut self, duration: Duration) {
         let end = Instant::now() + duration;
         loop {
-            let until = end.min(self.next_beat);
+            let until = end.min(self.next_beat.instant());
             sleep_until(until).await;
             self.keep().await;
             if until == end {
@@ -276,38 +335,45 @@ impl<'a> Reader<'a> {
 
     /// Renews the visibility timeouts if it is time to.
     pub async fn keep(&mut self) {
-        let now = Instant::now();
-        if now < self.next_beat {
+        let now = self.holds.now();
+        if !self.next_beat.is_over(now) {
             return;
         }
         let visibility = self.options.visibility;
-        let soon = now + visibility * 2 / 3;
-        let due = self.held.iter().filter(|(_, hold)| hold.until < soon);
-        let due: Vec<_> = due
+        let soon = now.after(visibility * 3 / 5);
+        // What has lapsed may be another consumer's by now. SQS may accept its old receipt all the
+        // same, and would then hide the message from its new owner.
+        let is_due = |hold: &Hold| !hold.until.is_over(now) && hold.until.is_over(soon);
+        let due: Vec<_> = (self.holds.by_id().iter())
+            .filter(|(_, hold)| is_due(hold))
             .map(|(id, hold)| (id.clone(), hold.receipt.clone()))
             .collect();
         // A renewal that fails is no error: what comes back is known, and gets its new receipt.
-        for id in self.change(due, visibility).await {
-            if let Some(hold) = self.held.get_mut(&id) {
-                hold.until = now + visibility;
+        let renewed = self.change(due, visibility).await;
+        let mut held = self.holds.by_id();
+        for id in renewed {
+            if let Some(hold) = held.get_mut(&id) {
+                hold.until = now.after(visibility);
             }
         }
-        self.next_beat = now + visibility / 2;
+        drop(held);
+        self.next_beat = now.after(visibility / BEATS);
     }
 
     /// The receipt of a letter that is held.
-    pub(crate) fn receipt(&self, id: &str) -> Option<&str> {
-        self.held.get(id).map(|hold| hold.receipt.as_str())
+    pub(crate) fn receipt(&self, id: &str) -> Option<String> {
+        self.holds.by_id().get(id).map(|hold| hold.receipt.clone())
     }
 
-    /// Whether a letter is held, and nobody else can have it.
-    pub(crate) fn holds(&self, id: &str, now: Instant) -> bool {
-        self.held.get(id).is_some_and(|hold| hold.until > now)
+    /// Which letters are held, also while the reader is busy.
+    pub(crate) fn holds(&self) -> Holds {
+        self.holds.clone()
     }
 
     /// Gives letters back, so that they can be read again.
     pub(crate) async fn release(&mut self, ids: Vec<String>) {
-        let held = ids.into_iter().filter_map(|id| self.held.remove_entry(&id));
+        let taken = |id: String| self.holds.by_id().remove_entry(&id);
+        let held = ids.into_iter().filter_map(taken);
         let held = held.map(|(id, hold)| (id, hold.receipt)).collect();
         // Those that cannot be given back come back by themselves.
         self.change(held, Duration::ZERO).await;
@@ -315,22 +381,25 @@ impl<'a> Reader<'a> {
 
     /// Holds a letter no longer: it was deleted, or its receipt is good for nothing.
     pub(crate) fn forget(&mut self, id: &str) {
-        self.held.remove(id);
+        self.holds.by_id().remove(id);
     }
 
     /// How many letters are held.
     pub fn held(&self) -> usize {
-        self.held.len()
+        self.holds.len()
     }
 
     /// Gives back what is held.
-    pub async fn close(mut self) -> ReadReport {
+    pub async fn close(self) -> ReadReport {
         let end = match self.ended {
             Some(end) => end,
             None => self.unfinished().await,
         };
-        let held = self.held.drain();
-        let all: Vec<_> = held.map(|(id, hold)| (id, hold.receipt)).collect();
+        let held = std::mem::take(&mut *self.holds.by_id());
+        let all: Vec<_> = held
+            .into_iter()
+            .map(|(id, hold)| (id, hold.receipt))
+            .collect();
         let count = all.len();
         let released = self.change(all, Duration::ZERO).await.len();
         ReadReport {
@@ -344,7 +413,7 @@ impl<'a> Reader<'a> {
     /// Nobody has looked for the end.
     async fn unfinished(&self) -> End {
         let (info, held) = match self.queue.info().await {
-            Ok(info) => (info, self.held.len() as u64),
+            Ok(info) => (info, self.holds.len() as u64),
             Err(_) => (self.info.clone(), 0),
         };
         let left = (info.visible + info.delayed + info.in_flight).saturating_sub(held);

@@ -11,18 +11,31 @@ use surehand::aws::{Refusal, limits::ENTRIES};
 
 const ATTEMPTS: u32 = 4;
 
+/// The code of a parcel that was never given to its destination.
+const NOT_SENT: &str = "NotSent";
+
+/// Whether the refusal is that of a parcel which was never given to its destination.
+pub(crate) fn was_not_tried(refusal: &Refusal) -> bool {
+    refusal.code == NOT_SENT
+}
+
 /// Sends parcels: the id that each one's destination gave it, or why it does not have it. A refusal may
 /// also mean that it is not known whether it was sent.
+///
+/// Before each attempt `may_send` is asked for each letter: time passes between the attempts, in which
+/// another consumer may receive it.
 pub(crate) async fn send(
     post: &dyn Post,
     parcels: &[(&Destination, &Parcel)],
+    may_send: &(dyn Fn(&str) -> bool + Send + Sync),
 ) -> Vec<Result<String, Refusal>> {
     let mut results: Vec<Result<String, Refusal>> = parcels
         .iter()
-        .map(|_| Err(Refusal::transient("NotSent", "it was not sent")))
+        .map(|_| Err(Refusal::transient(NOT_SENT, "it was not sent")))
         .collect();
     let mut waiting: Vec<usize> = (0..parcels.len()).collect();
     for attempt in 0..ATTEMPTS {
+        waiting.retain(|&index| may_send(&parcels[index].1.letter_id));
         let calls = chunks(parcels, &waiting).into_iter().map(async |chunk| {
             let to = parcels[chunk[0]].0;
             let entries: Vec<Parcel> = chunk.iter().map(|&i| parcels[i].1.clone()).collect();
@@ -88,13 +101,13 @@ fn chunks(parcels: &[(&Destination, &Parcel)], waiting: &[usize]) -> Vec<Vec<usi
 }
 
 /// What came of deleting a letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Deletion {
     Done,
-    /// Its receipt is good for nothing any more.
+    /// Its receipt is no longer valid.
     Stale,
-    /// It is not known whether it is deleted.
-    Unanswered,
+    /// It is not known whether it is deleted; what the service said of it.
+    Unanswered(String),
 }
 
 /// Deletes the letters, each given by its id and its receipt, which the result has as well.
@@ -104,22 +117,31 @@ pub(crate) async fn delete(
 ) -> Vec<(String, String, Deletion)> {
     let mut waiting = letters;
     let mut results = Vec::with_capacity(waiting.len());
+    let mut last = "the queue did not answer".to_owned();
     for attempt in 0..ATTEMPTS {
         let calls = waiting.chunks(ENTRIES).map(|chunk| {
             let receipts = chunk.iter().map(|(_, receipt)| receipt.clone());
             let receipts: Vec<_> = receipts.collect();
-            async move { queue.delete(&receipts).await.unwrap_or_default() }
+            async move { queue.delete(&receipts).await }
         });
         let answers = join_all(calls).await;
         let round = std::mem::take(&mut waiting);
         for (chunk, answers) in round.chunks(ENTRIES).zip(answers) {
+            let answers = answers.unwrap_or_else(|error| {
+                last = error.to_string();
+                Vec::new()
+            });
             for (index, (id, receipt)) in chunk.iter().cloned().enumerate() {
                 match answers.get(index) {
                     Some(Ok(())) => results.push((id, receipt, Deletion::Done)),
                     Some(Err(refusal)) if refusal.permanent => {
                         results.push((id, receipt, Deletion::Stale));
                     }
-                    _ => waiting.push((id, receipt)),
+                    Some(Err(refusal)) => {
+                        last = refusal.to_string();
+                        waiting.push((id, receipt));
+                    }
+                    None => waiting.push((id, receipt)),
                 }
             }
         }
@@ -131,6 +153,8 @@ pub(crate) async fn delete(
         }
     }
     let unanswered = waiting.into_iter();
-    results.extend(unanswered.map(|(id, receipt)| (id, receipt, Deletion::Unanswered)));
+    let unanswered =
+        unanswered.map(|(id, receipt)| (id, receipt, Deletion::Unanswered(last.clone())));
+    results.extend(unanswered);
     results
 }

@@ -5,14 +5,16 @@ use crate::{
     journal::{Book, Entry, Journal, Ledger, Progress},
     letter::{Letter, Origin},
     parcel::Parcel,
-    queue::Post,
+    queue::{Post, Queue},
+    reader::{ReadOptions, Reader},
     transfer,
 };
 use std::{
     collections::{BTreeMap, HashSet},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use surehand::{Result, aws::limits::ATTRIBUTES, dead_letter::FailureNote};
+use tokio::time::Instant;
 
 /// What came of an undo. What consumers did with the letters stays done, and a letter that is not
 /// consumed yet is still on its way.
@@ -28,10 +30,15 @@ pub struct Undone {
 }
 
 const WAVE: usize = 100;
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const WAVE_BYTES: usize = 4 * 1024 * 1024;
 
-/// Sends the letters that a redrive took out of the dead-letter queue at `queue_url` there again: the
-/// ones put back, edited or dropped.
+/// Sends the letters that a redrive took out of the dead-letter queue there again: the ones put back,
+/// edited or dropped.
+///
+/// A letter that was sent, or written down to be dropped, and is not known to be deleted, may still be
+/// there. The queue is read for those, for as long as the redrive may have hidden them
+/// (`options.visibility`). What is found stays as it is, and counts as untouched.
 ///
 /// `letters` and `ledger` are what the redrive's journal has
 /// ([`FileJournal::letters`](crate::FileJournal::letters)); the undo is written into the same journal,
@@ -42,15 +49,17 @@ const WAVE_BYTES: usize = 4 * 1024 * 1024;
 /// restored; they are behind what is in the queue already.
 ///
 /// # Errors
-/// If the journal cannot be read or written.
+/// If the queue cannot be read, or the journal not be read or written.
 pub async fn undo(
-    queue_url: &str,
+    queue: &dyn Queue,
+    options: &ReadOptions,
     post: &dyn Post,
     letters: &mut (dyn Iterator<Item = Result<Letter>> + Send),
     journal: &mut dyn Journal,
     ledger: &mut Ledger,
 ) -> Result<Undone> {
-    let to = Destination::Queue(queue_url.to_owned());
+    let to = Destination::Queue(queue.info().await?.url);
+    let (there, is_certain) = doubtful(queue, options, ledger).await?;
     let attempt = format!("undo {}", ledger.plan().unwrap_or_default());
     let mut undoing = Undoing {
         post,
@@ -62,19 +71,65 @@ pub async fn undo(
         halted: HashSet::new(),
         undone: Undone::default(),
     };
+    // A resume is not to delete them, now that they are to stay.
+    let there = there.into_iter().map(|id| Entry::Restored {
+        message_id: id.clone(),
+        id,
+    });
+    undoing.book.write(&there.collect::<Vec<_>>()).await?;
     for letter in letters {
         let letter = letter?;
         match undoing.book.ledger.progress(&letter.id) {
-            Some(Progress::Sent | Progress::Done | Progress::Restoring) => {
+            Some(Progress::Sent | Progress::Dropping) if !is_certain => {
+                let problem = "it may still be in the dead-letter queue, of which not all can be seen; undo again later";
+                undoing.fail(letter.id, letter.group, problem.to_owned());
+            }
+            Some(Progress::Sent | Progress::Dropping | Progress::Done | Progress::Restoring) => {
                 undoing.add(&letter, &attempt).await?;
             }
-            // What may have been sent is still there, and so is what was about to be dropped, or it
-            // is taken up by a resume.
+            // What may have been sent is still there.
             _ => undoing.undone.untouched += 1,
         }
     }
     undoing.send().await?;
     Ok(undoing.undone)
+}
+
+/// Looks for the letters that were sent or archived, and are not known to be deleted. Gives those that
+/// are in the queue, and whether all that is in the queue was seen.
+async fn doubtful(
+    queue: &dyn Queue,
+    options: &ReadOptions,
+    ledger: &Ledger,
+) -> Result<(HashSet<String>, bool)> {
+    let at = [Progress::Sent, Progress::Dropping].map(|at| ledger.at(at));
+    let open: HashSet<&String> = at.into_iter().flatten().collect();
+    if open.is_empty() {
+        return Ok((HashSet::new(), true));
+    }
+    // Until then whoever sent them may hide them.
+    let until = Instant::now() + options.visibility;
+    let mut reader = Reader::open(queue, options.clone()).await?;
+    let mut there = HashSet::new();
+    let read = loop {
+        match reader.look().await {
+            Ok(Some(letters)) => {
+                let ids = letters.into_iter().map(|received| received.letter.id);
+                there.extend(ids.filter(|id| open.contains(id)));
+            }
+            Ok(None) if there.len() == open.len() || Instant::now() >= until => break Ok(()),
+            Ok(None) => {
+                let left = until.saturating_duration_since(Instant::now());
+                reader.wait(left.min(LOOK_AGAIN)).await;
+                reader.reopen();
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    let is_certain = reader.has_seen_all();
+    reader.close().await;
+    read?;
+    Ok((there, is_certain))
 }
 
 struct Undoing<'a> {
@@ -139,7 +194,7 @@ impl Undoing<'_> {
         let restoring: Vec<_> = restoring.collect();
         self.book.write(&restoring).await?;
         let sends: Vec<_> = wave.iter().map(|parcel| (&self.to, parcel)).collect();
-        let results = transfer::send(self.post, &sends).await;
+        let results = transfer::send(self.post, &sends, &|_| true).await;
         let mut restored = Vec::new();
         for (parcel, result) in wave.into_iter().zip(results) {
             match result {

@@ -5,6 +5,7 @@ mod journal;
 mod pace;
 mod purge;
 mod report;
+mod restore;
 mod site;
 mod undo;
 
@@ -22,10 +23,12 @@ use self::{
 };
 pub(super) use self::{
     purge::{PurgeArgs, purge},
+    restore::{RestoreArgs, restore},
     undo::{UndoArgs, undo},
 };
 use super::{
     context::{Context, End, said},
+    outcomes::Facts,
     plan,
 };
 
@@ -59,10 +62,16 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
         let ledger = Ledger::default();
         return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
     }
+    let facts = site.facts(&arguments.pace).await?;
     let journal = FileJournal::create(&path).map_err(said)?;
-    let opened = (journal, Ledger::default());
-    let run = arguments.run("redriving", &site, &plan, &path, opened, context);
-    run.await
+    let begun = Begun {
+        journal: &path,
+        opened: (journal, Ledger::default()),
+        facts,
+    };
+    arguments
+        .run("redriving", &site, &plan, begun, context)
+        .await
 }
 
 /// `dlq resume`.
@@ -82,9 +91,22 @@ pub(super) async fn resume(arguments: &ApplyArgs, context: &Context<'_>) -> Resu
         let ledger = ledger_of(&path)?;
         return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
     }
-    let opened = FileJournal::open(&path).map_err(said)?;
-    let run = arguments.run("resuming", &site, &plan, &path, opened, context);
-    run.await
+    let facts = site.facts(&arguments.pace).await?;
+    let begun = Begun {
+        journal: &path,
+        opened: FileJournal::open(&path).map_err(said)?,
+        facts,
+    };
+    arguments
+        .run("resuming", &site, &plan, begun, context)
+        .await
+}
+
+/// What a run writes to, and what it waits for.
+struct Begun<'a> {
+    journal: &'a Path,
+    opened: (FileJournal, Ledger),
+    facts: Option<Facts>,
 }
 
 impl ApplyArgs {
@@ -94,18 +116,19 @@ impl ApplyArgs {
         doing: &str,
         site: &Site,
         plan: &Plan,
-        journal: &Path,
-        opened: (FileJournal, Ledger),
+        begun: Begun<'_>,
         context: &Context<'_>,
     ) -> Result<End> {
         let words = Words {
             title: format!("{doing} {}", site.target.name()),
-            journal,
+            journal: begun.journal,
             hint: &format!(
                 "`surehand dlq resume {} --yes` goes on",
                 self.plan.display()
             ),
         };
-        site.run(plan, &self.pace, opened, &words, context).await
+        let facts = begun.facts.as_ref();
+        site.run(plan, &self.pace, begun.opened, facts, &words, context)
+            .await
     }
 }

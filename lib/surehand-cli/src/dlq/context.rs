@@ -3,20 +3,59 @@
 use std::{
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
-use crate::progress::Progress;
+use anyhow::Result;
+use aws_config::timeout::TimeoutConfig;
+use surehand_redrive::QueueInfo;
+
+use crate::{cloud::Cloud, progress::Progress};
 
 /// What every command needs to know.
 pub(super) struct Context<'a> {
     pub(super) run: &'a str,
     pub(super) json: bool,
+    /// Whether AWS was asked for.
+    pub(super) aws: bool,
     pub(super) progress: &'a Progress,
     /// Set when the command is interrupted.
     pub(super) stop: &'a AtomicBool,
 }
 
+/// How long a connection, an attempt at a call and all attempts at it may take. The longest calls are those with a
+/// megabyte. Most calls are begun again a few times beyond that, so that a service that is silent is given up after a
+/// minute or two.
+const CONNECT: Duration = Duration::from_secs(5);
+const ATTEMPT: Duration = Duration::from_secs(15);
+const CALL: Duration = Duration::from_secs(20);
+
 impl Context<'_> {
+    /// The cloud that this command is for. It is AWS only if that was asked for.
+    pub(super) async fn connect(&self) -> Result<Cloud> {
+        let mut cloud = Cloud::chosen(self.run, self.aws).await?;
+        let limits = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(CALL);
+        let mut limited = cloud.config.to_builder();
+        limited.set_timeout_config(Some(limits.build()));
+        cloud.config = limited.build();
+        Ok(cloud)
+    }
+
+    /// Says in which account and region something is about to be changed. A running `surehand dev` has neither.
+    pub(super) fn announce(&self, cloud: &Cloud, queue: &QueueInfo) {
+        if cloud.stack.is_none() {
+            let part = |index| queue.arn.split(':').nth(index).unwrap_or("?");
+            let (region, account, name) = (part(3), part(4), part(5));
+            let at = cloud.config.endpoint_url().unwrap_or("AWS");
+            self.progress.line(&format!(
+                "changing {name} in account {account}, region {region}, at {at}"
+            ));
+        }
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -64,6 +103,16 @@ pub(crate) enum End {
     Partly,
     /// Exit code 130: it was interrupted.
     Stopped,
+}
+
+impl End {
+    /// This end, or that one if it says more: a part that is missing makes the whole a part.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Done | Self::Nothing, Self::Partly) => Self::Partly,
+            _ => self,
+        }
+    }
 }
 
 impl From<End> for ExitCode {

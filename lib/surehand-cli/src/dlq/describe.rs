@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
-use console::style;
 use serde_json::Value;
+use surehand::{dead_letter::FailureNote, record::AttributeValue};
 use surehand_redrive::{Group, Letter, Origin};
 
 /// How much of a message a table shows.
@@ -119,6 +119,16 @@ pub(super) fn text(letter: &Letter, attempts: Option<&str>) -> String {
         0 => {}
         count => line("put back", &format!("{count} times before")),
     }
+    for (name, attribute) in &letter.attributes {
+        let ours = [FailureNote::ATTRIBUTE, FailureNote::REDRIVE_COUNT];
+        let value = match &attribute.value {
+            AttributeValue::Text(text) => console::truncate_str(text, WIDTH, "...").into_owned(),
+            AttributeValue::Binary(bytes) => format!("{} bytes", bytes.len()),
+        };
+        if !ours.contains(&name.as_str()) {
+            line("attribute", &format!("{name} = {value}"));
+        }
+    }
     if !letter.dropped_attributes.is_empty() {
         line(
             "loses",
@@ -136,7 +146,7 @@ pub(super) fn text(letter: &Letter, attempts: Option<&str>) -> String {
         .unwrap_or_else(|_| payload.into_owned());
     line("body", &pretty.replace('\n', "\n  "));
     let group = Group::of(letter).id;
-    format!("{} group {group}\n{text}", style(&letter.id).bold())
+    format!("{} group {group}\n{text}", letter.id)
 }
 
 /// A letter on one line, with what can be said of it.

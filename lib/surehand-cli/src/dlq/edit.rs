@@ -12,7 +12,9 @@ use super::{
     new_file::NewFile,
     plan, read,
     target::TargetArgs,
+    trust::Claims,
 };
+use crate::terminal::say;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct EditArgs {
@@ -48,7 +50,7 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
         ..Selection::default()
     };
     let mut found = Vec::new();
-    read::queue(&cloud, &target, &selection, context, &mut |letter| {
+    let (_, info) = read::queue(&cloud, &target, &selection, context, &mut |letter| {
         found.push(letter);
         Ok(())
     })
@@ -75,16 +77,25 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
     };
     if after.trim() == before.trim() {
         match context.json {
-            true => println!("{}", json!({"id": letter.id, "plan": null})),
-            false => println!("nothing was changed"),
+            true => say!("{}", json!({"id": letter.id, "plan": null})),
+            false => say!("nothing was changed"),
         }
         return Ok(End::Nothing);
     }
     check(&letter, &after)?;
     let body = edited(&letter, &after).map_err(said)?;
-    let mut plan = existing.unwrap_or_else(|| Plan::new(&target.url));
-    let step = plan.add(&letter, Action::Edit { body });
-    if let Some(problem) = &step.note {
+    let mut plan = existing.unwrap_or_else(|| Plan::new(&target.url).queue_arn(&info.arn));
+    let allowed = plan.header.destinations.take();
+    plan.add(&letter, Action::Edit { body });
+    plan.header.destinations = allowed;
+    if plan.header.to.is_none() {
+        let mut claims = Claims::default();
+        claims.note(&letter);
+        claims.settle(&mut plan, &cloud, &[]).await?;
+    }
+    let step = plan.step(&letter.id);
+    if let Some(step) = step.filter(|step| step.action == Action::Hold) {
+        let problem = step.note.as_deref().unwrap_or_default();
         bail!("the edited letter cannot be put back: {problem}");
     }
     let mut draft = arguments.plan.clone().into_os_string();
@@ -94,9 +105,9 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
     fs::rename(&draft, &arguments.plan)
         .with_context(|| format!("cannot write {}", arguments.plan.display()))?;
     if context.json {
-        println!("{}", json!({"id": letter.id, "plan": arguments.plan}));
+        say!("{}", json!({"id": letter.id, "plan": arguments.plan}));
     } else {
-        println!("{} is a step of {}", letter.id, arguments.plan.display());
+        say!("{} is a step of {}", letter.id, arguments.plan.display());
     }
     Ok(End::Done)
 }

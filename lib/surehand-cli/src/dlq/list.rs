@@ -13,6 +13,7 @@ use super::{
     target,
 };
 use crate::cloud::{Cloud, reason};
+use crate::terminal::say;
 
 /// How long a peek hides what it sees, if giving it back fails.
 const PEEK: Duration = Duration::from_secs(5);
@@ -25,10 +26,12 @@ struct Row {
     oldest_ms: Option<u64>,
 }
 
+type Unreadable = (String, anyhow::Error);
+
 pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<End> {
-    let cloud = Cloud::connect(context.run).await?;
+    let cloud = context.connect().await?;
     let step = context.progress.task("looking for dead-letter queues");
-    let rows = rows(&cloud, prefix).await?;
+    let (rows, unreadable) = rows(&cloud, prefix).await?;
     step.done(format!("{} at {}", rows.len(), cloud.name()));
     if context.json {
         for row in &rows {
@@ -37,12 +40,21 @@ pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<E
                 "visible": row.info.visible, "in_flight": row.info.in_flight,
                 "delayed": row.info.delayed, "oldest_ms": row.oldest_ms, "sources": row.sources,
             });
-            println!("{line}");
+            say!("{line}");
         }
-        return Ok(end_of(rows.len()));
+        for (name, error) in &unreadable {
+            say!("{}", json!({"name": name, "error": format!("{error:#}")}));
+        }
+        return Ok(end(&rows, &unreadable));
+    }
+    for (name, error) in &unreadable {
+        say!("{name} cannot be read: {error:#}");
+    }
+    if rows.is_empty() && !unreadable.is_empty() {
+        return Ok(End::Partly);
     }
     if rows.is_empty() {
-        println!("no dead-letter queues at {}", cloud.name());
+        say!("no dead-letter queues at {}", cloud.name());
         return Ok(End::Nothing);
     }
     let mut table = describe::table(
@@ -59,12 +71,21 @@ pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<E
             sources.join(", "),
         ]);
     }
-    println!("{table}");
-    Ok(end_of(rows.len()))
+    say!("{table}");
+    Ok(end(&rows, &unreadable))
+}
+
+fn end(rows: &[Row], unreadable: &[Unreadable]) -> End {
+    match unreadable.len() {
+        0 => end_of(rows.len()),
+        _ => End::Partly,
+    }
 }
 
 /// A queue is one for dead letters if a redrive policy names it, if the stack's outputs say so, or else its name.
-async fn rows(cloud: &Cloud, prefix: Option<&str>) -> Result<Vec<Row>> {
+///
+/// Beside them are those that could not be read, with the reason.
+async fn rows(cloud: &Cloud, prefix: Option<&str>) -> Result<(Vec<Row>, Vec<Unreadable>)> {
     let sqs = aws_sdk_sqs::Client::new(&cloud.config);
     let mut urls = Vec::new();
     let mut pages = sqs.list_queues().max_results(1_000).into_paginator().send();
@@ -76,12 +97,13 @@ async fn rows(cloud: &Cloud, prefix: Option<&str>) -> Result<Vec<Row>> {
     }
     let mut policies = BTreeSet::new();
     for url in &urls {
-        if let Some(arn) = target::dead_letter_arn(&sqs, url).await? {
+        // Of a queue whose policy cannot be read only the name tells.
+        if let Some(arn) = target::dead_letter_arn(&sqs, url).await.ok().flatten() {
             let source = target::name_of(url).to_owned();
             policies.insert((target::name_of(&arn).to_owned(), source));
         }
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
     for url in urls {
         let name = target::name_of(&url).to_owned();
         let sources: BTreeSet<String> = policies
@@ -98,14 +120,21 @@ async fn rows(cloud: &Cloud, prefix: Option<&str>) -> Result<Vec<Row>> {
             continue;
         }
         let queue = SqsDeadLetterQueue::new(sqs.clone(), &url);
-        rows.push(Row {
-            info: queue.info().await.map_err(said)?,
-            sources,
-            oldest_ms: oldest(&queue).await?,
-        });
+        // One queue that cannot be read does not hide the others.
+        let row = async {
+            Ok(Row {
+                info: queue.info().await.map_err(said)?,
+                sources,
+                oldest_ms: oldest(&queue).await?,
+            })
+        };
+        match row.await {
+            Ok(row) => rows.push(row),
+            Err(error) => unreadable.push((name, error)),
+        }
     }
     rows.sort_by(|a, b| (b.info.visible, &a.info.url).cmp(&(a.info.visible, &b.info.url)));
-    Ok(rows)
+    Ok((rows, unreadable))
 }
 
 fn is_called_so(name: &str) -> bool {

@@ -15,7 +15,8 @@ use super::{
     context::{Coded, Context, End, said},
     target::{self, Target, TargetArgs},
 };
-use crate::cloud::reason;
+use crate::cloud::{Cloud, reason};
+use crate::terminal::say;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct MoveArgs {
@@ -39,8 +40,8 @@ pub(super) async fn run(arguments: &MoveArgs, context: &Context<'_>) -> Result<E
     let way = Way::find(arguments, context).await?;
     if way.total == 0 {
         match context.json {
-            true => println!("{}", json!({"moved": 0, "status": null, "failure": null})),
-            false => println!("no letters"),
+            true => say!("{}", json!({"moved": 0, "status": null, "failure": null})),
+            false => say!("no letters"),
         }
         return Ok(End::Nothing);
     }
@@ -48,12 +49,14 @@ pub(super) async fn run(arguments: &MoveArgs, context: &Context<'_>) -> Result<E
         way.dry_run(context);
         return Ok(End::Done);
     }
+    context.announce(&way.cloud, &way.source);
     let task = way.carry_out(arguments.rate, context).await?;
     way.report(task, context)
 }
 
 /// From which queue to which.
 struct Way {
+    cloud: Cloud,
     sqs: Client,
     target: Target,
     source: QueueInfo,
@@ -84,6 +87,7 @@ impl Way {
         }
         Ok(Self {
             total: source.visible + source.delayed,
+            cloud,
             sqs,
             target,
             source,
@@ -94,15 +98,15 @@ impl Way {
     fn dry_run(&self, context: &Context<'_>) {
         let (total, to) = (self.total, &self.to);
         if context.json {
-            println!("{}", json!({"dry_run": true, "moves": total, "to": to.url}));
+            say!("{}", json!({"dry_run": true, "moves": total, "to": to.url}));
             return;
         }
-        println!(
+        say!(
             "about {total} letters of {} would go to {}, each with its note",
             self.target.name(),
             target::name_of(&to.arn)
         );
-        println!("nothing was changed; --yes does it");
+        say!("nothing was changed; --yes does it");
     }
 
     /// Starts the move, and cancels it once the command is asked to stop.
@@ -126,7 +130,7 @@ impl Way {
         let handle = started.task_handle.unwrap_or_default();
         let mut is_cancelled = false;
         loop {
-            let task = newest(&self.sqs, &self.source.arn).await?;
+            let task = task_of(&self.sqs, &self.source.arn, &handle).await?;
             let count = |of: Option<i64>| u64::try_from(of.unwrap_or_default()).unwrap_or(0);
             let moved = count(Some(task.approximate_number_of_messages_moved));
             let all = count(task.approximate_number_of_messages_to_move).max(moved);
@@ -155,9 +159,9 @@ impl Way {
         let status = task.status.unwrap_or_default();
         if context.json {
             let line = json!({"moved": moved, "status": status.to_lowercase(), "failure": task.failure_reason});
-            println!("{line}");
+            say!("{line}");
         } else {
-            println!(
+            say!(
                 "{moved} letters were moved to {}",
                 target::name_of(&self.to.arn)
             );
@@ -171,15 +175,29 @@ impl Way {
     }
 }
 
-async fn newest(sqs: &Client, source: &str) -> Result<ListMessageMoveTasksResultEntry> {
+/// How far the task with this handle is. SQS gives handles only of tasks that run: without one it is the newest.
+async fn task_of(
+    sqs: &Client,
+    source: &str,
+    handle: &str,
+) -> Result<ListMessageMoveTasksResultEntry> {
     let tasks = sqs
         .list_message_move_tasks()
         .source_arn(source)
-        .max_results(1)
+        .max_results(10)
         .send()
         .await
         .map_err(reason)
         .context("cannot read the progress of the move, which goes on in SQS")?;
-    let newest = tasks.results.unwrap_or_default().into_iter().next();
-    newest.context("SQS no longer lists the move")
+    let mut tasks = tasks.results.unwrap_or_default();
+    let ours = |it: &ListMessageMoveTasksResultEntry| it.task_handle.as_deref() == Some(handle);
+    let index = tasks.iter().position(ours).or_else(|| {
+        let newest = tasks.iter().enumerate();
+        newest
+            .max_by_key(|(_, task)| task.started_timestamp)
+            .map(|(index, _)| index)
+    });
+    index
+        .map(|index| tasks.swap_remove(index))
+        .context("SQS no longer lists the move")
 }

@@ -6,7 +6,8 @@ use std::{
     time::SystemTime,
 };
 
-use futures_util::future::BoxFuture;
+use anyhow::{Context as _, Result, bail};
+use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use surehand::{
     DynamoDbStore, IdempotencyKey, Metadata,
     idempotency::{AttemptEnd, Claim, Store as _},
@@ -14,17 +15,22 @@ use surehand::{
 use surehand_redrive::{Letter, Outcomes, Redriven};
 
 use super::target::{self, Target};
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, reason};
 
 /// The table of a function, by the variable that the library reads it from.
 const TABLE: &str = "IDEMPOTENCY_TABLE";
 
+/// How many outcomes are asked for at once.
+const SIDE_BY_SIDE: usize = 32;
+
 /// Asks the tables of the functions that failed.
 pub(crate) struct Facts {
     cloud: Option<Cloud>,
-    /// Of letters that do not name their function.
+    /// Of letters that do not name their function, and that SQS did not move here.
     function: Option<String>,
     stores: Mutex<HashMap<String, Option<DynamoDbStore>>>,
+    /// The functions that read queues, by the queues' ARNs.
+    readers: Mutex<HashMap<String, Option<String>>>,
 }
 
 impl Facts {
@@ -34,37 +40,82 @@ impl Facts {
             cloud: None,
             function: None,
             stores: Mutex::default(),
+            readers: Mutex::default(),
         }
     }
 
+    /// As far as it can be known; what cannot be looked up is as if it were not there.
     pub(crate) async fn find(cloud: Cloud, target: Option<&Target>) -> Self {
         let function = match target {
             None => None,
-            Some(Target {
-                function: Some(function),
-                ..
-            }) => Some(function.clone()),
-            Some(target) => reader(&cloud, target).await,
+            Some(target) => of_target(&cloud, target).await.ok().flatten(),
         };
         Self {
-            cloud: Some(cloud),
             function,
-            stores: Mutex::default(),
+            ..Self::of_cloud(cloud)
         }
     }
 
-    /// Whether the letters' outcomes can be known: some function was found, and keeps claims in a table.
-    pub(super) async fn are_known(&self) -> bool {
-        match &self.function {
-            Some(function) => self.store(function).await.is_some(),
-            None => false,
+    /// As [`find`](Self::find), for those who rely on it.
+    ///
+    /// # Errors
+    /// Why the outcomes of the queue's messages cannot be known.
+    pub(super) async fn relied_on(cloud: Cloud, target: &Target) -> Result<Self> {
+        let function = of_target(&cloud, target).await?.with_context(|| {
+            format!(
+                "no function was found that reads the queue of which {} has the dead letters",
+                target.name()
+            )
+        })?;
+        let facts = Self {
+            function: Some(function.clone()),
+            ..Self::of_cloud(cloud)
+        };
+        match facts.look_up(&function).await? {
+            Some(_) => Ok(facts),
+            None => bail!(
+                "{function} has no {TABLE}, so that it keeps no record of what it has handled"
+            ),
+        }
+    }
+
+    fn of_cloud(cloud: Cloud) -> Self {
+        Self {
+            cloud: Some(cloud),
+            ..Self::none()
         }
     }
 
     /// What is known of the attempts at a letter's event, in a few words.
     pub(super) async fn of(&self, letter: &Letter) -> Option<String> {
-        let function = letter.cause().function.or_else(|| self.function.clone())?;
-        self.of_event(&function, &letter.event()?.identity()).await
+        let function = letter.cause().function;
+        let function = self.function_of(function, letter.source_arn.as_deref());
+        self.of_event(&function.await?, &letter.event()?.identity()).await
+    }
+
+    /// The function that a letter is for: the one that it names, else the one that reads the queue which SQS moved it
+    /// from. Several queues may share one for their dead letters.
+    async fn function_of(&self, named: Option<String>, source_arn: Option<&str>) -> Option<String> {
+        match (named, source_arn) {
+            (Some(function), _) => Some(function),
+            (None, None) => self.function.clone(),
+            (None, Some(arn)) => self.reader(arn).await,
+        }
+    }
+
+    async fn reader(&self, source_arn: &str) -> Option<String> {
+        let readers = || self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = readers().get(source_arn) {
+            return reader.clone();
+        }
+        let lambda = aws_sdk_lambda::Client::new(&self.cloud.as_ref()?.config);
+        let request = lambda.list_event_source_mappings();
+        // Without an answer it is asked again, with the next letter.
+        let answer = request.event_source_arn(source_arn).send().await.ok()?;
+        let mut mappings = answer.event_source_mappings.unwrap_or_default().into_iter();
+        let reader = mappings.find_map(|it| name_of_function(&it.function_arn?));
+        readers().insert(source_arn.to_owned(), reader.clone());
+        reader
     }
 
     /// The same for an event of a function.
@@ -76,17 +127,38 @@ impl Facts {
     }
 
     async fn store(&self, function: &str) -> Option<DynamoDbStore> {
+        self.look_up(function).await.ok().flatten()
+    }
+
+    /// The table of a function; none if it has none. An error is not kept: the next look may have an answer.
+    async fn look_up(&self, function: &str) -> Result<Option<DynamoDbStore>> {
         let stores = || self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = stores().get(function) {
-            return store.clone();
+            return Ok(store.clone());
         }
-        let cloud = self.cloud.as_ref()?;
-        let variables = target::variables(cloud, function).await.unwrap_or_default();
+        let Some(cloud) = self.cloud.as_ref() else {
+            return Ok(None);
+        };
+        let variables = target::variables(cloud, function).await?;
         let store = variables
             .get(TABLE)
             .map(|name| DynamoDbStore::new(aws_sdk_dynamodb::Client::new(&cloud.config), name));
         stores().insert(function.to_owned(), store.clone());
-        store
+        Ok(store)
+    }
+
+    async fn is_completed(&self, letter: &Redriven) -> bool {
+        let function = letter.function.clone();
+        let function = self.function_of(function, letter.source_arn.as_deref());
+        let Some(function) = function.await else {
+            return false;
+        };
+        let Some(store) = self.store(&function).await else {
+            return false;
+        };
+        let key = IdempotencyKey::of_event(&function, &letter.event);
+        // Without an answer for this one it is not known yet; the others are.
+        matches!(store.find(&key).await, Ok(Some(Claim::Completed(_))))
     }
 }
 
@@ -96,28 +168,25 @@ impl Outcomes for Facts {
         redriven: &'a [Redriven],
     ) -> BoxFuture<'a, surehand::Result<Vec<bool>>> {
         Box::pin(async move {
-            let mut completed = Vec::with_capacity(redriven.len());
-            for letter in redriven {
-                let function = letter.function.as_ref().or(self.function.as_ref());
-                let store = match function {
-                    Some(function) => self.store(function).await.zip(Some(function)),
-                    None => None,
-                };
-                completed.push(match store {
-                    None => false,
-                    Some((store, function)) => {
-                        let key = IdempotencyKey::of_event(function, &letter.event);
-                        matches!(store.find(&key).await?, Some(Claim::Completed(_)))
-                    }
-                });
-            }
-            Ok(completed)
+            let asked: Vec<_> = redriven.iter().map(|it| self.is_completed(it)).collect();
+            Ok(stream::iter(asked).buffered(SIDE_BY_SIDE).collect().await)
         })
     }
 }
 
+async fn of_target(cloud: &Cloud, target: &Target) -> Result<Option<String>> {
+    match &target.function {
+        Some(function) => Ok(Some(function.clone())),
+        None => reader(cloud, target).await,
+    }
+}
+
+fn name_of_function(arn: &str) -> Option<String> {
+    arn.split(':').nth(6).map(str::to_owned)
+}
+
 /// The function that reads the queue whose letters are in this one.
-async fn reader(cloud: &Cloud, target: &Target) -> Option<String> {
+async fn reader(cloud: &Cloud, target: &Target) -> Result<Option<String>> {
     let sqs = aws_sdk_sqs::Client::new(&cloud.config);
     let lambda = aws_sdk_lambda::Client::new(&cloud.config);
     let mut mappings = lambda
@@ -125,7 +194,10 @@ async fn reader(cloud: &Cloud, target: &Target) -> Option<String> {
         .into_paginator()
         .items()
         .send();
-    while let Some(Ok(mapping)) = mappings.next().await {
+    while let Some(mapping) = mappings.next().await {
+        let mapping = mapping
+            .map_err(reason)
+            .context("the functions that read queues cannot be listed")?;
         let Some(source) = mapping.event_source_arn.filter(|arn| arn.contains(":sqs:")) else {
             continue;
         };
@@ -134,11 +206,10 @@ async fn reader(cloud: &Cloud, target: &Target) -> Option<String> {
         };
         let letters = target::dead_letter_arn(&sqs, &url).await.ok().flatten();
         if letters.is_some_and(|arn| target::name_of(&arn) == target.name()) {
-            let arn = mapping.function_arn?;
-            return arn.split(':').nth(6).map(str::to_owned);
+            return Ok(mapping.function_arn.as_deref().and_then(name_of_function));
         }
     }
-    None
+    Ok(None)
 }
 
 /// What is known of the attempts at an event, in a few words.
@@ -175,6 +246,32 @@ mod tests {
     use surehand::{MemoryStore, idempotency::ClaimRequest};
 
     use super::*;
+
+    /// Several queues may share one for their dead letters, each read by a function of its own.
+    #[tokio::test]
+    async fn a_letter_is_judged_by_the_function_that_reads_its_source() {
+        let readers = HashMap::from([
+            ("orders".to_owned(), Some("reserve".to_owned())),
+            ("mails".to_owned(), Some("notify".to_owned())),
+            ("nobodys".to_owned(), None),
+        ]);
+        let facts = Facts {
+            function: Some("reserve".to_owned()),
+            readers: Mutex::new(readers),
+            ..Facts::none()
+        };
+        for (named, source, expected) in [
+            (None, Some("orders"), Some("reserve")),
+            (None, Some("mails"), Some("notify")),
+            (None, Some("nobodys"), None),
+            (Some("refund"), Some("mails"), Some("refund")),
+            (None, None, Some("reserve")),
+        ] {
+            let named = named.map(str::to_owned);
+            let function = facts.function_of(named.clone(), source).await;
+            assert_eq!(function.as_deref(), expected, "{named:?} {source:?}");
+        }
+    }
 
     #[tokio::test]
     async fn an_attempt_that_never_ended_is_told_from_one_that_failed() {

@@ -17,8 +17,10 @@ use super::{
     read,
     select::SelectArgs,
     target::{self, TargetArgs},
+    trust::{self, Claims},
 };
 use crate::cloud::Cloud;
+use crate::terminal::say;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct PlanArgs {
@@ -36,10 +38,14 @@ pub(super) struct PlanArgs {
     /// a bus
     #[arg(long, value_name = "DESTINATION", value_parser = place)]
     to: Option<String>,
+    /// Also let dead letters go here if that is what the message itself says: the URL or ARN of a queue, a function or
+    /// a bus. What SQS says needs no permission, nor what the queue's sources and the stack have
+    #[arg(long, value_name = "DESTINATION")]
+    allow: Vec<String>,
     /// Include dead letters that have come back three times
     #[arg(long)]
     force: bool,
-    /// Include dead letters that arrive later, or that a FIFO queue does not show yet
+    /// Include dead letters of this selection that arrive later, or that a FIFO queue does not show yet
     #[arg(long)]
     unlisted: bool,
 }
@@ -56,8 +62,10 @@ enum Wanted {
 
 pub(super) async fn run(arguments: &PlanArgs, context: &Context<'_>) -> Result<End> {
     let (cloud, target) = arguments.target.find(context).await?;
+    let given = trust::given(&arguments.allow)?;
     let file = NewFile::create(&arguments.out)?;
-    let mut plan = Plan::new(&target.url);
+    let selection = arguments.select.selection();
+    let mut plan = Plan::new(&target.url).selection(selection.clone());
     if let Some(to) = &arguments.to {
         plan = plan.to(destination(&cloud, to).await?);
     }
@@ -72,12 +80,18 @@ pub(super) async fn run(arguments: &PlanArgs, context: &Context<'_>) -> Result<E
         Wanted::Drop => Action::Drop,
         Wanted::Hold => Action::Hold,
     };
-    let selection = arguments.select.selection();
-    read::queue(&cloud, &target, &selection, context, &mut |letter| {
-        plan.add(&letter, action.clone());
+    let mut claims = Claims::default();
+    let (report, info) = read::queue(&cloud, &target, &selection, context, &mut |letter| {
+        if plan.add(&letter, action.clone()).action == Action::Redrive {
+            claims.note(&letter);
+        }
         Ok(())
     })
     .await?;
+    plan = plan.queue_arn(&info.arn);
+    if plan.header.to.is_none() {
+        claims.settle(&mut plan, &cloud, &given).await?;
+    }
     let unfit: BTreeMap<_, _> = plan
         .steps()
         .iter()
@@ -89,24 +103,27 @@ pub(super) async fn run(arguments: &PlanArgs, context: &Context<'_>) -> Result<E
         let file = (count > 0).then_some(&arguments.out);
         let line = serde_json::json!({
             "file": file, "plan": plan.header.plan, "queue": target.url, "letters": count,
-            "held": unfit,
+            "held": unfit, "complete": report.complete,
         });
-        println!("{line}");
+        say!("{line}");
     } else if count > 0 {
-        println!("{count} letters in {}", arguments.out.display());
+        say!("{count} letters in {}", arguments.out.display());
         for (id, why) in &unfit {
-            println!("  {id} is held: {why}");
+            say!("  {id} is held: {why}");
         }
     } else {
-        println!("no letters");
+        say!("no letters");
     }
+    read::say_what_is_hidden(&report, context);
+    let end = read::end_of_all(count, &report);
     if count == 0 {
-        return Ok(End::Nothing);
+        return Ok(end);
     }
+    let is_whole = unfit.is_empty();
     write(&plan, file)?;
-    match unfit.len() {
-        0 => Ok(End::Done),
-        _ => Ok(End::Partly),
+    match is_whole {
+        true => Ok(end),
+        false => Ok(End::Partly),
     }
 }
 

@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use surehand_redrive::{
-    Group, Groups, Letter, Origin, Queue as _, ReadOptions, ReadReport, Reader, Selection,
-    SqsDeadLetterQueue,
+    Group, Groups, Letter, Origin, Queue as _, QueueInfo, ReadOptions, ReadReport, Reader,
+    Selection, SqsDeadLetterQueue,
 };
 
 use super::{
@@ -24,6 +24,7 @@ use super::{
     target::{self, SourceArgs, Target, TargetArgs},
 };
 use crate::cloud::Cloud;
+use crate::terminal::say;
 
 /// Hands each selected letter to `take`, with one in memory at a time. Returns the queue, if it was one.
 pub(super) async fn each(
@@ -31,7 +32,7 @@ pub(super) async fn each(
     select: &SelectArgs,
     context: &Context<'_>,
     take: &mut (dyn FnMut(Letter) -> Result<()> + Send),
-) -> Result<Option<Target>> {
+) -> Result<Source> {
     let selection = select.selection();
     if let Some(file) = &source.snapshot {
         for letter in snapshot(file)? {
@@ -40,11 +41,52 @@ pub(super) async fn each(
                 take(letter)?;
             }
         }
-        return Ok(None);
+        return Ok(Source::default());
     }
     let (cloud, target) = source.target.find(context).await?;
-    queue(&cloud, &target, &selection, context, take).await?;
-    Ok(Some(target))
+    let (report, _) = queue(&cloud, &target, &selection, context, take).await?;
+    say_what_is_hidden(&report, context);
+    Ok(Source {
+        queue: Some((cloud, target)),
+        hidden: Some(report).filter(|it| !it.complete),
+    })
+}
+
+/// Where letters came from.
+#[derive(Default)]
+pub(super) struct Source {
+    /// The queue, if it was one.
+    queue: Option<(Cloud, Target)>,
+    /// What is said of it if not all was seen.
+    hidden: Option<ReadReport>,
+}
+
+impl Source {
+    fn end_of(&self, count: usize) -> End {
+        match self.hidden {
+            Some(_) => End::Partly,
+            None => end_of(count),
+        }
+    }
+}
+
+/// Says how many messages were not seen: "no letters" is not true while another reader holds them.
+pub(super) fn say_what_is_hidden(report: &ReadReport, context: &Context<'_>) {
+    if !report.complete && !context.json {
+        say!(
+            "about {} more are in flight or not shown by SQS now: another reader holds them, or one that was killed did; \
+             they are visible again when their visibility timeout ends",
+            report.left
+        );
+    }
+}
+
+/// How a command ends that was to see all.
+pub(super) fn end_of_all(count: usize, report: &ReadReport) -> End {
+    match report.complete {
+        true => end_of(count),
+        false => End::Partly,
+    }
 }
 
 /// The letters of a snapshot.
@@ -69,7 +111,7 @@ pub(super) async fn queue(
     selection: &Selection,
     context: &Context<'_>,
     take: &mut (dyn FnMut(Letter) -> Result<()> + Send),
-) -> Result<ReadReport> {
+) -> Result<(ReadReport, QueueInfo)> {
     let step = context.progress.task(format!("reading {}", target.name()));
     let queue = SqsDeadLetterQueue::new(aws_sdk_sqs::Client::new(&cloud.config), &target.url);
     let mut options = options(cloud);
@@ -100,6 +142,7 @@ pub(super) async fn queue(
         }
     };
     // Also after a failure, so that the next read need not wait for the visibility timeout.
+    let info = reader.info().clone();
     let report = reader.close().await;
     result?;
     step.done(match report.complete {
@@ -109,7 +152,7 @@ pub(super) async fn queue(
             report.read, report.left
         ),
     });
-    Ok(report)
+    Ok((report, info))
 }
 
 /// Why a queue cannot be read, or is not.
@@ -158,7 +201,7 @@ pub(super) async fn show(
 ) -> Result<End> {
     let mut letters = Vec::new();
     let mut count = 0_usize;
-    let target = each(source, select, context, &mut |letter| {
+    let from = each(source, select, context, &mut |letter| {
         count += 1;
         if letters.len() < limit {
             letters.push(letter);
@@ -166,25 +209,26 @@ pub(super) async fn show(
         Ok(())
     })
     .await?;
-    let facts = match (&target, &source.target.function) {
+    let facts = match (&from.queue, &source.target.function) {
+        (Some((cloud, target)), _) => Facts::find(cloud.clone(), Some(target)).await,
+        (None, Some(_)) => Facts::find(context.connect().await?, None).await,
         (None, None) => Facts::none(),
-        _ => Facts::find(Cloud::find(context.run).await?, target.as_ref()).await,
     };
     for letter in &letters {
         let attempts = facts.of(letter).await;
         if context.json {
-            println!("{}", describe::json(letter, attempts.as_deref())?);
+            say!("{}", describe::json(letter, attempts.as_deref())?);
         } else {
-            println!("{}", describe::text(letter, attempts.as_deref()));
+            say!("{}", describe::text(letter, attempts.as_deref()));
         }
     }
     if count > letters.len() && !context.json {
-        println!(
+        say!(
             "and {} more; --limit shows more of them",
             count - letters.len()
         );
     }
-    Ok(end_of(count))
+    Ok(from.end_of(count))
 }
 
 /// `dlq groups`.
@@ -197,7 +241,7 @@ pub(super) async fn groups(
     let mut count = 0;
     // Without a reason on the letters, the attempts at one of them are the best that can be said of its group.
     let mut unexplained = BTreeMap::new();
-    let target = each(source, select, context, &mut |letter| {
+    let from = each(source, select, context, &mut |letter| {
         count += 1;
         groups.add(&letter);
         if matches!(letter.origin(), Origin::MovedBySqs { .. }) {
@@ -206,9 +250,9 @@ pub(super) async fn groups(
         Ok(())
     })
     .await?;
-    let facts = match target {
-        Some(target) if !unexplained.is_empty() => {
-            Facts::find(Cloud::find(context.run).await?, Some(&target)).await
+    let facts = match &from.queue {
+        Some((cloud, target)) if !unexplained.is_empty() => {
+            Facts::find(cloud.clone(), Some(target)).await
         }
         _ => Facts::none(),
     };
@@ -226,17 +270,17 @@ pub(super) async fn groups(
                 value["attempts"] = words.as_str().into();
                 value["attempts_of"] = letter.as_str().into();
             }
-            println!("{value}");
+            say!("{value}");
         }
     } else if count > 0 {
-        println!("{}", describe::groups(&groups));
+        say!("{}", describe::groups(&groups));
         for (group, (letter, words)) in &attempts {
-            println!("{group}, for example {letter}: {words}");
+            say!("{group}, for example {letter}: {words}");
         }
     } else {
-        println!("no letters");
+        say!("no letters");
     }
-    Ok(end_of(count))
+    Ok(from.end_of(count))
 }
 
 /// `dlq pull`.
@@ -250,7 +294,7 @@ pub(super) async fn pull(
     let mut file = NewFile::create(out)?;
     let mut count = 0;
     let selection = select.selection();
-    let report = queue(&cloud, &target, &selection, context, &mut |letter| {
+    let (report, _) = queue(&cloud, &target, &selection, context, &mut |letter| {
         count += 1;
         serde_json::to_writer(&mut file.writer, &letter)?;
         Ok(file.writer.write_all(b"\n")?)
@@ -263,16 +307,14 @@ pub(super) async fn pull(
     if context.json {
         let file = (count > 0).then_some(out);
         let line = serde_json::json!({"file": file, "letters": count, "complete": report.complete});
-        println!("{line}");
+        say!("{line}");
     } else if count > 0 {
-        println!("{count} letters in {}", out.display());
+        say!("{count} letters in {}", out.display());
     } else {
-        println!("no letters");
+        say!("no letters");
     }
-    match report.complete {
-        true => Ok(end_of(count)),
-        false => Ok(End::Partly),
-    }
+    say_what_is_hidden(&report, context);
+    Ok(end_of_all(count, &report))
 }
 
 pub(super) fn end_of(count: usize) -> End {

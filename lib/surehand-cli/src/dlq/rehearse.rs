@@ -20,6 +20,7 @@ use super::{
     select::SelectArgs,
     target::{self, SourceArgs, TargetArgs},
 };
+use crate::terminal::say;
 use crate::{
     application::{
         compile::{Compiler, Profile},
@@ -49,7 +50,7 @@ pub(super) struct RehearseArgs {
 
 pub(super) async fn run(arguments: &RehearseArgs, context: &Context<'_>) -> Result<End> {
     let project = Project::here()?;
-    let cloud = Cloud::connect(context.run).await?;
+    let cloud = context.connect().await?;
     let binary = binary(&cloud, &project, &arguments.function)?;
     let name = cloud.full_name(&arguments.function)?;
 
@@ -106,7 +107,7 @@ async fn rehearse(
     let total = selected()?.count() as u64;
     if total == 0 {
         if !context.json {
-            println!("no letters");
+            say!("no letters");
         }
         return Ok(End::Nothing);
     }
@@ -150,7 +151,7 @@ async fn rehearse(
         };
         let finding = stage.answer(&letter, &trial).await?;
         if context.json {
-            println!("{}", report::json(&letter, &finding)?);
+            say!("{}", report::json(&letter, &finding)?);
         }
         tally.add(&letter, finding);
         done += 1;
@@ -158,7 +159,7 @@ async fn rehearse(
     }
     step.done(tally.summary());
     if !context.json {
-        println!("{}", tally.report());
+        say!("{}", tally.report());
     }
     Ok(match tally.is_fixed() {
         true => End::Done,

@@ -66,7 +66,7 @@ impl TargetArgs {
         if self.queue.is_none() && self.function.is_none() {
             bail!(Coded::usage("no queue: pass --queue or --function"));
         }
-        let cloud = Cloud::connect(context.run).await?;
+        let cloud = context.connect().await?;
         let (url, function) = match (&self.queue, &self.function) {
             (Some(queue), _) => (queue_url(&cloud, queue).await?, None),
             (None, function) => {

@@ -80,10 +80,15 @@ impl Stack {
 
     /// The stack of a run that goes on in this project at this moment.
     pub(crate) async fn running(run: &str) -> Option<Self> {
+        let stack = Self::announced(run)?;
+        emulator::is_healthy(&stack.endpoint).await.then_some(stack)
+    }
+
+    /// The stack that a run has announced in this project, whether it answers or not.
+    pub(crate) fn announced(run: &str) -> Option<Self> {
         let project = Project::here().ok()?;
         let text = fs::read_to_string(Self::file(&project.state().ok()?.join(run))).ok()?;
-        let stack: Self = serde_json::from_str(&text).ok()?;
-        emulator::is_healthy(&stack.endpoint).await.then_some(stack)
+        serde_json::from_str(&text).ok()
     }
 
     /// Lets `publish` and `invoke` find this stack; `folder` is the run's own.

@@ -23,17 +23,31 @@ async fn a_plan_is_applied_and_undone() {
     assert_eq!(world.depths().await, (3, 0));
     assert!(!world.path("p.journal").exists());
 
-    // No table tells here what became of them.
+    // No table tells here what became of them: a ramp could not wait for anything.
     let said = world.run(&["apply", "p", "--yes"]).await;
-    assert_eq!(
-        (said.code, &*said.out),
-        (Some(0), "3 put back\n"),
+    assert_eq!((said.code, &*said.out), (Some(1), ""), "{said:?}");
+    assert!(
+        said.err
+            .starts_with("error: nothing was sent: the outcomes of these messages cannot be known"),
         "{said:?}"
     );
+    assert!(said.err.contains("pass --no-ramp"), "{said:?}");
+    assert_eq!(said.err.lines().count(), 1, "{said:?}");
+    assert_eq!(world.depths().await, (3, 0));
+    assert!(!world.path("p.journal").exists());
+
+    let said = world.run(&["apply", "p", "--yes", "--no-ramp"]).await;
     assert_eq!(
-        said.err,
-        "no ramp: no idempotency table tells the outcome of these messages\n"
+        (said.code, &*said.out, &*said.err),
+        (Some(0), "3 put back\n", ""),
+        "{said:?}"
     );
+    // Whoever has several accounts sees which one it was.
+    let place = format!(
+        "changing applied-dlq in account 000000000000, region us-east-1, at {}",
+        world.sqs.endpoint
+    );
+    assert_eq!(said.changing, Some(place));
     assert_eq!(world.depths().await, (0, 3));
     let again = world.run(&["apply", "p", "--yes"]).await;
     assert_eq!(again.code, Some(1));
@@ -130,7 +144,7 @@ async fn a_purge_keeps_what_it_deletes_and_asks_first() {
     let yes = [&purge[..], &["--yes"]].concat();
     assert_eq!(
         world.ends(0, &yes).await,
-        "2 deleted, 1 left\nthe letters are in old\n"
+        "2 deleted, 1 left\nthe letters are in old; `surehand dlq restore old` returns them\n"
     );
     assert_eq!(world.depths().await, (1, 0));
     let archive = world.read("old");
@@ -152,6 +166,31 @@ async fn a_purge_keeps_what_it_deletes_and_asks_first() {
     );
     assert!(world.path(name).exists());
     assert_eq!(world.depths().await, (0, 0));
+
+    // It was the wrong group.
+    assert_eq!(
+        world.ends(0, &["restore", "old"]).await,
+        "2 letters of old would be put into purged-dlq again; what their consumers did stays done\n\
+         nothing was changed; --yes does it\n"
+    );
+    assert_eq!(world.depths().await, (0, 0));
+    let restored = world.json(0, &["restore", "old", "--yes"]).await;
+    assert_eq!(restored[0]["restored"], 2, "{restored:?}");
+    assert_eq!(world.depths().await, (2, 0));
+    assert_eq!(
+        world.ends(3, &["restore", "old", "--yes"]).await,
+        "no letters\n"
+    );
+    let groups = world.json(0, &["groups", "--queue", "purged-dlq"]).await;
+    assert_eq!((groups.len(), &groups[0]["id"]), (1, &json!(group)));
+    let none = world.run(&["restore", "nothing"]).await;
+    assert_eq!(
+        (none.code, &*none.err),
+        (
+            Some(1),
+            "error: journal nothing cannot be opened: No such file or directory (os error 2)\n"
+        )
+    );
 }
 
 #[tokio::test]
@@ -290,4 +329,114 @@ async fn a_fifo_queue_keeps_the_order_of_its_groups() {
         }
     }
     assert_eq!(groups, [["0", "2", "4", "6"], ["1", "3", "5", "7"]]);
+}
+
+/// Nobody reads what the command prints, as behind a terminal that was closed.
+#[tokio::test]
+async fn a_redrive_does_not_need_its_terminal() {
+    let world = World::planned("unheard", 12).await;
+    let mut command = world.command(&["apply", "p", "--yes", "--no-ramp"]);
+    let mut child = command.spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    let status = child.wait().await.unwrap();
+    assert_eq!(status.code(), Some(0), "{status:?}");
+    assert_eq!(world.depths().await, (0, 12));
+
+    let mut command = world.command(&["undo", "p", "--yes"]);
+    let mut child = command.spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    assert_eq!(world.depths().await, (12, 12));
+}
+
+/// A sender can write a note as Surehand does, which names another queue.
+#[tokio::test]
+async fn a_letter_does_not_choose_its_way() {
+    let (world, other) = (World::new("steered").await, World::new("payouts").await);
+    let forged = json!({
+        "kind": "rejected", "message": "please redrive me", "chain": [], "handler": "pay",
+        "function": "shop-pay", "request_id": "r", "attempts": 1, "last_failure": "2026-11-21T10:00:00Z", "source_queue": other.queues.arn, "redrive_count": 0,
+    });
+    let letter = (body("evil"), Some(forged));
+    world.send(&world.queues.letters, &[letter]).await;
+    world.park("no such sku", &["a"]).await;
+
+    let planned = world
+        .run(&["plan", "--queue", "steered-dlq", "--out", "p"])
+        .await;
+    assert_eq!(planned.code, Some(4), "{planned:?}");
+    let held = planned.out.lines().nth(1).unwrap();
+    assert!(
+        held.contains("only the message itself says that it goes to queue payouts"),
+        "{planned:?}"
+    );
+    // A plan that somebody has changed is held against what it lets pass, too.
+    let plan = world.read("p").replace("\"hold\"", "\"redrive\"");
+    fs::write(world.path("changed"), plan).unwrap();
+    let said = world.run(&["apply", "changed", "--yes", "--no-ramp"]).await;
+    assert_eq!(said.code, Some(4), "{said:?}");
+    assert!(said.out.starts_with("1 put back, 1 failed"), "{said:?}");
+    assert_eq!(world.depths().await, (1, 1));
+    assert_eq!(other.depths().await, (0, 0));
+
+    let allow = [
+        "plan",
+        "--queue",
+        "steered-dlq",
+        "--out",
+        "q",
+        "--allow",
+        &other.queues.arn,
+    ];
+    world.ends(0, &allow).await;
+    world.ends(0, &["apply", "q", "--yes", "--no-ramp"]).await;
+    assert_eq!(other.depths().await, (0, 1));
+}
+
+/// What a plan does not list is put back only if it is of the plan's selection.
+#[tokio::test]
+async fn a_selection_is_part_of_its_plan() {
+    let world = World::new("selected").await;
+    world.park("no such sku", &["a", "b"]).await;
+    let moved = (body("moved"), None);
+    world.send(&world.queues.letters, &[moved]).await;
+    let plan = [
+        "plan",
+        "--queue",
+        "selected-dlq",
+        "--kind",
+        "rejected",
+        "--unlisted",
+        "--out",
+        "p",
+    ];
+    assert_eq!(world.ends(0, &plan).await, "2 letters in p\n");
+    world.park("no such sku", &["late"]).await;
+    assert_eq!(
+        world.ends(0, &["apply", "p", "--yes", "--no-ramp"]).await,
+        "3 put back, 1 left\n"
+    );
+    assert_eq!(world.depths().await, (1, 3));
+}
+
+/// The same name is in every account and region.
+#[tokio::test]
+async fn a_plan_is_for_one_account_and_region() {
+    let world = World::planned("placed", 2).await;
+    let plan = world.read("p");
+    let arn = "arn:aws:sqs:us-east-1:000000000000:placed-dlq";
+    assert!(plan.contains(arn), "{plan}");
+    for (file, other) in [
+        ("account", arn.replace("000000000000", "111111111111")),
+        ("region", arn.replace("us-east-1", "eu-west-1")),
+    ] {
+        fs::write(world.path(file), plan.replace(arn, &other)).unwrap();
+        for yes in [&[][..], &["--yes"]] {
+            let said = world
+                .run(&[&["apply", file, "--no-ramp"][..], yes].concat())
+                .await;
+            assert_eq!(said.code, Some(1), "{said:?}");
+        }
+    }
+    assert_eq!(world.depths().await, (2, 0));
 }

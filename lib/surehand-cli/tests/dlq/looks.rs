@@ -238,3 +238,52 @@ async fn a_plan_names_each_letter_and_what_becomes_of_it() {
     assert!(!world.path("r").exists());
     assert_eq!(world.depths().await, (4, 0));
 }
+
+/// A reader that was killed hides what it had received.
+#[tokio::test]
+async fn what_is_hidden_is_not_taken_for_absent() {
+    let world = World::planned("hidden", 10).await;
+    let request = world
+        .client
+        .receive_message()
+        .queue_url(&world.queues.letters);
+    let request = request.max_number_of_messages(4).visibility_timeout(600);
+    let taken = request.send().await.unwrap().messages().len();
+    assert!(taken > 0);
+    // Each looks for them for half a minute.
+    let hint = format!("about {taken} more are in flight");
+    let groups = world.ends(4, &["groups", "-q", "hidden-dlq"]).await;
+    assert!(groups.contains(&hint), "{groups}");
+    let purge = world.ends(4, &["purge", "-q", "hidden-dlq"]).await;
+    assert!(purge.contains(&hint), "{purge}");
+    let apply = ["apply", "p", "--visibility", "10", "--no-ramp"];
+    let missing = world.ends(4, &apply).await;
+    let hint = format!("{taken} letters of the plan were not seen");
+    assert!(missing.contains(&hint), "{missing}");
+    // It takes long enough to tell its progress.
+    let applied = world.run(&[&apply[..], &["--yes"]].concat()).await;
+    assert_eq!(applied.code, Some(4), "{applied:?}");
+    let hint = format!("{taken} missing");
+    assert!(applied.out.contains(&hint), "{applied:?}");
+}
+
+/// A message's sender decides what is in it.
+#[tokio::test]
+async fn a_terminal_obeys_nothing_of_a_message() {
+    let world = World::new("escapes").await;
+    let hostile = "\u{1b}[2K\u{9b}31m\u{202e}x";
+    world.park(hostile, &[hostile]).await;
+    let queue = ["--queue", "escapes-dlq"];
+    for command in [
+        &["show"][..],
+        &["groups"],
+        &["show", "--json"],
+        &["groups", "--json"],
+        &["plan", "--out", "p", "--json"],
+    ] {
+        let said = world.run(&[command, &queue].concat()).await;
+        let is_obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!said.out.contains(is_obeyed), "{said:?}");
+        assert!(!said.err.contains(is_obeyed), "{said:?}");
+    }
+}

@@ -328,3 +328,43 @@ async fn a_cloud_that_cannot_be_reached_is_one_line() {
         }
     }
 }
+
+/// What looks at a queue of AWS, or changes it, was told so: a `surehand dev` that has ended does not make it that.
+#[tokio::test]
+async fn aws_is_only_used_if_it_was_asked_for() {
+    let world = World::planned("asked", 1).await;
+    for arguments in [
+        &["list"][..],
+        &["groups", "-q", "asked-dlq"],
+        &["apply", "p", "--yes", "--no-ramp"],
+        &["purge", "-q", "asked-dlq", "--yes"],
+    ] {
+        let mut command = world.command(arguments);
+        let said = said(command.env_remove("AWS_ENDPOINT_URL").spawn().unwrap()).await;
+        assert_eq!(
+            (said.code, &*said.err),
+            (
+                Some(1),
+                "error: no `surehand dev` runs here: start it, or pass --aws or set AWS_PROFILE to work on AWS\n"
+            ),
+            "{arguments:?}"
+        );
+    }
+}
+
+/// A service that takes a call and never answers.
+#[tokio::test]
+async fn a_silent_service_is_given_up() {
+    let world = World::new("silent").await;
+    world.park("no such sku", &["a"]).await;
+    let endpoint = proxy::start(&world.sqs.endpoint, move |call: &Call| {
+        if call.action == "ReceiveMessage" && call.moment == Moment::Before {
+            std::thread::sleep(std::time::Duration::from_secs(600));
+        }
+        Fate::Pass
+    });
+    let mut command = world.command(&["groups", "-q", &world.queues.letters]);
+    let said = said(command.env("AWS_ENDPOINT_URL", endpoint).spawn().unwrap()).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("cannot read silent-dlq at "), "{said:?}");
+}

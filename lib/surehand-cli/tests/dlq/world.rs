@@ -32,7 +32,10 @@ pub(crate) struct Said {
     /// None after a signal.
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
+    /// Without the line that says where something is changed.
     pub(crate) err: String,
+    /// That line.
+    pub(crate) changing: Option<String>,
 }
 
 impl World {
@@ -100,6 +103,9 @@ impl World {
         let said = self.run(arguments).await;
         assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
         assert_eq!(said.err, "", "{arguments:?}: {said:?}");
+        if !arguments.contains(&"--yes") {
+            assert_eq!(said.changing, None, "{arguments:?}: {said:?}");
+        }
         said.out
     }
 
@@ -209,9 +215,13 @@ pub(crate) fn body(id: &str) -> String {
 pub(crate) async fn said(child: Child) -> Said {
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output());
     let output = output.await.expect("it ends").unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    let is_where = |line: &&str| line.starts_with("changing ");
+    let changing = err.split_inclusive('\n').next().filter(is_where);
     Said {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
+        err: err[changing.map_or(0, str::len)..].to_owned(),
+        changing: changing.map(|line| line.trim_end().to_owned()),
     }
 }

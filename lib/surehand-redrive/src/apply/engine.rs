@@ -22,7 +22,7 @@ use crate::{
     transfer::{self, Deletion},
 };
 use futures_util::future::join3;
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 use surehand::{Error, Result};
 use tokio::time::Instant;
 
@@ -40,6 +40,10 @@ impl Apply<'_> {
     ) -> Result<Report> {
         self.check(ledger)?;
         let reader = self.open().await?;
+        if let Err(error) = self.check_rights().await {
+            reader.close().await;
+            return Err(error);
+        }
         let mut engine = Engine::new(self, reader, Book { journal, ledger });
         let result = engine.run(progress).await;
         let (report, read) = engine.close().await;
@@ -69,6 +73,9 @@ struct Engine<'a, 'b> {
     /// Of a ramp: what is on the way.
     stage: Stage,
     returns: Returns,
+    /// Until when letters that were sent may be hidden by a reader that died, or by a deletion without
+    /// an answer.
+    settled_at: Instant,
     /// Why nothing more is begun.
     end: Option<End>,
 }
@@ -93,6 +100,7 @@ impl<'a, 'b> Engine<'a, 'b> {
             counts: Counts::new(apply.plan, book.ledger),
             stage: Stage::default(),
             returns: Returns::since(apply.options.clock.now()),
+            settled_at: Instant::now() + apply.options.settle(),
             end: None,
             reader,
             book,
@@ -101,8 +109,11 @@ impl<'a, 'b> Engine<'a, 'b> {
 
     async fn run(&mut self, progress: &mut (dyn FnMut(&Status) + Send)) -> Result<()> {
         if self.book.ledger.plan().is_none() {
-            let plan = self.apply.plan.header.plan.clone();
-            self.news.push(Entry::Begun { plan });
+            let header = &self.apply.plan.header;
+            self.news.push(Entry::Begun {
+                plan: header.plan.clone(),
+                queue_arn: header.queue_arn.clone(),
+            });
         }
         loop {
             self.tell(progress);
@@ -111,7 +122,7 @@ impl<'a, 'b> Engine<'a, 'b> {
             self.commit().await?;
             if !jobs.is_empty() || self.deletions.len() > 0 {
                 self.round(jobs).await;
-            } else if !self.idle(progress).await? {
+            } else if !self.idle(progress).await? && !self.settle().await {
                 break;
             }
         }
@@ -130,6 +141,22 @@ impl<'a, 'b> Engine<'a, 'b> {
             self.tell(progress);
         }
         Ok(())
+    }
+
+    /// Waits until what was sent before, and is not seen, would be visible again if it were still there:
+    /// the queue's counts lag behind, and do not tell. True if it is to be looked for then.
+    async fn settle(&mut self) -> bool {
+        let is_open = [Progress::Sent, Progress::Dropping]
+            .into_iter()
+            .flat_map(|at| self.book.ledger.at(at))
+            .any(|id| self.reader.receipt(id).is_none() && !self.deletions.is_given_up(id));
+        if self.end.is_some() || !is_open || Instant::now() >= self.settled_at {
+            return false;
+        }
+        let left = self.settled_at - Instant::now();
+        self.reader.wait(left.min(TICK)).await;
+        self.reader.reopen();
+        true
     }
 
     async fn close(mut self) -> (Report, ReadReport) {
@@ -191,8 +218,9 @@ impl<'a, 'b> Engine<'a, 'b> {
         if self.end.is_some() || !self.pacing.wait(now).is_zero() || size == 0 {
             return jobs;
         }
-        self.stock.forget_lapsed(&mut self.reader, now);
-        let Wave { letters, behind } = self.stock.take(size, self.order.halted());
+        self.stock.forget_lapsed(&mut self.reader, HashSet::new());
+        let busy = self.stage.busy();
+        let Wave { letters, behind } = self.stock.take(size, self.order.halted(), &busy);
         let behind = behind.iter();
         behind.for_each(|letter| self.counts.settled(&letter.id));
         let mut count = 0;
@@ -205,7 +233,7 @@ impl<'a, 'b> Engine<'a, 'b> {
 
     /// False if the letter cannot be what the plan wants it to be.
     fn begin(&mut self, letter: Letter, jobs: &mut Vec<Job>) -> bool {
-        let action = self.apply.planned(&letter.id).clone();
+        let action = self.apply.planned(&letter).clone();
         let (to, is_announced) = match self.apply.plan.prepare(&letter, &action) {
             Err(problem) => {
                 self.halt(&letter.id, letter.group.as_deref(), problem);
@@ -264,20 +292,25 @@ impl<'a, 'b> Engine<'a, 'b> {
     async fn round(&mut self, jobs: Vec<Job>) {
         self.reader.keep().await;
         let sends: Vec<_> = jobs.iter().map(|job| (&job.to, &job.parcel)).collect();
-        let deletions = self.deletions.take();
-        let deletions = deletions.into_iter().filter_map(|id| {
-            let receipt = self.reader.receipt(&id)?.to_owned();
-            Some((id, receipt))
-        });
+        // Time has passed since the letters were chosen: the journal was written.
+        let holds = self.reader.holds();
+        let is_held = |id: &str| holds.has(id);
+        let deletions = self.due_deletions();
         let work = join3(
             self.reader.calls(self.receives(), Duration::ZERO),
-            transfer::send(self.apply.post, &sends),
-            transfer::delete(self.apply.queue, deletions.collect()),
+            transfer::send(self.apply.post, &sends, &is_held),
+            transfer::delete(self.apply.queue, deletions),
         );
         let (received, sent, deleted) = self.reader.during(work).await;
+        let mut lapsed = HashSet::new();
         for (job, result) in jobs.into_iter().zip(sent) {
             match result {
                 Ok(message_id) => self.sent(job, message_id),
+                // Another consumer may have it by now; if not, it comes back.
+                Err(refusal) if transfer::was_not_tried(&refusal) => {
+                    self.reader.forget(&job.parcel.letter_id);
+                    lapsed.extend(job.group);
+                }
                 Err(refusal) => {
                     self.counts.not_sent();
                     let (id, group) = (&job.parcel.letter_id, job.group.as_deref());
@@ -285,13 +318,14 @@ impl<'a, 'b> Engine<'a, 'b> {
                 }
             }
         }
+        self.stock.forget_lapsed(&mut self.reader, lapsed);
         match self.reader.took(received) {
             Ok(letters) => letters.into_iter().for_each(|letter| self.sort(letter)),
             Err(error) => self.end = Some(End::Failed(error)),
         }
         for (id, receipt, deletion) in deleted {
-            let has_come_back = self.reader.receipt(&id) != Some(&*receipt);
-            let is_answered = deletion != Deletion::Unanswered || has_come_back;
+            let has_come_back = self.reader.receipt(&id).as_ref() != Some(&receipt);
+            let is_answered = !matches!(deletion, Deletion::Unanswered(_)) || has_come_back;
             self.counts.tried_to_delete(is_answered);
             match deletion {
                 Deletion::Done => {
@@ -302,12 +336,30 @@ impl<'a, 'b> Engine<'a, 'b> {
                 _ if has_come_back => self.deletions.push(id),
                 // It comes back when its visibility timeout ends, if it is still there.
                 Deletion::Stale => self.reader.forget(&id),
-                Deletion::Unanswered => {
+                Deletion::Unanswered(why) => {
                     self.reader.forget(&id);
+                    self.counts.report.not_deleted_because = Some(why);
+                    self.settled_at = Instant::now() + self.apply.options.read.visibility;
                     self.deletions.count_unanswered(id);
                 }
             }
         }
+    }
+
+    /// What is to be deleted now, by id and receipt. A letter that is dropped is only deleted while it
+    /// is held: another consumer may have received it, and may be handling it.
+    fn due_deletions(&mut self) -> Vec<(String, String)> {
+        let holds = self.reader.holds();
+        let mut due = Vec::new();
+        for id in self.deletions.take() {
+            let is_dropped = self.book.ledger.progress(&id) == Some(Progress::Dropping);
+            match self.reader.receipt(&id) {
+                Some(_) if is_dropped && !holds.has(&id) => self.reader.forget(&id),
+                Some(receipt) => due.push((id, receipt)),
+                None => {}
+            }
+        }
+        due
     }
 
     /// How many receives the next wave needs, beside what is there.
@@ -338,12 +390,17 @@ impl<'a, 'b> Engine<'a, 'b> {
             return Ok(false);
         }
         if self.quota() != Some(0) {
-            if !self.stock.is_empty() {
+            let busy = self.stage.busy();
+            let is_free =
+                |letter: &Letter| !letter.group.as_ref().is_some_and(|it| busy.contains(it));
+            if self.stock.letters().any(is_free) {
                 let wait = self.pacing.wait(Instant::now());
                 self.reader.wait(wait.min(TICK)).await;
                 return Ok(true);
             }
-            if !self.knows_all()
+            // What is left waits for the outcome of what is before it in its group.
+            if self.stock.is_empty()
+                && !self.knows_all()
                 && let Some(letters) = self.reader.look().await?
             {
                 letters.into_iter().for_each(|letter| self.sort(letter));
@@ -377,7 +434,11 @@ impl<'a, 'b> Engine<'a, 'b> {
             Some(Progress::Intended | Progress::Dropping) | None => {}
         }
         let is_listed = self.apply.plan.step(&letter.id).is_some();
-        if self.stage.has_returned(letter) || (!is_listed && self.returns.has(letter)) {
+        if self.stage.has_returned(letter) {
+            // What is behind it in the stock is not sent, either.
+            return self.order.halt(letter.group.as_deref());
+        }
+        if !is_listed && self.returns.has(letter) {
             return self.order.close(letter.group.as_deref());
         }
         if self.order.is_closed(letter.group.as_deref()) {
@@ -426,7 +487,8 @@ impl<'a, 'b> Engine<'a, 'b> {
         loop {
             self.tell(progress);
             // Without an answer the wait goes on: silence is not success.
-            if let Ok(completed) = ramp.outcomes.completed(&self.stage.waiting).await {
+            let completed = ramp.outcomes.completed(&self.stage.waiting);
+            if let Ok(completed) = self.reader.during(completed).await {
                 self.stage.complete(&completed);
             }
             if self.stage.waiting.is_empty() {
@@ -447,6 +509,9 @@ impl<'a, 'b> Engine<'a, 'b> {
         }
         let surplus = self.stock.take_surplus();
         self.reader.release(surplus).await;
+        for group in self.stage.busy() {
+            self.order.halt(Some(&group));
+        }
         let (not_fixed, is_fixed) = self.stage.end(self.apply.options.threshold_percent);
         for fails in not_fixed {
             self.counts.report.add_not_fixed(fails);

@@ -27,6 +27,7 @@ pub(super) struct Story {
     pub(super) group: Group,
     pub(super) cause: Cause,
     pub(super) redrive_count: u32,
+    pub(super) source_arn: Option<String>,
 }
 
 impl Job {
@@ -47,6 +48,7 @@ impl Job {
                 group: Group::of(letter),
                 cause: letter.cause(),
                 redrive_count: letter.redrive_count(),
+                source_arn: letter.source_arn.clone(),
             }
         };
         Self {

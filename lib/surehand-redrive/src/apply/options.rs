@@ -18,8 +18,17 @@ pub struct ApplyOptions {
     /// How the queue is read. The visibility timeout, 2 minutes unless set, is also how long a
     /// resume waits for what a process that died had received.
     pub read: ReadOptions,
+    /// How long to wait before a dead letter that was sent earlier, and is not seen, is taken for
+    /// deleted. It may be hidden by the process that sent it: the visibility timeout unless set.
+    pub settle: Option<Duration>,
     /// Tells the time.
     pub clock: Clock,
+}
+
+impl ApplyOptions {
+    pub(super) fn settle(&self) -> Duration {
+        self.settle.unwrap_or(self.read.visibility)
+    }
 }
 
 impl Default for ApplyOptions {
@@ -36,6 +45,7 @@ impl Default for ApplyOptions {
                 receivers: 10,
                 ..ReadOptions::default()
             },
+            settle: None,
             clock: Clock::system(),
         }
     }

@@ -43,6 +43,8 @@ pub struct Report {
     pub missing: Vec<String>,
     /// How many were sent and may still be there: a resume deletes them.
     pub not_deleted: u64,
+    /// What the service last said of a deletion that it did not confirm.
+    pub not_deleted_because: Option<String>,
     /// How many letters stay, about: held, unlisted, or left by a stop.
     pub left: u64,
     /// With a ramp: the groups whose letters came back or were not handled in time.

@@ -2,7 +2,10 @@
 
 use super::{job::Job, report::NotFixed};
 use crate::{letter::Letter, ramp::Redriven, time::epoch_ms};
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::SystemTime,
+};
 use surehand::Metadata;
 
 /// What of a ramp is on the way.
@@ -38,6 +41,8 @@ impl Stage {
             handler: story.cause.handler,
             function: story.cause.function,
             group_id,
+            source_arn: story.source_arn,
+            message_group: job.group,
             redrive_count: story.redrive_count,
             sent_ms: epoch_ms(now),
         });
@@ -48,6 +53,12 @@ impl Stage {
         let mut completed = completed.iter();
         let is_open = |_: &Redriven| !completed.next().copied().unwrap_or(false);
         self.waiting.retain(is_open);
+    }
+
+    /// The message groups of what was put back and has no known outcome yet.
+    pub(super) fn busy(&self) -> HashSet<String> {
+        let groups = self.waiting.iter();
+        groups.filter_map(|it| it.message_group.clone()).collect()
     }
 
     /// Whether the letter is one that was put back by this stage, and failed again.
@@ -79,8 +90,8 @@ impl Stage {
         true
     }
 
-    /// Ends the stage, and makes this the next one. Says which groups are not fixed, and whether no
-    /// more than so many per cent of the letters failed.
+    /// Ends the stage, and makes this the next one. Says which groups of reasons are not fixed, and
+    /// whether no more than so many per cent of the letters failed.
     pub(super) fn end(&mut self, threshold_percent: u32) -> (Vec<NotFixed>, bool) {
         let next = Self {
             index: self.index + 1,

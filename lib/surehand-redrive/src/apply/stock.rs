@@ -3,7 +3,6 @@
 use crate::{letter::Letter, queue::Received, reader::Reader};
 use std::collections::{HashSet, VecDeque};
 use surehand::aws::limits::ENTRIES;
-use tokio::time::Instant;
 
 /// Bodies that wait in memory, about; and bodies that are on the way.
 const STOCK_BYTES: usize = 8 * 1024 * 1024;
@@ -85,10 +84,15 @@ impl Stock {
     }
 
     /// Takes so many letters at most. On a FIFO queue, which has groups that are `halted`, one of a
-    /// group.
-    pub(super) fn take(&mut self, size: usize, halted: Option<&HashSet<String>>) -> Wave {
+    /// group, and none of a group that is `busy`.
+    pub(super) fn take(
+        &mut self,
+        size: usize,
+        halted: Option<&HashSet<String>>,
+        busy: &HashSet<String>,
+    ) -> Wave {
         let (mut wave, mut later) = (Wave::default(), VecDeque::new());
-        let (mut groups, mut bytes) = (HashSet::new(), 0);
+        let (mut groups, mut bytes) = (busy.clone(), 0);
         while wave.letters.len() < size && bytes < WAVE_BYTES {
             let Some(received) = self.letters.pop_front() else {
                 break;
@@ -115,18 +119,19 @@ impl Stock {
     }
 
     /// Drops letters whose visibility timeout could not be renewed. Another consumer may have received
-    /// them by now; if not, they come back. The same holds for what is behind them in their groups.
-    pub(super) fn forget_lapsed(&mut self, reader: &mut Reader<'_>, now: Instant) {
-        if self.letters().all(|letter| reader.holds(&letter.id, now)) {
+    /// them by now; if not, they come back. The same holds for what is behind them in their groups, and
+    /// behind the groups in `lapsed`.
+    pub(super) fn forget_lapsed(&mut self, reader: &mut Reader<'_>, mut lapsed: HashSet<String>) {
+        let holds = reader.holds();
+        if lapsed.is_empty() && self.letters().all(|letter| holds.has(&letter.id)) {
             return;
         }
         let is_fifo = reader.info().fifo;
-        let mut lapsed = HashSet::new();
         let bytes = &mut self.bytes;
         self.letters.retain(|Received { letter, .. }| {
             let group = letter.group.as_ref().filter(|_| is_fifo);
             let is_behind = group.is_some_and(|group| lapsed.contains(group));
-            if !is_behind && reader.holds(&letter.id, now) {
+            if !is_behind && holds.has(&letter.id) {
                 return true;
             }
             lapsed.extend(group.cloned());
@@ -167,10 +172,14 @@ mod tests {
             stock.push(letter(id, Some(group), 1));
         }
         let mut halted = HashSet::new();
-        assert_eq!(ids(&stock.take(2, Some(&halted)).letters), ["a1", "b1"]);
+        let none = HashSet::new();
+        let wave = stock.take(2, Some(&halted), &none);
+        assert_eq!(ids(&wave.letters), ["a1", "b1"]);
         halted.insert("a".to_owned());
-        let wave = stock.take(9, Some(&halted));
-        assert_eq!(ids(&wave.letters), ["c1"]);
+        let busy = HashSet::from(["c".to_owned()]);
+        let wave = stock.take(9, Some(&halted), &busy);
+        assert!(wave.letters.is_empty(), "c waits for its outcome");
+        assert_eq!(ids(&stock.take(9, Some(&halted), &none).letters), ["c1"]);
         assert_eq!(ids(&wave.behind), ["a2", "a3"]);
         assert!(stock.is_empty() && stock.bytes == 0);
 
@@ -178,7 +187,7 @@ mod tests {
         for id in ["a1", "a2"] {
             stock.push(letter(id, Some("a"), 1));
         }
-        assert_eq!(ids(&stock.take(9, None).letters), ["a1", "a2"]);
+        assert_eq!(ids(&stock.take(9, None, &none).letters), ["a1", "a2"]);
     }
 
     #[test]
@@ -195,7 +204,7 @@ mod tests {
         }
         assert!(stock.is_full());
         assert_eq!(stock.receives(100), 0);
-        let wave = stock.take(100, None);
+        let wave = stock.take(100, None, &HashSet::new());
         assert_eq!(ids(&wave.letters), ["0", "1", "2", "3"], "4 MiB at once");
         assert!(!stock.is_full());
         assert_eq!(stock.letters().count(), 4);

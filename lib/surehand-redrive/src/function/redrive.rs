@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     apply::{Apply, DryRun, Report, Stop},
+    destination::Destination,
     journal::{Ledger, Progress},
     plan::Plan,
     reader::Reader,
@@ -85,6 +86,31 @@ pub struct RunStatus {
 }
 
 impl Redrive {
+    async fn started(&self, run: &str) -> surehand::Result<Option<Work>> {
+        self.logs.last(&format!("{run}#start")).await
+    }
+
+    /// A message is not enough to have letters sent: whoever may send to the function's queue could
+    /// write one. What a run is for is what the request said that started it.
+    async fn check_started(&self, work: &Work) -> surehand::Result<()> {
+        let is_known = match self.started(&work.run).await? {
+            Some(started) => work.is_of(&started),
+            None => false,
+        };
+        let is_next = match work.round.checked_sub(1) {
+            Some(before) if is_known => self.planned(&work.run, before).await?.is_some(),
+            _ => true,
+        };
+        match is_known && is_next {
+            true => Ok(()),
+            false => Err(Error::rejected(format!(
+                "nothing was sent: run {} was not started by a request to this function, or not with what its message says; \
+                 start a run by a request",
+                work.run
+            ))),
+        }
+    }
+
     pub(super) async fn go_on(
         &self,
         work: &Work,
@@ -92,6 +118,7 @@ impl Redrive {
         deadline: &Deadline,
     ) -> surehand::Result<()> {
         let (run, round) = (work.run.as_str(), work.round);
+        self.check_started(work).await?;
         if self.ended(run).await?.is_some() {
             tracing::info!(run, "the run has ended");
             self.logs.end_turn(&work.queue, run).await;
@@ -118,7 +145,7 @@ impl Redrive {
         let queue = self.queues.dead_letters(&plan.header.queue);
         let is_time = || deadline.remaining() < pace.reserve;
         let report = Apply::new(queue.as_ref(), self.queues.post(), &plan)
-            .options(work.settings.options(pace))
+            .options(work.settings.options(pace, work.tries))
             .stop_when(&is_time)
             .run(&mut journal, &mut ledger, &mut |_| {})
             .await?;
@@ -189,6 +216,14 @@ impl Redrive {
                 "{url} is this function's own: put its letters back with `surehand dlq`"
             )));
         }
+        let to = work.select.as_ref().and_then(|it| it.to.as_ref());
+        if let Some(Destination::Queue(to)) = to
+            && self.queues.is_own(to)
+        {
+            return Err(Error::rejected(format!(
+                "{to} is this function's own: letters do not go there"
+            )));
+        }
         let queue = self.queues.dead_letters(url);
         let options = Pace::default().read_options();
         Reader::open(queue.as_ref(), options).await?.close().await;
@@ -199,6 +234,10 @@ impl Redrive {
                 && self.planned(&run, 0).await?.is_none()
             {
                 self.keep(&run, 0, &Planned::new(plan, true)?).await?;
+            }
+            if self.started(&run).await?.is_none() {
+                let name = format!("{run}#start");
+                self.logs.begin(&name).write(&[work]).await?;
             }
             self.queues.go_on(work, Duration::ZERO).await
         };
@@ -220,7 +259,7 @@ impl Redrive {
         let (_, ledger) = self.journal(&plan.header.plan, 0).await?;
         let apply = Apply::new(queue.as_ref(), self.queues.post(), plan);
         apply
-            .options(settings.options(&pace))
+            .options(settings.options(&pace, 0))
             .dry_run(&ledger)
             .await
     }
@@ -245,7 +284,25 @@ impl Redrive {
         ledger: &Ledger,
     ) -> surehand::Result<()> {
         if report.stopped == Some(Stop::Asked) {
-            return self.queues.go_on(work, Duration::ZERO).await;
+            let moved = report.redriven + report.edited + report.dropped + report.finished;
+            if moved > 0 {
+                let work = Work {
+                    tries: 0,
+                    ..work.clone()
+                };
+                return self.queues.go_on(&work, Duration::ZERO).await;
+            }
+            if work.may_try_again() {
+                return self.try_again(work, pace).await;
+            }
+            self.logs.end_turn(&work.queue, &work.run).await;
+            // It is parked with this, and the alarm of the function's dead-letter queue goes off.
+            return Err(Error::rejected(format!(
+                "run {} made no progress in {} invocations: give the function more time, or see who else holds letters of {}",
+                work.run,
+                work.tries + 1,
+                work.queue
+            )));
         }
         if report.stopped.is_some() {
             self.logs.end_turn(&work.queue, &work.run).await;

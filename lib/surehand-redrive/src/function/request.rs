@@ -76,7 +76,10 @@ impl Request {
         match (&self.queue, &self.plan, &self.run) {
             (Some(queue), None, None) => {
                 let queue = &url_of(queue, redrive.queues.by_name())?;
-                let selecting = self.selecting()?;
+                let mut selecting = self.selecting()?;
+                if selecting.to.is_none() {
+                    selecting.destinations = redrive.queues.destinations(queue).await?;
+                }
                 if self.apply {
                     let work = work(run, queue, settings, Some(selecting));
                     let started = redrive.start(&work, None, deadline).await?;
@@ -147,6 +150,7 @@ impl Request {
             to,
             force: self.force,
             began_ms: epoch_ms(SystemTime::now()),
+            destinations: Vec::new(),
         })
     }
 }

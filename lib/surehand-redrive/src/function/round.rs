@@ -10,7 +10,7 @@ use crate::{
     reader::Reader,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 use surehand::Deadline;
 
 /// Letters of one plan: its journal is read by each invocation that continues it.
@@ -37,7 +37,7 @@ pub struct Work {
 }
 
 /// Which letters of a queue; all of them, unless something is named. See [`Selection`](crate::Selection).
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Select {
     groups: Vec<String>,
@@ -50,7 +50,7 @@ pub struct Select {
 }
 
 /// Which letters each round is for.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Selecting {
     pub(super) select: Select,
     pub(super) to: Option<Destination>,
@@ -58,6 +58,9 @@ pub(super) struct Selecting {
     /// When the run began, in ms since the epoch. What comes into the queue later may be what the run
     /// itself has put back, so it is left.
     pub(super) began_ms: u64,
+    /// Where letters may go by what is written on them.
+    #[serde(default)]
+    pub(super) destinations: Vec<Destination>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
@@ -98,6 +101,11 @@ impl Work {
     pub(super) fn may_try_again(&self) -> bool {
         self.tries < TRIES
     }
+
+    /// Whether it goes on with the run that `started` began: for the same queue, with the same selection.
+    pub(super) fn is_of(&self, started: &Self) -> bool {
+        self.run == started.run && self.queue == started.queue && self.select == started.select
+    }
 }
 
 impl Ended {
@@ -110,10 +118,13 @@ impl Ended {
 }
 
 impl Settings {
-    pub(super) fn options(self, pace: &Pace) -> ApplyOptions {
+    /// `tries` is how often the round was gone through already: each time after a wait for what may have
+    /// been hidden.
+    pub(super) fn options(self, pace: &Pace, tries: u32) -> ApplyOptions {
         let usual = ApplyOptions::default();
         ApplyOptions {
             rate: self.rate,
+            settle: (tries > 0).then_some(Duration::ZERO),
             threshold_percent: self.threshold_percent.unwrap_or(usual.threshold_percent),
             read: pace.read_options(),
             ..usual
@@ -154,7 +165,7 @@ impl Selecting {
     }
 
     fn plan(&self, queue: &str) -> Plan {
-        let plan = Plan::new(queue);
+        let plan = Plan::new(queue).allow(self.destinations.iter().cloned());
         let plan = if self.force { plan.force() } else { plan };
         match &self.to {
             Some(to) => plan.to(to.clone()),

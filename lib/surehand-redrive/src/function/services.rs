@@ -2,12 +2,13 @@
 
 use super::round::Work;
 use crate::{
+    destination::Destination,
     post::AwsPost,
     queue::{Post, Queue},
     sqs::SqsDeadLetterQueue,
 };
 use aws_config::SdkConfig;
-use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata as _};
 use futures_util::future::BoxFuture;
 use std::{collections::BTreeMap, time::Duration};
 use surehand::{BoxError, Error, environment};
@@ -23,6 +24,13 @@ pub trait Queues: Send + Sync + 'static {
     /// Whether it is where the function parks its own messages.
     fn is_own(&self, url: &str) -> bool;
 
+    /// Where letters of a dead-letter queue may go by what is written on them: the queues that have it for
+    /// their dead letters, and what the function's configuration names.
+    fn destinations<'a>(
+        &'a self,
+        url: &'a str,
+    ) -> BoxFuture<'a, surehand::Result<Vec<Destination>>>;
+
     /// What puts letters back.
     fn post(&self) -> &dyn Post;
 
@@ -37,6 +45,7 @@ pub struct SqsQueues {
     own: String,
     own_dead_letters: String,
     by_name: BTreeMap<String, String>,
+    destinations: Vec<Destination>,
     post: AwsPost,
 }
 
@@ -44,13 +53,18 @@ impl SqsQueues {
     /// With the function's own queue as the environment names it.
     ///
     /// # Errors
-    /// If a variable is not set; if `DEAD_LETTER_QUEUES` is not a list of `NAME=URL`, separated by commas.
+    /// If a variable is not set; if `DEAD_LETTER_QUEUES` is not a list of `NAME=URL`, separated by commas, or
+    /// `REDRIVE_DESTINATIONS`, which may be missing, not one of URLs and ARNs.
     pub fn from_env(aws: &SdkConfig) -> Result<Self, BoxError> {
         let client = aws_sdk_sqs::Client::new(aws);
         Ok(Self {
             own: environment::var("REDRIVE_QUEUE_URL")?,
             own_dead_letters: environment::var("DEAD_LETTER_QUEUE_URL")?,
             by_name: names(&environment::var_like("DEAD_LETTER_QUEUES", "orders=URL")?)?,
+            destinations: match environment::optional("REDRIVE_DESTINATIONS") {
+                Some(list) => destinations(&list)?,
+                None => Vec::new(),
+            },
             post: AwsPost::new(client.clone())
                 .event_bridge(aws_sdk_eventbridge::Client::new(aws))
                 .lambda(aws_sdk_lambda::Client::new(aws)),
@@ -69,6 +83,11 @@ fn names(list: &str) -> Result<BTreeMap<String, String>, BoxError> {
     pairs.collect()
 }
 
+fn destinations(list: &str) -> surehand::Result<Vec<Destination>> {
+    let destinations = list.split(',').map(str::trim).filter(|it| !it.is_empty());
+    destinations.map(str::parse).collect()
+}
+
 impl Queues for SqsQueues {
     fn dead_letters(&self, url: &str) -> Box<dyn Queue> {
         Box::new(SqsDeadLetterQueue::new(self.client.clone(), url))
@@ -80,6 +99,32 @@ impl Queues for SqsQueues {
 
     fn is_own(&self, url: &str) -> bool {
         [&self.own, &self.own_dead_letters].contains(&&url.to_owned())
+    }
+
+    fn destinations<'a>(
+        &'a self,
+        url: &'a str,
+    ) -> BoxFuture<'a, surehand::Result<Vec<Destination>>> {
+        Box::pin(async move {
+            let request = self.client.list_dead_letter_source_queues().queue_url(url);
+            let mut pages = request.into_paginator().send();
+            let mut known = self.destinations.clone();
+            while let Some(page) = pages.next().await {
+                let page = match page {
+                    // Emulators may lack the call. What the configuration lists is allowed all the same.
+                    Err(error) if error.code() == Some("InvalidAction") => break,
+                    page => page.map_err(|error| {
+                        let error = DisplayErrorContext(error);
+                        Error::transient(format!(
+                            "the queues that have {url} for their dead letters cannot be listed: allow sqs:ListDeadLetterSourceQueues: {error}"
+                        ))
+                    })?,
+                };
+                known.extend(page.queue_urls.into_iter().map(Destination::Queue));
+            }
+            known.retain(|it| !matches!(it, Destination::Queue(url) if self.is_own(url)));
+            Ok(known)
+        })
     }
 
     fn post(&self) -> &dyn Post {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use surehand::{
+    aws::limits::ATTRIBUTES,
     dead_letter::FailureNote,
     record::{Attribute, AttributeValue},
 };
@@ -26,7 +27,8 @@ pub enum Origin {
     MovedBySqs {
         /// The queue, as far as SQS tells.
         source_arn: Option<String>,
-        /// The note of an earlier failure, on a message that was moved back as it was.
+        /// The note of an earlier failure, on a message that was moved back as it was. Whoever sent the
+        /// message may have written it as well: it is for people, and decides nothing.
         earlier: Option<Box<FailureNote>>,
     },
     /// An EventBridge rule that could not deliver to its target
@@ -45,11 +47,39 @@ pub enum Origin {
         /// `RETRY_ATTEMPTS`
         retry_attempts: Option<u32>,
     },
+    /// An EventBridge schedule that could not deliver to its target
+    /// ([its attributes](https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html)).
+    Schedule {
+        /// `SCHEDULE_ARN`
+        schedule_arn: String,
+        /// `TARGET_ARN`
+        target_arn: Option<String>,
+        /// `ERROR_CODE`
+        error_code: Option<String>,
+        /// `ERROR_MESSAGE`
+        error_message: Option<String>,
+        /// `EXHAUSTED_RETRY_CONDITION`
+        exhausted_retry_condition: Option<String>,
+        /// `IS_PAYLOAD_TRUNCATED`: the body is only the beginning of what was to be delivered.
+        is_truncated: bool,
+    },
+    /// The dead-letter queue of a Lambda function, after asynchronous invocations
+    /// ([its attributes](https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html#invocation-dlq));
+    /// or that of an SNS subscription, which has attributes of the same names. Neither says which function
+    /// or subscription it was.
+    Undelivered {
+        /// `RequestID`
+        request_id: Option<String>,
+        /// `ErrorCode`
+        error_code: Option<String>,
+        /// `ErrorMessage`
+        error_message: Option<String>,
+    },
     /// Lambda's on-failure destination, after asynchronous invocations
     /// ([the record](https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html)).
     Invocation(InvocationFailure),
-    /// Lambda's on-failure destination, after a batch of a DynamoDB or Kinesis stream. The records
-    /// themselves are in the stream, for as long as it keeps them.
+    /// Lambda's on-failure destination, or the dead-letter queue of an EventBridge pipe, after a batch of a
+    /// DynamoDB or Kinesis stream. The records themselves are in the stream, for as long as it keeps them.
     Stream {
         /// What failed.
         failure: InvocationFailure,
@@ -70,7 +100,7 @@ pub enum Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvocationFailure {
-    /// The function, with its version.
+    /// The function, with its version; or the pipe.
     pub function_arn: String,
     /// The last invocation.
     pub request_id: Option<String>,
@@ -89,7 +119,7 @@ pub struct InvocationFailure {
 #[non_exhaustive]
 pub struct Cause {
     /// An [`ErrorKind`](surehand::ErrorKind)'s name, or one of `moved_by_sqs`, `rule_undelivered`,
-    /// `invocation_failed` and `stream_batch_failed`.
+    /// `schedule_undelivered`, `delivery_failed`, `invocation_failed` and `stream_batch_failed`.
     pub kind: String,
     /// What went wrong.
     pub message: String,
@@ -102,26 +132,37 @@ pub struct Cause {
 }
 
 const RULE_ARN: &str = "RULE_ARN";
-const RULE_ATTRIBUTES: [&str; 6] = [
+const SCHEDULE_ARN: &str = "SCHEDULE_ARN";
+/// What EventBridge writes on a message, by a rule or by a schedule.
+const EVENT_BRIDGES: [&str; 8] = [
     RULE_ARN,
+    SCHEDULE_ARN,
     "TARGET_ARN",
     "ERROR_CODE",
     "ERROR_MESSAGE",
     "EXHAUSTED_RETRY_CONDITION",
     "RETRY_ATTEMPTS",
+    "IS_PAYLOAD_TRUNCATED",
 ];
+/// What Lambda and SNS write on a message.
+const LAMBDAS: [&str; 3] = ["RequestID", "ErrorCode", "ErrorMessage"];
 
 impl Letter {
     /// What its consumer gets when it is put back: the body, without what parking or Lambda wrapped
     /// around it. None for a batch of stream records, of which a dead letter names only the position,
     /// and for an invocation whose payload Lambda left out of its record, as it does with large ones.
     pub fn payload(&self) -> Option<Cow<'_, str>> {
-        if let Some((_, body)) = FailureNote::in_body(&self.body) {
-            return Some(Cow::Owned(body));
-        }
-        let is_ours = self.attributes.contains_key(FailureNote::ATTRIBUTE);
-        match OnFailure::of(&self.body) {
-            Some(record) if !is_ours => record.payload.map(|json| Cow::Borrowed(json.get())),
+        match self.origin() {
+            Origin::Parked {
+                enveloped: true, ..
+            } => FailureNote::in_body(&self.body).map(|(_, body)| Cow::Owned(body)),
+            Origin::Invocation(_) | Origin::Stream { .. } => {
+                let record = OnFailure::of(&self.body)?;
+                record.payload.map(|json| Cow::Borrowed(json.get()))
+            }
+            Origin::Schedule {
+                is_truncated: true, ..
+            } => None,
             _ => Some(Cow::Borrowed(&self.body)),
         }
     }
@@ -132,6 +173,9 @@ impl Letter {
             Origin::Invocation(_) => {
                 "it cannot be put back: Lambda left the payload out of its record, which would have been too large"
             }
+            Origin::Schedule { .. } => {
+                "it cannot be put back: EventBridge Scheduler has truncated the payload"
+            }
             _ => {
                 "a batch of stream records cannot be put back: the letter holds only its position in the stream"
             }
@@ -139,30 +183,27 @@ impl Letter {
     }
 
     /// Who put it into the dead-letter queue.
+    ///
+    /// SQS's own word counts before anything that is written on the message or in it, since whoever sent
+    /// the message to its queue can have written that. After it come the attributes, which a service that
+    /// wraps nothing adds to a body that it did not write, and then the body.
     pub fn origin(&self) -> Origin {
-        if let Some((note, enveloped)) = self.note() {
-            // What we park is sent, and what SQS moves is not: here the note is of an earlier time.
-            if self.source_arn.is_some() && !enveloped {
-                return Origin::MovedBySqs {
-                    source_arn: self.source_arn.clone(),
-                    earlier: Some(Box::new(note)),
-                };
-            }
-            return Origin::Parked {
-                note: Box::new(note),
-                enveloped,
+        let note = self.note();
+        if self.source_arn.is_some() {
+            return Origin::MovedBySqs {
+                source_arn: self.source_arn.clone(),
+                earlier: note.map(|(note, _)| Box::new(note)),
             };
         }
-        if let Some(rule_arn) = text(self, RULE_ARN) {
-            return Origin::Rule {
-                rule_arn: rule_arn.to_owned(),
-                target_arn: text(self, "TARGET_ARN").map(str::to_owned),
-                error_code: text(self, "ERROR_CODE").map(str::to_owned),
-                error_message: text(self, "ERROR_MESSAGE").map(str::to_owned),
-                exhausted_retry_condition: text(self, "EXHAUSTED_RETRY_CONDITION")
-                    .map(str::to_owned),
-                retry_attempts: text(self, "RETRY_ATTEMPTS").and_then(|count| count.parse().ok()),
-            };
+        match (note, self.by_attributes()) {
+            (Some((note, enveloped)), by_service) if !enveloped || by_service.is_none() => {
+                return Origin::Parked {
+                    note: Box::new(note),
+                    enveloped,
+                };
+            }
+            (_, Some(origin)) => return origin,
+            (_, None) => {}
         }
         match OnFailure::of(&self.body) {
             Some(record) => record.origin(),
@@ -171,6 +212,43 @@ impl Letter {
                 earlier: None,
             },
         }
+    }
+
+    /// The origin that the attributes tell. A message that was parked with its note around the body has
+    /// ten attributes, which is more than a service writes: they are its sender's.
+    fn by_attributes(&self) -> Option<Origin> {
+        if self.attributes.len() >= ATTRIBUTES {
+            return None;
+        }
+        let owned = |name: &str| text(self, name).map(str::to_owned);
+        if let Some(rule_arn) = owned(RULE_ARN) {
+            return Some(Origin::Rule {
+                rule_arn,
+                target_arn: owned("TARGET_ARN"),
+                error_code: owned("ERROR_CODE"),
+                error_message: owned("ERROR_MESSAGE"),
+                exhausted_retry_condition: owned("EXHAUSTED_RETRY_CONDITION"),
+                retry_attempts: text(self, "RETRY_ATTEMPTS").and_then(|count| count.parse().ok()),
+            });
+        }
+        if let Some(schedule_arn) = owned(SCHEDULE_ARN) {
+            return Some(Origin::Schedule {
+                schedule_arn,
+                target_arn: owned("TARGET_ARN"),
+                error_code: owned("ERROR_CODE"),
+                error_message: owned("ERROR_MESSAGE"),
+                exhausted_retry_condition: owned("EXHAUSTED_RETRY_CONDITION"),
+                is_truncated: text(self, "IS_PAYLOAD_TRUNCATED")
+                    .is_some_and(|it| it.eq_ignore_ascii_case("true")),
+            });
+        }
+        text(self, "ErrorCode")
+            .or_else(|| text(self, "ErrorMessage"))
+            .map(|_| Origin::Undelivered {
+                request_id: owned("RequestID"),
+                error_code: owned("ErrorCode"),
+                error_message: owned("ErrorMessage"),
+            })
     }
 
     /// Why it is there.
@@ -201,12 +279,16 @@ impl Letter {
 
     /// The attributes that travel with it when it is put back: all but those that say why it was here.
     pub fn lasting_attributes(&self) -> impl Iterator<Item = (&str, &Attribute)> {
-        let is_rules = self.attributes.contains_key(RULE_ARN);
+        let reasons: &[&str] = match self.origin() {
+            Origin::Rule { .. } | Origin::Schedule { .. } => &EVENT_BRIDGES,
+            Origin::Undelivered { .. } => &LAMBDAS,
+            _ => &[],
+        };
         let attributes = self.attributes.iter();
         attributes.filter_map(move |(name, attribute)| {
             let is_stale = name == FailureNote::ATTRIBUTE
                 || name == FailureNote::REDRIVE_COUNT
-                || (is_rules && RULE_ATTRIBUTES.contains(&name.as_str()));
+                || reasons.contains(&name.as_str());
             (!is_stale).then_some((name.as_str(), attribute))
         })
     }
@@ -225,9 +307,11 @@ impl Origin {
         match self {
             Self::Parked { note, .. } => Destination::of_arn(note.source_queue.as_deref()?),
             Self::MovedBySqs { source_arn, .. } => Destination::of_arn(source_arn.as_deref()?),
-            Self::Rule { target_arn, .. } => Destination::of_arn(target_arn.as_deref()?),
+            Self::Rule { target_arn, .. } | Self::Schedule { target_arn, .. } => {
+                Destination::of_arn(target_arn.as_deref()?)
+            }
             Self::Invocation(failure) => Destination::of_arn(&failure.function_arn),
-            Self::Stream { .. } => None,
+            Self::Undelivered { .. } | Self::Stream { .. } => None,
         }
     }
 
@@ -265,6 +349,28 @@ impl Origin {
                 handler: None,
                 function: target_arn.as_deref().and_then(last_part),
             },
+            Self::Schedule {
+                target_arn,
+                error_code,
+                error_message,
+                exhausted_retry_condition,
+                ..
+            } => Cause {
+                kind: "schedule_undelivered".into(),
+                message: joined([error_code, error_message, exhausted_retry_condition]),
+                handler: None,
+                function: target_arn.as_deref().and_then(last_part),
+            },
+            Self::Undelivered {
+                error_code,
+                error_message,
+                ..
+            } => Cause {
+                kind: "delivery_failed".into(),
+                message: joined([error_code, error_message]),
+                handler: None,
+                function: None,
+            },
             Self::Invocation(failure) => failure.cause("invocation_failed"),
             Self::Stream { failure, .. } => failure.cause("stream_batch_failed"),
         }
@@ -277,7 +383,10 @@ impl InvocationFailure {
             kind: kind.into(),
             message: joined([&self.error_type, &self.error_message, &self.condition]),
             handler: None,
-            function: self.function_arn.split(':').nth(6).map(str::to_owned),
+            function: match self.function_arn.split(':').nth(6) {
+                Some(function) => Some(function.to_owned()),
+                None => last_part(&self.function_arn),
+            },
         }
     }
 }
@@ -305,11 +414,13 @@ fn text<'a>(letter: &'a Letter, name: &str) -> Option<&'a str> {
 }
 
 /// The record that Lambda sends to an on-failure destination.
+/// A pipe's has `context` for `requestContext`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OnFailure<'a> {
     version: Option<String>,
     timestamp: Option<String>,
+    #[serde(alias = "context")]
     request_context: RequestContext,
     #[serde(
         borrow,
@@ -331,6 +442,7 @@ struct OnFailure<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RequestContext {
+    #[serde(alias = "partnerResourceArn")]
     function_arn: String,
     condition: String,
     request_id: Option<String>,
@@ -363,7 +475,7 @@ struct BatchInfo {
 impl<'a> OnFailure<'a> {
     fn of(body: &'a str) -> Option<Self> {
         let record: Self = body
-            .contains("\"requestContext\"")
+            .contains("\"condition\"")
             .then(|| serde_json::from_str(body).ok())??;
         let has_content =
             record.payload.is_some() || record.dynamodb.is_some() || record.kinesis.is_some();

@@ -28,7 +28,7 @@ pub(super) fn ledger_of(path: &Path) -> Result<Ledger> {
 pub(super) fn check_journal(path: &Path, plan: &Plan) -> Result<()> {
     let first = FileJournal::entries(path).map_err(said)?.next();
     match first.transpose().map_err(said)? {
-        Some(Entry::Begun { plan: of }) if of != plan.header.plan => bail!(
+        Some(Entry::Begun { plan: of, .. }) if of != plan.header.plan => bail!(
             "{} is the journal of plan {of}, not of plan {}",
             path.display(),
             plan.header.plan

@@ -14,6 +14,7 @@ use crate::dlq::{
     select::SelectArgs,
     target::TargetArgs,
 };
+use crate::terminal::say;
 
 #[derive(Debug, Clone, Args)]
 pub(in crate::dlq) struct PurgeArgs {
@@ -34,18 +35,20 @@ pub(in crate::dlq) async fn purge(arguments: &PurgeArgs, context: &Context<'_>) 
     let (cloud, target) = arguments.target.find(context).await?;
     let mut plan = Plan::new(&target.url);
     let selection = arguments.select.selection();
-    read::queue(&cloud, &target, &selection, context, &mut |letter| {
+    let (report, info) = read::queue(&cloud, &target, &selection, context, &mut |letter| {
         plan.add(&letter, Action::Drop);
         Ok(())
     })
     .await?;
+    plan = plan.queue_arn(&info.arn);
     let count = plan.steps().len();
+    read::say_what_is_hidden(&report, context);
     if count == 0 {
         match context.json {
-            true => println!("{}", json!({"dropped": 0, "journal": null})),
-            false => println!("no letters"),
+            true => say!("{}", json!({"dropped": 0, "journal": null})),
+            false => say!("no letters"),
         }
-        return Ok(End::Nothing);
+        return Ok(read::end_of_all(count, &report));
     }
     let time = plan
         .header
@@ -57,23 +60,23 @@ pub(in crate::dlq) async fn purge(arguments: &PurgeArgs, context: &Context<'_>) 
     let archive =
         archive.unwrap_or_else(|| PathBuf::from(format!("{}.{time}.archive", target.name())));
     if !arguments.yes && context.json {
-        println!(
+        say!(
             "{}",
             json!({"dry_run": true, "drops": count, "journal": archive})
         );
-        return Ok(End::Done);
+        return Ok(read::end_of_all(count, &report));
     }
     if !arguments.yes {
-        println!(
+        say!(
             "{count} letters would be written to {} and deleted from {}",
             archive.display(),
             target.name()
         );
-        println!("nothing was changed; --yes does it");
-        return Ok(End::Done);
+        say!("nothing was changed; --yes does it");
+        return Ok(read::end_of_all(count, &report));
     }
     let journal = FileJournal::create(&archive).map_err(said)?;
-    let site = Site::new(cloud, target);
+    let site = Site::at(cloud, target).await?;
     let pace = PaceArgs {
         rate: None,
         ramp: Vec::new(),
@@ -88,6 +91,7 @@ pub(in crate::dlq) async fn purge(arguments: &PurgeArgs, context: &Context<'_>) 
             &plan,
             &pace,
             (journal, Ledger::default()),
+            None,
             &Words {
                 title: format!("purging {}", site.target.name()),
                 journal: &archive,
@@ -97,7 +101,10 @@ pub(in crate::dlq) async fn purge(arguments: &PurgeArgs, context: &Context<'_>) 
         )
         .await?;
     if !context.json {
-        println!("the letters are in {}", archive.display());
+        say!(
+            "the letters are in {archive}; `surehand dlq restore {archive}` returns them",
+            archive = archive.display()
+        );
     }
-    Ok(end)
+    Ok(end.and(read::end_of_all(count, &report)))
 }

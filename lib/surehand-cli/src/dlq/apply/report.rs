@@ -6,6 +6,7 @@ use serde_json::json;
 use surehand_redrive::{DryRun, Report, Stop, Undone};
 
 use crate::dlq::describe;
+use crate::terminal::say;
 
 /// How many letters are named one by one.
 const SHOWN: usize = 10;
@@ -30,15 +31,15 @@ pub(super) fn dry(dry: &DryRun, json: bool) {
             "dry_run": true, "sends": sends, "drops": dry.drops, "holds": dry.holds,
             "without_lists": dry.without_lists, "finished": dry.finished, "problems": dry.problems, "missing": dry.missing,
         });
-        println!("{line}");
+        say!("{line}");
         return;
     }
     for (to, count) in &dry.sends {
-        println!("{count} letters would be put back to {to}");
+        say!("{count} letters would be put back to {to}");
     }
     let or_nothing = |count: u64, what: &str| {
         if count > 0 {
-            println!("{count} {what}");
+            say!("{count} {what}");
         }
     };
     or_nothing(
@@ -51,9 +52,12 @@ pub(super) fn dry(dry: &DryRun, json: bool) {
         dry.without_lists,
         "letters would lose attributes that hold lists",
     );
-    or_nothing(dry.missing, "letters of the plan are not in the queue");
+    or_nothing(
+        dry.missing,
+        "letters of the plan were not seen: they are not in the queue, or another reader holds them",
+    );
     named(dry.problems.iter());
-    println!("nothing was changed; --yes does it");
+    say!("nothing was changed; --yes does it");
 }
 
 /// All of it in one line.
@@ -97,16 +101,24 @@ pub(super) fn applied(report: &Report, words: &Words<'_>, json: bool) {
         let line = json!({
             "redriven": report.redriven, "edited": report.edited, "dropped": report.dropped,
             "finished": report.finished, "without_lists": report.without_lists, "failed": report.failed,
-            "missing": report.missing, "not_deleted": report.not_deleted, "left": report.left,
+            "missing": report.missing, "not_deleted": report.not_deleted,
+            "not_deleted_because": report.not_deleted_because, "left": report.left,
             "not_fixed": not_fixed, "stopped": stopped, "journal": words.journal,
         });
-        println!("{line}");
+        say!("{line}");
         return;
     }
-    println!("{}", line(report));
+    say!("{}", line(report));
     named(report.failed.iter());
+    if let Some(why) = report
+        .not_deleted_because
+        .as_ref()
+        .filter(|_| report.not_deleted > 0)
+    {
+        say!("not deleted: {why}");
+    }
     if !report.not_fixed.is_empty() {
-        println!("not fixed:");
+        say!("not fixed:");
         let mut table = describe::table(
             [
                 "group",
@@ -128,15 +140,15 @@ pub(super) fn applied(report: &Report, words: &Words<'_>, json: bool) {
                 it.group.message.clone(),
             ]);
         }
-        println!("{table}");
+        say!("{table}");
     }
     let hint = words.hint;
     match stopped {
-        Some("asked") => println!("stopped as asked; {hint}"),
+        Some("asked") => say!("stopped as asked; {hint}"),
         Some("failures") => {
-            println!("stopped: too many letters could not be sent, or not be deleted; {hint}")
+            say!("stopped: too many letters could not be sent, or not be deleted; {hint}")
         }
-        Some(_) => println!("stopped: too many letters of the step are not fixed; {hint}"),
+        Some(_) => say!("stopped: too many letters of the step are not fixed; {hint}"),
         None => {}
     }
 }
@@ -148,27 +160,27 @@ pub(super) fn undone(undone: &Undone, hint: Option<&str>, json: bool) {
             "restored": undone.restored, "untouched": undone.untouched, "failed": undone.failed,
             "stopped": hint.map(|_| "asked"),
         });
-        println!("{line}");
+        say!("{line}");
         return;
     }
     match undone.restored {
-        0 => println!("no letters"),
-        count => println!(
+        0 => say!("no letters"),
+        count => say!(
             "{count} letters are in the dead-letter queue again; what their consumers did stays done"
         ),
     }
     named(undone.failed.iter());
     if let Some(hint) = hint {
-        println!("stopped as asked; {hint}");
+        say!("stopped as asked; {hint}");
     }
 }
 
 fn named<'a>(letters: impl ExactSizeIterator<Item = (&'a String, &'a String)>) {
     let more = letters.len().saturating_sub(SHOWN);
     for (id, why) in letters.take(SHOWN) {
-        println!("  {id}: {why}");
+        say!("  {id}: {why}");
     }
     if more > 0 {
-        println!("  and {more} more");
+        say!("  and {more} more");
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use surehand_redrive::{
-    Apply, AwsPost, FileJournal, Ledger, Plan, Queue as _, Ramp, Report, SqsDeadLetterQueue, Stop,
+    Apply, AwsPost, FileJournal, Ledger, Plan, Queue as _, QueueInfo, Ramp, ReadOptions, Report,
+    SqsDeadLetterQueue, Stop,
 };
 
 use super::{
@@ -16,6 +17,7 @@ use crate::{
     dlq::{
         context::{Context, End, said},
         outcomes::Facts,
+        read,
         target::Target,
     },
 };
@@ -24,37 +26,70 @@ use crate::{
 pub(super) struct Site {
     cloud: Cloud,
     pub(super) target: Target,
-    queue: SqsDeadLetterQueue,
+    pub(super) queue: SqsDeadLetterQueue,
     pub(super) post: AwsPost,
+    /// What the queue said of itself.
+    pub(super) info: QueueInfo,
 }
 
 impl Site {
     /// Also says whether the queue is there, before anything is written down.
     pub(super) async fn of(plan: &Plan, context: &Context<'_>) -> Result<Self> {
-        let cloud = Cloud::connect(context.run).await?;
+        let cloud = context.connect().await?;
+        let region = plan.header.queue_arn.as_deref().and_then(region_of);
         let target = Target {
             url: plan.header.queue.clone(),
             function: None,
             despite_redrive_policy: false,
         };
-        let site = Self::new(cloud, target);
-        site.queue.info().await.map_err(said).with_context(|| {
+        Self::at(in_region(cloud, region), target).await
+    }
+
+    /// Also says whether the queue is there.
+    pub(super) async fn at(cloud: Cloud, target: Target) -> Result<Self> {
+        let mut site = Self::new(cloud, target);
+        site.info = site.queue.info().await.map_err(said).with_context(|| {
             let (queue, cloud) = (site.target.name(), site.cloud.name());
             format!("cannot read {queue}, which the plan is for, at {cloud}")
         })?;
         Ok(site)
     }
 
-    pub(super) fn new(cloud: Cloud, target: Target) -> Self {
+    fn new(cloud: Cloud, target: Target) -> Self {
         let sqs = aws_sdk_sqs::Client::new(&cloud.config);
         Self {
             queue: SqsDeadLetterQueue::new(sqs.clone(), &target.url),
             post: AwsPost::new(sqs)
                 .event_bridge(aws_sdk_eventbridge::Client::new(&cloud.config))
                 .lambda(aws_sdk_lambda::Client::new(&cloud.config)),
+            info: QueueInfo::default(),
             cloud,
             target,
         }
+    }
+
+    /// Says what is about to be changed, and where.
+    pub(super) fn announce(&self, context: &Context<'_>) {
+        context.announce(&self.cloud, &self.info);
+    }
+
+    pub(super) fn read_options(&self, visibility: Duration) -> ReadOptions {
+        let mut options = read::options(&self.cloud);
+        options.visibility = visibility;
+        options
+    }
+
+    /// What tells the outcomes that a ramp waits for; none without a ramp.
+    pub(super) async fn facts(&self, pace: &PaceArgs) -> Result<Option<Facts>> {
+        if pace.no_ramp {
+            return Ok(None);
+        }
+        let facts = Facts::relied_on(self.cloud.clone(), &self.target).await;
+        let facts = facts.context(
+            "nothing was sent: the outcomes of these messages cannot be known, so that no ramp can wait for them; pass \
+             --no-ramp to redrive all of them at once",
+        )?;
+        Ok(Some(facts))
     }
 
     pub(super) async fn dry_run(
@@ -73,8 +108,8 @@ impl Site {
         report::dry(&dry, context.json);
         let count = dry.sends.values().sum::<u64>() + dry.drops;
         Ok(match (dry.problems.len(), count) {
-            (0, 0) => End::Nothing,
-            (0, _) => End::Done,
+            (0, 0) if dry.missing == 0 => End::Nothing,
+            (0, _) if dry.missing == 0 => End::Done,
             _ => End::Partly,
         })
     }
@@ -84,29 +119,21 @@ impl Site {
         plan: &Plan,
         pace: &PaceArgs,
         (mut journal, mut ledger): (FileJournal, Ledger),
+        facts: Option<&Facts>,
         words: &Words<'_>,
         context: &Context<'_>,
     ) -> Result<End> {
-        let facts = match pace.no_ramp {
-            true => Facts::none(),
-            false => Facts::find(Cloud::find(context.run).await?, Some(&self.target)).await,
-        };
+        self.announce(context);
         let is_asked = || context.is_stopped();
         let mut apply = Apply::new(&self.queue, &self.post, plan)
             .options(pace.options(&self.cloud))
             .stop_when(&is_asked);
-        if !pace.no_ramp {
-            if facts.are_known().await {
-                let ramp = Ramp::new(&facts)
-                    .stages(pace.ramp.iter().copied())
-                    .timeout(Duration::from_secs(pace.wait))
-                    .poll(Duration::from_millis(500));
-                apply = apply.ramp(ramp);
-            } else {
-                context
-                    .progress
-                    .line("no ramp: no idempotency table tells the outcome of these messages");
-            }
+        if let Some(facts) = facts {
+            let ramp = Ramp::new(facts)
+                .stages(pace.ramp.iter().copied())
+                .timeout(Duration::from_secs(pace.wait))
+                .poll(Duration::from_millis(500));
+            apply = apply.ramp(ramp);
         }
         let step = context.progress.task(words.title.clone());
         let report = apply
@@ -132,8 +159,24 @@ fn end(report: &Report) -> End {
         Some(Stop::Asked) => End::Stopped,
         Some(_) => End::Partly,
         None if !report.failed.is_empty() || report.not_deleted > 0 => End::Partly,
-        None if !report.not_fixed.is_empty() => End::Partly,
+        None if !report.not_fixed.is_empty() || !report.missing.is_empty() => End::Partly,
         None if done == 0 => End::Nothing,
         None => End::Done,
     }
+}
+
+/// The region in an ARN.
+pub(super) fn region_of(arn: &str) -> Option<String> {
+    let region = arn.split(':').nth(3)?;
+    (!region.is_empty()).then(|| region.to_owned())
+}
+
+/// The same cloud in the region of what is worked on, whatever the environment says.
+fn in_region(mut cloud: Cloud, region: Option<String>) -> Cloud {
+    if let Some(region) = region {
+        let mut config = cloud.config.to_builder();
+        config.set_region(Some(aws_config::Region::new(region)));
+        cloud.config = config.build();
+    }
+    cloud
 }

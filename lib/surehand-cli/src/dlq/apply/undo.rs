@@ -1,6 +1,9 @@
 //! `surehand dlq undo`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -16,6 +19,7 @@ use crate::dlq::{
     context::{Context, End, said},
     plan, read,
 };
+use crate::terminal::say;
 
 #[derive(Debug, Clone, Args)]
 pub(in crate::dlq) struct UndoArgs {
@@ -29,6 +33,9 @@ pub(in crate::dlq) struct UndoArgs {
     journal: Option<PathBuf>,
 }
 
+/// For how long a redrive hides what it holds, unless it was told otherwise.
+const VISIBILITY: Duration = Duration::from_secs(120);
+
 /// `dlq undo`.
 pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) -> Result<End> {
     let plan = plan::load(&arguments.plan)?;
@@ -39,29 +46,49 @@ pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) ->
     check_journal(&path, &plan)?;
     let site = Site::of(&plan, context).await?;
     if !arguments.yes {
-        let count = gone(&path)?;
-        if context.json {
-            println!("{}", json!({"dry_run": true, "restores": count}));
-        } else if count > 0 {
-            println!(
-                "{count} letters of {} would be put into {} again; what their consumers did stays done",
-                path.display(),
-                site.target.name()
-            );
-            println!("nothing was changed; --yes does it");
-        } else {
-            println!("no letters");
-        }
-        return Ok(read::end_of(count));
+        return dry_run(&site, &path, context);
     }
-    let (mut journal, mut ledger) = FileJournal::open(&path).map_err(said)?;
+    let hint = format!(
+        "`surehand dlq undo {} --yes` goes on",
+        arguments.plan.display()
+    );
+    put_back(&site, &path, &hint, context).await
+}
+
+/// Says what would be returned.
+pub(super) fn dry_run(site: &Site, path: &Path, context: &Context<'_>) -> Result<End> {
+    let count = gone(path)?;
+    if context.json {
+        say!("{}", json!({"dry_run": true, "restores": count}));
+    } else if count > 0 {
+        say!(
+            "{count} letters of {} would be put into {} again; what their consumers did stays done",
+            path.display(),
+            site.target.name()
+        );
+        say!("nothing was changed; --yes does it");
+    } else {
+        say!("no letters");
+    }
+    Ok(read::end_of(count))
+}
+
+/// Returns the letters of a journal to their dead-letter queue; `hint` is how to go on after a stop.
+pub(super) async fn put_back(
+    site: &Site,
+    path: &Path,
+    hint: &str,
+    context: &Context<'_>,
+) -> Result<End> {
+    let (mut journal, mut ledger) = FileJournal::open(path).map_err(said)?;
+    site.announce(context);
     let step = context
         .progress
         .task(format!("restoring {}", site.target.name()));
     let all = ledger.len() as u64;
     let (mut read, mut is_stopped) = (0, false);
     // What was read by then is restored, and the rest by the next undo.
-    let mut letters = FileJournal::letters(&path)
+    let mut letters = FileJournal::letters(path)
         .map_err(said)?
         .take_while(|_| {
             is_stopped = context.is_stopped();
@@ -72,7 +99,8 @@ pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) ->
             step.count(read, all.max(read), "");
         });
     let undone = surehand_redrive::undo(
-        &site.target.url,
+        &site.queue,
+        &site.read_options(VISIBILITY),
         &site.post,
         &mut letters,
         &mut journal,
@@ -82,13 +110,8 @@ pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) ->
     .map_err(said)?;
     drop(letters);
     step.done("");
-    let hint = is_stopped.then(|| {
-        format!(
-            "`surehand dlq undo {} --yes` goes on",
-            arguments.plan.display()
-        )
-    });
-    report::undone(&undone, hint.as_deref(), context.json);
+    let hint = is_stopped.then_some(hint);
+    report::undone(&undone, hint, context.json);
     Ok(match (undone.failed.len(), undone.restored) {
         _ if is_stopped => End::Stopped,
         (0, 0) => End::Nothing,
@@ -100,6 +123,11 @@ pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) ->
 /// How many letters were taken out of the queue.
 fn gone(journal: &Path) -> Result<usize> {
     let ledger = ledger_of(journal)?;
-    let taken = [Progress::Sent, Progress::Done, Progress::Restoring];
+    let taken = [
+        Progress::Sent,
+        Progress::Dropping,
+        Progress::Done,
+        Progress::Restoring,
+    ];
     Ok(taken.into_iter().map(|it| ledger.count(it)).sum())
 }

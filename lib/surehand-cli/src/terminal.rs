@@ -1,0 +1,99 @@
+//! Printing, so that neither what is printed nor who reads it can do harm.
+//!
+//! A message's sender decides what is in it, and a terminal obeys escape sequences: everything is printed without them.
+//! A terminal that is gone, or a reader such as `head` that has read enough, ends nothing: what the command does to a
+//! queue is worth more than the line that tells of it.
+
+use std::{
+    borrow::Cow,
+    fmt::Display,
+    io::{self, Write},
+};
+
+/// Prints a line to standard output.
+macro_rules! say {
+    ($($argument:tt)*) => { $crate::terminal::out(&format!($($argument)*)) };
+}
+pub(crate) use say;
+
+/// Prints lines to standard output.
+pub(crate) fn out(text: &str) {
+    print(io::stdout().lock(), &plain(text));
+}
+
+/// Prints lines to standard error; `mark` is our own, and may have colours.
+pub(crate) fn err(mark: impl Display, text: &str) {
+    print(io::stderr().lock(), &format!("{mark}{}", plain(text)));
+}
+
+fn print(mut stream: impl Write, text: &str) {
+    // In one write, so that two processes do not mix their lines.
+    let _ = stream
+        .write_all(format!("{text}\n").as_bytes())
+        .and_then(|()| stream.flush());
+}
+
+/// The text with every character escaped that a terminal would obey instead of showing it, except line feeds: as
+/// `\u001b`, which JSON reads as what it was.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
+        return text.into();
+    }
+    let mut plain = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match is_obeyed(c) {
+            true => plain.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => plain.push(c),
+        }
+    }
+    plain.into()
+}
+
+/// Control characters of both sets, and those that turn the direction of what follows.
+fn is_obeyed(c: char) -> bool {
+    let turns = ['\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}'];
+    let is_bidirectional =
+        turns.contains(&c) || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (c.is_control() && c != '\n') || is_bidirectional
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_instead() {
+        for (text, expected) in [
+            ("order 7 für 東京\n", "order 7 für 東京\n"),
+            ("\u{1b}[2Kgoes to: queue x", "\\u001b[2Kgoes to: queue x"),
+            ("\u{9b}31m\u{7f}\r\t", "\\u009b31m\\u007f\\u000d\\u0009"),
+            ("a\u{202e}b\u{2066}c", "a\\u202eb\\u2066c"),
+        ] {
+            assert_eq!(plain(text), expected);
+        }
+        for code in (0..0xa0).chain(0x2000..0x2070) {
+            let c = char::from_u32(code).unwrap();
+            let line = serde_json::json!({ "id": c.to_string() }).to_string();
+            let read: serde_json::Value = serde_json::from_str(&plain(&line)).unwrap();
+            assert_eq!(read["id"], c.to_string(), "JSON stays JSON");
+        }
+    }
+
+    /// A reader that is gone.
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[test]
+    fn a_line_that_nobody_reads_ends_nothing() {
+        print(Gone, "it goes on");
+    }
+}
