@@ -4,7 +4,11 @@ use crate::{
     queue::{Queue, QueueInfo, Received},
     time::Moment,
 };
-use futures_util::future::{Either, join_all, select};
+use futures_util::{
+    StreamExt as _,
+    future::{Either, join_all, select},
+    stream,
+};
 use std::{
     collections::HashMap,
     pin::pin,
@@ -132,6 +136,12 @@ impl Holds {
         self.by_id()
             .get(id)
             .is_some_and(|hold| !hold.until.is_over(now))
+    }
+
+    fn extend(&self, id: &str, until: Moment) {
+        if let Some(hold) = self.by_id().get_mut(id) {
+            hold.until = until;
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -341,22 +351,14 @@ impl<'a> Reader<'a> {
         }
         let visibility = self.options.visibility;
         let soon = now.after(visibility * 3 / 5);
-        // What has lapsed may be another consumer's by now. SQS may accept its old receipt all the
-        // same, and would then hide the message from its new owner.
-        let is_due = |hold: &Hold| !hold.until.is_over(now) && hold.until.is_over(soon);
-        let due: Vec<_> = (self.holds.by_id().iter())
-            .filter(|(_, hold)| is_due(hold))
-            .map(|(id, hold)| (id.clone(), hold.receipt.clone()))
+        let mut due: Vec<_> = (self.holds.by_id().iter())
+            .filter(|(_, hold)| hold.until.is_over(soon))
+            .map(|(id, hold)| (hold.until, id.clone(), hold.receipt.clone()))
             .collect();
+        due.sort_by_key(|(until, ..)| until.instant());
+        let due = due.into_iter().map(|(_, id, receipt)| (id, receipt));
         // A renewal that fails is no error: what comes back is known, and gets its new receipt.
-        let renewed = self.change(due, visibility).await;
-        let mut held = self.holds.by_id();
-        for id in renewed {
-            if let Some(hold) = held.get_mut(&id) {
-                hold.until = now.after(visibility);
-            }
-        }
-        drop(held);
+        self.change(due.collect(), visibility).await;
         self.next_beat = now.after(visibility / BEATS);
     }
 
@@ -424,35 +426,53 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Changes visibility timeouts, and gives the ids of those that were.
+    /// Changes visibility timeouts, and gives the ids of those that were. A call that is slow holds up no
+    /// other: the next letters would lapse meanwhile.
     async fn change(&self, letters: Vec<(String, String)>, visibility: Duration) -> Vec<String> {
-        let mut waiting = letters;
+        let calls = letters.chunks(ENTRIES).map(|chunk| {
+            let chunk = chunk.to_vec();
+            self.change_some(chunk, visibility)
+        });
+        let calls: Vec<_> = calls.collect();
+        let changed = stream::iter(calls).buffer_unordered(CALLS);
+        changed.concat().await
+    }
+
+    /// As many as one call takes.
+    async fn change_some(
+        &self,
+        mut waiting: Vec<(String, String)>,
+        visibility: Duration,
+    ) -> Vec<String> {
         let mut changed = Vec::new();
         for attempt in 0..ATTEMPTS {
-            let round = std::mem::take(&mut waiting);
-            for calls in round.chunks(ENTRIES * CALLS) {
-                let calls = calls.chunks(ENTRIES).map(async |chunk| {
-                    let receipts: Vec<_> = chunk.iter().map(|(_, r)| r.clone()).collect();
-                    (
-                        chunk,
-                        self.queue.change_visibility(&receipts, visibility).await,
-                    )
-                });
-                for (chunk, results) in join_all(calls).await {
-                    let results = results.unwrap_or_default();
-                    for (index, (id, receipt)) in chunk.iter().enumerate() {
-                        match results.get(index) {
-                            Some(Ok(())) => changed.push(id.clone()),
-                            Some(Err(refusal)) if refusal.permanent => {}
-                            _ => waiting.push((id.clone(), receipt.clone())),
-                        }
-                    }
-                }
+            if !visibility.is_zero() {
+                // What has lapsed may be another consumer's by now. SQS may accept its old receipt all
+                // the same, and would then hide the message from its new owner.
+                waiting.retain(|(id, _)| self.holds.has(id));
             }
             if waiting.is_empty() {
                 break;
             }
-            pause(attempt).await;
+            // Counted from before the call: it ends there at the earliest.
+            let until = self.holds.now().after(visibility);
+            let receipts: Vec<_> = waiting.iter().map(|(_, receipt)| receipt.clone()).collect();
+            let results = self.queue.change_visibility(&receipts, visibility).await;
+            let results = results.unwrap_or_default();
+            let tried = std::mem::take(&mut waiting);
+            for (index, (id, receipt)) in tried.into_iter().enumerate() {
+                match results.get(index) {
+                    Some(Ok(())) => {
+                        self.holds.extend(&id, until);
+                        changed.push(id);
+                    }
+                    Some(Err(refusal)) if refusal.permanent => {}
+                    _ => waiting.push((id, receipt)),
+                }
+            }
+            if !waiting.is_empty() {
+                pause(attempt).await;
+            }
         }
         changed
     }

@@ -90,7 +90,8 @@ impl Facts {
     pub(super) async fn of(&self, letter: &Letter) -> Option<String> {
         let function = letter.cause().function;
         let function = self.function_of(function, letter.source_arn.as_deref());
-        self.of_event(&function.await?, &letter.event()?.identity()).await
+        self.of_event(&function.await?, &letter.event()?.identity())
+            .await
     }
 
     /// The function that a letter is for: the one that it names, else the one that reads the queue which SQS moved it
