@@ -161,10 +161,11 @@ impl Way {
             let line = json!({"moved": moved, "status": status.to_lowercase(), "failure": task.failure_reason});
             say!("{line}");
         } else {
-            say!(
-                "{moved} letters were moved to {}",
-                target::name_of(&self.to.arn)
-            );
+            let to = target::name_of(&self.to.arn);
+            match moved {
+                1 => say!("1 letter was moved to {to}"),
+                _ => say!("{moved} letters were moved to {to}"),
+            }
         }
         match (status.as_str(), task.failure_reason) {
             ("COMPLETED", _) => Ok(End::Done),

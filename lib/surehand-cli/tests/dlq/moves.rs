@@ -24,8 +24,10 @@ async fn a_queue_is_moved_as_a_whole() {
     assert_eq!(world.depths().await, (3, 0));
 
     let yes = [&to_moved[..], &["--yes"]].concat();
-    let said = world.ends(0, &yes).await;
-    assert_eq!(said, "3 letters were moved to moved\n");
+    let said = world.run(&yes).await;
+    assert_eq!((said.code, &*said.err), (Some(0), ""), "{said:?}");
+    assert_eq!(said.out, "3 letters were moved to moved\n");
+    assert_eq!(said.changing, world.changing());
     assert_eq!(world.depths().await, (0, 3));
     assert_eq!(world.ends(3, &yes).await, "no letters\n");
 
@@ -90,6 +92,6 @@ async fn the_page_about_failures_moves_a_queue() {
     let arguments = format!("move {}", command.unwrap());
     let arguments: Vec<&str> = arguments.split_whitespace().collect();
     let said = world.ends(0, &arguments).await;
-    assert_eq!(said, "1 letters were moved to shop-orders\n");
+    assert_eq!(said, "1 letter was moved to shop-orders\n");
     assert_eq!(world.depths().await, (0, 1));
 }

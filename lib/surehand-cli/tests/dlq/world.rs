@@ -32,10 +32,10 @@ pub(crate) struct Said {
     /// None after a signal.
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
-    /// Without the line that says where something is changed.
+    /// Without the line about what is changed.
     pub(crate) err: String,
-    /// That line.
-    pub(crate) changing: Option<String>,
+    /// The line that says what is about to be changed, and where; empty if nothing was.
+    pub(crate) changing: String,
 }
 
 impl World {
@@ -104,9 +104,16 @@ impl World {
         assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
         assert_eq!(said.err, "", "{arguments:?}: {said:?}");
         if !arguments.contains(&"--yes") {
-            assert_eq!(said.changing, None, "{arguments:?}: {said:?}");
+            assert_eq!(said.changing, "", "{arguments:?}: {said:?}");
         }
         said.out
+    }
+
+    /// The line of a command that changes this world's dead letters.
+    pub(crate) fn changing(&self) -> String {
+        let (_, name) = self.queues.letters.rsplit_once('/').unwrap();
+        let endpoint = &self.sqs.endpoint;
+        format!("changing {name} in account 000000000000, region {REGION}, at {endpoint}\n")
     }
 
     /// As [`World::ends`], with `--json`: each line is an object.
@@ -216,12 +223,12 @@ pub(crate) async fn said(child: Child) -> Said {
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output());
     let output = output.await.expect("it ends").unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
-    let is_where = |line: &&str| line.starts_with("changing ");
-    let changing = err.split_inclusive('\n').next().filter(is_where);
+    let lines = err.split_inclusive('\n');
+    let (changing, err): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with("changing "));
     Said {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
-        err: err[changing.map_or(0, str::len)..].to_owned(),
-        changing: changing.map(|line| line.trim_end().to_owned()),
+        err: err.concat(),
+        changing: changing.concat(),
     }
 }
