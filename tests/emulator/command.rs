@@ -202,6 +202,10 @@ pub(crate) async fn ramp(dev: &Dev, shop: &Shop) {
     assert_eq!(lines.next(), Some("1 put back, 4 left"));
     assert_eq!(lines.next(), Some("not fixed:"));
     assert!(said.contains("sku `ghost` does not exist"), "{said}");
+    assert!(
+        said.contains("reserve-stock was last deployed at "),
+        "{said}"
+    );
     let last = "stopped: too many letters of the step are not fixed; `surehand dlq resume ghosts --yes` goes on";
     assert_eq!(said.lines().last(), Some(last));
     shell

@@ -445,3 +445,24 @@ fn what_is_not_whole_cannot_be_put_back() {
         assert!(step.note.as_ref().unwrap().contains(reason), "{step:?}");
     }
 }
+
+/// What a plan says and no step has would not be done.
+#[test]
+fn a_step_says_nothing_that_is_not_done() {
+    let header = r#"{"plan":"p","queue":"https://sqs/1/dead","created":"2026-11-28T00:00:00Z"}"#;
+    let read = |step: &str| Plan::read(format!("{header}\n{step}\n").as_bytes());
+    read(r#"{"message_id":"a","sha256":"0","action":"redrive","note":"n"}"#).unwrap();
+    for (step, says) in [
+        (
+            r#"{"message_id":"a","sha256":"0","action":"redrive","to":"arn:aws:sqs:r:1:q"}"#,
+            "line 2 of the plan: a step has no `to` of its own",
+        ),
+        (
+            r#"{"message_id":"a","sha256":"0","action":"redrive","nte":"n"}"#,
+            "line 2 of the plan: a step has no field `nte`",
+        ),
+    ] {
+        let error = read(step).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}

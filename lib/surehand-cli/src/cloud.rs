@@ -1,17 +1,31 @@
-//! Which cloud a command talks to: the emulator of a running `surehand dev`, or what `AWS_ENDPOINT_URL` and the
-//! usual AWS variables say.
+//! Which cloud a command talks to: the emulator of a running `surehand dev`, what `AWS_ENDPOINT_URL` says, or AWS.
 
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_lambda::{config::ProvideCredentials as _, error::ErrorMetadata};
+use clap::Args;
 
 use crate::local::{emulator, stack::Stack};
 
-/// How long a command waits for the answer to one attempt at a call, over the connection that a person
-/// may have. Without a limit, a command whose connection died would never end.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a connection, an attempt at a call and all attempts at it may take. The longest calls are those with a
+/// megabyte. Without limits, a command whose connection died would never end.
+const CONNECT: Duration = Duration::from_secs(5);
+const ATTEMPT: Duration = Duration::from_secs(15);
+const CALL: Duration = Duration::from_secs(20);
+
+/// Which cloud is meant. AWS is never what is left when nothing else answers.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Wanted {
+    /// Work on AWS with the credentials of the environment; setting AWS_PROFILE means the same where no `surehand dev`
+    /// runs
+    #[arg(long, global = true)]
+    pub(crate) aws: bool,
+    /// The run that was named.
+    #[arg(skip)]
+    pub(crate) run: Option<String>,
+}
 
 /// AWS or an emulator, and what is known about the stack in it.
 #[derive(Clone)]
@@ -21,38 +35,99 @@ pub(crate) struct Cloud {
     pub(crate) stack: Option<Stack>,
 }
 
-impl Cloud {
-    /// Finds where requests go: to `AWS_ENDPOINT_URL` if it is set, else to the `surehand dev` of
-    /// this run, else to AWS.
-    pub(crate) async fn find(run: &str) -> Result<Self> {
-        let running = Stack::running(run).await;
-        let wanted = endpoint();
-        let same = |stack: &Stack| {
-            wanted
-                .as_ref()
-                .is_none_or(|url| url.trim_end_matches('/') == stack.endpoint.trim_end_matches('/'))
-        };
-        if let Some(stack) = running.filter(same) {
-            return Ok(Self {
-                config: limited(&emulator::config(&stack.endpoint)),
-                stack: Some(stack),
-            });
-        }
-        Ok(Self {
-            config: limited(&aws_config::load_defaults(BehaviorVersion::latest()).await),
-            stack: None,
-        })
-    }
+/// What the environment and the project say.
+struct Found<'a> {
+    wanted: &'a Wanted,
+    endpoint: Option<String>,
+    has_profile: bool,
+    /// What a run has announced, and whether it answers.
+    announced: Option<(Stack, bool)>,
+}
 
-    /// Finds the cloud as [`Cloud::find`], and [checks](Self::check) it.
-    pub(crate) async fn connect(run: &str) -> Result<Self> {
-        let cloud = Self::find(run).await?;
+/// Where requests go.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Stack(Stack),
+    /// Where the usual variables say: `AWS_ENDPOINT_URL`, else AWS.
+    Environment,
+}
+
+impl Found<'_> {
+    fn place(self) -> Result<Place> {
+        let named = self.wanted.run.as_deref();
+        match (self.endpoint, self.announced) {
+            (Some(endpoint), _) if self.wanted.aws => bail!(
+                "AWS_ENDPOINT_URL is {endpoint}, and --aws means AWS itself: unset the variable, or leave out --aws"
+            ),
+            (_, None) if named.is_some() && !self.wanted.aws => bail!(
+                "no `surehand dev --run {run}` runs here: start it, or leave out --run",
+                run = named.unwrap_or_default()
+            ),
+            (Some(endpoint), Some((stack, answers))) => {
+                let is_same =
+                    stack.endpoint.trim_end_matches('/') == endpoint.trim_end_matches('/');
+                match named {
+                    Some(run) if !is_same => bail!(
+                        "AWS_ENDPOINT_URL is {endpoint}, and the run {run} is at {}: unset the variable, or leave out \
+                         --run",
+                        stack.endpoint
+                    ),
+                    _ if is_same && answers => Ok(Place::Stack(stack)),
+                    _ => Ok(Place::Environment),
+                }
+            }
+            (Some(_), None) => Ok(Place::Environment),
+            (None, _) if self.wanted.aws => Ok(Place::Environment),
+            (None, Some((stack, true))) => Ok(Place::Stack(stack)),
+            (None, Some((stack, false))) => bail!(
+                "the `surehand dev` at {} does not answer: start it again, or pass --aws to work on AWS",
+                stack.endpoint
+            ),
+            (None, None) if self.has_profile => Ok(Place::Environment),
+            (None, None) => bail!(
+                "no `surehand dev` runs here: start it, or pass --aws or set AWS_PROFILE to work on AWS"
+            ),
+        }
+    }
+}
+
+impl Cloud {
+    /// Finds where requests go, once for a command, and [checks](Self::check) it.
+    pub(crate) async fn connect(wanted: &Wanted) -> Result<Self> {
+        let cloud = Self::find(wanted).await?;
         cloud.check().await?;
         Ok(cloud)
     }
 
+    async fn find(wanted: &Wanted) -> Result<Self> {
+        let run = wanted.run.as_deref().unwrap_or(Stack::DEFAULT_RUN);
+        let announced = match Stack::announced(run) {
+            Some(stack) => {
+                let answers = emulator::is_healthy(&stack.endpoint).await;
+                Some((stack, answers))
+            }
+            None => None,
+        };
+        let found = Found {
+            wanted,
+            endpoint: endpoint(),
+            has_profile: std::env::var_os("AWS_PROFILE").is_some_and(|it| !it.is_empty()),
+            announced,
+        };
+        Ok(match found.place()? {
+            Place::Stack(stack) => Self {
+                config: limited(&emulator::config(&stack.endpoint)),
+                stack: Some(stack),
+            },
+            Place::Environment => Self {
+                config: limited(&aws_config::load_defaults(BehaviorVersion::latest()).await),
+                stack: None,
+            },
+        })
+    }
+
     /// Checks what the first request would fail for, which each service would report in other words.
-    pub(crate) async fn check(&self) -> Result<()> {
+    async fn check(&self) -> Result<()> {
         if let Some(endpoint) = endpoint().filter(|endpoint| !is_url(endpoint)) {
             bail!(
                 "AWS_ENDPOINT_URL is `{endpoint}`, which is not a URL: set it to one such as http://127.0.0.1:4566"
@@ -73,31 +148,6 @@ impl Cloud {
             );
         }
         Ok(())
-    }
-
-    /// As [`Cloud::connect`], for commands that must not take AWS for the `surehand dev` that was meant: AWS is only
-    /// used if it is asked for, by `aws` or by a profile.
-    pub(crate) async fn chosen(run: &str, aws: bool) -> Result<Self> {
-        let wants_aws = aws || std::env::var_os("AWS_PROFILE").is_some_and(|it| !it.is_empty());
-        if endpoint().is_none() && !wants_aws && Stack::running(run).await.is_none() {
-            match Stack::announced(run) {
-                Some(stack) => bail!(
-                    "the `surehand dev` at {} does not answer: start it again, or pass --aws to work on AWS",
-                    stack.endpoint
-                ),
-                None => bail!(
-                    "no `surehand dev` runs here: start it, or pass --aws or set AWS_PROFILE to work on AWS"
-                ),
-            }
-        }
-        let mut cloud = Self::connect(run).await?;
-        if aws && endpoint().is_none() && cloud.stack.is_some() {
-            cloud = Self {
-                config: aws_config::load_defaults(BehaviorVersion::latest()).await,
-                stack: None,
-            };
-        }
-        Ok(cloud)
     }
 
     /// Returns true if this is not AWS but the stack of a `surehand dev`, or an endpoint on this
@@ -134,19 +184,19 @@ impl Cloud {
     pub(crate) fn name(&self) -> String {
         match (self.config.endpoint_url(), self.config.region()) {
             (Some(endpoint), _) => endpoint.to_owned(),
-            // A user who did not mean AWS probably forgot to start the application.
-            (None, Some(region)) => format!("AWS {region}, since no `surehand dev` runs here"),
-            (None, None) => "AWS, since no `surehand dev` runs here".to_owned(),
+            (None, Some(region)) => format!("AWS {region}"),
+            (None, None) => "AWS".to_owned(),
         }
     }
 }
 
-/// Returns the configuration for clients that give up an attempt after [`ATTEMPT_TIMEOUT`].
+/// Returns the configuration for clients that give up a service that is silent.
 fn limited(config: &SdkConfig) -> SdkConfig {
-    let limits = config.timeout_config();
-    let limits = limits.map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
-    let limits = limits.operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-    config.to_builder().timeout_config(limits).build()
+    let limits = TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(CALL);
+    config.to_builder().timeout_config(limits.build()).build()
 }
 
 /// Returns the endpoint that the environment names instead of AWS.
@@ -195,18 +245,103 @@ mod tests {
         assert!(!at("https://sqs.eu-west-1.amazonaws.com").is_emulator());
     }
 
+    /// What is meant is decided from everything that says something, and never by what does not answer.
     #[test]
-    fn an_attempt_has_a_limit_and_keeps_the_others() {
-        let one = Duration::from_secs(1);
-        let limits = TimeoutConfig::builder().connect_timeout(one).build();
-        let config = emulator::config("http://127.0.0.1:4566");
-        let connecting = config.to_builder().timeout_config(limits).build();
-        for (config, connect) in [(connecting, Some(one)), (config, None)] {
-            let limited = limited(&config);
-            let limits = limited.timeout_config().unwrap();
-            assert_eq!(limits.operation_attempt_timeout(), Some(ATTEMPT_TIMEOUT));
-            assert_eq!(limits.connect_timeout(), connect);
+    fn aws_is_only_what_was_asked_for() {
+        let stack = |endpoint: &str| Stack {
+            name: "shop".to_owned(),
+            endpoint: endpoint.to_owned(),
+            outputs: Default::default(),
+            functions: Vec::new(),
+        };
+        let (here, there) = ("http://127.0.0.1:1", "http://127.0.0.1:2");
+        // --aws, --run, AWS_ENDPOINT_URL, AWS_PROFILE, what is announced and answers
+        type Case<'a> = (bool, bool, Option<&'a str>, bool, Option<(&'a str, bool)>);
+        let place = |(aws, run, endpoint, has_profile, announced): Case<'_>| {
+            let wanted = Wanted {
+                aws,
+                run: run.then(|| "foo".to_owned()),
+            };
+            let found = Found {
+                wanted: &wanted,
+                endpoint: endpoint.map(str::to_owned),
+                has_profile,
+                announced: announced.map(|(at, answers)| (stack(at), answers)),
+            };
+            found.place().map_err(|error| error.to_string())
+        };
+        let dev = Ok(Place::Stack(stack(here)));
+        for case in [
+            (false, false, None, false, Some((here, true))),
+            (false, true, None, false, Some((here, true))),
+            (false, false, None, true, Some((here, true))),
+            (
+                false,
+                false,
+                Some("http://127.0.0.1:1/"),
+                false,
+                Some((here, true)),
+            ),
+        ] {
+            assert_eq!(place(case), dev, "{case:?}");
         }
+        for case in [
+            (true, false, None, false, None),
+            (true, false, None, false, Some((here, true))),
+            (true, false, None, false, Some((here, false))),
+            (false, false, None, true, None),
+            (false, false, Some(there), false, None),
+            (false, false, Some(there), false, Some((here, true))),
+            (false, false, Some(here), false, Some((here, false))),
+        ] {
+            assert_eq!(place(case), Ok(Place::Environment), "{case:?}");
+        }
+        for (case, says) in [
+            (
+                (false, false, None, false, None),
+                "no `surehand dev` runs here",
+            ),
+            (
+                (false, false, None, false, Some((here, false))),
+                "does not answer",
+            ),
+            (
+                (false, false, None, true, Some((here, false))),
+                "does not answer",
+            ),
+            (
+                (false, true, None, false, None),
+                "no `surehand dev --run foo` runs here",
+            ),
+            (
+                (false, true, None, true, None),
+                "no `surehand dev --run foo` runs here",
+            ),
+            (
+                (false, true, Some(there), false, None),
+                "no `surehand dev --run foo` runs here",
+            ),
+            (
+                (true, false, Some(there), false, None),
+                "unset the variable",
+            ),
+            (
+                (false, true, Some(there), false, Some((here, true))),
+                "unset the variable",
+            ),
+        ] {
+            let error = place(case).unwrap_err();
+            assert!(error.contains(says), "{case:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_call_has_a_limit() {
+        let limited = limited(&emulator::config("http://127.0.0.1:4566"));
+        let limits = limited.timeout_config().unwrap();
+        assert_eq!(limits.connect_timeout(), Some(CONNECT));
+        assert_eq!(limits.operation_attempt_timeout(), Some(ATTEMPT));
+        assert_eq!(limits.operation_timeout(), Some(CALL));
     }
 
     #[test]

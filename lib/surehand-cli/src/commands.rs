@@ -16,7 +16,14 @@ use std::{
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::{application::compile::Profile, check, dlq, local::run::Options, progress::Progress};
+use crate::{
+    application::compile::Profile,
+    check,
+    cloud::Wanted,
+    dlq,
+    local::{run::Options, stack::Stack},
+    progress::Progress,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -39,6 +46,8 @@ pub(crate) enum Command {
         /// The event bus; the one of a running `surehand dev` by default
         #[arg(long, env = "EVENT_BUS_NAME")]
         bus: Option<String>,
+        #[command(flatten)]
+        wanted: Wanted,
     },
     /// Invoke a function and print its reply
     Invoke {
@@ -47,6 +56,8 @@ pub(crate) enum Command {
         /// The event: JSON, a file, or `-` for standard input
         #[arg(long, short, default_value = "{}")]
         event: String,
+        #[command(flatten)]
+        wanted: Wanted,
     },
     /// Inspect dead letters, and redrive them
     Dlq(dlq::Dlq),
@@ -114,18 +125,20 @@ pub(crate) async fn execute(
     let named = |default: &str| run.clone().unwrap_or_else(|| default.to_owned());
     match command {
         Command::New(new) => new::run(&new)?,
-        Command::Dev(dev) => dev::run(dev.options(named("dev")), progress).await?,
+        Command::Dev(dev) => dev::run(dev.options(named(Stack::DEFAULT_RUN)), progress).await?,
         Command::Demo { run: demo, orders } => {
             demo::run(demo.options(named("demo")), orders, progress).await?;
         }
-        Command::Publish { file, bus } => {
-            publish::run(&file, bus, &named("dev"), progress).await?;
+        Command::Publish { file, bus, wanted } => {
+            publish::run(&file, bus, &Wanted { run, ..wanted }, progress).await?;
         }
-        Command::Invoke { function, event } => {
-            invoke::run(&function, &event, &named("dev")).await?;
-        }
+        Command::Invoke {
+            function,
+            event,
+            wanted,
+        } => invoke::run(&function, &event, &Wanted { run, ..wanted }).await?,
         Command::Dlq(dlq) => {
-            let end = dlq::run(dlq, &named("dev"), progress, stop).await?;
+            let end = dlq::run(dlq, run, progress, stop).await?;
             return Ok(end.into());
         }
         Command::Check(arguments) => return check::run(&arguments, progress).await,

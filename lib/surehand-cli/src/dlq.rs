@@ -36,7 +36,7 @@ pub(crate) use self::{
     context::{Coded, End},
     outcomes::Facts,
 };
-use crate::progress::Progress;
+use crate::{cloud::Wanted, progress::Progress};
 
 /// The arguments of `surehand dlq`.
 #[derive(Debug, Args)]
@@ -50,9 +50,8 @@ pub(crate) struct Dlq {
     /// Print JSON for programs
     #[arg(long, global = true)]
     json: bool,
-    /// Work on AWS with the credentials of the environment; setting AWS_PROFILE means the same
-    #[arg(long, global = true)]
-    aws: bool,
+    #[command(flatten)]
+    wanted: Wanted,
 }
 
 #[derive(Debug, Subcommand)]
@@ -127,15 +126,15 @@ impl Dlq {
 }
 
 pub(crate) async fn run(
-    dlq: Dlq,
-    run: &str,
+    mut dlq: Dlq,
+    run: Option<String>,
     progress: &Progress,
     stop: &AtomicBool,
 ) -> Result<End> {
+    dlq.wanted.run = run;
     let context = Context {
-        run,
+        wanted: &dlq.wanted,
         json: dlq.json,
-        aws: dlq.aws,
         progress,
         stop,
     };

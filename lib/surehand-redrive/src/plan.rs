@@ -90,6 +90,23 @@ pub struct Step {
     pub note: Option<String>,
 }
 
+impl Step {
+    /// What is no part of a step is an error: it would not be done.
+    fn read(line: &str) -> Result<Self, String> {
+        const KNOWN: [&str; 5] = ["message_id", "sha256", "action", "body", "note"];
+        let fields: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(line).map_err(|error| error.to_string())?;
+        if let Some(name) = fields.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+            return Err(match name.as_str() {
+                "to" => "a step has no `to` of its own: set it in the first line, or write a plan for these messages"
+                    .to_owned(),
+                _ => format!("a step has no field `{name}`, only {}", KNOWN.join(", ")),
+            });
+        }
+        serde_json::from_value(fields.into()).map_err(|error| error.to_string())
+    }
+}
+
 /// What becomes of a letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "action")]
@@ -322,8 +339,7 @@ impl Plan {
                     });
                 }
                 Some(plan) => {
-                    let step: Step =
-                        serde_json::from_str(&line).map_err(|error| unreadable(index, &error))?;
+                    let step = Step::read(&line).map_err(|problem| unreadable(index, &problem))?;
                     if plan.by_id.contains_key(&step.message_id) {
                         let twice = format!("message {} has two steps", step.message_id);
                         return Err(unreadable(index, &twice));

@@ -159,6 +159,9 @@ pub struct FailureNote {
     /// How often it has been redriven from a dead-letter queue.
     #[serde(default)]
     pub redrive_count: u32,
+    /// Whether it failed since a condition of what its handler staged did not hold, which only a commit tells.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub condition: bool,
 }
 
 /// The limit for one text of the note, which shares 1 MiB with the message.
@@ -197,6 +200,7 @@ impl FailureNote {
             last_failure: now,
             source_queue: delivery.source_arn.clone(),
             redrive_count: redrive_count(record),
+            condition: error.is_condition(),
         }
     }
 
@@ -217,6 +221,7 @@ impl FailureNote {
             last_failure: rfc3339(at),
             source_queue: None,
             redrive_count: 0,
+            condition: false,
         }
     }
 

@@ -39,6 +39,7 @@ struct Inner {
     kind: ErrorKind,
     source: BoxError,
     retry_after: Option<Duration>,
+    is_condition: bool,
 }
 
 /// The ways in which a record can fail.
@@ -137,6 +138,7 @@ impl Error {
                 kind,
                 source: source.into(),
                 retry_after: None,
+                is_condition: false,
             }),
         }
     }
@@ -169,6 +171,16 @@ impl Error {
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.inner.retry_after = Some(delay);
         self
+    }
+
+    /// Says that a condition of what the handler staged did not hold.
+    pub(crate) fn of_condition(mut self) -> Self {
+        self.inner.is_condition = true;
+        self
+    }
+
+    pub(crate) fn is_condition(&self) -> bool {
+        self.inner.is_condition
     }
 
     /// Returns the kind of failure.

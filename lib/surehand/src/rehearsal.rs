@@ -5,8 +5,8 @@
 //! record. It ends with its input. `surehand dlq rehearse` runs dead letters through a new build so.
 //!
 //! Claims are made in memory. What a handler stages in a [`Transaction`](crate::Transaction) is
-//! described and not committed, so the conditions of its writes are not looked at; what it reads is
-//! read. A handler without a transaction may have effects of its own: it runs only with
+//! described and not committed, so the conditions of its writes are not looked at, only
+//! [counted](Finding::conditions); what it reads is read. A handler without a transaction may have effects of its own: it runs only with
 //! `SUREHAND_REHEARSE_EFFECTS=1`, and then they happen. Nothing is parked, and no message is touched.
 //! Logs go to standard error.
 
@@ -35,6 +35,9 @@ pub struct Finding {
     pub handler: Option<String>,
     /// What the handler would have committed, one line for each write and each event.
     pub staged: Vec<String>,
+    /// How many of the staged writes have a condition. Whether it holds is not known before the commit.
+    #[serde(default)]
+    pub conditions: usize,
     /// Why it failed, as the note of its dead letter; none if it did not fail.
     pub failure: Option<FailureNote>,
 }

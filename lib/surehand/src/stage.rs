@@ -102,13 +102,14 @@ impl Stage {
 impl StagedWrite {
     /// What to tell of a write whose condition did not hold.
     pub(crate) fn refuse(self, item: Option<Item>) -> Error {
-        match self.refused {
+        let error = match self.refused {
             Some(Refused(make)) => make(item),
             None => Error::transient(format!(
                 "the condition of a staged write to {} did not hold",
                 self.table()
             )),
-        }
+        };
+        error.of_condition()
     }
 
     pub(crate) fn table(&self) -> &str {

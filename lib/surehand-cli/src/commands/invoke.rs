@@ -11,15 +11,15 @@ use aws_sdk_lambda::{
 use serde_json::{Value, value::RawValue};
 
 use super::publish;
-use crate::cloud::{Cloud, reason};
+use crate::cloud::{Cloud, Wanted, reason};
 
 /// A function runs for 15 minutes at most, and its reply takes a moment.
 const LONGEST: Duration = Duration::from_secs(15 * 60 + 20);
 
 /// Prints the reply to standard output; an error of the function is an error of the command.
-pub(crate) async fn run(function: &str, event: &str, run: &str) -> Result<()> {
+pub(crate) async fn run(function: &str, event: &str, wanted: &Wanted) -> Result<()> {
     let payload = payload(event)?;
-    let cloud = Cloud::connect(run).await?;
+    let cloud = Cloud::connect(wanted).await?;
     let name = &cloud.full_name(function)?;
     let limits = TimeoutConfig::builder().operation_attempt_timeout(LONGEST);
     // A function whose answer was lost has run, and another attempt would run it again.

@@ -14,7 +14,10 @@ use surehand::aws::{
     limits::{ENTRIES, EVENT_BYTES},
 };
 
-use crate::{cloud::Cloud, progress::Progress};
+use crate::{
+    cloud::{Cloud, Wanted},
+    progress::Progress,
+};
 
 /// The longest `detail-type` that EventBridge takes.
 const DETAIL_TYPE: usize = 128;
@@ -55,12 +58,12 @@ struct Detail {
 pub(crate) async fn run(
     file: &str,
     bus: Option<String>,
-    run: &str,
+    wanted: &Wanted,
     progress: &Progress,
 ) -> Result<()> {
     let (text, place) = read(file)?;
     let events = parse(&text).with_context(|| format!("nothing sent from {place}"))?;
-    let cloud = Cloud::find(run).await?;
+    let cloud = Cloud::connect(wanted).await?;
     let bus = match (bus, &cloud.stack) {
         (Some(bus), _) => bus,
         (None, Some(stack)) => stack.output("EventBusName")?.to_owned(),
@@ -68,7 +71,6 @@ pub(crate) async fn run(
             bail!("no bus: pass --bus, set EVENT_BUS_NAME, or start `surehand dev` first")
         }
     };
-    cloud.check().await?;
     let step = progress.step(format!("publishing to {bus} at {}", cloud.name()));
     let client = Client::new(&cloud.config);
     let total = events.len() as u64;

@@ -3,45 +3,29 @@
 use std::{
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
 };
 
 use anyhow::Result;
-use aws_config::timeout::TimeoutConfig;
 use surehand_redrive::QueueInfo;
 
-use crate::{cloud::Cloud, progress::Progress};
+use crate::{
+    cloud::{Cloud, Wanted},
+    progress::Progress,
+};
 
 /// What every command needs to know.
 pub(super) struct Context<'a> {
-    pub(super) run: &'a str,
+    pub(super) wanted: &'a Wanted,
     pub(super) json: bool,
-    /// Whether AWS was asked for.
-    pub(super) aws: bool,
     pub(super) progress: &'a Progress,
     /// Set when the command is interrupted.
     pub(super) stop: &'a AtomicBool,
 }
 
-/// How long a connection, an attempt at a call and all attempts at it may take. The longest calls are those with a
-/// megabyte. Most calls are begun again a few times beyond that, so that a service that is silent is given up after a
-/// minute or two.
-const CONNECT: Duration = Duration::from_secs(5);
-const ATTEMPT: Duration = Duration::from_secs(15);
-const CALL: Duration = Duration::from_secs(20);
-
 impl Context<'_> {
-    /// The cloud that this command is for. It is AWS only if that was asked for.
+    /// The cloud that this command is for.
     pub(super) async fn connect(&self) -> Result<Cloud> {
-        let mut cloud = Cloud::chosen(self.run, self.aws).await?;
-        let limits = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .operation_attempt_timeout(ATTEMPT)
-            .operation_timeout(CALL);
-        let mut limited = cloud.config.to_builder();
-        limited.set_timeout_config(Some(limits.build()));
-        cloud.config = limited.build();
-        Ok(cloud)
+        Cloud::connect(self.wanted).await
     }
 
     /// Says in which account and region something is about to be changed. A running `surehand dev` has neither.

@@ -61,6 +61,18 @@ pub(super) fn age(ms: u64) -> String {
     }
 }
 
+/// 1st, 2nd, 3rd, 4th, ...
+fn nth(number: u32) -> String {
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
 /// RFC 3339.
 fn time(ms: u64) -> String {
     let ms = i64::try_from(ms).unwrap_or(i64::MAX);
@@ -95,7 +107,10 @@ pub(super) fn text(letter: &Letter, attempts: Option<&str>) -> String {
         let (attempt, request) = (note.attempts, &note.request_id);
         line(
             "failed",
-            &format!("in attempt {attempt} at {when}, request {request}"),
+            &format!(
+                "when received for the {} time, at {when}, request {request}",
+                nth(attempt)
+            ),
         );
     }
     match (&cause.handler, &cause.function) {

@@ -86,6 +86,25 @@ impl Facts {
         }
     }
 
+    /// When the function of these letters was last deployed, and what that says of a failure since `plan` was made;
+    /// none if it is not known.
+    pub(super) async fn deployed(&self, plan: &str) -> Option<String> {
+        let function = self.function.as_deref()?;
+        let configuration = target::configuration(self.cloud.as_ref()?, function).await;
+        let changed = configuration.ok()?.last_modified?;
+        let changed: jiff::Timestamp = changed.parse().ok()?;
+        let is_before = plan
+            .parse::<jiff::Timestamp>()
+            .is_ok_and(|plan| changed < plan);
+        Some(match is_before {
+            true => format!(
+                "{function} was last deployed at {changed:.0}, before this plan was made: if a rehearsal of these \
+                 messages succeeds, deploy what was rehearsed"
+            ),
+            false => format!("{function} was last deployed at {changed:.0}"),
+        })
+    }
+
     /// What is known of the attempts at a letter's event, in a few words.
     pub(super) async fn of(&self, letter: &Letter) -> Option<String> {
         let function = letter.cause().function;

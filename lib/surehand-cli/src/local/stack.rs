@@ -11,10 +11,7 @@ use aws_config::SdkConfig;
 use aws_sdk_cloudformation::Client;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    application::{project::Project, templates},
-    local::emulator,
-};
+use crate::application::{project::Project, templates};
 
 /// What is known of a stack after its deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +33,9 @@ pub(crate) struct Function {
 }
 
 impl Stack {
+    /// The run of `surehand dev`, unless it has another name.
+    pub(crate) const DEFAULT_RUN: &str = "dev";
+
     /// Asks CloudFormation for what `sam deploy` made of the template.
     pub(crate) async fn describe(
         config: &SdkConfig,
@@ -76,12 +76,6 @@ impl Stack {
             outputs,
             functions: deployed,
         })
-    }
-
-    /// The stack of a run that goes on in this project at this moment.
-    pub(crate) async fn running(run: &str) -> Option<Self> {
-        let stack = Self::announced(run)?;
-        emulator::is_healthy(&stack.endpoint).await.then_some(stack)
     }
 
     /// The stack that a run has announced in this project, whether it answers or not.

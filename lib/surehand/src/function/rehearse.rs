@@ -70,6 +70,7 @@ impl<So: Source> Function<So> {
                     verdict: Ending::Failed,
                     handler: None,
                     staged: Vec::new(),
+                    conditions: 0,
                     failure: Some(self.failure(&record, "", &error)),
                 }];
             }
@@ -78,7 +79,7 @@ impl<So: Source> Function<So> {
         let mut findings = Vec::new();
         for record in batch.records {
             let mut finding = self.try_one(record, &service, with_effects).await;
-            finding.staged = committed(store);
+            (finding.staged, finding.conditions) = committed(store);
             findings.push(finding);
         }
         findings
@@ -97,6 +98,7 @@ impl<So: Source> Function<So> {
             verdict,
             handler: Some(handler.name.to_owned()),
             staged: Vec::new(),
+            conditions: 0,
             failure,
         };
         let failed = |error: &Error| Some(self.failure(&record, handler.name, error));
@@ -140,17 +142,19 @@ impl<So: Source> Function<So> {
     }
 }
 
-/// Describes what was committed since the last call.
+/// Describes what was committed since the last call, and counts the conditions of it.
 #[cfg(feature = "dynamodb")]
-fn committed(store: &MemoryStore) -> Vec<String> {
+fn committed(store: &MemoryStore) -> (Vec<String>, usize) {
     let (writes, events) = store.take_committed();
+    let conditions = writes.iter().filter(|it| staged::has_condition(it)).count();
     let events = events.iter().map(staged::event);
-    writes.iter().map(staged::write).chain(events).collect()
+    let lines = writes.iter().map(staged::write).chain(events);
+    (lines.collect(), conditions)
 }
 
 #[cfg(not(feature = "dynamodb"))]
-fn committed(_: &MemoryStore) -> Vec<String> {
-    Vec::new()
+fn committed(_: &MemoryStore) -> (Vec<String>, usize) {
+    (Vec::new(), 0)
 }
 
 #[cfg(feature = "dynamodb")]

@@ -14,14 +14,18 @@ use super::{
     scene::Scene,
 };
 use crate::{
-    cloud::Cloud,
+    cloud::{Cloud, Wanted},
     dlq::{self, Dlq, End, Facts},
     progress::Progress,
 };
 
 /// Adds to dead letters without a note what the idempotency table knows about their attempts.
 pub(super) async fn explain(run: &str, clients: &Clients, seen: &mut Observation) -> Result<()> {
-    let facts = Facts::find(Cloud::find(run).await?, None).await;
+    let wanted = Wanted {
+        run: Some(run.to_owned()),
+        ..Wanted::default()
+    };
+    let facts = Facts::find(Cloud::connect(&wanted).await?, None).await;
     for letter in &mut seen.dead_letters {
         if let (NO_NOTE, Some(event)) = (letter.reason.as_str(), &letter.event)
             && let Some(attempts) = facts.of_event(&clients.notify_customer, event).await
@@ -118,7 +122,13 @@ impl Shell<'_> {
         let line = format!("$ surehand dlq {} --run {}", arguments.join(" "), self.run);
         println!("\n{}", style(&line).bold());
         let dlq = Dlq::of(arguments)?;
-        let end = dlq::run(dlq, self.run, self.progress, &AtomicBool::new(false)).await?;
+        let end = dlq::run(
+            dlq,
+            Some(self.run.to_owned()),
+            self.progress,
+            &AtomicBool::new(false),
+        )
+        .await?;
         if end != expected {
             bail!("`{line}` ended with {end:?} instead of {expected:?}");
         }

@@ -85,7 +85,8 @@ fn line(report: &Report) -> String {
     words.join(", ")
 }
 
-pub(super) fn applied(report: &Report, words: &Words<'_>, json: bool) {
+/// `deployed` is what is known of the code that did not handle what was put back.
+pub(super) fn applied(report: &Report, words: &Words<'_>, deployed: Option<&str>, json: bool) {
     let stopped = report.stopped.map(|stop| match stop {
         Stop::Asked => "asked",
         Stop::Failures => "failures",
@@ -103,7 +104,8 @@ pub(super) fn applied(report: &Report, words: &Words<'_>, json: bool) {
             "finished": report.finished, "without_lists": report.without_lists, "failed": report.failed,
             "missing": report.missing, "not_deleted": report.not_deleted,
             "not_deleted_because": report.not_deleted_because, "left": report.left,
-            "not_fixed": not_fixed, "stopped": stopped, "journal": words.journal,
+            "not_fixed": not_fixed, "stopped": stopped, "deployed": deployed,
+            "journal": words.journal,
         });
         say!("{line}");
         return;
@@ -141,6 +143,9 @@ pub(super) fn applied(report: &Report, words: &Words<'_>, json: bool) {
             ]);
         }
         say!("{table}");
+        if let Some(deployed) = deployed {
+            say!("{deployed}");
+        }
     }
     let hint = words.hint;
     match stopped {

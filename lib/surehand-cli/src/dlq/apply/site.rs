@@ -148,7 +148,13 @@ impl Site {
             .map_err(said)
             .with_context(|| format!("stopped, and {}", words.hint))?;
         step.done("");
-        report::applied(&report, words, context.json);
+        let deployed = match facts {
+            Some(facts) if !report.not_fixed.is_empty() => {
+                facts.deployed(&plan.header.created).await
+            }
+            _ => None,
+        };
+        report::applied(&report, words, deployed.as_deref(), context.json);
         Ok(end(&report))
     }
 }

@@ -9,7 +9,7 @@ use surehand::{
     record::{Attribute, AttributeValue},
     rehearsal::Ending,
 };
-use surehand_redrive::{Group, Letter};
+use surehand_redrive::{Group, Letter, Origin};
 
 use super::process::Answer;
 use crate::dlq::describe;
@@ -21,6 +21,8 @@ const SHOWN: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Now {
     Fixed,
+    /// It failed for a condition of what it staged, which a rehearsal does not look at.
+    NotChecked,
     /// With the reason that it had before.
     AsBefore,
     /// With another reason.
@@ -34,6 +36,7 @@ pub(super) struct Tally(BTreeMap<String, Row>);
 struct Row {
     before: Group,
     fixed: u64,
+    not_checked: u64,
     as_before: u64,
     not_run: u64,
     /// The new reasons, and how often each.
@@ -49,6 +52,7 @@ impl Tally {
         let row = self.0.entry(before.id.clone()).or_insert_with(|| Row {
             before,
             fixed: 0,
+            not_checked: 0,
             as_before: 0,
             not_run: 0,
             otherwise: BTreeMap::new(),
@@ -56,6 +60,7 @@ impl Tally {
         });
         match now {
             Now::Fixed => row.fixed += 1,
+            Now::NotChecked => row.not_checked += 1,
             Now::AsBefore => row.as_before += 1,
             Now::NotRun => row.not_run += 1,
             Now::Otherwise(reason) => *row.otherwise.entry(reason).or_default() += 1,
@@ -68,14 +73,17 @@ impl Tally {
     /// Whether every letter would be handled now.
     pub(super) fn is_fixed(&self) -> bool {
         let rows = &mut self.0.values();
-        rows.all(|row| row.as_before == 0 && row.not_run == 0 && row.otherwise.is_empty())
+        rows.all(|row| {
+            row.as_before + row.not_checked + row.not_run == 0 && row.otherwise.is_empty()
+        })
     }
 
     pub(super) fn summary(&self) -> String {
         let sum = |count: fn(&Row) -> u64| self.0.values().map(count).sum::<u64>();
         format!(
-            "{} fixed, {} still failing, {} newly failing, {} not run",
+            "{} fixed, {} not checked, {} still failing, {} newly failing, {} not run",
             sum(|row| row.fixed),
+            sum(|row| row.not_checked),
             sum(|row| row.as_before),
             sum(|row| row.otherwise.values().sum()),
             sum(|row| row.not_run)
@@ -87,13 +95,14 @@ impl Tally {
             [
                 "group",
                 "fixed",
+                "not checked",
                 "still failing",
                 "newly failing",
                 "not run",
                 "reason before",
                 "reason now",
             ],
-            &[1, 2, 3, 4],
+            &[1, 2, 3, 4, 5],
         );
         for (id, row) in &self.0 {
             let mut reasons: Vec<String> = row
@@ -104,12 +113,16 @@ impl Tally {
             if row.as_before > 0 {
                 reasons.push("as before".to_owned());
             }
+            if row.not_checked > 0 {
+                reasons.push("its condition is only checked by a commit".to_owned());
+            }
             if row.not_run > 0 {
                 reasons.push("takes no transaction: --allow-effects runs it".to_owned());
             }
             table.add_row([
                 id.clone(),
                 row.fixed.to_string(),
+                row.not_checked.to_string(),
                 row.as_before.to_string(),
                 row.otherwise.values().sum::<u64>().to_string(),
                 row.not_run.to_string(),
@@ -136,6 +149,7 @@ pub(super) fn json(letter: &Letter, answer: &Answer) -> Result<String> {
     let before = Group::of(letter);
     let verdict = match now(letter, &before, answer) {
         Now::Fixed => "fixed",
+        Now::NotChecked => "not_checked",
         Now::AsBefore => "still_failing",
         Now::Otherwise(_) => "newly_failing",
         Now::NotRun => "not_run",
@@ -154,6 +168,9 @@ fn now(letter: &Letter, before: &Group, answer: &Answer) -> Now {
         Answer::Found(finding) => finding,
     };
     match (finding.verdict, &finding.failure) {
+        (Ending::Handled, _) if finding.conditions > 0 && failed_for_a_condition(letter) => {
+            Now::NotChecked
+        }
         (Ending::Handled | Ending::Duplicate, _) => Now::Fixed,
         (Ending::NotRun, _) => Now::NotRun,
         (_, Some(failure)) => {
@@ -165,6 +182,10 @@ fn now(letter: &Letter, before: &Group, answer: &Answer) -> Now {
         }
         _ => Now::Otherwise("failed without a reason".to_owned()),
     }
+}
+
+fn failed_for_a_condition(letter: &Letter) -> bool {
+    matches!(letter.origin(), Origin::Parked { note, .. } if note.condition)
 }
 
 /// The group that the letter would be of, had it failed like this.
@@ -180,4 +201,52 @@ fn regrouped(letter: &Letter, failure: &FailureNote) -> Group {
             .insert(FailureNote::ATTRIBUTE.to_owned(), note);
     }
     Group::of(&again)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parked(condition: bool) -> Letter {
+        let mut failure = FailureNote::about("rejected", "sold out", std::time::SystemTime::now());
+        failure.condition = condition;
+        let mut letter = Letter::new("a", "{}");
+        letter.attributes.insert(
+            FailureNote::ATTRIBUTE.to_owned(),
+            Attribute {
+                data_type: "String".to_owned(),
+                value: AttributeValue::Text(serde_json::to_string(&failure).unwrap()),
+            },
+        );
+        letter
+    }
+
+    fn handled(conditions: usize) -> Answer {
+        let finding = json!({
+            "record": "a", "verdict": "handled", "handler": "h", "staged": ["put t"],
+            "conditions": conditions, "failure": null,
+        });
+        Answer::Found(Box::new(serde_json::from_value(finding).unwrap()))
+    }
+
+    /// Nothing is committed, so that a condition which did not hold may not hold again.
+    #[test]
+    fn what_failed_for_a_condition_is_not_fixed_by_a_rehearsal() {
+        for (was_condition, conditions, is_fixed) in [
+            (true, 1, false),
+            // The new build has no condition.
+            (true, 0, true),
+            // The reason was another one, and is gone.
+            (false, 1, true),
+        ] {
+            let mut tally = Tally::default();
+            tally.add(&parked(was_condition), handled(conditions));
+            assert_eq!(tally.is_fixed(), is_fixed, "{was_condition} {conditions}");
+            let says = match is_fixed {
+                true => "1 fixed, 0 not checked",
+                false => "0 fixed, 1 not checked",
+            };
+            assert!(tally.summary().starts_with(says), "{}", tally.summary());
+        }
+    }
 }

@@ -11,51 +11,16 @@ use std::{
 /// - :n if available >= :n, :n = 1`.
 pub(super) fn write(write: &TransactWriteItem) -> String {
     let mut line = String::new();
-    let parts = if let Some(put) = &write.put {
-        Parts {
-            verb: "put",
-            table: &put.table_name,
-            item: &put.item,
-            change: None,
-            condition: put.condition_expression.as_deref(),
-            names: put.expression_attribute_names.as_ref(),
-            values: put.expression_attribute_values.as_ref(),
-        }
-    } else if let Some(update) = &write.update {
-        Parts {
-            verb: "update",
-            table: &update.table_name,
-            item: &update.key,
-            change: Some(&update.update_expression),
-            condition: update.condition_expression.as_deref(),
-            names: update.expression_attribute_names.as_ref(),
-            values: update.expression_attribute_values.as_ref(),
-        }
-    } else if let Some(delete) = &write.delete {
-        Parts {
-            verb: "delete",
-            table: &delete.table_name,
-            item: &delete.key,
-            change: None,
-            condition: delete.condition_expression.as_deref(),
-            names: delete.expression_attribute_names.as_ref(),
-            values: delete.expression_attribute_values.as_ref(),
-        }
-    } else if let Some(check) = &write.condition_check {
-        Parts {
-            verb: "check",
-            table: &check.table_name,
-            item: &check.key,
-            change: None,
-            condition: Some(&check.condition_expression),
-            names: check.expression_attribute_names.as_ref(),
-            values: check.expression_attribute_values.as_ref(),
-        }
-    } else {
-        return "an empty write".to_owned();
-    };
-    parts.describe(&mut line);
+    match Parts::of(write) {
+        Some(parts) => parts.describe(&mut line),
+        None => line.push_str("an empty write"),
+    }
     line
+}
+
+/// Whether the write is only done if a condition holds.
+pub(super) fn has_condition(write: &TransactWriteItem) -> bool {
+    Parts::of(write).is_some_and(|parts| parts.condition.is_some())
 }
 
 /// Describes an event: `publish StockReserved {"order_id":"42"}`.
@@ -74,7 +39,53 @@ struct Parts<'a> {
     values: Option<&'a HashMap<String, AttributeValue>>,
 }
 
-impl Parts<'_> {
+impl<'a> Parts<'a> {
+    fn of(write: &'a TransactWriteItem) -> Option<Self> {
+        Some(if let Some(put) = &write.put {
+            Self {
+                verb: "put",
+                table: &put.table_name,
+                item: &put.item,
+                change: None,
+                condition: put.condition_expression.as_deref(),
+                names: put.expression_attribute_names.as_ref(),
+                values: put.expression_attribute_values.as_ref(),
+            }
+        } else if let Some(update) = &write.update {
+            Self {
+                verb: "update",
+                table: &update.table_name,
+                item: &update.key,
+                change: Some(&update.update_expression),
+                condition: update.condition_expression.as_deref(),
+                names: update.expression_attribute_names.as_ref(),
+                values: update.expression_attribute_values.as_ref(),
+            }
+        } else if let Some(delete) = &write.delete {
+            Self {
+                verb: "delete",
+                table: &delete.table_name,
+                item: &delete.key,
+                change: None,
+                condition: delete.condition_expression.as_deref(),
+                names: delete.expression_attribute_names.as_ref(),
+                values: delete.expression_attribute_values.as_ref(),
+            }
+        } else if let Some(check) = &write.condition_check {
+            Self {
+                verb: "check",
+                table: &check.table_name,
+                item: &check.key,
+                change: None,
+                condition: Some(&check.condition_expression),
+                names: check.expression_attribute_names.as_ref(),
+                values: check.expression_attribute_values.as_ref(),
+            }
+        } else {
+            return None;
+        })
+    }
+
     // Writing to a string cannot fail.
     fn describe(&self, line: &mut String) {
         let _ = write!(line, "{} {} {}", self.verb, self.table, fields(self.item));

@@ -82,6 +82,8 @@ async fn a_transaction_is_described_and_not_committed() {
             r#"publish Ordered {"sku":"book"}"#,
         ]
     );
+    let conditions: Vec<_> = findings.iter().map(|it| it.conditions).collect();
+    assert_eq!(conditions, [1, 0, 0, 0]);
     let failure = findings[2].failure.as_ref().unwrap();
     assert_eq!(failure.message, "sku `gone` does not exist");
     assert_eq!(
