@@ -104,7 +104,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
             printed.push_str(&said.out);
         }
     }
-    assert_eq!(count, 12, "the pages' commands");
+    assert_eq!(count, 13, "the pages' commands");
 
     // They were redriven once, and restored; the effects of their consumers stay.
     let books = shop.books().await;

@@ -44,6 +44,7 @@ impl Shell {
         }
         command.arg("dlq").args(arguments).args(["--run", "tests"]);
         command.current_dir(&self.folder);
+        command.env("XDG_STATE_HOME", self.folder.join("state"));
         command
     }
 

@@ -340,6 +340,7 @@ impl Queue for World {
                 in_flight: if state.counts_lag { 0 } else { hidden },
                 delayed: 0,
                 redrive_policy: state.redrive_policy.clone(),
+                retention: None,
             })
         })
     }

@@ -3,6 +3,7 @@
 mod demo;
 mod dev;
 mod invoke;
+mod manual;
 mod new;
 mod publish;
 mod tools;
@@ -60,10 +61,14 @@ pub(crate) enum Command {
         wanted: Wanted,
     },
     /// Inspect dead letters, and redrive them
-    Dlq(dlq::Dlq),
+    Dlq(Box<dlq::Dlq>),
     /// Check that the templates lose no events, and that they fit what the functions do
     Check(check::CheckArgs),
     Tools(tools::ToolsArgs),
+    /// Print completions for a shell
+    Completions(manual::Completions),
+    /// Print the manual, or write its pages
+    Man(manual::Man),
 }
 
 #[derive(Debug, Args)]
@@ -115,10 +120,11 @@ fn orders(text: &str) -> Result<usize, String> {
     }
 }
 
-/// `run` is the name of the run, if it was given.
+/// `run` is the name of the run, if it was given, and `whole` the command with all its arguments.
 pub(crate) async fn execute(
     command: Command,
     run: Option<String>,
+    whole: fn() -> clap::Command,
     progress: &Progress,
     stop: &AtomicBool,
 ) -> Result<ExitCode> {
@@ -138,11 +144,13 @@ pub(crate) async fn execute(
             wanted,
         } => invoke::run(&function, &event, &Wanted { run, ..wanted }).await?,
         Command::Dlq(dlq) => {
-            let end = dlq::run(dlq, run, progress, stop).await?;
+            let end = dlq::run(*dlq, run, progress, stop).await?;
             return Ok(end.into());
         }
         Command::Check(arguments) => return check::run(&arguments, progress).await,
         Command::Tools(arguments) => tools::run(&arguments, progress).await?,
+        Command::Completions(arguments) => manual::completions(&arguments, whole()),
+        Command::Man(arguments) => manual::man(&arguments, whole())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,7 @@ mod outcomes;
 mod plan;
 mod read;
 mod rehearse;
+mod runs;
 mod select;
 mod target;
 mod trust;
@@ -24,7 +25,7 @@ use anyhow::Result;
 use clap::{Args, FromArgMatches as _, Subcommand};
 
 use self::{
-    apply::{ApplyArgs, PurgeArgs, RestoreArgs, UndoArgs},
+    apply::{ApplyArgs, PurgeArgs, RedriveArgs, RestoreArgs, UndoArgs},
     context::Context,
     edit::EditArgs,
     plan::PlanArgs,
@@ -93,6 +94,10 @@ enum Command {
     Plan(PlanArgs),
     /// Edit the event of one dead letter, and add the edit to a plan
     Edit(EditArgs),
+    /// Plan and apply at once: put the selected dead letters back; without --yes only show what it would do
+    Redrive(RedriveArgs),
+    /// List the plans that `redrive` made, and how far each has come
+    Runs,
     /// Carry out a plan; without --yes only show what it would do
     Apply(ApplyArgs),
     /// Continue an apply that was stopped
@@ -121,7 +126,7 @@ impl Dlq {
     /// Whether the first interrupt is only a wish: what is on the way is finished then, and letters that were read
     /// are given back.
     pub(crate) fn stops_by_itself(&self) -> bool {
-        !matches!(self.command, Command::List { .. })
+        !matches!(self.command, Command::List { .. } | Command::Runs)
     }
 }
 
@@ -153,6 +158,8 @@ pub(crate) async fn run(
         } => read::pull(&target, &select, &out, &context).await,
         Command::Plan(arguments) => plan::run(&arguments, &context).await,
         Command::Edit(arguments) => edit::run(&arguments, &context).await,
+        Command::Redrive(arguments) => apply::redrive(&arguments, &context).await,
+        Command::Runs => runs::run(&context),
         Command::Apply(arguments) => apply::apply(&arguments, &context).await,
         Command::Resume(arguments) => apply::resume(&arguments, &context).await,
         Command::Undo(arguments) => apply::undo(&arguments, &context).await,

@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::{Parser, error::ErrorKind};
+use clap::{CommandFactory as _, Parser, error::ErrorKind};
 use console::style;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -81,7 +81,7 @@ async fn run(cli: Cli) -> ExitCode {
     };
     // The end of this future, finished or dropped, ends the processes it started.
     let outcome = tokio::select! {
-        outcome = commands::execute(cli.command, cli.run, &progress, &stop) => outcome,
+        outcome = commands::execute(cli.command, cli.run, Cli::command, &progress, &stop) => outcome,
         interrupted = interrupted => match interrupted {
             Ok(()) if is_dev => return ExitCode::SUCCESS,
             // As a shell reports a process that was interrupted.
@@ -145,8 +145,6 @@ fn first_paragraph(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {

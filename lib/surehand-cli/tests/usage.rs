@@ -167,11 +167,18 @@ fn what_cannot_work_here_is_one_line_and_exit_code_1() {
         &here,
         &["publish", "events"],
         1,
-        "error: no bus: pass --bus, set EVENT_BUS_NAME, or start `surehand dev` first",
+        "error: no `surehand dev` runs here: start it, or pass --aws or set AWS_PROFILE to work on AWS",
     );
     let no_region = "error: no region: set AWS_REGION, or start `surehand dev` here";
-    check(&here, &["publish", "events", "--bus", "b"], 1, no_region);
-    check(&here, &["invoke", "place-order"], 1, no_region);
+    check(
+        &here,
+        &["publish", "events", "--bus", "b", "--aws"],
+        1,
+        no_region,
+    );
+    check(&here, &["invoke", "place-order", "--aws"], 1, no_region);
+    let no_run = "error: no `surehand dev --run foo` runs here: start it, or leave out --run";
+    check(&here, &["invoke", "place-order", "--run", "foo"], 1, no_run);
     check(
         &here,
         &["invoke", "place-order", "--event", "{"],
@@ -305,4 +312,24 @@ fn help_is_no_failure() {
         assert!(output.status.success(), "surehand {arguments:?}");
         assert!(!output.stdout.is_empty(), "surehand {arguments:?}");
     }
+}
+
+#[test]
+fn shells_and_man_can_read_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = surehand(folder.path(), &["completions", shell]);
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("rehearse"), "{shell}");
+    }
+    let output = surehand(folder.path(), &["man"]);
+    assert!(output.stdout.starts_with(b".ie"), "{output:?}");
+    let output = surehand(folder.path(), &["man", "--out", "pages"]);
+    assert!(output.status.success(), "{output:?}");
+    let page = fs::read_to_string(folder.path().join("pages/surehand-dlq-redrive.1")).unwrap();
+    assert!(
+        page.contains("put the selected dead letters back"),
+        "{page}"
+    );
 }

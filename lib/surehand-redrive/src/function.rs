@@ -54,7 +54,7 @@ mod turn;
 pub use invocation::Invocation;
 pub use redrive::{Redrive, RunStatus, Started};
 pub use request::{Answer, DryRun, Request};
-pub use round::{Select, Work};
+pub use round::Work;
 pub use services::{Queues, SqsQueues};
 
 use pace::Pace;

@@ -1,6 +1,6 @@
 //! Letters that are here for the same reason.
 
-use crate::letter::Letter;
+use crate::{filter::Filter, letter::Letter};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -111,6 +111,9 @@ pub struct Selection {
     /// Sent before this time, in milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
+    /// Whose payload meets all of these.
+    #[serde(rename = "where", skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
 }
 
 impl Selection {
@@ -148,6 +151,14 @@ impl Selection {
                 || is_one(&self.handlers, cause.function.as_deref()))
             && (is_one(&self.ids, Some(&letter.id)) || is_one(&self.ids, event_id))
             && (self.groups.is_empty() || group())
+            && (self.filters.is_empty() || self.is_met(letter))
+    }
+
+    fn is_met(&self, letter: &Letter) -> bool {
+        let payload = letter.payload();
+        let payload = payload.as_deref().unwrap_or(&letter.body);
+        let value = serde_json::from_str(payload).unwrap_or_default();
+        self.filters.iter().all(|it| it.is_met(payload, &value))
     }
 }
 

@@ -76,4 +76,6 @@ pub struct QueueInfo {
     pub delayed: u64,
     /// The redrive policy, in JSON, of a queue that moves messages itself after some receives.
     pub redrive_policy: Option<String>,
+    /// How long it keeps a message after it was sent; then the message is gone.
+    pub retention: Option<Duration>,
 }

@@ -5,8 +5,7 @@ use crate::{
     queue::{Queue, QueueInfo, Received},
 };
 use aws_sdk_sqs::{
-    Client, Config,
-    config::{self, timeout::TimeoutConfig},
+    Client, Config, config,
     error::ProvideErrorMetadata,
     types::{Message, MessageSystemAttributeName as System, QueueAttributeName},
 };
@@ -34,14 +33,17 @@ impl SqsDeadLetterQueue {
         Self { client, url }
     }
 
-    /// A receive is answered after its wait at the latest, which the client's time limit for an
-    /// attempt, if it has one, does not know.
+    /// A receive is answered after its wait at the latest, which the client's time limits, if it has
+    /// any, do not know.
     fn patient(&self, wait: Duration) -> config::Builder {
         let mut patient = Config::builder();
         let limits = self.client.config().timeout_config();
-        if let Some(limit) = limits.and_then(TimeoutConfig::operation_attempt_timeout) {
-            let limits = TimeoutConfig::builder().operation_attempt_timeout(limit + wait);
-            patient.set_timeout_config(Some(limits.build()));
+        if let Some(limits) = limits {
+            let longer = |limit: Option<Duration>| limit.map(|limit| limit + wait);
+            let mut patiently = limits.to_builder();
+            patiently.set_operation_attempt_timeout(longer(limits.operation_attempt_timeout()));
+            patiently.set_operation_timeout(longer(limits.operation_timeout()));
+            patient.set_timeout_config(Some(patiently.build()));
         }
         patient
     }
@@ -68,6 +70,8 @@ impl Queue for SqsDeadLetterQueue {
                     .unwrap_or(0),
                 delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed).unwrap_or(0),
                 redrive_policy: text(QueueAttributeName::RedrivePolicy).filter(|p| !p.is_empty()),
+                retention: count(QueueAttributeName::MessageRetentionPeriod)
+                    .map(Duration::from_secs),
             })
         })
     }

@@ -4,6 +4,7 @@
 mod journal;
 mod pace;
 mod purge;
+mod redrive;
 mod report;
 mod restore;
 mod site;
@@ -15,26 +16,23 @@ use anyhow::{Result, bail};
 use clap::Args;
 use surehand_redrive::{FileJournal, Ledger, Plan};
 
-use self::{
-    journal::{check_journal, journal_of, ledger_of},
-    pace::PaceArgs,
-    report::Words,
-    site::Site,
-};
+use self::{journal::check_journal, pace::PaceArgs, report::Words, site::Site};
 pub(super) use self::{
+    journal::{journal_of, ledger_of},
     purge::{PurgeArgs, purge},
+    redrive::{RedriveArgs, redrive},
     restore::{RestoreArgs, restore},
     undo::{UndoArgs, undo},
 };
 use super::{
     context::{Context, End, said},
     outcomes::Facts,
-    plan,
+    plan, runs,
 };
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct ApplyArgs {
-    /// The plan
+    /// The plan: a file, or the name of a run
     plan: PathBuf,
     /// Make the changes; without this option the command only shows them
     #[arg(long)]
@@ -44,6 +42,9 @@ pub(super) struct ApplyArgs {
     /// The journal; `PLAN.journal` by default
     #[arg(long)]
     journal: Option<PathBuf>,
+    /// Apply the plan even if the queue has a redrive policy of its own
+    #[arg(long)]
+    despite_redrive_policy: bool,
 }
 
 /// `dlq apply`.
@@ -57,7 +58,7 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
             arguments.plan.display()
         );
     }
-    let site = Site::of(&plan, context).await?;
+    let site = Site::of(&plan, arguments.despite_redrive_policy, context).await?;
     if !arguments.yes {
         let ledger = Ledger::default();
         return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
@@ -69,15 +70,24 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
         opened: (journal, Ledger::default()),
         facts,
     };
-    arguments
-        .run("redriving", &site, &plan, begun, context)
-        .await
+    let name = arguments.plan.display().to_string();
+    steps(
+        &arguments.pace,
+        "redriving",
+        &name,
+        &site,
+        &plan,
+        begun,
+        context,
+    )
+    .await
 }
 
 /// `dlq resume`.
 pub(super) async fn resume(arguments: &ApplyArgs, context: &Context<'_>) -> Result<End> {
-    let plan = plan::load(&arguments.plan)?;
-    let path = journal_of(&arguments.plan, arguments.journal.as_deref());
+    let file = runs::plan_of(&arguments.plan);
+    let plan = plan::load(&file)?;
+    let path = journal_of(&file, arguments.journal.as_deref());
     if !path.exists() {
         bail!(
             "no journal {}: begin with `surehand dlq apply {}`",
@@ -86,7 +96,7 @@ pub(super) async fn resume(arguments: &ApplyArgs, context: &Context<'_>) -> Resu
         );
     }
     check_journal(&path, &plan)?;
-    let site = Site::of(&plan, context).await?;
+    let site = Site::of(&plan, arguments.despite_redrive_policy, context).await?;
     if !arguments.yes {
         let ledger = ledger_of(&path)?;
         return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
@@ -97,9 +107,17 @@ pub(super) async fn resume(arguments: &ApplyArgs, context: &Context<'_>) -> Resu
         opened: FileJournal::open(&path).map_err(said)?,
         facts,
     };
-    arguments
-        .run("resuming", &site, &plan, begun, context)
-        .await
+    let name = arguments.plan.display().to_string();
+    steps(
+        &arguments.pace,
+        "resuming",
+        &name,
+        &site,
+        &plan,
+        begun,
+        context,
+    )
+    .await
 }
 
 /// What a run writes to, and what it waits for.
@@ -109,26 +127,22 @@ struct Begun<'a> {
     facts: Option<Facts>,
 }
 
-impl ApplyArgs {
-    /// Carries out the plan, or the rest of it; `doing` says which.
-    async fn run(
-        &self,
-        doing: &str,
-        site: &Site,
-        plan: &Plan,
-        begun: Begun<'_>,
-        context: &Context<'_>,
-    ) -> Result<End> {
-        let words = Words {
-            title: format!("{doing} {}", site.target.name()),
-            journal: begun.journal,
-            hint: &format!(
-                "`surehand dlq resume {} --yes` goes on",
-                self.plan.display()
-            ),
-        };
-        let facts = begun.facts.as_ref();
-        site.run(plan, &self.pace, begun.opened, facts, &words, context)
-            .await
-    }
+/// Carries out a plan, or the rest of it; `doing` says which, and `name` is what a resume calls the plan.
+async fn steps(
+    pace: &PaceArgs,
+    doing: &str,
+    name: &str,
+    site: &Site,
+    plan: &Plan,
+    begun: Begun<'_>,
+    context: &Context<'_>,
+) -> Result<End> {
+    let words = Words {
+        title: format!("{doing} {}", site.target.name()),
+        journal: begun.journal,
+        hint: &format!("`surehand dlq resume {name} --yes` goes on"),
+    };
+    let facts = begun.facts.as_ref();
+    site.run(plan, pace, begun.opened, facts, &words, context)
+        .await
 }

@@ -1,6 +1,6 @@
 //! Letters and groups in words and tables.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
@@ -51,8 +51,24 @@ pub(super) fn groups(groups: &[&Group]) -> Table {
 
 /// How long ago that was, in its largest unit.
 pub(super) fn age(ms: u64) -> String {
-    let now = jiff::Timestamp::now().as_millisecond();
-    let seconds = u64::try_from(now).unwrap_or_default().saturating_sub(ms) / 1_000;
+    span(now().saturating_sub(ms))
+}
+
+/// When a queue that keeps messages for `retention` loses the one that was sent at `sent_ms`.
+pub(super) fn expiry(sent_ms: u64, retention: Duration) -> String {
+    let end = sent_ms.saturating_add(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
+    match end.saturating_sub(now()) {
+        0 => "now".to_owned(),
+        left => format!("in {}", span(left)),
+    }
+}
+
+fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
+}
+
+fn span(ms: u64) -> String {
+    let seconds = ms / 1_000;
     match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7_199 => format!("{} min", seconds / 60),
@@ -80,8 +96,8 @@ fn time(ms: u64) -> String {
         .map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
 }
 
-/// A letter on several lines.
-pub(super) fn text(letter: &Letter, attempts: Option<&str>) -> String {
+/// A letter on several lines; `retention` is that of its queue, if it is in one.
+pub(super) fn text(letter: &Letter, attempts: Option<&str>, retention: Option<Duration>) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         // Writing to a string does not fail.
@@ -126,6 +142,9 @@ pub(super) fn text(letter: &Letter, attempts: Option<&str>) -> String {
     );
     if let Some(sent) = letter.sent_at_ms {
         line("sent", &format!("{}, {} ago", time(sent), age(sent)));
+        if let Some(retention) = retention {
+            line("expires", &expiry(sent, retention));
+        }
     }
     if let Some(group) = &letter.group {
         line("in order", &format!("with message group {group}"));

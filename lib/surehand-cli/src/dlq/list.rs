@@ -26,6 +26,17 @@ struct Row {
     oldest_ms: Option<u64>,
 }
 
+impl Row {
+    /// When the first of its letters is gone.
+    fn expiry(&self) -> String {
+        let of_oldest = self.oldest_ms.zip(self.info.retention);
+        of_oldest.map_or_else(
+            || "-".to_owned(),
+            |(sent, retention)| describe::expiry(sent, retention),
+        )
+    }
+}
+
 type Unreadable = (String, anyhow::Error);
 
 pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<End> {
@@ -38,7 +49,8 @@ pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<E
             let line = json!({
                 "name": target::name_of(&row.info.url), "url": row.info.url, "arn": row.info.arn,
                 "visible": row.info.visible, "in_flight": row.info.in_flight,
-                "delayed": row.info.delayed, "oldest_ms": row.oldest_ms, "sources": row.sources,
+                "delayed": row.info.delayed, "oldest_ms": row.oldest_ms,
+                "retention_s": row.info.retention.map(|it| it.as_secs()), "sources": row.sources,
             });
             say!("{line}");
         }
@@ -58,7 +70,14 @@ pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<E
         return Ok(End::Nothing);
     }
     let mut table = describe::table(
-        ["dead-letter queue", "letters", "in flight", "oldest", "of"],
+        [
+            "dead-letter queue",
+            "letters",
+            "in flight",
+            "oldest",
+            "expires",
+            "of",
+        ],
         &[1, 2],
     );
     for row in &rows {
@@ -68,6 +87,7 @@ pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<E
             row.info.visible.to_string(),
             row.info.in_flight.to_string(),
             row.oldest_ms.map_or_else(|| "-".to_owned(), describe::age),
+            row.expiry(),
             sources.join(", "),
         ]);
     }

@@ -9,14 +9,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use surehand_redrive::{Action, Destination, Plan, Unlisted};
+use surehand_redrive::{Action, Destination, Plan, ReadReport, Unlisted};
 
 use super::{
     context::{Context, End, said},
     new_file::NewFile,
     read,
     select::SelectArgs,
-    target::{self, TargetArgs},
+    target::{self, Target, TargetArgs},
     trust::{self, Claims},
 };
 use crate::cloud::Cloud;
@@ -27,13 +27,26 @@ pub(super) struct PlanArgs {
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
-    select: SelectArgs,
+    choice: Choice,
     /// The file to create; it must not exist yet
     #[arg(long, short)]
     out: PathBuf,
     /// What to do with the selected dead letters
     #[arg(long, value_enum, default_value_t = Wanted::Redrive)]
     action: Wanted,
+    /// Include dead letters of this selection that arrive later, or that a FIFO queue does not show yet
+    #[arg(long, conflicts_with = "limit")]
+    unlisted: bool,
+}
+
+/// Which dead letters go where.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Choice {
+    #[command(flatten)]
+    select: SelectArgs,
+    /// At most so many dead letters
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     /// Send them here instead of to where each came from: a queue's name or URL, or the ARN of a queue, a function or
     /// a bus
     #[arg(long, value_name = "DESTINATION", value_parser = place)]
@@ -45,9 +58,71 @@ pub(super) struct PlanArgs {
     /// Include dead letters that have come back three times
     #[arg(long)]
     force: bool,
-    /// Include dead letters of this selection that arrive later, or that a FIFO queue does not show yet
-    #[arg(long)]
-    unlisted: bool,
+}
+
+/// A plan, and what is to be said of it.
+pub(super) struct Made {
+    pub(super) plan: Plan,
+    pub(super) report: ReadReport,
+}
+
+impl Choice {
+    /// Reads the queue, and plans `action` for what is chosen of it.
+    pub(super) async fn plan(
+        &self,
+        cloud: &Cloud,
+        target: &Target,
+        action: Action,
+        unlisted: Unlisted,
+        context: &Context<'_>,
+    ) -> Result<Made> {
+        let given = trust::given(&self.allow)?;
+        let selection = self.select.selection();
+        let mut plan = Plan::new(&target.url)
+            .selection(selection.clone())
+            .unlisted(unlisted);
+        if let Some(to) = &self.to {
+            plan = plan.to(destination(cloud, to).await?);
+        }
+        if self.force {
+            plan = plan.force();
+        }
+        let mut claims = Claims::default();
+        let limit = self.limit.unwrap_or(u64::MAX);
+        let (report, info) = read::queue(cloud, target, &selection, context, &mut |letter| {
+            let is_within = (plan.steps().len() as u64) < limit;
+            if is_within && plan.add(&letter, action.clone()).action == Action::Redrive {
+                claims.note(&letter);
+            }
+            Ok(())
+        })
+        .await?;
+        plan = plan.queue_arn(&info.arn);
+        if plan.header.to.is_none() {
+            claims.settle(&mut plan, cloud, &given).await?;
+        }
+        Ok(Made { plan, report })
+    }
+}
+
+impl Made {
+    pub(super) fn count(&self) -> usize {
+        self.plan.steps().len()
+    }
+
+    /// What cannot be put back, and why.
+    pub(super) fn held(&self) -> BTreeMap<&str, &str> {
+        let steps = self.plan.steps().iter();
+        let held = steps.filter(|step| step.action == Action::Hold);
+        held.filter_map(|step| Some((&*step.message_id, &**step.note.as_ref()?)))
+            .collect()
+    }
+
+    pub(super) fn say_what_is_held(&self) {
+        for (id, why) in self.held() {
+            say!("  {id} is held: {why}");
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -62,66 +137,41 @@ enum Wanted {
 
 pub(super) async fn run(arguments: &PlanArgs, context: &Context<'_>) -> Result<End> {
     let (cloud, target) = arguments.target.find(context).await?;
-    let given = trust::given(&arguments.allow)?;
     let file = NewFile::create(&arguments.out)?;
-    let selection = arguments.select.selection();
-    let mut plan = Plan::new(&target.url).selection(selection.clone());
-    if let Some(to) = &arguments.to {
-        plan = plan.to(destination(&cloud, to).await?);
-    }
-    if arguments.force {
-        plan = plan.force();
-    }
-    if arguments.unlisted {
-        plan = plan.unlisted(Unlisted::Redrive);
-    }
     let action = match arguments.action {
         Wanted::Redrive => Action::Redrive,
         Wanted::Drop => Action::Drop,
         Wanted::Hold => Action::Hold,
     };
-    let mut claims = Claims::default();
-    let (report, info) = read::queue(&cloud, &target, &selection, context, &mut |letter| {
-        if plan.add(&letter, action.clone()).action == Action::Redrive {
-            claims.note(&letter);
-        }
-        Ok(())
-    })
-    .await?;
-    plan = plan.queue_arn(&info.arn);
-    if plan.header.to.is_none() {
-        claims.settle(&mut plan, &cloud, &given).await?;
-    }
-    let unfit: BTreeMap<_, _> = plan
-        .steps()
-        .iter()
-        .filter(|step| step.action == Action::Hold)
-        .filter_map(|step| Some((&step.message_id, step.note.as_ref()?)))
-        .collect();
-    let count = plan.steps().len();
+    let unlisted = match arguments.unlisted {
+        true => Unlisted::Redrive,
+        false => Unlisted::Hold,
+    };
+    let choice = &arguments.choice;
+    let made = choice
+        .plan(&cloud, &target, action, unlisted, context)
+        .await?;
+    let count = made.count();
     if context.json {
         let file = (count > 0).then_some(&arguments.out);
         let line = serde_json::json!({
-            "file": file, "plan": plan.header.plan, "queue": target.url, "letters": count,
-            "held": unfit, "complete": report.complete,
+            "file": file, "plan": made.plan.header.plan, "queue": target.url, "letters": count,
+            "held": made.held(), "complete": made.report.complete,
         });
         say!("{line}");
     } else if count > 0 {
         say!("{count} letters in {}", arguments.out.display());
-        for (id, why) in &unfit {
-            say!("  {id} is held: {why}");
-        }
+        made.say_what_is_held();
     } else {
         say!("no letters");
     }
-    read::say_what_is_hidden(&report, context);
-    let end = read::end_of_all(count, &report);
+    read::say_what_is_hidden(&made.report, context);
+    let end = read::end_of_all(count, &made.report);
     if count == 0 {
         return Ok(end);
     }
-    let is_whole = unfit.is_empty();
-    write(&plan, file)?;
-    match is_whole {
+    write(&made.plan, file)?;
+    match made.held().is_empty() {
         true => Ok(end),
         false => Ok(End::Partly),
     }

@@ -44,10 +44,11 @@ pub(super) async fn each(
         return Ok(Source::default());
     }
     let (cloud, target) = source.target.find(context).await?;
-    let (report, _) = queue(&cloud, &target, &selection, context, take).await?;
+    let (report, info) = queue(&cloud, &target, &selection, context, take).await?;
     say_what_is_hidden(&report, context);
     Ok(Source {
         queue: Some((cloud, target)),
+        retention: info.retention,
         hidden: Some(report).filter(|it| !it.complete),
     })
 }
@@ -57,6 +58,7 @@ pub(super) async fn each(
 pub(super) struct Source {
     /// The queue, if it was one.
     queue: Option<(Cloud, Target)>,
+    retention: Option<Duration>,
     /// What is said of it if not all was seen.
     hidden: Option<ReadReport>,
 }
@@ -219,7 +221,8 @@ pub(super) async fn show(
         if context.json {
             say!("{}", describe::json(letter, attempts.as_deref())?);
         } else {
-            say!("{}", describe::text(letter, attempts.as_deref()));
+            let text = describe::text(letter, attempts.as_deref(), from.retention);
+            say!("{text}");
         }
     }
     if count > letters.len() && !context.json {

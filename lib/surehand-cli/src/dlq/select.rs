@@ -1,7 +1,7 @@
 //! Which letters are meant.
 
 use clap::Args;
-use surehand_redrive::Selection;
+use surehand_redrive::{Filter, Selection};
 
 /// Restricts a command to some letters; each option may be repeated.
 #[derive(Debug, Clone, Default, Args)]
@@ -27,6 +27,10 @@ pub(super) struct SelectArgs {
     /// Only dead letters sent before this time
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<u64>,
+    /// Only dead letters whose payload has this field (detail.data.sku=book, or a JSON pointer such as /detail/a.b=1),
+    /// or with ~TEXT, this text; given several times, all of them
+    #[arg(long = "where", value_name = "PATH=VALUE")]
+    filters: Vec<Filter>,
 }
 
 impl SelectArgs {
@@ -40,6 +44,7 @@ impl SelectArgs {
             ids: self.ids.clone(),
             since_ms: self.since,
             until_ms: self.until,
+            filters: self.filters.clone(),
         }
     }
 }

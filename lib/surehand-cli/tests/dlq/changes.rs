@@ -234,6 +234,71 @@ async fn a_purge_is_restored_from_its_archive() {
     assert_eq!(world.depths().await, (2, 0));
 }
 
+/// Plan and apply in one command, whose files are found again by the run's name.
+#[tokio::test]
+async fn a_redrive_is_one_command_and_a_run() {
+    let world = World::new("once").await;
+    let events = ["event-0", "event-1", "event-2", "event-3"];
+    world.park("no such sku", &events).await;
+    let queue = ["--queue", "once-dlq"];
+    let redrive = |more: &[&'static str]| [&["redrive"], &queue[..], more].concat();
+    assert_eq!(world.ends(3, &["runs"]).await.lines().count(), 1);
+
+    let one = redrive(&["--where", "detail.data.order_id=event-2"]);
+    let dry = world.ends(0, &one).await;
+    assert!(dry.starts_with("1 letters would be put back to "), "{dry}");
+    assert_eq!(world.depths().await, (4, 0));
+    assert!(!world.path("state").exists(), "nothing was changed");
+
+    // No function tells what becomes of them, so nothing is begun.
+    let yes = redrive(&["--where", "detail.data.order_id=event-2", "--yes"]);
+    let said = world.run(&yes).await;
+    assert!(said.err.contains("pass --no-ramp"), "{said:?}");
+    assert!(!world.path("state").exists());
+    let said = world.run(&[&yes[..], &["--no-ramp"]].concat()).await;
+    assert_eq!(
+        (said.code, &*said.out),
+        (Some(0), "1 put back, 3 left\n"),
+        "{said:?}"
+    );
+    assert_eq!(said.changing, world.changing());
+    assert_eq!(world.depths().await, (3, 1));
+
+    let two = redrive(&["--limit", "2", "--yes", "--no-ramp"]);
+    assert_eq!(world.run(&two).await.out, "2 put back, 1 left\n");
+    assert_eq!(world.depths().await, (1, 3));
+    let none = redrive(&["--where", "~event-2", "--yes", "--no-ramp"]);
+    assert_eq!(world.ends(3, &none).await, "no letters\n");
+
+    let runs = world.json(0, &["runs"]).await;
+    assert_eq!(runs.len(), 2, "{runs:?}");
+    let of: Vec<_> = runs.iter().map(|run| &run["letters"]).collect();
+    assert_eq!(of, [&json!(2), &json!(1)]);
+    for run in &runs {
+        assert_eq!(
+            (&run["state"], &run["queue"], &run["place"]),
+            (
+                &json!("finished"),
+                &json!("once-dlq"),
+                &json!("000000000000, us-east-1")
+            )
+        );
+    }
+    // Whole messages are in there.
+    let mode = std::fs::metadata(world.path("state/surehand/redrives"));
+    let mode = std::os::unix::fs::MetadataExt::mode(&mode.unwrap());
+    assert_eq!(mode & 0o777, 0o700);
+
+    let name = runs[0]["run"].as_str().unwrap();
+    let resumed = world.run(&["resume", name, "--yes", "--no-ramp"]).await;
+    assert_eq!(resumed.out, "nothing to do, 1 left\n", "{resumed:?}");
+    let undone = world.run(&["undo", name, "--yes"]).await;
+    assert_eq!(undone.code, Some(0), "{undone:?}");
+    assert_eq!(world.depths().await, (3, 3));
+    let runs = world.json(0, &["runs"]).await;
+    assert_eq!(runs[0]["state"], "undone");
+}
+
 #[tokio::test]
 async fn an_edit_is_a_step_of_a_plan_and_another_event() {
     let world = World::new("edited").await;

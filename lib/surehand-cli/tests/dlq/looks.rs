@@ -17,7 +17,9 @@ async fn queues_are_listed_with_what_is_in_them() {
     let world = world("listed").await;
     let said = world.ends(0, &["list", "--prefix", "listed"]).await;
     let rows: Vec<&str> = said.lines().collect();
-    assert!(rows[1].starts_with("│ dead-letter queue ┆ letters ┆ in flight ┆ oldest ┆ of"));
+    assert!(
+        rows[1].starts_with("│ dead-letter queue ┆ letters ┆ in flight ┆ oldest ┆ expires ┆ of")
+    );
     assert!(
         rows[3].starts_with("│ listed-dlq        ┆       4 ┆         0 ┆ "),
         "{said}"

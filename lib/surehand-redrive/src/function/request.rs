@@ -2,9 +2,14 @@
 
 use super::{
     redrive::{Redrive, RunStatus, Started},
-    round::{Select, Selecting, Settings, Work, acting},
+    round::{Selecting, Settings, Work, acting},
 };
-use crate::{destination::Destination, group::Group, plan::Plan, time::epoch_ms};
+use crate::{
+    destination::Destination,
+    group::{Group, Selection},
+    plan::Plan,
+    time::epoch_ms,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::SystemTime};
@@ -24,7 +29,7 @@ use surehand::{Deadline, Error};
 #[serde(deny_unknown_fields, default)]
 pub struct Request {
     queue: Option<String>,
-    select: Option<Select>,
+    select: Option<Selection>,
     plan: Option<String>,
     run: Option<String>,
     to: Option<String>,

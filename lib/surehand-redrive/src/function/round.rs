@@ -36,23 +36,10 @@ pub struct Work {
     pub(super) settings: Settings,
 }
 
-/// Which letters of a queue; all of them, unless something is named. See [`Selection`](crate::Selection).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Select {
-    groups: Vec<String>,
-    event_types: Vec<String>,
-    handlers: Vec<String>,
-    kinds: Vec<String>,
-    ids: Vec<String>,
-    since_ms: Option<u64>,
-    until_ms: Option<u64>,
-}
-
 /// Which letters each round is for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Selecting {
-    pub(super) select: Select,
+    pub(super) select: Selection,
     pub(super) to: Option<Destination>,
     pub(super) force: bool,
     /// When the run began, in ms since the epoch. What comes into the queue later may be what the run
@@ -141,24 +128,9 @@ impl Planned {
     }
 }
 
-impl Select {
-    fn selection(&self) -> Selection {
-        let this = self.clone();
-        Selection {
-            groups: this.groups,
-            event_types: this.event_types,
-            handlers: this.handlers,
-            kinds: this.kinds,
-            ids: this.ids,
-            since_ms: this.since_ms,
-            until_ms: this.until_ms,
-        }
-    }
-}
-
 impl Selecting {
     fn selection(&self) -> Selection {
-        let mut selection = self.select.selection();
+        let mut selection = self.select.clone();
         let until = selection.until_ms.unwrap_or(u64::MAX);
         selection.until_ms = Some(until.min(self.began_ms));
         selection

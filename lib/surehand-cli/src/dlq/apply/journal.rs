@@ -7,7 +7,7 @@ use surehand_redrive::{Entry, FileJournal, Ledger, Plan};
 
 use crate::dlq::context::said;
 
-pub(super) fn journal_of(plan: &Path, given: Option<&Path>) -> PathBuf {
+pub(in crate::dlq) fn journal_of(plan: &Path, given: Option<&Path>) -> PathBuf {
     match given {
         Some(journal) => journal.to_owned(),
         None => {
@@ -19,7 +19,7 @@ pub(super) fn journal_of(plan: &Path, given: Option<&Path>) -> PathBuf {
 }
 
 /// What a journal says, without opening it for writing.
-pub(super) fn ledger_of(path: &Path) -> Result<Ledger> {
+pub(in crate::dlq) fn ledger_of(path: &Path) -> Result<Ledger> {
     let entries = FileJournal::entries(path).map_err(said)?;
     entries.collect::<Result<_, _>>().map_err(said)
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use surehand_redrive::ApplyOptions;
 
-use crate::{cloud::Cloud, dlq::read};
+use crate::{
+    cloud::Cloud,
+    dlq::{read, target::Target},
+};
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct PaceArgs {
@@ -29,9 +32,6 @@ pub(super) struct PaceArgs {
     /// a process that died
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(10..=43_200))]
     pub(super) visibility: u64,
-    /// Apply the plan even if the queue has a redrive policy of its own
-    #[arg(long)]
-    pub(super) despite_redrive_policy: bool,
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -42,14 +42,14 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 impl PaceArgs {
-    pub(super) fn options(&self, cloud: &Cloud) -> ApplyOptions {
+    pub(super) fn options(&self, cloud: &Cloud, target: &Target) -> ApplyOptions {
         let visibility = Duration::from_secs(self.visibility);
         let mut options = ApplyOptions::default();
         options.rate = self.rate;
         options.threshold_percent = self.threshold;
         options.read.wait = read::options(cloud).wait;
         options.read.visibility = visibility;
-        options.read.despite_redrive_policy = self.despite_redrive_policy;
+        options.read.despite_redrive_policy = target.despite_redrive_policy;
         options.read.patience = visibility + Duration::from_secs(30);
         options
     }

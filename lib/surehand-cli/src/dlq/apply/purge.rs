@@ -84,7 +84,6 @@ pub(in crate::dlq) async fn purge(arguments: &PurgeArgs, context: &Context<'_>) 
         wait: 0,
         threshold: 20,
         visibility: 120,
-        despite_redrive_policy: arguments.target.despite_redrive_policy,
     };
     let end = site
         .run(

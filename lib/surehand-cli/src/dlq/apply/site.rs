@@ -34,13 +34,17 @@ pub(super) struct Site {
 
 impl Site {
     /// Also says whether the queue is there, before anything is written down.
-    pub(super) async fn of(plan: &Plan, context: &Context<'_>) -> Result<Self> {
+    pub(super) async fn of(
+        plan: &Plan,
+        despite_redrive_policy: bool,
+        context: &Context<'_>,
+    ) -> Result<Self> {
         let cloud = context.connect().await?;
         let region = plan.header.queue_arn.as_deref().and_then(region_of);
         let target = Target {
             url: plan.header.queue.clone(),
             function: None,
-            despite_redrive_policy: false,
+            despite_redrive_policy,
         };
         Self::at(in_region(cloud, region), target).await
     }
@@ -102,7 +106,8 @@ impl Site {
         let step = context
             .progress
             .task(format!("reading {}", self.target.name()));
-        let apply = Apply::new(&self.queue, &self.post, plan).options(pace.options(&self.cloud));
+        let apply = Apply::new(&self.queue, &self.post, plan)
+            .options(pace.options(&self.cloud, &self.target));
         let dry = apply.dry_run(ledger).await.map_err(said)?;
         step.done("");
         report::dry(&dry, context.json);
@@ -126,7 +131,7 @@ impl Site {
         self.announce(context);
         let is_asked = || context.is_stopped();
         let mut apply = Apply::new(&self.queue, &self.post, plan)
-            .options(pace.options(&self.cloud))
+            .options(pace.options(&self.cloud, &self.target))
             .stop_when(&is_asked);
         if let Some(facts) = facts {
             let ramp = Ramp::new(facts)

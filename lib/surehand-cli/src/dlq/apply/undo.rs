@@ -17,13 +17,13 @@ use super::{
 };
 use crate::dlq::{
     context::{Context, End, said},
-    plan, read,
+    plan, read, runs,
 };
 use crate::terminal::say;
 
 #[derive(Debug, Clone, Args)]
 pub(in crate::dlq) struct UndoArgs {
-    /// The plan that was applied
+    /// The plan that was applied: a file, or the name of a run
     plan: PathBuf,
     /// Make the changes; without this option the command only shows them
     #[arg(long)]
@@ -38,13 +38,14 @@ const VISIBILITY: Duration = Duration::from_secs(120);
 
 /// `dlq undo`.
 pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) -> Result<End> {
-    let plan = plan::load(&arguments.plan)?;
-    let path = journal_of(&arguments.plan, arguments.journal.as_deref());
+    let file = runs::plan_of(&arguments.plan);
+    let plan = plan::load(&file)?;
+    let path = journal_of(&file, arguments.journal.as_deref());
     if !path.exists() {
         bail!("no journal {}: nothing was applied", path.display());
     }
     check_journal(&path, &plan)?;
-    let site = Site::of(&plan, context).await?;
+    let site = Site::of(&plan, false, context).await?;
     if !arguments.yes {
         return dry_run(&site, &path, context);
     }
