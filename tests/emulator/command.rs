@@ -277,8 +277,8 @@ async fn killed(
         kill_process(*victim.wait(), Signal::KILL).unwrap();
         Fate::Cut
     });
-    let mut command = shell.command(arguments);
     // The endpoint is not the run's, so that the command uses only the environment.
+    let mut command = shell.elsewhere(arguments);
     command
         .env("AWS_ENDPOINT_URL", endpoint)
         .env("AWS_REGION", "us-east-1")

@@ -34,15 +34,22 @@ impl Shell {
         Self { folder }
     }
 
-    /// Makes the command, without the variables of the environment that select a cloud.
+    /// Makes the command for this run.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.elsewhere(arguments);
+        command.args(["--run", "tests"]);
+        command
+    }
+
+    /// Makes the command, without the variables of the environment that select a cloud.
+    pub(crate) fn elsewhere(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(surehand());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("AWS_") {
                 command.env_remove(name);
             }
         }
-        command.arg("dlq").args(arguments).args(["--run", "tests"]);
+        command.arg("dlq").args(arguments);
         command.current_dir(&self.folder);
         command.env("XDG_STATE_HOME", self.folder.join("state"));
         command

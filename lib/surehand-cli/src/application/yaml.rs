@@ -23,7 +23,7 @@ const MAX_VALUES: usize = 200_000;
 /// How many values the aliases of a document may repeat. Aliases of aliases grow exponentially.
 const MAX_REPEATED: usize = 100_000;
 
-/// How many closing brackets may stand in the column of their key, see [`Node::parse`].
+/// How many lines in brackets may stand in the column of their key, see [`Node::parse`].
 const MAX_BRACKETS: usize = 1_000;
 
 /// Where something is written.
@@ -58,8 +58,8 @@ pub(crate) enum Value {
 impl Node {
     /// Reads `text`, which must be one document.
     ///
-    /// YAML wants each line of a list in brackets to be indented further than the list's key. Many close such a list in
-    /// the column of the key, and what SAM reads templates with takes it. So does this.
+    /// YAML wants each line of a list in brackets to be indented further than the list's key. Many begin an element or
+    /// close the list in the column of the key, and what SAM reads templates with takes it. So does this.
     pub(crate) fn parse(file: &str, text: &str) -> Result<Self> {
         if text.len() > MAX_BYTES {
             bail!("{file} has more than {MAX_BYTES} bytes");
@@ -74,15 +74,17 @@ impl Node {
             let Some(syntax) = error.downcast_ref::<Syntax>() else {
                 return Err(error);
             };
-            let Some(better) = bracket_indented(&text, syntax.line) else {
+            let Some(better) = syntax.indented(&text) else {
                 return Err(error);
             };
             if !indented.insert(syntax.line) {
-                return Err(error.context("a bracket is not indented further than its key"));
+                return Err(
+                    error.context("a line in brackets is not indented further than its key")
+                );
             }
             text = Cow::Owned(better);
         }
-        bail!("{file} closes more than {MAX_BRACKETS} lists in the column of their key");
+        bail!("{file} has more than {MAX_BRACKETS} lines in brackets in the column of their key");
     }
 
     fn read(file: &str, text: &str) -> Result<Self> {
@@ -283,15 +285,19 @@ impl fmt::Display for Syntax {
 
 impl std::error::Error for Syntax {}
 
-/// Returns the text with this line indented further, if the line begins with a closing bracket.
-fn bracket_indented(text: &str, line: usize) -> Option<String> {
-    let start = match line.checked_sub(2) {
-        None => 0,
-        Some(before) => text.match_indices('\n').nth(before)?.0 + 1,
-    };
-    let line = text[start..].trim_start_matches(' ');
-    line.starts_with([']', '}'])
-        .then(|| format!("{} {}", &text[..start], &text[start..]))
+impl Syntax {
+    /// Returns the text with this line indented further, if that may be what is wrong: only lines in brackets have an
+    /// indentation that is wrong by itself.
+    fn indented(&self, text: &str) -> Option<String> {
+        let start = match self.line.checked_sub(2) {
+            None => 0,
+            Some(before) => text.match_indices('\n').nth(before)?.0 + 1,
+        };
+        let line = text[start..].trim_start_matches(' ');
+        let is_in_brackets = self.what.starts_with("invalid indentation");
+        (is_in_brackets || line.starts_with([']', '}']))
+            .then(|| format!("{} {}", &text[..start], &text[start..]))
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -576,12 +582,15 @@ Resources:
     }
 
     #[test]
-    fn a_bracket_may_close_in_the_column_of_its_key() {
+    fn lines_in_brackets_may_begin_in_the_column_of_their_key() {
         for text in [
             "a:\n  b: [\n    'x',\n    'y'\n  ]\n  c: z\n",
             "a:\n  b: [\n    \"x\",\n    \"y\"\n  ]\n  c: z\n",
             "a:\n  b: [\n    x,\n    y\n  ]\n  c: z\n",
             "a:\n  b: [\n    x,\n    y,\n  ]\n  c: z\n",
+            "a:\n  b: [\n  x,\n  y\n  ]\n  c: z\n",
+            "a:\n  b: [\n  'x',\n  \"y\"\n  ]\n  c: z\n",
+            "a:\n  b: ['x',\n  'y']\n  c: z\n",
         ] {
             let node =
                 Node::parse("t.yaml", text).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -595,7 +604,7 @@ Resources:
         let error = Node::parse("t.yaml", "a: [\n]]\n").unwrap_err();
         assert_eq!(
             format!("{error:#}"),
-            "a bracket is not indented further than its key: t.yaml:2: misplaced bracket"
+            "a line in brackets is not indented further than its key: t.yaml:2: misplaced bracket"
         );
     }
 }

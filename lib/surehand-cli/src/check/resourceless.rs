@@ -54,6 +54,8 @@ mod tests {
             "cloudwatch:PutMetricData",
             "sqs:ListQueues",
             "ec2:DescribeSubnets",
+            "comprehend:DetectEntities",
+            "translate:TranslateText",
         ] {
             assert!(is_without_resource(action), "{action}");
         }
