@@ -15,7 +15,7 @@ use crate::{
     environment::{self, Mode},
     handler::{Handler, HandlerService, Signature},
     idempotency::Store,
-    layers::{Around, caught, guarded},
+    layers::{Around, caught, guarded, layered},
     metrics::{Emf, Start},
     record::Batch,
     redelivery::Redelivery,
@@ -204,6 +204,10 @@ impl<So: Source> Function<So> {
     /// another reply. Its errors and its panics are treated like a handler's. It is itself not stopped at the
     /// deadline, but dropped shortly before the response is due: what takes long belongs in the handler.
     ///
+    /// It may pass on another record than it was called with, such as one with the body that it has decrypted
+    /// ([`Record::new`]): that is handled in the same attempt, under the same key. In a task of its own it passes on
+    /// the record itself, or a clone.
+    ///
     /// What it has for the handler goes into the record's [extensions](Record::extensions):
     ///
     /// ```
@@ -244,7 +248,7 @@ impl<So: Source> Function<So> {
     {
         // This is inside idempotency, so that a layer's panic releases the lease as a handler's
         // does.
-        self.handler = boxed(Around::new(layer.layer(self.handler), caught));
+        self.handler = boxed(Around::new(layer.layer(self.handler), layered));
         self
     }
 
