@@ -56,3 +56,29 @@ async fn or_are_discarded() {
     let (_, returned, kinds) = deliver(OnMalformed::Discard, 1).await;
     assert_eq!((returned, kinds.len()), (0, 0));
 }
+
+/// Anybody who may send to the queue may send this, again and again.
+#[tokio::test]
+async fn an_id_of_half_a_megabyte_is_parked_with_a_note_that_fits() {
+    let id = "x".repeat(550_000);
+    let event = |kind: &str| {
+        serde_json::json!({
+            "id": "bus-1", "source": "shop.orders", "detail-type": kind,
+            "detail": { "metadata": { "id": id }, "data": { "order_id": "42" } }
+        })
+    };
+    for kind in ["OrderPlaced", "NobodyKnows", &"t".repeat(400_000)] {
+        let dead = RecordedDeadLetters::new();
+        let function =
+            Function::new(Sqs, order_placed, Script::new(&[])).dead_letters(dead.clone());
+        let body = event(kind).to_string();
+        let message = testing::Message::body(body).id("m-1");
+        let event = testing::sqs_event("orders", [message]);
+        let response = function.invoke(event, testing::context()).await.unwrap();
+        assert_eq!(testing::failed_ids(&response), [""; 0]);
+        let parked = dead.parked();
+        let note = serde_json::to_string(&parked[0].1).unwrap();
+        assert!(note.len() < 1_000, "{} bytes", note.len());
+        assert!(note.contains("the event's"), "{note}");
+    }
+}

@@ -25,6 +25,7 @@ pub use sqs::SqsDeadLetters;
 use crate::{
     Error, Record, Result,
     attribute::{Attribute, AttributeValue},
+    redact::shortened,
 };
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -179,7 +180,7 @@ impl FailureNote {
         let metadata = record.event().ok().map(|event| &event.metadata);
         let delivery = record.delivery();
         let now = rfc3339(now);
-        let mut chain = error.chain().map(|text| shortened(&text));
+        let mut chain = error.chain().map(|text| shortened(&text, MAX_TEXT_CHARS));
         Self {
             kind: error.kind().to_string(),
             message: chain.next().unwrap_or_default(),
@@ -188,10 +189,10 @@ impl FailureNote {
             function: record.context().env_config.function_name.clone(),
             request_id: record.context().request_id.clone(),
             // Also these are anybody's text, and a note that is too long could never be parked.
-            event_id: metadata.map(|m| shortened_to(&m.id, MAX_NAME_CHARS)),
+            event_id: metadata.map(|m| shortened(&m.id, MAX_NAME_CHARS)),
             event_type: metadata
                 .and_then(|m| m.detail_type.as_deref())
-                .map(|kind| shortened_to(kind, MAX_NAME_CHARS)),
+                .map(|kind| shortened(kind, MAX_NAME_CHARS)),
             attempts: delivery.receive_count,
             first_failure: (delivery.receive_count <= 1).then(|| now.clone()),
             last_failure: now,
@@ -303,16 +304,4 @@ pub(crate) fn redrive_count(record: &Record) -> u32 {
 fn rfc3339(time: SystemTime) -> String {
     let time = jiff::Timestamp::try_from(time);
     time.unwrap_or_default().to_string()
-}
-
-fn shortened(text: &str) -> String {
-    shortened_to(text, MAX_TEXT_CHARS)
-}
-
-fn shortened_to(text: &str, chars: usize) -> String {
-    let mut short: String = text.chars().take(chars).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
 }

@@ -7,7 +7,7 @@
 #[doc(inline)]
 pub use surehand_macros::Event;
 
-use crate::{Error, Metadata, Result, redact::described};
+use crate::{Error, Metadata, Result, redact};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
@@ -133,14 +133,13 @@ impl<T: Event> Payload for T {
         for version in metadata.version..T::VERSION {
             value = T::upcast(version, value)?;
         }
-        serde_json::from_value(value).map_err(|error| {
+        redact::decoded_value(value).map_err(|problem| {
             malformed(
                 metadata,
                 format_args!(
-                    "does not decode after upcasting from version {} to {}: {}",
+                    "does not decode after upcasting from version {} to {}: {problem}",
                     metadata.version,
                     T::VERSION,
-                    described(&error)
                 ),
             )
         })
@@ -160,12 +159,8 @@ impl Payload for Box<RawValue> {
 }
 
 fn parse<T: DeserializeOwned>(metadata: &Metadata, data: &str) -> Result<T> {
-    serde_json::from_str(data).map_err(|error| {
-        malformed(
-            metadata,
-            format_args!("does not decode: {}", described(&error)),
-        )
-    })
+    redact::decoded(data)
+        .map_err(|problem| malformed(metadata, format_args!("does not decode: {problem}")))
 }
 
 /// A record that names its type must name ours; one that names none is accepted.
@@ -187,7 +182,8 @@ fn check_type<T: Event>(metadata: &Metadata) -> Result<()> {
 fn malformed(metadata: &Metadata, problem: std::fmt::Arguments<'_>) -> Error {
     let kind = metadata.detail_type.as_deref().unwrap_or("event");
     let source = metadata.source.as_deref().unwrap_or("an unnamed source");
-    Error::malformed(format!("{kind} {} from {source} {problem}", metadata.id))
+    let [kind, id, source] = [kind, &metadata.id, source].map(redact::name);
+    Error::malformed(format!("{kind} {id} from {source} {problem}"))
 }
 
 #[cfg(test)]

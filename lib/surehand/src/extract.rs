@@ -23,7 +23,7 @@ use crate::{
     Deadline, Delivery, Envelope, Error, ErrorKind, IdempotencyKey, Metadata, Metrics, Record,
     Result,
     event::{EventName, Payload},
-    redact::described,
+    redact,
 };
 use serde::de::DeserializeOwned;
 
@@ -131,15 +131,12 @@ pub struct Json<T>(pub T);
 impl<S, T: DeserializeOwned> FromRecord<S> for Json<T> {
     fn from_record(record: &Record, _state: &S) -> Result<Self> {
         let event = record.event()?;
-        serde_json::from_str(&event.data)
-            .map(Self)
-            .map_err(|error| {
-                Error::malformed(format!(
-                    "record {} does not decode: {}",
-                    event.metadata.id,
-                    described(&error)
-                ))
-            })
+        redact::decoded(&event.data).map(Self).map_err(|problem| {
+            Error::malformed(format!(
+                "record {} does not decode: {problem}",
+                redact::name(&event.metadata.id),
+            ))
+        })
     }
 }
 

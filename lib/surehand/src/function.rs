@@ -18,6 +18,7 @@ use crate::{
     layers::{Around, caught, guarded, layered},
     metrics::{Emf, Start},
     record::Batch,
+    redact,
     redelivery::Redelivery,
     source::Source,
     telemetry, trace,
@@ -74,6 +75,8 @@ pub struct Function<So> {
     policy: Policy,
     margin: Option<Duration>,
     handlers: Vec<HandlerDescription>,
+    /// Of what the handlers consume, for the metrics.
+    event_types: Arc<[String]>,
     publishes: Vec<EventType>,
     once: Option<IdempotencySettings>,
     emf: Option<Emf>,
@@ -102,6 +105,8 @@ impl<So: Source> Function<So> {
             move |record: &Record| handler.traits(record)
         };
         let handlers = handler.describe();
+        let consumed = handlers.iter().filter_map(|it| it.consumes.as_ref());
+        let event_types = consumed.map(|event| event.detail_type.clone()).collect();
         let service = HandlerService::new(handler, state);
         Self {
             source: Arc::new(source),
@@ -120,6 +125,7 @@ impl<So: Source> Function<So> {
             },
             margin: None,
             handlers,
+            event_types,
             publishes: Vec::new(),
             once: None,
             emf: None,
@@ -347,6 +353,7 @@ impl<So: Source> Function<So> {
             request_id: &context.request_id,
             is_cold,
             now_ms: epoch_ms(self.policy.clock.now()),
+            event_types: Arc::clone(&self.event_types),
         };
         let (metrics, _flush) = Metrics::start(self.emf.as_ref(), start);
         let (batch, deadline) = self.split(event, context)?;
@@ -389,7 +396,7 @@ impl<So: Source> Function<So> {
             let result = self.handle(event, context, is_cold).await;
             if let Err(error) = &result {
                 trace::failed(error.kind());
-                tracing::error!(kind = %error.kind(), error = %format!("{error:#}"), "invocation failed");
+                tracing::error!(kind = %error.kind(), error = redact::failure(error), "invocation failed");
             }
             result
         };

@@ -47,7 +47,7 @@ pub use crate::key::{IdempotencyKey, KeyStyle};
 
 use crate::{
     Clock, Error, ErrorKind, Record, Reply, Result, companion::Ending, dead_letter::redrive_count,
-    description::IdempotencySettings, extract::FromRecord, layers::take_ready,
+    description::IdempotencySettings, extract::FromRecord, layers::take_ready, redact,
 };
 use futures_util::future::BoxFuture;
 use in_flight::InFlight;
@@ -656,7 +656,7 @@ impl Subject {
 }
 
 fn reason(error: &Error) -> String {
-    format!("{}: {error:#}", error.kind())
+    format!("{}: {}", error.kind(), redact::failure(error))
 }
 
 /// Whether somebody has put the record back since that time, and so has looked at what an attempt did

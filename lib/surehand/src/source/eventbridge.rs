@@ -30,10 +30,15 @@ struct Fields<'a> {
     resources: Vec<String>,
 }
 
+/// EventBridge's own ids are shorter. A longer one is somebody's who invokes the function directly, and
+/// would stand in each line of the log.
+const MAX_ID_BYTES: usize = 256;
+
 impl Fields<'_> {
     fn event_id(&self) -> Option<&str> {
         let is_event = self.source.is_some() && self.detail_type.is_some() && self.detail.is_some();
-        self.id.as_deref().filter(|id| is_event && !id.is_empty())
+        let is_id = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len());
+        self.id.as_deref().filter(|_| is_event).filter(is_id)
     }
 }
 
