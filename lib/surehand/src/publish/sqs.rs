@@ -55,9 +55,9 @@ impl SqsQueue {
     /// [`aws::with_time_limits`](crate::aws::with_time_limits) describes.
     ///
     /// # Errors
-    /// If the variable is not set.
+    /// If the variable is not set, or not a URL.
     pub async fn from_env() -> Result<Self> {
-        let url = environment::used("EVENT_QUEUE_URL", Use::EventQueue)?;
+        let url = environment::used_url("EVENT_QUEUE_URL", Use::EventQueue)?;
         Ok(Self::new(Client::new(aws::limited_config().await), url))
     }
 
