@@ -38,7 +38,7 @@ use std::{
     time::Duration,
 };
 use tower::{Layer, Service, util::BoxCloneSyncService};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// A Lambda function.
 ///
@@ -338,15 +338,17 @@ impl<So: Source> Function<So> {
     /// If the invocation fails: the event cannot be answered, or a record failed and the source has
     /// no partial failures; the error is then the handler's own.
     pub async fn invoke(&self, event: So::Event, context: Context) -> Result<So::Response> {
-        self.handle(event, context, false).await
+        self.handle(event, context, false, &Span::none()).await
     }
 
-    /// Runs one invocation with its metrics, which are written when it ends, in whatever way.
+    /// Runs one invocation with its metrics, which are written when it ends, in whatever way. The span
+    /// is the invocation's own; whoever calls a function in a program has another one around it.
     async fn handle(
         &self,
         event: So::Event,
         context: Context,
         is_cold: bool,
+        invocation: &Span,
     ) -> Result<So::Response> {
         let start = Start {
             function: &context.env_config.function_name,
@@ -358,6 +360,7 @@ impl<So: Source> Function<So> {
         let (metrics, _flush) = Metrics::start(self.emf.as_ref(), start);
         let (batch, deadline) = self.split(event, context)?;
         let service = self.service(None);
+        trace::trigger(invocation, &batch.records);
         let span = trace::batch(&batch.records);
         let outcomes = batch::run(&service, batch, &deadline, &self.policy, &metrics);
         let outcomes = outcomes.instrument(span).await;
@@ -393,14 +396,14 @@ impl<So: Source> Function<So> {
     ) -> Result<So::Response> {
         let span = telemetry::invocation_span(&context, is_cold);
         let invoked = async {
-            let result = self.handle(event, context, is_cold).await;
+            let result = self.handle(event, context, is_cold, &span).await;
             if let Err(error) = &result {
                 trace::failed(error.kind());
                 tracing::error!(kind = %error.kind(), error = redact::failure(error), "invocation failed");
             }
             result
         };
-        invoked.instrument(span).await
+        invoked.instrument(span.clone()).await
     }
 
     /// Describes what the function is made of. Its variables are only known in a process that was

@@ -41,7 +41,7 @@ pub(crate) const HANDLER_DURATION: Name = Name {
     unit: Unit::Milliseconds,
     by: None,
 };
-/// From an event's `metadata.time` to its handler's start.
+/// From an event's `metadata.time` to the start of an attempt at it.
 pub(crate) const EVENT_LAG: Name = Name {
     name: "EventLag",
     unit: Unit::Milliseconds,

@@ -20,6 +20,8 @@ pub(crate) fn name(_: &Record, _: &str) -> Option<String> {
 
 pub(crate) fn invocation(_: &Span, _: &Context, _: bool) {}
 
+pub(crate) fn trigger(_: &Span, _: &[Record]) {}
+
 pub(crate) fn batch(_: &[Record]) -> Span {
     Span::none()
 }

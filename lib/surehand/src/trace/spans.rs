@@ -61,8 +61,11 @@ pub(crate) fn invocation(span: &Span, context: &lambda_runtime::Context, is_cold
     say_ids(span);
 }
 
-/// Says on the invocation's span, which is the current one, what invoked the function.
-fn say_trigger(first: &Record) {
+/// Says on the invocation's span what invoked the function.
+pub(crate) fn trigger(invocation: &Span, records: &[Record]) {
+    let Some(first) = records.first() else {
+        return;
+    };
     let event = first.event().ok();
     let event_type = event.and_then(|event| event.metadata.detail_type.as_deref());
     let trigger = match system(first) {
@@ -71,16 +74,13 @@ fn say_trigger(first: &Record) {
         EVENTBRIDGE if event_type == Some("Scheduled Event") => "timer",
         _ => "pubsub",
     };
-    Span::current().set_attribute("faas.trigger", trigger);
+    invocation.set_attribute("faas.trigger", trigger);
 }
 
 /// Makes the span of a batch; none for a request, which is all of its invocation.
 ///
 /// Only its records' spans are said to process messages: otherwise each message would count twice.
 pub(crate) fn batch(records: &[Record]) -> Span {
-    if let Some(first) = records.first() {
-        say_trigger(first);
-    }
     let Some(first) = records.first().filter(|record| !record.wants_reply()) else {
         return Span::none();
     };
