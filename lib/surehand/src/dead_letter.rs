@@ -139,6 +139,9 @@ pub struct FailureNote {
     /// What caused it, outermost first.
     #[serde(default)]
     pub chain: Vec<String>,
+    /// The place of the `?` that made the error, `src/orders.rs:33:20`; none if it was made otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// The handler's name.
     pub handler: String,
     /// The Lambda function's name.
@@ -185,6 +188,9 @@ impl FailureNote {
             kind: error.kind().to_string(),
             message: chain.next().unwrap_or_default(),
             chain: chain.take(MAX_CHAIN).collect(),
+            at: error
+                .at()
+                .map(|at| shortened(&at.to_string(), MAX_NAME_CHARS)),
             handler: handler.to_owned(),
             function: record.context().env_config.function_name.clone(),
             request_id: record.context().request_id.clone(),
@@ -208,6 +214,7 @@ impl FailureNote {
             kind: kind.into(),
             message: message.into(),
             chain: Vec::new(),
+            at: None,
             handler: String::new(),
             function: String::new(),
             request_id: String::new(),

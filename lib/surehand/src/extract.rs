@@ -75,8 +75,8 @@ use serde::de::DeserializeOwned;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "not something that can be taken from a record",
-    note = "a handler takes `Envelope<T>`, `Json<T>`, `State<T>`, `Publisher`, `Delivery`, `Deadline`, `Metadata`, `IdempotencyKey`, `Option<T>` or `Result<T>` of these, or your own `FromRecord` type",
-    note = "to take a part of the state, wrap it: `State(value): State<{Self}>`"
+    note = "a handler takes `Envelope<T>`, `Json<T>`, `State<T>`, `Transaction`, `Publisher`, `Metrics`, `Metadata`, `Delivery`, `Deadline`, `IdempotencyKey`, `Change`, `Record`, `Option<T>` or `Result<T>` of these, or your own `FromRecord` type",
+    note = "to take an event, wrap it: `Envelope<{Self}>`; to take a part of the state: `State(value): State<{Self}>`"
 )]
 pub trait FromRecord<S>: Sized {
     /// True for an argument by which the record's claim is committed together with the handler's

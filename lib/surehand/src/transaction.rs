@@ -167,7 +167,8 @@ impl Transaction {
             Ok(mut outgoing) => {
                 self.lineage.mark(&mut outgoing);
                 outgoing.metadata_mut().producer = Some(self.producer.clone());
-                crate::trace::created(&mut outgoing);
+                // Where the relay sends it is not known here.
+                crate::trace::created(&mut outgoing, None);
                 if let Some(problem) = publishable::problem(&outgoing) {
                     return self.staged.fail(problem);
                 }

@@ -1,7 +1,7 @@
 //! An EventBridge bus.
 
 use super::{
-    PublishError, Transport,
+    Destination, PublishError, Transport,
     deliver::{Call, ToSend, deliver},
 };
 use crate::{
@@ -56,6 +56,10 @@ impl EventBus {
 }
 
 impl Transport for EventBus {
+    fn destination(&self, _: &Outgoing) -> Option<Destination<'_>> {
+        Some(Destination::at_end_of("aws_eventbridge", &self.bus))
+    }
+
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
         Box::pin(async move {
             let to_send = events.iter().map(|event| ToSend {

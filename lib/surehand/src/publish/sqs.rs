@@ -1,7 +1,7 @@
 //! An SQS queue, for flows that must be in order.
 
 use super::{
-    PublishError, Transport, Unpublished,
+    Destination, PublishError, Transport, Unpublished,
     deliver::{Call, ToSend, deliver},
 };
 use crate::{
@@ -110,6 +110,10 @@ fn group(key: &str) -> Cow<'_, str> {
 }
 
 impl Transport for SqsQueue {
+    fn destination(&self, _: &Outgoing) -> Option<Destination<'_>> {
+        Some(Destination::at_end_of("aws_sqs", &self.url))
+    }
+
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
         Box::pin(async move {
             let to_send = self.to_send(events)?;

@@ -85,6 +85,7 @@ impl<'a> Attempt<'a> {
             outcome,
             kind = error.kind().as_str(),
             error = redact::failure(error),
+            at = error.at().map(tracing::field::display),
             delay_s = delay.map(seconds),
             duration_ms = self.duration_ms(),
             event_lag_ms = self.lag_ms(),

@@ -3,6 +3,8 @@
 use super::export::{Waiting, layer_to};
 use crate::{
     Direct, Envelope, Error, Event, FromRef, Function, Json, Publisher, Result, Sqs,
+    envelope::Outgoing,
+    publish::{Destination, PublishError, Transport},
     testing::{self, Message, RecordedEvents},
 };
 use opentelemetry::{
@@ -41,6 +43,25 @@ async fn reserve(placed: Envelope<OrderPlaced>) -> Result<()> {
     }
 }
 
+/// A bus with a name.
+struct Named(RecordedEvents);
+
+impl Transport for Named {
+    fn send<'a>(
+        &'a self,
+        events: &'a [Outgoing],
+    ) -> futures_util::future::BoxFuture<'a, Result<(), PublishError>> {
+        self.0.send(events)
+    }
+
+    fn destination(&self, _: &Outgoing) -> Option<Destination<'_>> {
+        Some(Destination::at_end_of(
+            "aws_eventbridge",
+            "arn:aws:events:eu-central-1:1:event-bus/shop",
+        ))
+    }
+}
+
 const XRAY: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 
 /// Runs both functions for the orders 1 and 2, and returns what they published and all spans.
@@ -49,7 +70,7 @@ fn spans(xray: &str) -> (RecordedEvents, Vec<SpanData>) {
     let layer = layer_to(waiting.clone(), Resource::builder_empty().build());
     let subscriber = tracing_subscriber::registry().with(layer);
     let events = RecordedEvents::default();
-    let shop = Shop(Publisher::new(events.clone()));
+    let shop = Shop(Publisher::new(Named(events.clone())));
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_time().build().unwrap();
     tracing::subscriber::with_default(subscriber, || {
@@ -195,6 +216,12 @@ fn spans_say_what_the_conventions_ask_for() {
     }
     // Both sides have the event's id.
     let sent = named(&spans, "send OrderPlaced", SpanKind::Client);
+    let created = named(&spans, "create OrderPlaced", SpanKind::Producer);
+    for producer in [sent[0], created[0]] {
+        let of = |key| attribute(producer, key);
+        assert_eq!(of("messaging.system").as_deref(), Some("aws_eventbridge"));
+        assert_eq!(of("messaging.destination.name").as_deref(), Some("shop"));
+    }
     for side in [failed, sent[1]] {
         assert_eq!(attribute(side, "messaging.message.id").as_ref(), Some(&id));
     }
