@@ -57,7 +57,7 @@ use table::{DynamoDbTable, FAILURES, PUBLISHED, RETRY_AT};
 ///
 /// An event that the bus never takes stays in the item with the reason (`outbox_error`), is tried each hour,
 /// and counts as waiting all the while: whoever the alarm on that calls mends the bus, or corrects the item.
-/// After 14 days it is gone.
+/// With its item it is gone in the end: after 30 days with the claim, or 14 if claims expire sooner.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     table: Arc<dyn Table>,
