@@ -159,8 +159,33 @@ impl Payload for Box<RawValue> {
 }
 
 fn parse<T: DeserializeOwned>(metadata: &Metadata, data: &str) -> Result<T> {
-    redact::decoded(data)
-        .map_err(|problem| malformed(metadata, format_args!("does not decode: {problem}")))
+    redact::decoded(data).map_err(|problem| {
+        let hint = foreign(data).unwrap_or_default();
+        malformed(metadata, format_args!("does not decode: {problem}{hint}"))
+    })
+}
+
+/// What is to be said of data that is another program's envelope, and was not unwrapped.
+fn foreign(data: &str) -> Option<&'static str> {
+    #[derive(serde::Deserialize)]
+    struct Shape<'a> {
+        #[serde(borrow)]
+        metadata: Option<&'a RawValue>,
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+        #[serde(borrow)]
+        specversion: Option<&'a RawValue>,
+    }
+    let shape: Shape<'_> = serde_json::from_str(data).ok()?;
+    if shape.specversion.is_some() {
+        return Some(
+            "; the data is a CloudEvent, which is unwrapped only if it is the whole message: take it with its `data`, or send that alone",
+        );
+    }
+    shape.metadata.and(shape.data)?;
+    Some(
+        "; the data is an envelope, whose `metadata` is not Surehand's: that has text in `id`, and a number in `version` if it has one",
+    )
 }
 
 /// A record that names its type must name ours; one that names none is accepted.
@@ -252,6 +277,25 @@ mod tests {
             error.to_string(),
             "Refunded e-1 from shop.pay is not a Paid from shop.pay: add a handler for its type, or correct the rule that delivers it"
         );
+    }
+
+    #[test]
+    fn envelopes_of_others_are_recognized_when_they_do_not_decode() {
+        for (data, hint) in [
+            (
+                r#"{"metadata":{"id":"1","version":"2"},"data":{"cents":1}}"#,
+                "is an envelope",
+            ),
+            (
+                r#"{"specversion":"1.0","data":{"cents":1}}"#,
+                "is a CloudEvent",
+            ),
+        ] {
+            let error = Paid::decode(&metadata(3), data).unwrap_err().to_string();
+            assert!(error.contains(hint), "{error}");
+        }
+        let error = Paid::decode(&metadata(3), r#"{"data":1}"#).unwrap_err();
+        assert!(error.to_string().ends_with("column 10"), "{error}");
     }
 
     #[derive(Serialize, Deserialize, crate::Event)]
