@@ -56,7 +56,8 @@ use table::{DynamoDbTable, FAILURES, PUBLISHED, RETRY_AT};
 /// accepted.
 ///
 /// An event that the bus never takes stays in the item with the reason (`outbox_error`), is tried each hour,
-/// and counts as waiting all the while: whoever the alarm on that calls mends the bus, or corrects the item.
+/// and counts as [failed](Swept::failed) in each of those sweeps. Watch that: whoever is called can mend the bus's
+/// policy, or correct the item.
 /// With its item it is gone in the end: after 30 days with the claim, or 14 if claims expire sooner.
 #[derive(Clone, Debug)]
 pub struct Outbox {
