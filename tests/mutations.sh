@@ -78,8 +78,8 @@ if [[ ${1:-claims} == claims ]]; then
         's/if halted\.is_none\(\) \{/if false {/'
     mutate "ignore the deadline" batch.rs \
         's/timeout_at\(deadline\.last_call\(\), all\)/timeout_at(deadline.last_call() + Duration::from_secs(3600), all)/'
-    mutate "lease without expiry" idempotency.rs \
-        's/deadline\.ends_at\(\) \+ self\.settings\.skew/deadline.ends_at() + EXPIRES_AFTER/'
+    mutate "lease without expiry" idempotency/lease.rs \
+        's/deadline\.ends_at\(\) \+ self\.settings\.skew/deadline.ends_at() + Duration::from_secs(30 * 24 * 3600)/'
     mutate "reuse a token with other bytes" idempotency/transaction.rs \
         's/uuid::Uuid::now_v7\(\)\.to_string\(\)/String::from("the owner")/'
     mutate "ack a failed park" batch.rs \
@@ -88,9 +88,9 @@ if [[ ${1:-claims} == claims ]]; then
         's/Verdict::Parked \{ \.\. \} if self\.policy\.on_park == OnPark::Proceed => None/Verdict::Parked { .. } if self.policy.concurrency > 0 => None/'
     mutate "mark what was refused as published" outbox.rs \
         's/if let Err\(error\) = self\.publisher\.send\(&waiting\.events\)\.await \{/if let Err(error) = self.publisher.send(\&waiting.events).await \&\& false {/'
-    mutate "forget what is not known" idempotency.rs \
+    mutate "forget what is not known" idempotency/lease.rs \
         's/\(!is_put_back_after\(until, record\)\)\.then_some\(until\)/(is_put_back_after(until, record) \&\& false).then_some(until)/'
-    mutate "settle by a park" idempotency.rs \
+    mutate "settle by a park" idempotency/lease.rs \
         's/true => store\.abandon\(&lease, &reason\)\.await/true => store.release(\&lease, \&reason).await/'
     mutate "order changes by their first key" outbox/stream.rs \
         's/it\.partition_keys\(\)\.map\(str::to_owned\)/it.partition_keys().take(1).map(str::to_owned)/'

@@ -219,3 +219,19 @@ async fn a_groups_rest_becomes_visible_with_what_it_waits_for() {
         "https://sqs.eu-central-1.amazonaws.com/123456789012/ledger.fifo"
     );
 }
+
+#[tokio::test]
+async fn the_reason_leads_to_the_question_mark() {
+    async fn read(_: surehand::Record) -> surehand::Result<()> {
+        std::fs::read("/no/such/file")?;
+        Ok(())
+    }
+    let dead = RecordedDeadLetters::new().max_receive_count(1);
+    let function = Function::new(Sqs, read, ()).dead_letters(dead.clone());
+    let event = testing::sqs_event("orders", [testing::Message::body("{}")]);
+    function.invoke(event, testing::context()).await.unwrap();
+    let at = dead.parked()[0].1.at.clone().unwrap();
+    assert!(at.starts_with("tests/integration/dead_letters.rs:"), "{at}");
+    let own = surehand::Error::transient("busy");
+    assert_eq!(own.at(), None);
+}

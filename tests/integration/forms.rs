@@ -1,7 +1,9 @@
 //! Every form in which an event can arrive has one identity, whatever way it takes.
 
 use super::check::{Case, Delivery, Handles, Response, Trigger, check};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use surehand::{Envelope, Event, Function, Result, Sqs};
 
 #[test]
 fn every_form_is_read_and_the_same_event_is_known_again_by_any_way() {
@@ -92,4 +94,21 @@ fn what_an_input_transformer_left_goes_by_the_request() {
         }],
         ..Case::default()
     });
+}
+
+#[test]
+#[should_panic(
+    expected = "takes an `Envelope` of OrderPlaced and one of OrderCancelled, and no record has both"
+)]
+fn a_handler_that_wants_two_events_of_one_record_makes_no_function() {
+    #[derive(Serialize, Deserialize, Event)]
+    #[event(source = "shop.orders", detail_type = "OrderPlaced")]
+    struct OrderPlaced {}
+    #[derive(Serialize, Deserialize, Event)]
+    #[event(source = "shop.orders", detail_type = "OrderCancelled")]
+    struct OrderCancelled {}
+    async fn both(_: Envelope<OrderPlaced>, _: Envelope<OrderCancelled>) -> Result<()> {
+        Ok(())
+    }
+    let _ = Function::new(Sqs, both, ());
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
 use surehand::{
-    Clock, Envelope, Error, Event, Function, Metrics, Result, Router, Sqs,
+    Clock, Envelope, Error, Event, Function, Metrics, Record, Result, Router, Sqs,
     metrics::Unit,
     testing::{self, Message, RecordedDeadLetters, RecordedMetrics},
 };
@@ -134,6 +134,37 @@ fn an_invocation_is_one_line() {
             "RecordsFailed": 1, "HandlerDuration": [0, 5, 7], "EventLag": [0, 1_000, 250],
         });
         assert_eq!(lines, [expected]);
+    });
+}
+
+/// Each value of a dimension has a price, and a type is the sender's text.
+#[test]
+fn types_that_no_handler_names_are_one_dimension() {
+    async fn any(_: Record) -> Result<()> {
+        Ok(())
+    }
+    paused().block_on(async {
+        let (clock, metrics) = (virtual_clock(), RecordedMetrics::new());
+        let function = Function::new(Sqs, Router::new().on(take).otherwise(any), ())
+            .clock(clock.clone())
+            .metrics(metrics.emf("Shop").service("shop"));
+        let mut messages = vec![placed(&clock, "m", "3", 10)];
+        for n in 0..30 {
+            let (id, kind) = (format!("u-{n}"), format!("Type{n}"));
+            messages.push(message(&clock, &id, &kind, "", 20));
+        }
+        let event = testing::sqs_event("orders", messages);
+        let context = context_at(&clock, TIMEOUT);
+        function.invoke(event, context).await.unwrap();
+        let (_, sums) = read(&metrics);
+        let lags = sums.iter().filter(|(name, _)| name.contains("event_type="));
+        let lags: Vec<(&str, f64)> = lags.map(|(name, sum)| (name.as_str(), *sum)).collect();
+        let base = "function=test-function,service=shop";
+        let (known, unknown) = (
+            format!("EventLag{{event_type=OrderPlaced,{base}}}"),
+            format!("EventLag{{event_type=unknown,{base}}}"),
+        );
+        assert_eq!(lags, [(&*known, 10.0), (&*unknown, 600.0)]);
     });
 }
 

@@ -117,6 +117,15 @@ fn a_variable_that_the_usual_function_misses_is_named() {
     assert_eq!(said("direct", &[aws]), missing("IDEMPOTENCY_TABLE"));
     assert_eq!(said("sqs", &[aws]), missing("IDEMPOTENCY_TABLE"));
     assert_eq!(said("sqs", &[aws, table]), missing("DEAD_LETTER_QUEUE_URL"));
+    assert_eq!(
+        said("direct", &[aws, ("IDEMPOTENCY_TABLE", "")]),
+        "invocation: the environment variable IDEMPOTENCY_TABLE is empty: give it a value in the function's template"
+    );
+    let arn = ("DEAD_LETTER_QUEUE_URL", "arn:aws:sqs:eu-central-1:1:dead");
+    assert_eq!(
+        said("sqs", &[aws, table, arn]),
+        "invocation: the environment variable DEAD_LETTER_QUEUE_URL is `arn:aws:sqs:eu-central-1:1:dead`, which is not a URL: set it to the queue's URL (`!Ref` of the queue), not to its ARN or name"
+    );
     let queue = ("DEAD_LETTER_QUEUE_URL", "https://sqs.local/1/dead");
     let count = ("MAX_RECEIVE_COUNT", "none");
     assert_eq!(

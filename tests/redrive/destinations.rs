@@ -129,9 +129,9 @@ async fn a_bus_that_is_throttled_or_silent_is_asked_again() {
 
 #[tokio::test]
 async fn calls_to_a_bus_hold_what_it_takes() {
-    let filling = "x".repeat(100_000);
+    let filling = "x".repeat(400_000);
     let mut letters: Vec<_> = (0..4).map(|index| event(index, &filling)).collect();
-    letters.push(event(4, &"x".repeat(300_000)));
+    letters.push(event(4, &"x".repeat(1_100_000)));
     let (service, left, _) = put_back(letters, BUS, &[]).await;
     assert!(left.is_empty());
     let mut sizes = service.sizes();

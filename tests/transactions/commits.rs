@@ -161,16 +161,16 @@ async fn an_event_that_nobody_could_publish_is_not_committed() {
     let world = World::new().await;
     let function = Function::new(Direct, say, ()).idempotent(world.store.clone());
     let run = |bytes| function.invoke(testing::direct_event(&bytes), testing::context());
-    let error = run(256 * 1024).await.unwrap_err();
+    let error = run(384 * 1024).await.unwrap_err();
     assert!(error.is_rejected(), "{error:?}");
     assert!(
-        error
-            .to_string()
-            .ends_with("an event 262144 at most: publish a reference to the data"),
+        error.to_string().ends_with(
+            "an event that waits in the table 393216 at most: publish a reference to the data"
+        ),
         "{error}"
     );
     assert_eq!(world.calls(), 0);
-    run(255 * 1024).await.unwrap();
+    run(383 * 1024).await.unwrap();
     assert_eq!(world.calls(), 1);
 }
 

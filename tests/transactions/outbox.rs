@@ -10,10 +10,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use surehand::{
-    Change, Envelope, Event, Function, Publisher, Sqs, State, Transaction,
+    Change, Clock, Envelope, Event, Function, Publisher, Sqs, State, Transaction,
     envelope::Outgoing,
     outbox::{Outbox, OutboxStream},
     publish::{PublishError, Transport, Unpublished},
@@ -371,6 +371,28 @@ async fn what_was_accepted_beside_a_refused_event_is_published_once() {
     let outbox = world.outbox(refusing);
     for _ in 0..5 {
         outbox.sweep(Duration::ZERO, || false).await.unwrap();
+    }
+    assert_eq!(
+        recorded.of_type::<Debited>().len(),
+        1,
+        "what the bus has accepted must not be published again"
+    );
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_not_published_again_by_a_process_that_was_just_started() {
+    let world = World::new().await;
+    world.transfer("a", "b", 1).await;
+    let images = world.items("idempotency").await;
+    let recorded = RecordedEvents::new();
+    let refuses = |event: &Outgoing| event.detail_type() == "Credited";
+    let later = Clock::virtual_from(SystemTime::now() + Duration::from_secs(10));
+    for clock in [Clock::system(), later] {
+        let refusing = Refusing(recorded.clone(), refuses);
+        let outbox = world.outbox(refusing).with_clock(clock);
+        for image in &images {
+            let _ = outbox.publish_item(image).await;
+        }
     }
     assert_eq!(
         recorded.of_type::<Debited>().len(),

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 use tower::{ServiceExt, util::BoxCloneSyncService};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// What handles one record: the handler with all its layers.
 pub(crate) type RecordService = BoxCloneSyncService<Record, Reply, Error>;
@@ -28,18 +28,8 @@ pub(crate) type RecordService = BoxCloneSyncService<Record, Reply, Error>;
 pub(crate) async fn attempt_at(
     record: &Record,
     service: &RecordService,
-    handler: HandlerTraits,
-    metrics: &Metrics,
+    companion: Companion,
 ) -> Result<Reply> {
-    serve(
-        record,
-        service,
-        Companion::new(metrics.clone(), handler.commits),
-    )
-    .await
-}
-
-async fn serve(record: &Record, service: &RecordService, companion: Companion) -> Result<Reply> {
     let record = record.with_companion(companion);
     service.clone().oneshot(record).await
 }
@@ -77,7 +67,7 @@ pub(crate) async fn run(
         deadline,
         policy,
         metrics,
-        verdicts: Mutex::new(batch.records.iter().map(|_| None).collect()),
+        places: Mutex::new(batch.records.iter().map(|_| Place::Waits).collect()),
     };
     let lanes = stream::iter(lanes(&batch.records));
     let all = lanes.for_each_concurrent(policy.concurrency.max(1), |lane| run.lane(lane));
@@ -87,8 +77,8 @@ pub(crate) async fn run(
     {
         deadline.cancel();
     }
-    let verdicts = run
-        .verdicts
+    let places = run
+        .places
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     // Whatever has no verdict was stopped in the middle, and its lease lasts as long as the
@@ -97,19 +87,25 @@ pub(crate) async fn run(
         .ends_at()
         .duration_since(policy.clock.now())
         .unwrap_or_default();
-    let cut_off = |record: &Record| {
+    let cut_off = |record: &Record, span: Span| {
         let error = Deadline::error();
         // It still holds in the millisecond in which it ends.
         let delay = rest.saturating_add(policy.skew) + Duration::from_millis(1);
-        telemetry::record_span(record, (policy.traits)(record).name)
-            .in_scope(|| Attempt::cut_off(record, metrics, started).retried(&error, delay));
+        span.in_scope(|| {
+            trace::failed(error.kind());
+            Attempt::cut_off(record, metrics, started).retried(&error, delay);
+        });
         Verdict::Retry { error, delay }
     };
     let verdicts: Vec<Verdict> = batch
         .records
         .iter()
-        .zip(verdicts)
-        .map(|(record, verdict)| verdict.unwrap_or_else(|| cut_off(record)))
+        .zip(places)
+        .map(|(record, place)| match place {
+            Place::Settled(verdict) => verdict,
+            Place::Runs(span) => cut_off(record, span),
+            Place::Waits => cut_off(record, record_span(record, (policy.traits)(record))),
+        })
         .collect();
     delay_failures(&batch.records, &verdicts, deadline, policy).await;
     let outcomes = batch.records.iter().zip(verdicts);
@@ -142,20 +138,34 @@ enum Verdict {
     },
 }
 
+/// How far a record of the batch is.
+enum Place {
+    Waits,
+    /// Its span, which must tell of its end too if it is cut off.
+    Runs(Span),
+    Settled(Verdict),
+}
+
+fn record_span(record: &Record, handler: HandlerTraits) -> Span {
+    let span = telemetry::record_span(record, handler.name);
+    trace::record(&span, record);
+    span
+}
+
 struct Run<'a> {
     service: &'a RecordService,
     deadline: &'a Deadline,
     policy: &'a Policy,
     metrics: &'a Metrics,
-    verdicts: Mutex<Vec<Option<Verdict>>>,
+    places: Mutex<Vec<Place>>,
 }
 
-/// A record and its place in the batch.
-type Place<'a> = (usize, &'a Record);
+/// A record and its index in the batch.
+type Indexed<'a> = (usize, &'a Record);
 
 /// The batch's lanes, by their first records. A record without a lane is one of its own.
-fn lanes(records: &[Record]) -> Vec<Vec<Place<'_>>> {
-    let mut lanes: Vec<Vec<Place<'_>>> = Vec::new();
+fn lanes(records: &[Record]) -> Vec<Vec<Indexed<'_>>> {
+    let mut lanes: Vec<Vec<Indexed<'_>>> = Vec::new();
     let mut by_name: HashMap<&str, usize> = HashMap::new();
     for place in records.iter().enumerate() {
         let next = lanes.len();
@@ -174,19 +184,23 @@ fn lanes(records: &[Record]) -> Vec<Vec<Place<'_>>> {
 impl Run<'_> {
     /// Handles a lane's records one after the other, until one must come back: what follows it must
     /// not overtake it.
-    async fn lane(&self, lane: Vec<Place<'_>>) {
+    async fn lane(&self, lane: Vec<Indexed<'_>>) {
         let mut halted: Option<Halt> = None;
         for (index, record) in lane {
             let handler = (self.policy.traits)(record);
-            let span = telemetry::record_span(record, handler.name);
-            trace::record(&span, record);
+            let span = record_span(record, handler);
+            self.is_at(index, Place::Runs(span.clone()));
             let handled = self.handle(record, handler, halted.as_ref());
             let verdict = handled.instrument(span).await;
             if halted.is_none() {
                 halted = self.halts(record, &verdict);
             }
-            self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(verdict);
+            self.is_at(index, Place::Settled(verdict));
         }
+    }
+
+    fn is_at(&self, index: usize, place: Place) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)[index] = place;
     }
 
     async fn handle(
@@ -203,14 +217,17 @@ impl Run<'_> {
             None => {
                 let companion = Companion::new(self.metrics.clone(), handler.commits);
                 ending = companion.ending.clone();
-                serve(record, self.service, companion).await
+                attempt_at(record, self.service, companion).await
             }
         };
         let verdict = match result {
             Ok(reply) => Verdict::Done(reply),
             Err(error) => self.settle(record, handler, error, &ending).await,
         };
-        if let Verdict::Parked { error } | Verdict::Retry { error, .. } = &verdict {
+        if let Verdict::Parked { error }
+        | Verdict::Discarded { error }
+        | Verdict::Retry { error, .. } = &verdict
+        {
             trace::failed(error.kind());
         }
         match &verdict {
@@ -428,7 +445,7 @@ mod tests {
         let records = [("a", Some("x")), ("b", None), ("c", Some("x")), ("d", None)];
         let records = records.map(|(id, lane)| record(id, lane, &deadline));
         let lanes = lanes(&records);
-        let ids = |lane: &Vec<Place<'_>>| lane.iter().map(|(_, it)| it.id().to_owned()).collect();
+        let ids = |lane: &Vec<Indexed<'_>>| lane.iter().map(|(_, it)| it.id().to_owned()).collect();
         let ids: Vec<Vec<String>> = lanes.iter().map(ids).collect();
         assert_eq!(ids, [vec!["a", "c"], vec!["b"], vec!["d"]]);
     }

@@ -49,6 +49,11 @@ impl Companion {
 }
 
 impl Companion {
+    /// Whether it accompanies an attempt; not so for a record that nobody handles in a function.
+    pub(crate) fn is_of_an_attempt(&self) -> bool {
+        self.published.is_some()
+    }
+
     /// The handler is called. A layer may call it more than once, and of what an earlier call staged
     /// and published nothing counts.
     pub(crate) fn handler_called(&self) {

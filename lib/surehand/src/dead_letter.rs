@@ -25,6 +25,7 @@ pub use sqs::SqsDeadLetters;
 use crate::{
     Error, Record, Result,
     attribute::{Attribute, AttributeValue},
+    redact::shortened,
 };
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -138,6 +139,9 @@ pub struct FailureNote {
     /// What caused it, outermost first.
     #[serde(default)]
     pub chain: Vec<String>,
+    /// The place of the `?` that made the error, `src/orders.rs:33:20`; none if it was made otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// The handler's name.
     pub handler: String,
     /// The Lambda function's name.
@@ -182,19 +186,22 @@ impl FailureNote {
         let metadata = record.event().ok().map(|event| &event.metadata);
         let delivery = record.delivery();
         let now = rfc3339(now);
-        let mut chain = error.chain().map(|text| shortened(&text));
+        let mut chain = error.chain().map(|text| shortened(&text, MAX_TEXT_CHARS));
         Self {
             kind: error.kind().to_string(),
             message: chain.next().unwrap_or_default(),
             chain: chain.take(MAX_CHAIN).collect(),
+            at: error
+                .at()
+                .map(|at| shortened(&at.to_string(), MAX_NAME_CHARS)),
             handler: handler.to_owned(),
             function: record.context().env_config.function_name.clone(),
             request_id: record.context().request_id.clone(),
             // Also these are anybody's text, and a note that is too long could never be parked.
-            event_id: metadata.map(|m| shortened_to(&m.id, MAX_NAME_CHARS)),
+            event_id: metadata.map(|m| shortened(&m.id, MAX_NAME_CHARS)),
             event_type: metadata
                 .and_then(|m| m.detail_type.as_deref())
-                .map(|kind| shortened_to(kind, MAX_NAME_CHARS)),
+                .map(|kind| shortened(kind, MAX_NAME_CHARS)),
             attempts: delivery.receive_count,
             first_failure: (delivery.receive_count <= 1).then(|| now.clone()),
             last_failure: now,
@@ -211,6 +218,7 @@ impl FailureNote {
             kind: kind.into(),
             message: message.into(),
             chain: Vec::new(),
+            at: None,
             handler: String::new(),
             function: String::new(),
             request_id: String::new(),
@@ -308,16 +316,4 @@ pub(crate) fn redrive_count(record: &Record) -> u32 {
 fn rfc3339(time: SystemTime) -> String {
     let time = jiff::Timestamp::try_from(time);
     time.unwrap_or_default().to_string()
-}
-
-fn shortened(text: &str) -> String {
-    shortened_to(text, MAX_TEXT_CHARS)
-}
-
-fn shortened_to(text: &str, chars: usize) -> String {
-    let mut short: String = text.chars().take(chars).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
 }

@@ -4,9 +4,11 @@
 //! [`Source`](crate::source::Source) of your own makes of a body, in whichever form the event arrived. [`Outgoing`]
 //! is an event on its way out: what a [`Transport`](crate::publish::Transport) sends.
 
+mod destination;
 mod read;
 mod write;
 
+pub use destination::Destination;
 pub use read::RawEvent;
 pub(crate) use read::{Fallback, read};
 pub use write::Outgoing;

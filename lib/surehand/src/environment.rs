@@ -28,13 +28,14 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    env::VarError,
     sync::{Mutex, PoisonError},
 };
 
 /// Returns the value of a variable that the function requires.
 ///
 /// # Errors
-/// [`ErrorKind::Invocation`] if it is not set, or empty.
+/// [`ErrorKind::Invocation`] if it is not set, empty, or not UTF-8; the error says which.
 pub fn var(name: &str) -> Result<String> {
     read(name, None, name)
 }
@@ -66,6 +67,23 @@ pub(crate) fn used(name: &str, for_what: Use) -> Result<String> {
     read(name, Some(for_what), name)
 }
 
+/// Returns the URL of a queue, as [`used`]. With anything else, such as an ARN, the first call would fail,
+/// and that of a dead-letter queue comes when there is a record to lose its reason.
+#[cfg(feature = "sqs")]
+pub(crate) fn used_url(name: &str, for_what: Use) -> Result<String> {
+    let value = used(name, for_what)?;
+    let is_url = value.starts_with("https://") || value.starts_with("http://");
+    if is_url || Mode::current() != Mode::Serve {
+        return Ok(value);
+    }
+    Err(Error::new(
+        ErrorKind::Invocation,
+        format!(
+            "the environment variable {name} is `{value}`, which is not a URL: set it to the queue's URL (`!Ref` of the queue), not to its ARN or name"
+        ),
+    ))
+}
+
 /// Returns the value of an optional variable, as [`optional`], and records its use.
 #[cfg(feature = "sqs")]
 pub(crate) fn used_if_set(name: &str, for_what: Use) -> Option<String> {
@@ -86,14 +104,16 @@ fn read(name: &str, used_for: Option<Use>, placeholder: &str) -> Result<String> 
         record(name, true, used_for);
         return Ok(placeholder.to_owned());
     }
-    set(name).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Invocation,
-            format!(
-                "the environment variable {name} is not set: declare it in the function's template"
-            ),
-        )
-    })
+    let problem = match std::env::var(name) {
+        Ok(value) if !value.is_empty() => return Ok(value),
+        Ok(_) => "is empty: give it a value",
+        Err(VarError::NotPresent) => "is not set: declare it",
+        Err(VarError::NotUnicode(_)) => "is not UTF-8: correct it",
+    };
+    Err(Error::new(
+        ErrorKind::Invocation,
+        format!("the environment variable {name} {problem} in the function's template"),
+    ))
 }
 
 fn read_optional(name: &str, used_for: Option<Use>) -> Option<String> {

@@ -4,7 +4,7 @@
 //! [`Error::rejected`] and the other constructors say more. The [`ErrorKind`] decides what becomes of the record:
 //! [`ErrorKind::disposition`] is the only place that does.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, panic::Location, time::Duration};
 
 /// A boxed error of any type.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -15,7 +15,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a record was not handled.
 ///
 /// The `?` operator turns any standard error into an `Error` of kind [`ErrorKind::Transient`]: the
-/// record is tried again. A handler that knows better chooses another kind:
+/// record is tried again. That is right for a service that does not answer, and wrong for what no
+/// attempt can mend, such as a number that does not parse. A handler that knows better chooses another
+/// kind:
 ///
 /// ```
 /// use surehand::Error;
@@ -27,6 +29,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     Ok(())
 /// }
 /// assert!(check(0).unwrap_err().is_rejected());
+///
+/// fn quantity(text: &str) -> surehand::Result<i64> {
+///     text.parse().map_err(Error::rejected)
+/// }
+/// assert!(quantity("x").unwrap_err().is_rejected());
 /// ```
 ///
 /// Like `anyhow::Error`, it does not implement [`std::error::Error`] itself, because `?` could then
@@ -40,6 +47,7 @@ struct Inner {
     source: BoxError,
     retry_after: Option<Duration>,
     is_condition: bool,
+    at: Option<&'static Location<'static>>,
 }
 
 /// The ways in which a record can fail.
@@ -139,6 +147,7 @@ impl Error {
                 source: source.into(),
                 retry_after: None,
                 is_condition: false,
+                at: None,
             }),
         }
     }
@@ -213,6 +222,12 @@ impl Error {
         self.disposition() == Disposition::Retry
     }
 
+    /// Returns the place of the `?` that made it from another error, since those rarely say where they
+    /// come from; none if it was made otherwise, or in Surehand.
+    pub fn at(&self) -> Option<&'static Location<'static>> {
+        self.inner.at
+    }
+
     /// Returns the error that this one was made from.
     pub fn source(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &*self.inner.source
@@ -258,14 +273,24 @@ impl fmt::Debug for Error {
             .field("kind", &self.inner.kind)
             .field("source", &self.inner.source)
             .field("retry_after", &self.inner.retry_after)
+            .field("at", &self.inner.at.map(ToString::to_string))
             .finish()
     }
 }
 
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+    #[track_caller]
     fn from(source: E) -> Self {
-        Self::transient(source)
+        let mut error = Self::transient(source);
+        error.inner.at = Some(Location::caller()).filter(|at| !is_ours(at.file()));
+        error
     }
+}
+
+/// Whether a file is one of this crate's, which says nothing to the author of a handler.
+fn is_ours(file: &str) -> bool {
+    let folder = file!().strip_suffix("error.rs").unwrap_or_default();
+    file.starts_with(folder)
 }
 
 impl From<Error> for BoxError {

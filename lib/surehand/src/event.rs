@@ -7,7 +7,7 @@
 #[doc(inline)]
 pub use surehand_macros::Event;
 
-use crate::{Error, Metadata, Result, redact::described};
+use crate::{Error, Metadata, Result, redact};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
@@ -133,14 +133,13 @@ impl<T: Event> Payload for T {
         for version in metadata.version..T::VERSION {
             value = T::upcast(version, value)?;
         }
-        serde_json::from_value(value).map_err(|error| {
+        redact::decoded_value(value).map_err(|problem| {
             malformed(
                 metadata,
                 format_args!(
-                    "does not decode after upcasting from version {} to {}: {}",
+                    "does not decode after upcasting from version {} to {}: {problem}",
                     metadata.version,
                     T::VERSION,
-                    described(&error)
                 ),
             )
         })
@@ -160,12 +159,33 @@ impl Payload for Box<RawValue> {
 }
 
 fn parse<T: DeserializeOwned>(metadata: &Metadata, data: &str) -> Result<T> {
-    serde_json::from_str(data).map_err(|error| {
-        malformed(
-            metadata,
-            format_args!("does not decode: {}", described(&error)),
-        )
+    redact::decoded(data).map_err(|problem| {
+        let hint = foreign(data).unwrap_or_default();
+        malformed(metadata, format_args!("does not decode: {problem}{hint}"))
     })
+}
+
+/// What is to be said of data that is another program's envelope, and was not unwrapped.
+fn foreign(data: &str) -> Option<&'static str> {
+    #[derive(serde::Deserialize)]
+    struct Shape<'a> {
+        #[serde(borrow)]
+        metadata: Option<&'a RawValue>,
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+        #[serde(borrow)]
+        specversion: Option<&'a RawValue>,
+    }
+    let shape: Shape<'_> = serde_json::from_str(data).ok()?;
+    if shape.specversion.is_some() {
+        return Some(
+            "; the data is a CloudEvent, which is unwrapped only if it is the whole message: take it with its `data`, or send that alone",
+        );
+    }
+    shape.metadata.and(shape.data)?;
+    Some(
+        "; the data is an envelope, whose `metadata` is not Surehand's: that has text in `id`, and a number in `version` if it has one",
+    )
 }
 
 /// A record that names its type must name ours; one that names none is accepted.
@@ -187,7 +207,8 @@ fn check_type<T: Event>(metadata: &Metadata) -> Result<()> {
 fn malformed(metadata: &Metadata, problem: std::fmt::Arguments<'_>) -> Error {
     let kind = metadata.detail_type.as_deref().unwrap_or("event");
     let source = metadata.source.as_deref().unwrap_or("an unnamed source");
-    Error::malformed(format!("{kind} {} from {source} {problem}", metadata.id))
+    let [kind, id, source] = [kind, &metadata.id, source].map(redact::name);
+    Error::malformed(format!("{kind} {id} from {source} {problem}"))
 }
 
 #[cfg(test)]
@@ -256,6 +277,25 @@ mod tests {
             error.to_string(),
             "Refunded e-1 from shop.pay is not a Paid from shop.pay: add a handler for its type, or correct the rule that delivers it"
         );
+    }
+
+    #[test]
+    fn envelopes_of_others_are_recognized_when_they_do_not_decode() {
+        for (data, hint) in [
+            (
+                r#"{"metadata":{"id":"1","version":"2"},"data":{"cents":1}}"#,
+                "is an envelope",
+            ),
+            (
+                r#"{"specversion":"1.0","data":{"cents":1}}"#,
+                "is a CloudEvent",
+            ),
+        ] {
+            let error = Paid::decode(&metadata(3), data).unwrap_err().to_string();
+            assert!(error.contains(hint), "{error}");
+        }
+        let error = Paid::decode(&metadata(3), r#"{"data":1}"#).unwrap_err();
+        assert!(error.to_string().ends_with("column 10"), "{error}");
     }
 
     #[derive(Serialize, Deserialize, crate::Event)]

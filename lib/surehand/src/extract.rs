@@ -23,7 +23,7 @@ use crate::{
     Deadline, Delivery, Envelope, Error, ErrorKind, IdempotencyKey, Metadata, Metrics, Record,
     Result,
     event::{EventName, Payload},
-    redact::described,
+    redact,
 };
 use serde::de::DeserializeOwned;
 
@@ -75,8 +75,8 @@ use serde::de::DeserializeOwned;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "not something that can be taken from a record",
-    note = "a handler takes `Envelope<T>`, `Json<T>`, `State<T>`, `Publisher`, `Delivery`, `Deadline`, `Metadata`, `IdempotencyKey`, `Option<T>` or `Result<T>` of these, or your own `FromRecord` type",
-    note = "to take a part of the state, wrap it: `State(value): State<{Self}>`"
+    note = "a handler takes `Envelope<T>`, `Json<T>`, `State<T>`, `Transaction`, `Publisher`, `Metrics`, `Metadata`, `Delivery`, `Deadline`, `IdempotencyKey`, `Change`, `Record`, `Option<T>` or `Result<T>` of these, or your own `FromRecord` type",
+    note = "to take an event, wrap it: `Envelope<{Self}>`; to take a part of the state: `State(value): State<{Self}>`"
 )]
 pub trait FromRecord<S>: Sized {
     /// True for an argument by which the record's claim is committed together with the handler's
@@ -131,15 +131,12 @@ pub struct Json<T>(pub T);
 impl<S, T: DeserializeOwned> FromRecord<S> for Json<T> {
     fn from_record(record: &Record, _state: &S) -> Result<Self> {
         let event = record.event()?;
-        serde_json::from_str(&event.data)
-            .map(Self)
-            .map_err(|error| {
-                Error::malformed(format!(
-                    "record {} does not decode: {}",
-                    event.metadata.id,
-                    described(&error)
-                ))
-            })
+        redact::decoded(&event.data).map(Self).map_err(|problem| {
+            Error::malformed(format!(
+                "record {} does not decode: {problem}",
+                redact::name(&event.metadata.id),
+            ))
+        })
     }
 }
 

@@ -15,9 +15,10 @@ use crate::{
     environment::{self, Mode},
     handler::{Handler, HandlerService, Signature},
     idempotency::Store,
-    layers::{Around, caught, guarded},
+    layers::{Around, caught, guarded, layered},
     metrics::{Emf, Start},
     record::Batch,
+    redact,
     redelivery::Redelivery,
     source::Source,
     telemetry, trace,
@@ -37,7 +38,7 @@ use std::{
     time::Duration,
 };
 use tower::{Layer, Service, util::BoxCloneSyncService};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// A Lambda function.
 ///
@@ -74,6 +75,8 @@ pub struct Function<So> {
     policy: Policy,
     margin: Option<Duration>,
     handlers: Vec<HandlerDescription>,
+    /// Of what the handlers consume, for the metrics.
+    event_types: Arc<[String]>,
     publishes: Vec<EventType>,
     once: Option<IdempotencySettings>,
     emf: Option<Emf>,
@@ -102,6 +105,8 @@ impl<So: Source> Function<So> {
             move |record: &Record| handler.traits(record)
         };
         let handlers = handler.describe();
+        let consumed = handlers.iter().filter_map(|it| it.consumes.as_ref());
+        let event_types = consumed.map(|event| event.detail_type.clone()).collect();
         let service = HandlerService::new(handler, state);
         Self {
             source: Arc::new(source),
@@ -120,6 +125,7 @@ impl<So: Source> Function<So> {
             },
             margin: None,
             handlers,
+            event_types,
             publishes: Vec::new(),
             once: None,
             emf: None,
@@ -204,6 +210,10 @@ impl<So: Source> Function<So> {
     /// another reply. Its errors and its panics are treated like a handler's. It is itself not stopped at the
     /// deadline, but dropped shortly before the response is due: what takes long belongs in the handler.
     ///
+    /// It may pass on another record than it was called with, such as one with the body that it has decrypted
+    /// ([`Record::new`]): that is handled in the same attempt, under the same key. In a task of its own it passes on
+    /// the record itself, or a clone.
+    ///
     /// What it has for the handler goes into the record's [extensions](Record::extensions):
     ///
     /// ```
@@ -244,7 +254,7 @@ impl<So: Source> Function<So> {
     {
         // This is inside idempotency, so that a layer's panic releases the lease as a handler's
         // does.
-        self.handler = boxed(Around::new(layer.layer(self.handler), caught));
+        self.handler = boxed(Around::new(layer.layer(self.handler), layered));
         self
     }
 
@@ -328,25 +338,29 @@ impl<So: Source> Function<So> {
     /// If the invocation fails: the event cannot be answered, or a record failed and the source has
     /// no partial failures; the error is then the handler's own.
     pub async fn invoke(&self, event: So::Event, context: Context) -> Result<So::Response> {
-        self.handle(event, context, false).await
+        self.handle(event, context, false, &Span::none()).await
     }
 
-    /// Runs one invocation with its metrics, which are written when it ends, in whatever way.
+    /// Runs one invocation with its metrics, which are written when it ends, in whatever way. The span
+    /// is the invocation's own; whoever calls a function in a program has another one around it.
     async fn handle(
         &self,
         event: So::Event,
         context: Context,
         is_cold: bool,
+        invocation: &Span,
     ) -> Result<So::Response> {
         let start = Start {
             function: &context.env_config.function_name,
             request_id: &context.request_id,
             is_cold,
             now_ms: epoch_ms(self.policy.clock.now()),
+            event_types: Arc::clone(&self.event_types),
         };
         let (metrics, _flush) = Metrics::start(self.emf.as_ref(), start);
         let (batch, deadline) = self.split(event, context)?;
         let service = self.service(None);
+        trace::trigger(invocation, &batch.records);
         let span = trace::batch(&batch.records);
         let outcomes = batch::run(&service, batch, &deadline, &self.policy, &metrics);
         let outcomes = outcomes.instrument(span).await;
@@ -382,14 +396,14 @@ impl<So: Source> Function<So> {
     ) -> Result<So::Response> {
         let span = telemetry::invocation_span(&context, is_cold);
         let invoked = async {
-            let result = self.handle(event, context, is_cold).await;
+            let result = self.handle(event, context, is_cold, &span).await;
             if let Err(error) = &result {
                 trace::failed(error.kind());
-                tracing::error!(kind = %error.kind(), error = %format!("{error:#}"), "invocation failed");
+                tracing::error!(kind = %error.kind(), error = redact::failure(error), "invocation failed");
             }
             result
         };
-        invoked.instrument(span).await
+        invoked.instrument(span.clone()).await
     }
 
     /// Describes what the function is made of. Its variables are only known in a process that was

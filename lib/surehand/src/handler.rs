@@ -9,7 +9,7 @@
 
 use crate::{
     Envelope, Error, Event, Record, Reply, Result,
-    description::{ClaimKind, HandlerDescription},
+    description::{ClaimKind, EventType, HandlerDescription},
     event::EventName,
     extract::FromRecord,
 };
@@ -153,6 +153,24 @@ impl<T: Event> Enveloped for Envelope<T> {
     type Event = T;
 }
 
+/// The event of a handler's arguments.
+///
+/// # Panics
+/// If there are two: no record could be handled.
+fn only_event(handler: &str, consumes: &[Option<EventName>]) -> Option<EventName> {
+    let mut all = consumes.iter().flatten();
+    let first = all.next()?;
+    if let Some(other) =
+        all.find(|other| (other.source, other.detail_type) != (first.source, first.detail_type))
+    {
+        let [first, other] = [first, other].map(|name| EventType::from(*name).detail_type);
+        panic!(
+            "the handler {handler} takes an `Envelope` of {first} and one of {other}, and no record has both: make a handler for each, and a `Router` of them"
+        );
+    }
+    Some(*first)
+}
+
 macro_rules! handlers {
     ($( ($($arg:ident),*) )*) => { $(
         #[diagnostic::do_not_recommend]
@@ -176,9 +194,9 @@ macro_rules! handlers {
             }
 
             fn describe(&self) -> Vec<HandlerDescription> {
+                let traits = HandlerTraits::of::<F>(false $(|| $arg::COMMITS)*);
                 let consumes: [Option<EventName>; _] = [$($arg::CONSUMES,)*];
-                let consumes = consumes.into_iter().flatten().next();
-                vec![HandlerTraits::of::<F>(false $(|| $arg::COMMITS)*).describe(consumes)]
+                vec![traits.describe(only_event(traits.name, &consumes))]
             }
 
             async fn call(self, record: Record, state: S) -> Result<Reply> {

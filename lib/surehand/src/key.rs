@@ -4,6 +4,7 @@ mod canonical;
 mod python;
 
 use crate::Metadata;
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -75,8 +76,8 @@ pub enum KeyStyle {
     /// sorted keys.
     ///
     /// Set the scope to theirs, `{function name}.{module}.{qualified name of the decorated
-    /// function}`. Their other languages write JSON without the blanks; for keys that are one
-    /// string or number that makes no difference.
+    /// function}`. Their other languages write other digests and have styles of their own. In all of
+    /// them a key of Surehand's is one text, and never a number, a list or an object.
     ///
     /// Since those functions know no more of an event than its id, an event's key is made from its id
     /// alone: two sources that give one id to two events share a key. With events of several sources
@@ -87,6 +88,18 @@ pub enum KeyStyle {
     /// differ, and a shared key looks reused. Integers beyond 64 bits and `-0` have other digests
     /// than in Python.
     Powertools,
+    /// What Powertools for AWS Lambda for Java and for .NET write for a key that is text: MD5, in
+    /// hexadecimal, of the text itself, without quotation marks.
+    ///
+    /// Their scope is `{function name}.{method}`. What is said of Python holds for the rest.
+    PowertoolsText,
+    /// What Powertools for AWS Lambda (TypeScript) writes for a key that is text: MD5, in Base64, of the
+    /// JSON text.
+    ///
+    /// Their scope is `{function name}.{name of the wrapped function}`. They keep a reply as an item's
+    /// map, and not as JSON text: so duplicates are absorbed, and none of the two reads the other's
+    /// replies. What is said of Python holds for the rest.
+    PowertoolsTypeScript,
 }
 
 impl KeyStyle {
@@ -94,6 +107,8 @@ impl KeyStyle {
         match self {
             Self::Sha256 => "sha256",
             Self::Powertools => "powertools",
+            Self::PowertoolsText => "powertools_text",
+            Self::PowertoolsTypeScript => "powertools_typescript",
         }
     }
 
@@ -105,7 +120,9 @@ impl KeyStyle {
     pub(crate) fn identity(self, event: &Metadata) -> Value {
         match self {
             Self::Sha256 => json!([event.source, event.detail_type, event.id]),
-            Self::Powertools => Value::from(event.id.as_str()),
+            Self::Powertools | Self::PowertoolsText | Self::PowertoolsTypeScript => {
+                Value::from(event.id.as_str())
+            }
         }
     }
 
@@ -128,10 +145,13 @@ impl KeyStyle {
                 }
                 hex::encode(Sha256::digest(text))
             }
-            Self::Powertools => match serde_json::from_str(data) {
-                Ok(value) => self.digest(&value),
-                Err(_) => hex::encode(md5::Md5::digest(data)),
-            },
+            // Those that validate no payload keep none, and do not look at another's.
+            Self::Powertools | Self::PowertoolsText | Self::PowertoolsTypeScript => {
+                match serde_json::from_str(data) {
+                    Ok(value) => Self::Powertools.digest(&value),
+                    Err(_) => hex::encode(md5::Md5::digest(data)),
+                }
+            }
         }
     }
 
@@ -139,6 +159,11 @@ impl KeyStyle {
         match self {
             Self::Sha256 => hex::encode(Sha256::digest(value.to_string())),
             Self::Powertools => hex::encode(md5::Md5::digest(python::json_dumps(value))),
+            Self::PowertoolsText => hex::encode(md5::Md5::digest(match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            })),
+            Self::PowertoolsTypeScript => BASE64.encode(md5::Md5::digest(value.to_string())),
         }
     }
 }
@@ -222,6 +247,30 @@ mod tests {
         ];
         for (place, key) in keys.iter().enumerate() {
             assert_eq!(keys.iter().position(|other| other == key), Some(place));
+        }
+    }
+
+    /// The right-hand sides are what Python's `hashlib` and `base64` make of what each language hashes.
+    #[test]
+    fn each_language_of_powertools_has_its_digest() {
+        use KeyStyle::{Powertools, PowertoolsText, PowertoolsTypeScript};
+        for (style, key, expected) in [
+            (Powertools, "r-1", "47fecfca36114739f528a940a0d05e35"),
+            (PowertoolsText, "r-1", "4bafb3d0c4863848a59299854e083290"),
+            (PowertoolsTypeScript, "r-1", "R/7PyjYRRzn1KKlAoNBeNQ=="),
+            (
+                PowertoolsText,
+                "grün \"x\"",
+                "98d259a6c15f89fb93adda7d7c6b750f",
+            ),
+            (
+                PowertoolsTypeScript,
+                "grün \"x\"",
+                "pQt1vbqrN93C02grw4SMbQ==",
+            ),
+        ] {
+            let key = style.key("f", &json!(key));
+            assert_eq!(key.as_str(), format!("f#{expected}"), "{style:?}");
         }
     }
 

@@ -50,12 +50,33 @@ pub(crate) fn take_ready<S: Clone>(service: &mut S) -> S {
     std::mem::replace(service, fresh)
 }
 
+tokio::task_local! {
+    /// The record that the layer around this one was called with.
+    static AROUND: Record;
+}
+
+/// Binds a record to the attempt in which it is handled. What a layer passes on may be a record that it
+/// made anew, which knows nothing of the attempt: without this its events would be counted from the
+/// beginning again, and two of an attempt could have one id.
+fn in_attempt(record: Record) -> Record {
+    AROUND
+        .try_with(|around| record.clone().in_attempt_of(around))
+        .unwrap_or(record)
+}
+
 /// Stops the handler at the deadline and measures its time. It is the innermost layer, because
 /// claims are not part of the handler's time.
 pub(crate) async fn guarded<S>(handler: S, record: Record) -> Result<Reply>
 where
     S: Service<Record, Response = Reply, Error = Error>,
 {
+    let record = in_attempt(record);
+    if !record.companion().is_of_an_attempt() {
+        return Err(Error::new(
+            ErrorKind::Invocation,
+            "a layer made the record anew in a task of its own, so that its attempt is not known: pass on the record that it was called with, or a clone of it",
+        ));
+    }
     let _timer = record.companion().metrics.collector().map(Timer::start);
     let deadline = record.deadline().clone();
     // The claim may have used up the time; the handler must not begin then.
@@ -74,6 +95,15 @@ where
         deadline.cancel();
         Err(Deadline::error())
     })
+}
+
+/// Binds what a user's layer passes on to the attempt, and turns its panic into an error.
+pub(crate) async fn layered<S>(layer: S, record: Record) -> Result<Reply>
+where
+    S: Service<Record, Response = Reply, Error = Error>,
+{
+    let record = in_attempt(record);
+    AROUND.scope(record.clone(), caught(layer, record)).await
 }
 
 /// Turns a panic of the handler, or of a user's layer, into an error.

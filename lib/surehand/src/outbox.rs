@@ -51,14 +51,21 @@ use table::{DynamoDbTable, FAILURES, PUBLISHED, RETRY_AT};
 /// Two functions publish them. One is on the table's stream, an [`OutboxStream`], and hands every new
 /// image to [`publish_item`](Self::publish_item), a moment after the commit. The other runs on a schedule and
 /// [sweeps](Self::sweep) up what the first could not. An event is published at least once, and has
-/// the same id each time.
+/// the same id each time: twice if the process dies between the bus's answer and the mark, or a change
+/// is delivered to another process within 3 s of its commit, after a try in which some of its events were
+/// accepted.
+///
+/// An event that the bus never takes stays in the item with the reason (`outbox_error`), is tried each hour,
+/// and counts as [failed](Swept::failed) in each of those sweeps. Watch that: whoever is called can mend the bus's
+/// policy, or correct the item.
+/// With its item it is gone in the end: after 30 days with the claim, or 14 if claims expire sooner.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     table: Arc<dyn Table>,
     publisher: Publisher,
     clock: Clock,
     /// The items whose events could not all be published, as far as this process remembers: what the
-    /// stream delivers again is their first image.
+    /// stream delivers again is their first image. After a while they are read in any case.
     failed: Arc<Mutex<LruCache<String, ()>>>,
 }
 
@@ -66,6 +73,10 @@ pub struct Outbox {
 pub(crate) const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+/// How old a change is, in milliseconds, when it is probably delivered again, maybe to another process
+/// than that whose try failed: its item is then read, which costs less than what is published twice.
+const LATE_MS: u64 = 3_000;
 
 const MAX_ERROR_CHARS: usize = 1_000;
 
@@ -132,8 +143,10 @@ impl Outbox {
         let Some(image) = Waiting::read(item)? else {
             return Ok(0);
         };
-        let has_failed = self.failed().contains(&image.id);
-        let waiting = match has_failed {
+        let since = image.since.parse().unwrap_or_default();
+        let age = epoch_ms(self.clock.now()).saturating_sub(since);
+        let was_tried = self.failed().contains(&image.id) || age > LATE_MS;
+        let waiting = match was_tried {
             true => self.as_it_is_now(image).await?,
             false => Some(image),
         };

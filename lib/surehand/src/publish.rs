@@ -23,6 +23,7 @@ mod eventbridge;
 #[cfg(feature = "sqs")]
 mod sqs;
 
+pub use crate::envelope::Destination;
 pub use by_source::BySource;
 pub use error::{PublishError, Unpublished};
 #[cfg(feature = "eventbridge")]
@@ -97,11 +98,21 @@ pub trait Transport: Send + Sync + 'static {
     /// others was not. An event whose response was lost counts as not accepted: sent again, it has
     /// the same id.
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>>;
+
+    /// Returns where the event goes, for its spans; none if that has no name.
+    fn destination(&self, event: &Outgoing) -> Option<Destination<'_>> {
+        let _ = event;
+        None
+    }
 }
 
 impl<T: Transport + ?Sized> Transport for Arc<T> {
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
         (**self).send(events)
+    }
+
+    fn destination(&self, event: &Outgoing) -> Option<Destination<'_>> {
+        (**self).destination(event)
     }
 }
 
@@ -214,7 +225,8 @@ impl Publisher {
         if let Some(lineage) = &self.lineage {
             lineage.mark(&mut outgoing);
         }
-        trace::created(&mut outgoing);
+        let destination = self.transport.destination(&outgoing);
+        trace::created(&mut outgoing, destination);
         Ok(outgoing)
     }
 
@@ -226,7 +238,7 @@ impl Publisher {
         if events.is_empty() {
             return Ok(());
         }
-        let sending = trace::sending(events);
+        let sending = trace::sending(events, |event| self.transport.destination(event));
         let sent = self.transport.send(events).await;
         sent.map_err(|error| {
             for event in error.unpublished() {

@@ -203,6 +203,17 @@ impl Record {
         &mut self.companion
     }
 
+    /// Returns the record as one of the attempt at `other`, unless it is one of an attempt.
+    pub(crate) fn in_attempt_of(mut self, other: &Self) -> Self {
+        if !self.companion.is_of_an_attempt() {
+            self.companion = other.companion.clone();
+            if other.wants_reply() && !self.wants_reply() {
+                return self.with_reply();
+            }
+        }
+        self
+    }
+
     /// Returns the same record with another companion.
     pub(crate) fn with_companion(&self, companion: Companion) -> Self {
         let mut record = self.clone();

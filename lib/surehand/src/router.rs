@@ -7,6 +7,7 @@ use crate::{
     Error, Event, Record, Reply, Result,
     description::HandlerDescription,
     handler::{Consumes, Handler, HandlerTraits, Signature},
+    redact,
 };
 use futures_util::future::BoxFuture;
 use std::{collections::HashMap, fmt, sync::Arc};
@@ -114,9 +115,9 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             .or(self.otherwise.as_ref())
             .cloned()
             .ok_or_else(|| {
+                let [detail_type, source, id] = [detail_type, source, &m.id].map(redact::name);
                 Error::malformed(format!(
-                    "no handler for detail-type `{detail_type}` from source `{source}` (event {}): add one with `Router::on` or `Router::otherwise`",
-                    m.id
+                    "no handler for detail-type `{detail_type}` from source `{source}` (event {id}): add one with `Router::on` or `Router::otherwise`",
                 ))
             })
     }

@@ -99,6 +99,15 @@ impl Stage {
     }
 }
 
+/// The table that an action concerns.
+pub(crate) fn table(write: &TransactWriteItem) -> &str {
+    None.or_else(|| write.put().map(|w| w.table_name()))
+        .or_else(|| write.update().map(|w| w.table_name()))
+        .or_else(|| write.delete().map(|w| w.table_name()))
+        .or_else(|| write.condition_check().map(|w| w.table_name()))
+        .unwrap_or("a table")
+}
+
 impl StagedWrite {
     /// What to tell of a write whose condition did not hold.
     pub(crate) fn refuse(self, item: Option<Item>) -> Error {
@@ -113,12 +122,7 @@ impl StagedWrite {
     }
 
     pub(crate) fn table(&self) -> &str {
-        let write = &self.write;
-        None.or_else(|| write.put().map(|w| w.table_name()))
-            .or_else(|| write.update().map(|w| w.table_name()))
-            .or_else(|| write.delete().map(|w| w.table_name()))
-            .or_else(|| write.condition_check().map(|w| w.table_name()))
-            .unwrap_or("a table")
+        table(&self.write)
     }
 
     pub(crate) fn return_old_item(&mut self) {

@@ -29,7 +29,7 @@ mod tests;
 pub(crate) use export::{flush, layer};
 #[cfg(not(feature = "otel"))]
 pub(crate) use off::{
-    batch, created, failed, flush, invocation, kind, layer, name, record, sending,
+    batch, created, failed, flush, invocation, kind, layer, name, record, sending, trigger,
 };
 #[cfg(feature = "otel")]
-pub(crate) use spans::{batch, created, failed, invocation, kind, name, record, sending};
+pub(crate) use spans::{batch, created, failed, invocation, kind, name, record, sending, trigger};

@@ -63,7 +63,7 @@ use serde::Serialize;
 /// ```
 ///
 /// DynamoDB takes 100 actions and 4 MB a transaction, 400 KB an item, and each item once. One action
-/// is the claim's. An event has 256 KiB at most, no character that SQS does not take (U+FFFE and U+FFFF)
+/// is the claim's. An event has 384 KiB at most, since it waits in an item, no character that SQS does not take (U+FFFE and U+FFFF)
 /// and no integer that EventBridge does not take (beyond 64 bits with a sign). What cannot be committed
 /// or published is rejected before anything is sent.
 #[derive(Debug)]
@@ -167,7 +167,8 @@ impl Transaction {
             Ok(mut outgoing) => {
                 self.lineage.mark(&mut outgoing);
                 outgoing.metadata_mut().producer = Some(self.producer.clone());
-                crate::trace::created(&mut outgoing);
+                // Where the relay sends it is not known here.
+                crate::trace::created(&mut outgoing, None);
                 if let Some(problem) = publishable::problem(&outgoing) {
                     return self.staged.fail(problem);
                 }

@@ -53,7 +53,7 @@ impl Entry<'_> {
 /// Puts events on a bus, given by its name or ARN, and returns the id that EventBridge assigned to
 /// each, in the request's order.
 ///
-/// A request takes ten [entries](super::limits::ENTRIES) and 256 KiB
+/// A request takes ten [entries](super::limits::ENTRIES) and 1 MiB
 /// ([`EVENT_BYTES`](super::limits::EVENT_BYTES)). The caller needs `events:PutEvents` on the bus.
 ///
 /// # Errors

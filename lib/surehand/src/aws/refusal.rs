@@ -75,7 +75,8 @@ impl Refusal {
 fn is_permanent(code: &str) -> bool {
     matches!(
         code,
-        "AccessDeniedException"
+        "AccessDenied"
+            | "AccessDeniedException"
             | "InvalidAccountIdException"
             | "InvalidArgument"
             | "InvalidParameterValueException"
@@ -83,6 +84,7 @@ fn is_permanent(code: &str) -> bool {
             | "MalformedDetail"
             | "NotAuthorizedForDetailTypeException"
             | "NotAuthorizedForSourceException"
+            | "QueueDoesNotExist"
             | "RedactionFailure"
             | "RequestTooLargeException"
             | "ResourceNotFoundException"
@@ -91,6 +93,8 @@ fn is_permanent(code: &str) -> bool {
     )
     // SQS uses this code with a prefix as well. An invalid receipt handle stays invalid.
     || code.ends_with("ReceiptHandleIsInvalid")
+    // The older name of QueueDoesNotExist, which SQS gives as well.
+    || code.ends_with("NonExistentQueue")
 }
 
 impl fmt::Display for Refusal {
@@ -114,6 +118,9 @@ mod tests {
             "NotAuthorizedForSourceException",
             "ResourceNotFoundException",
             "AWS.SimpleQueueService.ReceiptHandleIsInvalid",
+            "AWS.SimpleQueueService.NonExistentQueue",
+            "QueueDoesNotExist",
+            "AccessDenied",
         ] {
             assert!(Refusal::of_code(lasting, "").permanent, "{lasting}");
         }

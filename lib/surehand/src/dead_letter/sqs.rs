@@ -48,9 +48,9 @@ impl SqsDeadLetters {
     /// [`aws::with_time_limits`](crate::aws::with_time_limits) describes.
     ///
     /// # Errors
-    /// If `DEAD_LETTER_QUEUE_URL` is not set, or `MAX_RECEIVE_COUNT` is not a positive number.
+    /// If `DEAD_LETTER_QUEUE_URL` is not set or not a URL, or `MAX_RECEIVE_COUNT` is not a positive number.
     pub async fn from_env() -> Result<Self> {
-        let queue_url = environment::used("DEAD_LETTER_QUEUE_URL", Use::DeadLetterQueue)?;
+        let queue_url = environment::used_url("DEAD_LETTER_QUEUE_URL", Use::DeadLetterQueue)?;
         let mut this = Self::new(Client::new(aws::limited_config().await), queue_url);
         if let Some(count) = environment::used_if_set("MAX_RECEIVE_COUNT", Use::MaxReceiveCount) {
             let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(|| {

@@ -1,6 +1,6 @@
 //! Reads the forms in which events arrive.
 
-use crate::{Error, Metadata, Result};
+use crate::{Error, Metadata, Result, redact};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::time::SystemTime;
@@ -46,7 +46,42 @@ const MAX_NOTIFICATIONS: u8 = 2;
 
 /// Reads a message body.
 pub(crate) fn read(body: &str, fallback: &Fallback<'_>) -> Result<RawEvent> {
-    read_nested(body, fallback, MAX_NOTIFICATIONS)
+    let event = read_nested(body, fallback, MAX_NOTIFICATIONS)?;
+    check_lengths(&event.metadata)?;
+    Ok(event)
+}
+
+/// The longest id, in bytes.
+const MAX_ID_BYTES: usize = 256;
+/// The longest other name of the metadata: several times what EventBridge takes.
+const MAX_NAME_BYTES: usize = 1_024;
+
+/// What names an event stands in each line of the log, in spans, and in the note of a failure. It is
+/// another program's text, and must not be as long as a message may be.
+fn check_lengths(metadata: &Metadata) -> Result<()> {
+    let others = [
+        ("type", &metadata.detail_type),
+        ("source", &metadata.source),
+        ("correlation id", &metadata.correlation_id),
+        ("causation id", &metadata.causation_id),
+        ("traceparent", &metadata.traceparent),
+        ("producer", &metadata.producer),
+    ];
+    let others = others
+        .into_iter()
+        .filter_map(|(what, text)| Some((what, text.as_deref()?, MAX_NAME_BYTES)));
+    for (what, text, most) in [("id", metadata.id.as_str(), MAX_ID_BYTES)]
+        .into_iter()
+        .chain(others)
+    {
+        if text.len() > most {
+            return Err(Error::malformed(format!(
+                "the event's {what} has {} bytes, and {most} at most are read",
+                text.len()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn read_nested(body: &str, fallback: &Fallback<'_>, notifications: u8) -> Result<RawEvent> {
@@ -83,8 +118,12 @@ fn read_nested(body: &str, fallback: &Fallback<'_>, notifications: u8) -> Result
 }
 
 fn other_json(body: &str, fallback: &Fallback<'_>) -> Result<RawEvent> {
-    serde_json::from_str::<&RawValue>(body)
-        .map_err(|error| Error::malformed(format!("the body is not JSON: {error}")))?;
+    serde_json::from_str::<&RawValue>(body).map_err(|error| {
+        Error::malformed(match body.starts_with('\u{feff}') {
+            true => "the body is not JSON: it begins with a byte order mark (U+FEFF), which JSON does not have: send it without".to_owned(),
+            false => format!("the body is not JSON: {error}"),
+        })
+    })?;
     Ok(RawEvent {
         metadata: Metadata {
             time: fallback.time,
@@ -231,7 +270,8 @@ impl<'a> Shape<'a> {
         }
         if self.data_base64.is_some() {
             return Err(Error::malformed(format!(
-                "CloudEvent {id} has binary data (`data_base64`), but only JSON data can be read: send JSON in `data`"
+                "CloudEvent {} has binary data (`data_base64`), but only JSON data can be read: send JSON in `data`",
+                redact::name(&id)
             )));
         }
         Ok(Some(RawEvent {
@@ -415,6 +455,31 @@ mod tests {
         assert_eq!(event.metadata.detail_type.as_deref(), Some("placed"));
         assert_eq!(event.metadata.partition_key.as_deref(), Some("p"));
         assert_eq!(event.data, r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn what_names_an_event_has_a_limit() {
+        let id = |bytes: usize| json!({"metadata": {"id": "x".repeat(bytes)}, "data": 1});
+        assert_eq!(parse(&id(256)).metadata.id.len(), 256);
+        let error = parse_text(&id(257).to_string()).unwrap_err();
+        assert!(error.is_malformed());
+        assert_eq!(
+            error.to_string(),
+            "the event's id has 257 bytes, and 256 at most are read"
+        );
+        for name in ["type", "source", "correlationid", "causationid", "producer"] {
+            let mut body = framed();
+            body["metadata"][name] = "x".repeat(1_024).into();
+            parse(&body);
+            body["metadata"][name] = "x".repeat(1_025).into();
+            assert!(parse_text(&body.to_string()).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_named() {
+        let error = parse_text("\u{feff}{}").unwrap_err().to_string();
+        assert!(error.contains("byte order mark (U+FEFF)"), "{error}");
     }
 
     #[test]

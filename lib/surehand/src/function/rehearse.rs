@@ -8,6 +8,7 @@ use crate::{
     BoxError, Deadline, Error, MemoryStore, Metrics, Record,
     batch::{RecordService, attempt_at},
     clock::epoch_ms,
+    companion::Companion,
     dead_letter::FailureNote,
     rehearsal::{Ending, Finding, Trial},
     source::Source,
@@ -110,7 +111,11 @@ impl<So: Source> Function<So> {
         }
         let span = telemetry::record_span(&record, handler.name);
         let metrics = Metrics::default();
-        let result = attempt_at(&record, service, handler, &metrics);
+        let result = attempt_at(
+            &record,
+            service,
+            Companion::new(metrics.clone(), handler.commits),
+        );
         match result.instrument(span).await {
             Ok(reply) if reply.is_duplicate() => finding(Ending::Duplicate, None),
             Ok(_) => finding(Ending::Handled, None),

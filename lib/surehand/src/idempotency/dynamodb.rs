@@ -14,7 +14,7 @@ use crate::{
 };
 use aws_sdk_dynamodb::{
     Client,
-    error::SdkError,
+    error::{ProvideErrorMetadata, SdkError},
     operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
@@ -399,12 +399,18 @@ fn number(value: u64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-fn unavailable<E: std::error::Error + Send + Sync + 'static>(error: &SdkError<E>) -> Error {
+fn unavailable<E>(error: &SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    // Whoever reads that a table did not answer looks for a network, and not for a right.
+    let what = match error.code() {
+        Some(_) => "refused the call",
+        None => "did not answer",
+    };
+    let why = crate::aws::describe(error);
     Error::new(
         ErrorKind::Store,
-        format!(
-            "the idempotency table did not answer: {}",
-            crate::aws::describe(error)
-        ),
+        format!("the idempotency table {what}: {why}"),
     )
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::ErrorKind;
 use std::{
     fmt, mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,6 +20,8 @@ pub(crate) struct Start<'a> {
     pub(crate) is_cold: bool,
     /// The time in milliseconds since the epoch.
     pub(crate) now_ms: u64,
+    /// The detail-types that the function's handlers say they take.
+    pub(crate) event_types: Arc<[String]>,
 }
 
 /// Collects the metrics of one invocation. Several invocations may run concurrently in one process.
@@ -28,6 +30,7 @@ pub(crate) struct Collector {
     function: String,
     request_id: String,
     now_ms: u64,
+    event_types: Arc<[String]>,
     counted: Mutex<Counted>,
 }
 
@@ -73,6 +76,7 @@ impl Collector {
             function: start.function.to_owned(),
             request_id: start.request_id.to_owned(),
             now_ms: start.now_ms,
+            event_types: start.event_types,
             counted: Mutex::new(counted),
         }
     }
@@ -108,7 +112,18 @@ impl Collector {
             }
         }
         if let Some((lag, event_type)) = lag.filter(|_| result.was_started()) {
-            counted.lag(lag, event_type);
+            counted
+                .ours(&names::EVENT_LAG, event_type.map(|it| self.known(it)))
+                .add(milliseconds(lag));
+        }
+    }
+
+    /// The type as a dimension. It comes from another program, may be any text, and each costs as
+    /// much as a metric: so only those are told apart that a handler says it takes.
+    fn known<'a>(&self, event_type: &'a str) -> &'a str {
+        match self.event_types.iter().any(|known| known == event_type) {
+            true => event_type,
+            false => names::UNKNOWN_TYPE,
         }
     }
 
@@ -196,22 +211,6 @@ impl Counted {
             self.ours.len() - 1
         });
         &mut self.ours[place].values
-    }
-
-    fn lag(&mut self, lag: Duration, event_type: Option<&str>) {
-        let lags = || {
-            self.ours
-                .iter()
-                .filter(|it| it.name == names::EVENT_LAG.name)
-        };
-        // The type comes from another program and may be any text.
-        let event_type = event_type.filter(|it| {
-            let is_known = |(_, known): &(String, String)| known == it;
-            lags().count() < names::MAX_EVENT_TYPES
-                || lags().flat_map(|it| &it.dimensions).any(is_known)
-        });
-        self.ours(&names::EVENT_LAG, event_type)
-            .add(milliseconds(lag));
     }
 
     fn own(

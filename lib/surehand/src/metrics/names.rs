@@ -41,7 +41,7 @@ pub(crate) const HANDLER_DURATION: Name = Name {
     unit: Unit::Milliseconds,
     by: None,
 };
-/// From an event's `metadata.time` to its handler's start.
+/// From an event's `metadata.time` to the start of an attempt at it.
 pub(crate) const EVENT_LAG: Name = Name {
     name: "EventLag",
     unit: Unit::Milliseconds,
@@ -80,8 +80,8 @@ pub(crate) const MAX_METRICS: usize = 100;
 pub(crate) const MAX_VALUES: usize = 100;
 /// The most dimensions of a metric.
 pub(crate) const MAX_DIMENSIONS: usize = 30;
-/// The most event types of an invocation whose lag is a separate metric.
-pub(crate) const MAX_EVENT_TYPES: usize = 20;
+/// The `event_type` of events whose type no handler names.
+pub(crate) const UNKNOWN_TYPE: &str = "unknown";
 /// The most metrics of a handler's own in an invocation. More mean that a dimension has too many
 /// values.
 pub(crate) const MAX_SERIES: usize = 500;

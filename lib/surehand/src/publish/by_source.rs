@@ -1,6 +1,6 @@
 //! Events to one of several destinations.
 
-use super::{PublishError, Transport, Unpublished};
+use super::{Destination, PublishError, Transport, Unpublished};
 use crate::envelope::Outgoing;
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
@@ -36,6 +36,10 @@ impl BySource {
         self
     }
 
+    fn transport(&self, index: Option<usize>) -> &Arc<dyn Transport> {
+        index.map_or(&self.default, |index| &self.routes[index].1)
+    }
+
     fn index_for(&self, event: &Outgoing) -> Option<usize> {
         self.routes
             .iter()
@@ -51,6 +55,10 @@ impl fmt::Debug for BySource {
 }
 
 impl Transport for BySource {
+    fn destination(&self, event: &Outgoing) -> Option<Destination<'_>> {
+        self.transport(self.index_for(event)).destination(event)
+    }
+
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
         Box::pin(async move {
             let (mut accepted, mut unpublished) = (Vec::new(), Vec::<Unpublished>::new());
@@ -64,8 +72,7 @@ impl Transport for BySource {
                 if ours.is_empty() {
                     continue;
                 }
-                let transport = destination.map_or(&self.default, |index| &self.routes[index].1);
-                match transport.send(&ours).await {
+                match self.transport(destination).send(&ours).await {
                     Ok(()) => accepted.extend(ours.iter().map(|event| event.id().to_owned())),
                     Err(error) => {
                         accepted.extend(error.accepted().iter().cloned());

@@ -41,20 +41,20 @@ pub(super) async fn deliver(
     max_size: usize,
     service: &impl Call,
 ) -> Result<(), PublishError> {
-    let mut delivery = Delivery {
+    let mut progress = Progress {
         to_send,
         states: to_send
             .iter()
             .map(|_| State::Waiting { failures: 0 })
             .collect(),
     };
-    if delivery.refuse_large(max_size) {
-        return delivery.finish();
+    if progress.refuse_large(max_size) {
+        return progress.finish();
     }
     loop {
-        let chunk = delivery.next_chunk(max_size);
+        let chunk = progress.next_chunk(max_size);
         if chunk.is_empty() {
-            return delivery.finish();
+            return progress.finish();
         }
         let events: Vec<&Outgoing> = chunk.iter().map(|&index| to_send[index].event).collect();
         let results = match service.call(&events).await {
@@ -65,17 +65,17 @@ pub(super) async fn deliver(
                     results.len(),
                     chunk.len()
                 );
-                delivery.give_up(&chunk, Refusal::permanent("UnexpectedResponse", message));
-                return delivery.finish();
+                progress.give_up(&chunk, Refusal::permanent("UnexpectedResponse", message));
+                return progress.finish();
             }
             Err(refusal) => {
-                delivery.give_up(&chunk, refusal);
-                return delivery.finish();
+                progress.give_up(&chunk, refusal);
+                return progress.finish();
             }
         };
         let mut failures = 0;
         for (index, result) in chunk.into_iter().zip(results) {
-            failures = failures.max(delivery.settle(index, result));
+            failures = failures.max(progress.settle(index, result));
         }
         if failures > 0 {
             tokio::time::sleep(BACKOFF.delay(failures)).await;
@@ -83,7 +83,7 @@ pub(super) async fn deliver(
     }
 }
 
-struct Delivery<'a> {
+struct Progress<'a> {
     to_send: &'a [ToSend<'a>],
     states: Vec<State>,
 }
@@ -94,7 +94,7 @@ enum State {
     Refused(Refusal),
 }
 
-impl Delivery<'_> {
+impl Progress<'_> {
     /// Refuses events that no request can hold, and returns true if there are any: then nothing is
     /// sent.
     fn refuse_large(&mut self, max_size: usize) -> bool {

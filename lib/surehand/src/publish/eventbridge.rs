@@ -1,7 +1,7 @@
 //! An EventBridge bus.
 
 use super::{
-    PublishError, Transport,
+    Destination, PublishError, Transport,
     deliver::{Call, ToSend, deliver},
 };
 use crate::{
@@ -48,7 +48,7 @@ impl EventBus {
         Ok(Self::new(Client::new(aws::limited_config().await), bus))
     }
 
-    /// Sets how many bytes the events of a request may have in total; 256 KiB unless set.
+    /// Sets how many bytes the events of a request may have in total; 1 MiB unless set.
     pub fn max_request_size(mut self, bytes: usize) -> Self {
         self.max_request_size = bytes;
         self
@@ -56,6 +56,10 @@ impl EventBus {
 }
 
 impl Transport for EventBus {
+    fn destination(&self, _: &Outgoing) -> Option<Destination<'_>> {
+        Some(Destination::at_end_of("aws_eventbridge", &self.bus))
+    }
+
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
         Box::pin(async move {
             let to_send = events.iter().map(|event| ToSend {
@@ -85,5 +89,35 @@ fn entry(event: &Outgoing) -> Entry<'_> {
         time: event.metadata().time,
         trace_header: event.trace_header(),
         ..Entry::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Serialize, Deserialize, Event)]
+    #[event(source = "shop", detail_type = "Drawn")]
+    struct Drawn {
+        picture: String,
+    }
+
+    #[tokio::test]
+    async fn only_what_no_request_can_hold_is_refused_without_a_call() {
+        // This client cannot call anything.
+        let config = aws_sdk_eventbridge::Config::builder()
+            .behavior_version(aws_sdk_eventbridge::config::BehaviorVersion::latest())
+            .build();
+        let bus = EventBus::new(Client::from_conf(config), "shop");
+        for (kib, is_refused) in [(300, false), (900, false), (1_024, true)] {
+            let event = Outgoing::new(&Drawn {
+                picture: "x".repeat(kib * 1024),
+            });
+            let error = bus.send(&[event.unwrap()]).await.unwrap_err();
+            let code = error.unpublished()[0].code();
+            assert_eq!(code == "TooLarge", is_refused, "{kib} KiB: {error}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! An SQS queue, for flows that must be in order.
 
 use super::{
-    PublishError, Transport, Unpublished,
+    Destination, PublishError, Transport, Unpublished,
     deliver::{Call, ToSend, deliver},
 };
 use crate::{
@@ -55,9 +55,9 @@ impl SqsQueue {
     /// [`aws::with_time_limits`](crate::aws::with_time_limits) describes.
     ///
     /// # Errors
-    /// If the variable is not set.
+    /// If the variable is not set, or not a URL.
     pub async fn from_env() -> Result<Self> {
-        let url = environment::used("EVENT_QUEUE_URL", Use::EventQueue)?;
+        let url = environment::used_url("EVENT_QUEUE_URL", Use::EventQueue)?;
         Ok(Self::new(Client::new(aws::limited_config().await), url))
     }
 
@@ -110,6 +110,10 @@ fn group(key: &str) -> Cow<'_, str> {
 }
 
 impl Transport for SqsQueue {
+    fn destination(&self, _: &Outgoing) -> Option<Destination<'_>> {
+        Some(Destination::at_end_of("aws_sqs", &self.url))
+    }
+
     fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
         Box::pin(async move {
             let to_send = self.to_send(events)?;

@@ -1,6 +1,6 @@
 //! A change of an item, as a DynamoDB stream reports it.
 
-use crate::{Error, Record, Result, extract::FromRecord, stage::Item};
+use crate::{Error, Record, Result, extract::FromRecord, redact, stage::Item};
 use serde::Deserialize;
 
 /// A change to an item, for functions on a [`DynamoDbStream`](crate::DynamoDbStream). Handlers take
@@ -49,9 +49,9 @@ struct RawImages {
 
 impl<S> FromRecord<S> for Change {
     fn from_record(record: &Record, _state: &S) -> Result<Self> {
-        let raw: Raw = serde_json::from_str(record.body()).map_err(|error| {
+        let raw: Raw = redact::decoded(record.body()).map_err(|problem| {
             Error::malformed(format!(
-                "record {} is not a change to a DynamoDB item: {error}",
+                "record {} is not a change to a DynamoDB item: {problem}",
                 record.id()
             ))
         })?;

@@ -30,10 +30,25 @@ struct Fields<'a> {
     resources: Vec<String>,
 }
 
+/// EventBridge's own ids are shorter. A longer one is somebody's who invokes the function directly, and
+/// would stand in each line of the log.
+const MAX_ID_BYTES: usize = 256;
+
+/// The longest ARN, in bytes.
+const MAX_ARN_BYTES: usize = 2_048;
+
 impl Fields<'_> {
+    /// For a rule on a service's events, and for a schedule, it is the first of the resources. Whoever
+    /// publishes events may write anything there.
+    fn source_arn(&self) -> Option<String> {
+        let first = self.resources.first();
+        first.filter(|it| it.len() <= MAX_ARN_BYTES).cloned()
+    }
+
     fn event_id(&self) -> Option<&str> {
         let is_event = self.source.is_some() && self.detail_type.is_some() && self.detail.is_some();
-        self.id.as_deref().filter(|id| is_event && !id.is_empty())
+        let is_id = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len());
+        self.id.as_deref().filter(|_| is_event).filter(is_id)
     }
 }
 
@@ -57,7 +72,7 @@ impl Source for EventBridge {
         let event_id = fields.as_ref().and_then(Fields::event_id);
         let delivery = Delivery {
             message_id: event_id.unwrap_or(&context.request_id).to_owned(),
-            source_arn: fields.as_ref().and_then(|it| it.resources.first().cloned()),
+            source_arn: fields.as_ref().and_then(Fields::source_arn),
             receive_count: 1,
             trace_header: context.xray_trace_id.clone(),
             ..Delivery::default()

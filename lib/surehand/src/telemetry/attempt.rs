@@ -4,6 +4,7 @@ use super::names::{PAYLOAD_TARGET, TARGET, VERDICT};
 use crate::{
     Error, Record, Reply,
     metrics::{CountedAs, Metrics},
+    redact,
 };
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -83,8 +84,9 @@ impl<'a> Attempt<'a> {
             target: TARGET,
             outcome,
             kind = error.kind().as_str(),
-            error = format!("{error:#}"),
-            delay_s = delay.map(|delay| delay.as_secs_f64()),
+            error = redact::failure(error),
+            at = error.at().map(tracing::field::display),
+            delay_s = delay.map(seconds),
             duration_ms = self.duration_ms(),
             event_lag_ms = self.lag_ms(),
             "record handled"
@@ -95,7 +97,7 @@ impl<'a> Attempt<'a> {
     pub(crate) fn not_parked(error: &Error) {
         warn!(
             target: TARGET,
-            error = format!("{error:#}"),
+            error = redact::failure(error),
             "record could not be parked, so it stays in its source"
         );
     }
@@ -116,6 +118,11 @@ impl<'a> Attempt<'a> {
     fn lag_ms(&self) -> Option<u64> {
         self.lag.map(milliseconds)
     }
+}
+
+/// To the millisecond: nobody reads the digits behind.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e3).round() / 1e3
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -1,6 +1,9 @@
 //! What the rest of the library calls where nobody traces.
 
-use crate::{ErrorKind, Record, envelope::Outgoing};
+use crate::{
+    ErrorKind, Record,
+    envelope::{Destination, Outgoing},
+};
 use lambda_runtime::Context;
 use std::time::Duration;
 use tracing::Span;
@@ -20,6 +23,8 @@ pub(crate) fn name(_: &Record, _: &str) -> Option<String> {
 
 pub(crate) fn invocation(_: &Span, _: &Context, _: bool) {}
 
+pub(crate) fn trigger(_: &Span, _: &[Record]) {}
+
 pub(crate) fn batch(_: &[Record]) -> Span {
     Span::none()
 }
@@ -28,11 +33,14 @@ pub(crate) fn record(_: &Span, _: &Record) {}
 
 pub(crate) fn failed(_: ErrorKind) {}
 
-pub(crate) fn created(_: &mut Outgoing) {}
+pub(crate) fn created(_: &mut Outgoing, _: Option<Destination<'_>>) {}
 
 pub(crate) struct Sending;
 
-pub(crate) fn sending(_: &[Outgoing]) -> Sending {
+pub(crate) fn sending<'a>(
+    _: &[Outgoing],
+    _: impl Fn(&Outgoing) -> Option<Destination<'a>>,
+) -> Sending {
     Sending
 }
 

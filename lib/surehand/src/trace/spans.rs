@@ -4,7 +4,11 @@ use super::{
     context::{remote, traceparent, xray},
     export::continues_xray,
 };
-use crate::{ErrorKind, Record, envelope::Outgoing, trace_header::w3c_from_xray};
+use crate::{
+    ErrorKind, Record,
+    envelope::{Destination, Outgoing},
+    trace_header::w3c_from_xray,
+};
 use opentelemetry::{
     Context,
     trace::{SpanContext, Status, TraceContextExt as _},
@@ -61,8 +65,11 @@ pub(crate) fn invocation(span: &Span, context: &lambda_runtime::Context, is_cold
     say_ids(span);
 }
 
-/// Says on the invocation's span, which is the current one, what invoked the function.
-fn say_trigger(first: &Record) {
+/// Says on the invocation's span what invoked the function.
+pub(crate) fn trigger(invocation: &Span, records: &[Record]) {
+    let Some(first) = records.first() else {
+        return;
+    };
     let event = first.event().ok();
     let event_type = event.and_then(|event| event.metadata.detail_type.as_deref());
     let trigger = match system(first) {
@@ -71,16 +78,13 @@ fn say_trigger(first: &Record) {
         EVENTBRIDGE if event_type == Some("Scheduled Event") => "timer",
         _ => "pubsub",
     };
-    Span::current().set_attribute("faas.trigger", trigger);
+    invocation.set_attribute("faas.trigger", trigger);
 }
 
 /// Makes the span of a batch; none for a request, which is all of its invocation.
 ///
 /// Only its records' spans are said to process messages: otherwise each message would count twice.
 pub(crate) fn batch(records: &[Record]) -> Span {
-    if let Some(first) = records.first() {
-        say_trigger(first);
-    }
     let Some(first) = records.first().filter(|record| !record.wants_reply()) else {
         return Span::none();
     };
@@ -126,7 +130,7 @@ pub(crate) fn failed(kind: ErrorKind) {
 }
 
 /// Records in the event the span in which it was created.
-pub(crate) fn created(event: &mut Outgoing) {
+pub(crate) fn created(event: &mut Outgoing, destination: Option<Destination<'_>>) {
     let span = error_span!(
         "create",
         otel.kind = "producer",
@@ -134,6 +138,7 @@ pub(crate) fn created(event: &mut Outgoing) {
     );
     span.set_attribute("messaging.operation.name", "create");
     span.set_attribute("messaging.operation.type", "create");
+    say_destination(&span, destination);
     span.set_attribute("messaging.message.id", event.id().to_owned());
     if let Some(creation) = own(&span) {
         event.metadata_mut().traceparent = Some(traceparent(&creation));
@@ -144,7 +149,10 @@ pub(crate) fn created(event: &mut Outgoing) {
 /// The spans of events that are being sent, one for each, until this is dropped.
 pub(crate) struct Sending(Vec<(String, Span)>);
 
-pub(crate) fn sending(events: &[Outgoing]) -> Sending {
+pub(crate) fn sending<'a>(
+    events: &[Outgoing],
+    destination: impl Fn(&Outgoing) -> Option<Destination<'a>>,
+) -> Sending {
     let sender = own(&Span::current());
     let spans = events.iter().map(|event| {
         let span = error_span!(
@@ -160,6 +168,7 @@ pub(crate) fn sending(events: &[Outgoing]) -> Sending {
         }
         span.set_attribute("messaging.operation.name", "send");
         span.set_attribute("messaging.operation.type", "send");
+        say_destination(&span, destination(event));
         span.set_attribute("messaging.message.id", event.id().to_owned());
         // A span that is never entered begins when its context is first read.
         own(&span);
@@ -206,6 +215,13 @@ fn system(record: &Record) -> &'static str {
 fn say_origin(span: &Span, record: &Record) {
     span.set_attribute("messaging.system", system(record));
     if let Some(name) = destination(record) {
+        span.set_attribute("messaging.destination.name", name.to_owned());
+    }
+}
+
+fn say_destination(span: &Span, destination: Option<Destination<'_>>) {
+    if let Some(Destination { system, name }) = destination {
+        span.set_attribute("messaging.system", system.to_owned());
         span.set_attribute("messaging.destination.name", name.to_owned());
     }
 }

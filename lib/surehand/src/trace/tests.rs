@@ -3,6 +3,8 @@
 use super::export::{Waiting, layer_to};
 use crate::{
     Direct, Envelope, Error, Event, FromRef, Function, Json, Publisher, Result, Sqs,
+    envelope::Outgoing,
+    publish::{Destination, PublishError, Transport},
     testing::{self, Message, RecordedEvents},
 };
 use opentelemetry::{
@@ -41,6 +43,25 @@ async fn reserve(placed: Envelope<OrderPlaced>) -> Result<()> {
     }
 }
 
+/// A bus with a name.
+struct Named(RecordedEvents);
+
+impl Transport for Named {
+    fn send<'a>(
+        &'a self,
+        events: &'a [Outgoing],
+    ) -> futures_util::future::BoxFuture<'a, Result<(), PublishError>> {
+        self.0.send(events)
+    }
+
+    fn destination(&self, _: &Outgoing) -> Option<Destination<'_>> {
+        Some(Destination::at_end_of(
+            "aws_eventbridge",
+            "arn:aws:events:eu-central-1:1:event-bus/shop",
+        ))
+    }
+}
+
 const XRAY: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 
 /// Runs both functions for the orders 1 and 2, and returns what they published and all spans.
@@ -49,7 +70,7 @@ fn spans(xray: &str) -> (RecordedEvents, Vec<SpanData>) {
     let layer = layer_to(waiting.clone(), Resource::builder_empty().build());
     let subscriber = tracing_subscriber::registry().with(layer);
     let events = RecordedEvents::default();
-    let shop = Shop(Publisher::new(events.clone()));
+    let shop = Shop(Publisher::new(Named(events.clone())));
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_time().build().unwrap();
     tracing::subscriber::with_default(subscriber, || {
@@ -195,6 +216,12 @@ fn spans_say_what_the_conventions_ask_for() {
     }
     // Both sides have the event's id.
     let sent = named(&spans, "send OrderPlaced", SpanKind::Client);
+    let created = named(&spans, "create OrderPlaced", SpanKind::Producer);
+    for producer in [sent[0], created[0]] {
+        let of = |key| attribute(producer, key);
+        assert_eq!(of("messaging.system").as_deref(), Some("aws_eventbridge"));
+        assert_eq!(of("messaging.destination.name").as_deref(), Some("shop"));
+    }
     for side in [failed, sent[1]] {
         assert_eq!(attribute(side, "messaging.message.id").as_ref(), Some(&id));
     }
@@ -244,6 +271,94 @@ fn xrays_span_is_linked_unless_it_is_to_be_continued() {
         .map(|l| l.span_context.span_id())
         .collect();
     assert_eq!(linked, [SpanId::from_hex("53995c3f42cd8ad8").unwrap()]);
+}
+
+fn collected(run: impl AsyncFnOnce()) -> Vec<SpanData> {
+    let waiting = Waiting::new(false);
+    let layer = layer_to(waiting.clone(), Resource::builder_empty().build());
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(run());
+    });
+    waiting.take()
+}
+
+fn parented(n: u32, id: &str) -> Message {
+    let body = serde_json::json!({
+        "metadata": {
+            "id": id, "traceparent": "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01"
+        },
+        "data": {"order": n}
+    });
+    Message::body(body.to_string()).id(id)
+}
+
+#[test]
+fn a_record_that_is_cut_off_has_one_span_and_it_has_failed() {
+    /// Is not stopped at the deadline, as handlers are, but dropped before the response is due.
+    #[derive(Clone)]
+    struct Hangs<S>(S);
+    impl<S> tower::Service<crate::Record> for Hangs<S> {
+        type Response = crate::Reply;
+        type Error = Error;
+        type Future = futures_util::future::BoxFuture<'static, Result<crate::Reply>>;
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, _: crate::Record) -> Self::Future {
+            Box::pin(std::future::pending())
+        }
+    }
+    let spans = collected(async || {
+        let clock = crate::Clock::virtual_from(std::time::SystemTime::now());
+        let function = Function::new(Sqs, reserve, ())
+            .clock(clock.clone())
+            .concurrency(1)
+            .layer(tower::layer::layer_fn(Hangs));
+        let event = testing::sqs_event("reserve-stock", [parented(1, "a"), parented(1, "b")]);
+        let mut context = testing::context();
+        context.deadline = crate::clock::epoch_ms(clock.now()) + 10_000;
+        let call = function.handle_in_span(event, context, false);
+        assert_eq!(testing::failed_ids(&call.await.unwrap()), ["a", "b"]);
+    });
+    let records = named(&spans, "process reserve-stock", SpanKind::Consumer);
+    assert_eq!(records.len(), 2, "one span for each record");
+    for record in records {
+        assert_eq!(attribute(record, "error.type").as_deref(), Some("deadline"));
+        assert!(matches!(record.status, Status::Error { .. }));
+        let parent = SpanId::from_hex("53995c3f42cd8ad8").unwrap();
+        assert_eq!(record.parent_span_id, parent);
+        let system = attribute(record, "messaging.system");
+        assert_eq!(system.as_deref(), Some("aws_sqs"));
+    }
+}
+
+#[test]
+fn a_record_that_is_discarded_has_failed() {
+    let spans = collected(async || {
+        let function = Function::new(Sqs, reserve, ()).on_malformed(crate::OnMalformed::Discard);
+        let event = testing::sqs_event("reserve-stock", [Message::body("{").id("a")]);
+        let call = function.handle_in_span(event, testing::context(), false);
+        assert_eq!(testing::failed_ids(&call.await.unwrap()), [""; 0]);
+    });
+    let record = named(&spans, "process reserve-stock", SpanKind::Consumer)[0];
+    let kind = attribute(record, "error.type");
+    assert_eq!(kind.as_deref(), Some("malformed"));
+}
+
+#[test]
+fn the_span_of_whoever_calls_a_function_says_nothing_of_the_function() {
+    let spans = collected(async || {
+        use tracing::Instrument as _;
+        let function = Function::new(Sqs, reserve, ());
+        let event = testing::sqs_event("reserve-stock", [parented(1, "a")]);
+        let call = function.invoke(event, testing::context());
+        let own = tracing::info_span!("own");
+        call.instrument(own).await.unwrap();
+    });
+    let own = named(&spans, "own", SpanKind::Internal)[0];
+    assert_eq!(attribute(own, "faas.trigger"), None);
 }
 
 #[test]

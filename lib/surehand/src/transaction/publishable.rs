@@ -10,7 +10,7 @@ pub(super) fn problem(event: &Outgoing) -> Option<String> {
     let bytes = body.len();
     if bytes > MAX_EVENT_BYTES {
         return Some(format!(
-            "{kind} has {bytes} bytes, and an event {MAX_EVENT_BYTES} at most: publish a reference to the data"
+            "{kind} has {bytes} bytes, and an event that waits in the table {MAX_EVENT_BYTES} at most: publish a reference to the data"
         ));
     }
     let is_refused = |character: &char| matches!(character, '\u{fffe}' | '\u{ffff}');

@@ -15,9 +15,9 @@ pub(crate) const MAX_ITEM_BYTES: usize = 400 * 1024;
 /// The bytes of all items of one transaction.
 pub(crate) const MAX_TRANSACTION_BYTES: usize = 4 * 1024 * 1024;
 
-/// The bytes of one event, as a whole: what EventBridge's API reference grants a request. Where an
-/// event goes is the relay's business, so the least of the limits holds for all.
-pub(crate) const MAX_EVENT_BYTES: usize = 256 * 1024;
+/// The bytes of one event, as a whole. A bus and a queue take more, but the event waits in an item, which
+/// also has its key, and why it could not be published.
+pub(crate) const MAX_EVENT_BYTES: usize = MAX_ITEM_BYTES - 16 * 1024;
 
 /// The size of an item.
 pub(crate) fn item_bytes(item: &Item) -> usize {

@@ -2,14 +2,14 @@
 
 use super::{CLAIMABLE, DynamoDbStore, StoredItem, claimable, names, number, text, unavailable};
 use crate::{
-    Error, Result,
+    Error, ErrorKind, Result,
     clock::epoch_ms,
     idempotency::{
         claim::Claim,
         commit::{Commit, Committed},
     },
     outbox,
-    stage::Item,
+    stage::{Item, table},
     transaction::{MAX_ACTIONS, MAX_ITEM_BYTES, MAX_TRANSACTION_BYTES, item_bytes, write_bytes},
 };
 use aws_sdk_dynamodb::{
@@ -163,6 +163,14 @@ impl DynamoDbStore {
             }
             // A request that DynamoDB does not take as it is will not be taken next time.
             Some(_) if error.code() == Some("ValidationException") => Err(invalid(&error)),
+            Some(_) => {
+                let message = error.message().unwrap_or_default();
+                let problem = refused(&self.table, commit.writes, error.code(), message);
+                Err(problem.map_or_else(
+                    || unavailable(&error),
+                    |it| Error::new(ErrorKind::Store, it),
+                ))
+            }
             _ => Err(unavailable(&error)),
         }
     }
@@ -233,6 +241,48 @@ fn cancellation(commit: &Commit<'_>, reasons: &[CancellationReason]) -> Result<C
     })))
 }
 
+/// What DynamoDB refused because of a table that the handler writes to, and not because of the
+/// claim's. None if that is not known.
+fn refused(
+    claims: &str,
+    writes: &[TransactWriteItem],
+    code: Option<&str>,
+    message: &str,
+) -> Option<String> {
+    let mut tables: Vec<&str> = writes.iter().map(table).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    match code? {
+        // The message names the resource, and with it the action.
+        "AccessDeniedException" => {
+            let is_named = |table: &&&str| {
+                let resource = format!(":table/{table}");
+                let rest = message.split(&resource).nth(1);
+                **table != claims && rest.is_some_and(|rest| !rest.starts_with(is_of_name))
+            };
+            // A table may also be given by its ARN.
+            let is_arn = |table: &&&str| table.starts_with("arn:") && message.contains(**table);
+            let table = tables.iter().find(|it| is_named(it) || is_arn(it))?;
+            Some(format!(
+                "the table {table}, to which the handler has staged a write, refused the transaction: {message}"
+            ))
+        }
+        "ResourceNotFoundException" => {
+            tables.retain(|table| *table != claims);
+            Some(format!(
+                "DynamoDB does not find a table of the transaction, which are {claims} for the claim and {} for what the handler has staged: {message}",
+                tables.join(", ")
+            ))
+            .filter(|_| !tables.is_empty())
+        }
+        _ => None,
+    }
+}
+
+fn is_of_name(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.')
+}
+
 fn invalid(error: &SdkError<TransactWriteItemsError>) -> Error {
     Error::rejected(format!(
         "DynamoDB does not take the transaction: {}",
@@ -268,4 +318,40 @@ fn check_limits(actions: &[TransactWriteItem]) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_table_that_it_is_about() {
+        let put = |table: &str| {
+            let put = Put::builder().table_name(table).item("id", text("1"));
+            TransactWriteItem::builder()
+                .put(put.build().unwrap())
+                .build()
+        };
+        let writes = [put("stock"), put("stock-levels"), put("claims")];
+        let said = |code: &str, message: &str| refused("claims", &writes, Some(code), message);
+        let denied = |table: &str| {
+            let message = format!(
+                "User: arn:aws:sts::1:assumed-role/reserve is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:eu-central-1:1:table/{table} because no identity-based policy allows the dynamodb:PutItem action"
+            );
+            said("AccessDeniedException", &message)
+        };
+        for table in ["stock", "stock-levels"] {
+            let problem = denied(table).unwrap();
+            let expected = format!("the table {table}, to which the handler has staged a write");
+            assert!(problem.starts_with(&expected), "{problem}");
+        }
+        assert_eq!(denied("claims"), None);
+        let missing = said("ResourceNotFoundException", "Requested resource not found");
+        let missing = missing.unwrap();
+        assert!(
+            missing.contains("claims for the claim and stock, stock-levels for what"),
+            "{missing}"
+        );
+        assert_eq!(said("InternalServerError", "stock"), None);
+    }
 }
