@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_lambda::{config::ProvideCredentials as _, error::ErrorMetadata};
 
-use crate::local::{emulator, stack::Stack};
+use crate::local::stack::Stack;
 
 /// How long a command waits for the answer to one attempt at a call, over the connection that a person
 /// may have. Without a limit, a command whose connection died would never end.
@@ -33,7 +33,7 @@ impl Cloud {
         };
         if let Some(stack) = running.filter(same) {
             return Ok(Self {
-                config: limited(&emulator::config(&stack.endpoint)),
+                config: limited(&stack.config()),
                 stack: Some(stack),
             });
         }
@@ -157,11 +157,12 @@ pub(crate) fn reason(error: impl std::error::Error + 'static) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::emulator::{self, Key};
 
     #[test]
     fn an_endpoint_on_this_machine_is_an_emulator() {
         let at = |endpoint: &str| Cloud {
-            config: emulator::config(endpoint),
+            config: emulator::config(endpoint, &Key::new().unwrap()),
             stack: None,
         };
         assert!(at("http://127.0.0.1:4566").is_emulator());
@@ -173,7 +174,7 @@ mod tests {
     fn an_attempt_has_a_limit_and_keeps_the_others() {
         let one = Duration::from_secs(1);
         let limits = TimeoutConfig::builder().connect_timeout(one).build();
-        let config = emulator::config("http://127.0.0.1:4566");
+        let config = emulator::config("http://127.0.0.1:4566", &Key::new().unwrap());
         let connecting = config.to_builder().timeout_config(limits).build();
         for (config, connect) in [(connecting, Some(one)), (config, None)] {
             let limited = limited(&config);

@@ -7,6 +7,7 @@ mod cloud;
 mod commands;
 mod dlq;
 mod local;
+mod private;
 mod progress;
 
 use std::{

@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 use crate::{
     application::project::{self, Project, Workspace},
-    child,
+    child, private,
     progress::Step,
 };
 
@@ -60,8 +60,7 @@ impl Compiler {
         // Cargo unifies the features of what is selected together. With the packages of `cargo run` among them,
         // the functions share the dependencies that were compiled for it, instead of compiling them once more.
         packages.extend(workspace.default_packages());
-        fs::create_dir_all(&output)
-            .with_context(|| format!("cannot create {}", output.display()))?;
+        private::folder(&output)?;
         Ok(Self {
             root: project.root().to_owned(),
             binaries,
@@ -192,7 +191,7 @@ fn pack(executable: &Path, zip: &Path) -> Result<Package> {
     }
 
     let draft = zip.with_extension("draft");
-    let mut archive = zip::ZipWriter::new(File::create(&draft)?);
+    let mut archive = zip::ZipWriter::new(private::create(&draft)?);
     let options = zip::write::SimpleFileOptions::default()
         .compression_method(zip::CompressionMethod::Stored)
         .unix_permissions(0o755);

@@ -224,6 +224,7 @@ async fn send_chunk(client: &Client, bus: &str, chunk: &[Event]) -> Result<Vec<S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::emulator::{self, Key};
 
     fn event(line: usize, bytes: usize) -> Event {
         Event {
@@ -310,7 +311,7 @@ mod tests {
                 std::io::Write::write_all(&mut stream, text.as_bytes()).unwrap();
             }
         });
-        let config = crate::local::emulator::config(&format!("http://{address}"));
+        let config = emulator::config(&format!("http://{address}"), &Key::new().unwrap());
         let said = send(
             &Client::new(&config),
             "bus",

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     application::{project::Project, templates},
-    local::emulator,
+    local::emulator::{self, Key},
+    private,
 };
 
 /// What is known of a stack after its deployment.
@@ -21,6 +22,8 @@ use crate::{
 pub(crate) struct Stack {
     pub(crate) name: String,
     pub(crate) endpoint: String,
+    /// Without it the emulator answers nobody.
+    pub(crate) key: Key,
     pub(crate) outputs: BTreeMap<String, String>,
     pub(crate) functions: Vec<Function>,
 }
@@ -40,7 +43,7 @@ impl Stack {
     pub(crate) async fn describe(
         config: &SdkConfig,
         name: &str,
-        endpoint: &str,
+        (endpoint, key): (&str, &Key),
         functions: &[templates::Function],
     ) -> Result<Self> {
         let cloudformation = Client::new(config);
@@ -73,6 +76,7 @@ impl Stack {
         Ok(Self {
             name: name.to_owned(),
             endpoint: endpoint.to_owned(),
+            key: key.clone(),
             outputs,
             functions: deployed,
         })
@@ -83,22 +87,44 @@ impl Stack {
         let project = Project::here().ok()?;
         let text = fs::read_to_string(Self::file(&project.state().ok()?.join(run))).ok()?;
         let stack: Self = serde_json::from_str(&text).ok()?;
-        emulator::is_healthy(&stack.endpoint).await.then_some(stack)
+        emulator::is_healthy(&stack.endpoint, &stack.key)
+            .await
+            .then_some(stack)
+    }
+
+    /// The configuration of clients of this stack, with the credentials of the account's owner.
+    pub(crate) fn config(&self) -> SdkConfig {
+        emulator::config(&self.endpoint, &self.key)
     }
 
     /// Lets `publish` and `invoke` find this stack; `folder` is the run's own.
     pub(crate) fn announce(&self, folder: &Path) -> Result<()> {
         let file = Self::file(folder);
         let draft = file.with_extension("draft");
-        fs::write(&draft, serde_json::to_vec_pretty(self)?)
-            .and_then(|()| fs::rename(&draft, &file))
-            .with_context(|| format!("cannot write {}", file.display()))
+        private::write(&Self::profile(folder), self.as_profile())?;
+        private::write(&draft, serde_json::to_vec_pretty(self)?)?;
+        fs::rename(&draft, &file).with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// Undoes [`Stack::announce`].
     pub(crate) fn withdraw(folder: &Path) {
         // The file may not exist; if it stays, it names an endpoint that does not answer.
         drop(fs::remove_file(Self::file(folder)));
+        drop(fs::remove_file(Self::profile(folder)));
+    }
+
+    /// The file that other clients of AWS take for `AWS_CONFIG_FILE`.
+    pub(crate) fn profile(folder: &Path) -> PathBuf {
+        folder.join("aws.config")
+    }
+
+    fn as_profile(&self) -> String {
+        let Self { endpoint, key, .. } = self;
+        let Key { id, secret } = key;
+        let region = emulator::REGION;
+        format!(
+            "[default]\nregion = {region}\nendpoint_url = {endpoint}\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"
+        )
     }
 
     fn file(folder: &Path) -> PathBuf {
@@ -193,6 +219,7 @@ mod tests {
         Stack {
             name: "shop".to_owned(),
             endpoint: "http://127.0.0.1:1".to_owned(),
+            key: Key::new().unwrap(),
             outputs: BTreeMap::from([
                 ("EventBusName".to_owned(), "shop-bus".to_owned()),
                 (

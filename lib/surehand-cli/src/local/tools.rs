@@ -2,14 +2,13 @@
 
 use std::{
     fs::{self, File},
-    io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-use crate::{application::project::Project, child, progress::Progress};
+use crate::{application::project::Project, child, private, progress::Progress};
 
 /// Tools that are installed together.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +120,7 @@ impl Tools {
             step.say(group.summary());
             let file = tools.folder.join(format!("{}.draft", group.name));
             let cannot_write = || format!("cannot write {}", file.display());
-            fs::write(&file, group.requirements).with_context(cannot_write)?;
+            private::write(&file, group.requirements)?;
             let mut pip = Command::new(tools.bin("python"));
             pip.args([
                 "-m",
@@ -223,9 +222,10 @@ fn is_supported(version: &str) -> bool {
 }
 
 /// Waits for the lock file; the lock ends with the file handle, thus also with the process.
-fn exclusive(path: &Path) -> io::Result<File> {
-    let file = File::create(path)?;
-    file.lock()?;
+fn exclusive(path: &Path) -> Result<File> {
+    let file = private::create(path)?;
+    file.lock()
+        .with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(file)
 }
 
