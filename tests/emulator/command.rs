@@ -276,10 +276,8 @@ async fn killed(
     let mut command = shell.command(arguments);
     // The endpoint is not the run's, so that the command uses only the environment.
     command
+        .envs(dev.stack.variables())
         .env("AWS_ENDPOINT_URL", endpoint)
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

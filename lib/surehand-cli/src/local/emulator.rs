@@ -127,9 +127,11 @@ impl Emulator {
             .env("AUTH", "true")
             .env("IOT_MTLS_ENABLED", "0")
             .env("MINISTACK_REGION", REGION)
-            // Nothing that it can open besides has a key.
-            .env("SFTP_ENABLED", "0")
+            // By default these folders are where anybody could have put one of the same name.
+            .env("STATE_DIR", temporary.join("state"))
             .env("S3_DATA_DIR", temporary.join("s3"))
+            // It would listen without a key.
+            .env("SFTP_ENABLED", "0")
             // Other users see a process's arguments, but not its environment.
             .env("AWS_ACCESS_KEY_ID", &key.id)
             .env("AWS_SECRET_ACCESS_KEY", &key.secret)

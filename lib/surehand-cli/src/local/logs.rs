@@ -232,7 +232,14 @@ impl Painter {
                 Some(format!("{name} {}", summary(&fields)))
             }
             _ if is_platform(message) => None,
-            _ => Some(format!("{name} {message}")),
+            _ => match death(message) {
+                Some(reason) => {
+                    let text = format!("{} ERROR {reason}", time(line.time));
+                    let red = Style::new().for_stderr().red().bold();
+                    Some(format!("{name} {}", red.apply_to(text)))
+                }
+                None => Some(format!("{name} {message}")),
+            },
         }
     }
 }
@@ -265,6 +272,20 @@ fn summary(fields: &Map<String, Value>) -> String {
         }
     }
     line
+}
+
+/// Returns why an invocation ended without the function's answer, if the platform says so.
+fn death(message: &str) -> Option<&str> {
+    let (_, reason) = message
+        .strip_prefix("RequestId: ")?
+        .split_once(" Error: ")?;
+    Some(reason)
+}
+
+/// Writes the time of day, in UTC as the functions do.
+fn time(milliseconds: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or_default();
+    time.strftime("%H:%M:%S%.3f").to_string()
 }
 
 fn plain(value: &Value) -> String {
@@ -309,6 +330,16 @@ mod tests {
         assert_eq!(
             line.unwrap(),
             "audit       10:00:00.123 INFO  record done outcome=ok receive_count=2"
+        );
+    }
+
+    #[test]
+    fn a_death_is_an_error() {
+        let line =
+            paint("RequestId: 1-2 Error: Task timed out after 3.00 seconds (Sandbox.Timedout)");
+        assert_eq!(
+            line.unwrap(),
+            "audit       00:00:00.000 ERROR Task timed out after 3.00 seconds (Sandbox.Timedout)"
         );
     }
 

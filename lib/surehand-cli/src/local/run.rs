@@ -349,7 +349,7 @@ async fn build(compiler: &Compiler, progress: &Progress) -> Result<BTreeMap<Stri
 }
 
 fn lock(folder: &Path, run: &str) -> Result<File> {
-    let file = private::create(&folder.join("lock"))?;
+    let file = private::create(&Stack::lock(folder))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
 };
 
@@ -85,8 +85,14 @@ impl Stack {
     /// The stack of a run that goes on in this project at this moment.
     pub(crate) async fn running(run: &str) -> Option<Self> {
         let project = Project::here().ok()?;
-        let text = fs::read_to_string(Self::file(&project.state().ok()?.join(run))).ok()?;
+        let folder = project.state().ok()?.join(run);
+        let text = fs::read_to_string(Self::file(&folder)).ok()?;
         let stack: Self = serde_json::from_str(&text).ok()?;
+        // A run that was killed leaves its file, and then its port may be anybody's.
+        let lock = File::open(Self::lock(&folder)).ok()?;
+        if !matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)) {
+            return None;
+        }
         emulator::is_healthy(&stack.endpoint, &stack.key)
             .await
             .then_some(stack)
@@ -125,6 +131,11 @@ impl Stack {
         format!(
             "[default]\nregion = {region}\nendpoint_url = {endpoint}\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"
         )
+    }
+
+    /// The file that a run holds locked as long as it lives.
+    pub(crate) fn lock(folder: &Path) -> PathBuf {
+        folder.join("lock")
     }
 
     fn file(folder: &Path) -> PathBuf {
