@@ -154,7 +154,7 @@ def containers_and_images():
 @contextlib.contextmanager
 def application(host):
     """The shop on an emulator that listens on `host` alone; the value is what `surehand dev` announces."""
-    build = ["cargo", "build", "--bin=surehand", "--message-format=json"]
+    build = ["cargo", "build", "--locked", "--bin=surehand", "--message-format=json"]
     messages = map(json.loads, run(*build, cwd=ROOT, timeout=1200).splitlines())
     surehand = next(it["executable"] for it in messages if it.get("executable"))
     announced = STATE / "stack.json"

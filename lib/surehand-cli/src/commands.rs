@@ -44,9 +44,13 @@ pub(crate) enum Command {
     Invoke {
         /// The function's short name (place-order), logical id or full name
         function: String,
-        /// The event: JSON, a file, or `-` for standard input
-        #[arg(long, short, default_value = "{}")]
-        event: String,
+        /// The event: JSON, a file, or `-` for standard input; what a queue, a rule or a table's stream would
+        /// bring is made of it
+        #[arg(long, short)]
+        event: Option<String>,
+        /// Invoke the function with the event as it is
+        #[arg(long)]
+        raw: bool,
     },
     /// Inspect dead letters, and redrive them
     Dlq(dlq::Dlq),
@@ -121,8 +125,12 @@ pub(crate) async fn execute(
         Command::Publish { file, bus } => {
             publish::run(&file, bus, &named("dev"), progress).await?;
         }
-        Command::Invoke { function, event } => {
-            invoke::run(&function, &event, &named("dev")).await?;
+        Command::Invoke {
+            function,
+            event,
+            raw,
+        } => {
+            invoke::run(&function, event.as_deref(), raw, &named("dev")).await?;
         }
         Command::Dlq(dlq) => {
             let end = dlq::run(dlq, &named("dev"), progress, stop).await?;

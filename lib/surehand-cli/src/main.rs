@@ -188,6 +188,6 @@ mod tests {
     #[test]
     fn an_event_may_be_given_in_place() {
         let cli = parse(&["invoke", "place-order", "--event", "{}"]).unwrap();
-        assert!(matches!(cli.command, Command::Invoke { event, .. } if event == "{}"));
+        assert!(matches!(cli.command, Command::Invoke { event: Some(event), .. } if event == "{}"));
     }
 }

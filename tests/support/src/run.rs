@@ -243,6 +243,7 @@ pub fn surehand() -> &'static Path {
         let mut build = cargo::cargo();
         build.args([
             "build",
+            "--locked",
             "--bin=surehand",
             "--message-format=json-render-diagnostics",
         ]);

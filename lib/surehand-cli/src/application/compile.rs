@@ -5,8 +5,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command as StdCommand,
     time::SystemTime,
@@ -184,6 +185,7 @@ fn pack(executable: &Path, zip: &Path) -> Result<Package> {
     let stripped = zip.with_extension("new");
     let bootstrap = zip.with_extension("bootstrap");
     strip(executable, &stripped)?;
+    fs::set_permissions(&stripped, Permissions::from_mode(0o700))?;
     if let Some(written) = written
         && fs::read(&bootstrap).is_ok_and(|old| fs::read(&stripped).is_ok_and(|new| old == new))
     {

@@ -101,6 +101,11 @@ fn parse(text: &str) -> Result<Vec<Event>> {
         .collect()
 }
 
+/// Reads one event.
+pub(super) fn parse_event(text: &str) -> Result<Event> {
+    parse_line(1, text).context("the event")
+}
+
 fn parse_line(number: usize, text: &str) -> Result<Event> {
     let line: Line = serde_json::from_str(text).map_err(|error| {
         // The error's position is within this one line; the file has more.
