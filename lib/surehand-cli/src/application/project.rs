@@ -223,6 +223,14 @@ impl Workspace {
         binaries
     }
 
+    /// Returns the path of the lock file, whether there is one or not.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.metadata
+            .workspace_root
+            .join("Cargo.lock")
+            .into_std_path_buf()
+    }
+
     /// Returns the packages that a plain `cargo run` selects.
     pub(crate) fn default_packages(&self) -> BTreeSet<String> {
         self.metadata

@@ -3,7 +3,10 @@
 //! Nothing is sent before every line has been read, so that a mistake in the last line does not leave half a file
 //! on the bus.
 
-use std::{io::Read as _, time::Duration};
+use std::{
+    io::Read as _,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_eventbridge::Client;
@@ -14,7 +17,10 @@ use surehand::aws::{
     limits::{ENTRIES, EVENT_BYTES},
 };
 
-use crate::{cloud::Cloud, progress::Progress};
+use crate::{
+    cloud::Cloud,
+    progress::{Progress, number_of},
+};
 
 /// The longest `detail-type` that EventBridge takes.
 const DETAIL_TYPE: usize = 128;
@@ -31,6 +37,8 @@ pub(crate) struct Event {
     pub(crate) detail_type: String,
     /// JSON.
     pub(crate) detail: String,
+    pub(crate) time: Option<SystemTime>,
+    pub(crate) resources: Vec<String>,
 }
 
 /// The two shapes of a line: EventBridge's, and the envelope with its parts at the top. What is sent is what is
@@ -41,6 +49,10 @@ struct Line {
     #[serde(rename = "detail-type")]
     detail_type: String,
     detail: Option<Box<RawValue>>,
+    /// RFC 3339.
+    time: Option<jiff::Timestamp>,
+    #[serde(default)]
+    resources: Vec<String>,
     metadata: Option<Box<RawValue>>,
     data: Option<Box<RawValue>>,
 }
@@ -60,6 +72,9 @@ pub(crate) async fn run(
 ) -> Result<()> {
     let (text, place) = read(file)?;
     let events = parse(&text).with_context(|| format!("nothing sent from {place}"))?;
+    if events.is_empty() {
+        bail!("there is no event in {place}: write one a line, as JSON");
+    }
     let cloud = Cloud::find(run).await?;
     let bus = match (bus, &cloud.stack) {
         (Some(bus), _) => bus,
@@ -73,7 +88,7 @@ pub(crate) async fn run(
     let client = Client::new(&cloud.config);
     let total = events.len() as u64;
     send(&client, &bus, &events, |done| step.count(done, total, "")).await?;
-    step.done(format!("{total} events"));
+    step.done(number_of(total, "event"));
     Ok(())
 }
 
@@ -91,6 +106,9 @@ pub(super) fn read(file: &str) -> Result<(String, String)> {
 
 /// Reads JSON lines; empty lines are allowed, and the first bad one is an error.
 fn parse(text: &str) -> Result<Vec<Event>> {
+    if let Some(shape) = other_shape(text) {
+        bail!("it is {shape}: write each event on one line, as `jq -c` does");
+    }
     text.lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
@@ -99,6 +117,17 @@ fn parse(text: &str) -> Result<Vec<Event>> {
             parse_line(line_number, line).with_context(|| format!("line {line_number}"))
         })
         .collect()
+}
+
+/// What a file is that is JSON, and not events line by line.
+fn other_shape(text: &str) -> Option<&'static str> {
+    let text = text.trim();
+    serde_json::from_str::<&RawValue>(text).ok()?;
+    match text.as_bytes().first() {
+        Some(b'[') => Some("an array"),
+        Some(b'{') if text.contains('\n') => Some("one event over several lines"),
+        _ => None,
+    }
 }
 
 /// Reads one event.
@@ -133,6 +162,8 @@ fn parse_line(number: usize, text: &str) -> Result<Event> {
         source: line.source,
         detail_type: line.detail_type,
         detail: detail.get().to_owned(),
+        time: line.time.map(SystemTime::from),
+        resources: line.resources,
     };
     if event.entry().size() > EVENT_BYTES {
         bail!("the event is larger than {EVENT_BYTES} bytes");
@@ -146,6 +177,8 @@ impl Event {
             source: &self.source,
             detail_type: &self.detail_type,
             detail: self.detail.as_str().into(),
+            time: self.time,
+            resources: &self.resources,
             ..Entry::default()
         }
     }
@@ -237,6 +270,8 @@ mod tests {
             source: String::new(),
             detail_type: String::new(),
             detail: "x".repeat(bytes),
+            time: None,
+            resources: Vec::new(),
         }
     }
 
@@ -255,6 +290,33 @@ mod tests {
             events[1].detail,
             r#"{"data":{"a":1},"metadata":{"id":"1"}}"#
         );
+    }
+
+    #[test]
+    fn time_and_resources_are_sent() {
+        let line = r#"{"source":"a","detail-type":"b","detail":{},"time":"2026-01-01T00:00:00Z","resources":["arn:x"]}"#;
+        let events = parse(line).unwrap();
+        let entry = events[0].entry();
+        let time = entry.time.unwrap().duration_since(SystemTime::UNIX_EPOCH);
+        assert_eq!(time.unwrap().as_secs(), 1_767_225_600);
+        assert_eq!(entry.resources, ["arn:x"]);
+        let error = parse(&line.replace("2026-01-01T00:00:00Z", "today")).unwrap_err();
+        assert!(
+            format!("{error:#}").starts_with("line 1: column "),
+            "{error:#}"
+        );
+    }
+
+    #[test]
+    fn json_that_is_not_line_by_line_is_named() {
+        for (text, shape) in [
+            ("[{}]", "it is an array"),
+            ("\n[\n{}\n]\n", "it is an array"),
+            ("{\n\"a\": 1\n}\n", "it is one event over several lines"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(shape), "{error}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::{
         tools::{LOCAL, Tools},
     },
     private,
-    progress::{Progress, Step},
+    progress::{Progress, Step, number_of},
 };
 
 /// The stack's name where neither the caller nor `samconfig.toml` gives one.
@@ -180,9 +180,9 @@ impl Local {
         self.stack.announce(&self.folder)?;
         self.is_current = true;
         step.done(format!(
-            "stack {}, {} functions",
+            "stack {}, {}",
             self.stack.name,
-            functions.len()
+            number_of(functions.len() as u64, "function")
         ));
         Ok(())
     }
