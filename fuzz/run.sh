@@ -36,7 +36,7 @@ done
 # A target of its own keeps the flags from build scripts and macros.
 host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="${coverage[*]}" CARGO_INCREMENTAL=0 \
-    cargo build --quiet --release --bins --target "$host" --target-dir target
+    cargo build --locked --quiet --release --bins --target "$host" --target-dir target
 
 found=$(mktemp -d)
 trap 'rm -rf "$found"' EXIT

@@ -26,7 +26,7 @@ fn faults() -> &'static Path {
     BINARY.get_or_init(|| {
         let mut build = cargo::cargo();
         build
-            .args(["build", "--release", "--package=surehand"])
+            .args(["build", "--locked", "--release", "--package=surehand"])
             .args(["--no-default-features", "--example=faults"])
             .arg("--message-format=json-render-diagnostics");
         let output = cargo::output_of(&mut build);

@@ -13,7 +13,9 @@ mod emulator {
     pub(crate) mod books;
     pub(crate) mod collector;
     pub(crate) mod command;
+    pub(crate) mod deaths;
     pub(crate) mod dev;
+    pub(crate) mod door;
     pub(crate) mod figures;
     pub(crate) mod flow;
     pub(crate) mod kills;
@@ -29,8 +31,8 @@ mod emulator {
 }
 
 use emulator::{
-    batches, collector::Collector, command, dev::Dev, figures, flow, kills, page, redrive,
-    shop::Shop, stores, traces, update,
+    batches, collector::Collector, command, deaths, dev::Dev, door, figures, flow, kills, page,
+    redrive, shop::Shop, stores, traces, update,
 };
 use futures_util::FutureExt;
 use std::{
@@ -59,6 +61,12 @@ async fn the_shop_on_the_emulator() {
         .await;
     parts
         .run("a second run is refused", async { dev.check_lock() })
+        .await;
+    parts
+        .run("only the run's keys are answered", door::check(&dev))
+        .await;
+    parts
+        .run("dev says how functions die", deaths::check(&dev, &shop))
         .await;
     parts
         .run("a batch fails in parts", batches::check_parts(&dev, &shop))

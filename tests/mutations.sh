@@ -23,12 +23,12 @@ changed() {
 
 simulate() {
     changed
-    cargo test --quiet --workspace --test simulation -- promises --skip dynamodb >out 2>&1
+    cargo test --locked --quiet --workspace --test simulation -- promises --skip dynamodb >out 2>&1
 }
 
 redrive() {
     changed
-    timeout --kill-after=10s 600s cargo test --quiet --workspace --test redrive -- --skip redrive::sqs >out 2>&1
+    timeout --kill-after=10s 600s cargo test --locked --quiet --workspace --test redrive -- --skip redrive::sqs >out 2>&1
 }
 
 work_on() {

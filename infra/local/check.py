@@ -154,7 +154,7 @@ def containers_and_images():
 @contextlib.contextmanager
 def application(host):
     """The shop on an emulator that listens on `host` alone; the value is what `surehand dev` announces."""
-    build = ["cargo", "build", "--bin=surehand", "--message-format=json"]
+    build = ["cargo", "build", "--locked", "--bin=surehand", "--message-format=json"]
     messages = map(json.loads, run(*build, cwd=ROOT, timeout=1200).splitlines())
     surehand = next(it["executable"] for it in messages if it.get("executable"))
     announced = STATE / "stack.json"
@@ -212,7 +212,10 @@ class Shop:
         return int(answer["Attributes"][attribute])
 
     def mails(self):
-        with urllib.request.urlopen(f"{self.endpoint}/_ministack/ses/messages") as page:
+        key = f"AWS4-HMAC-SHA256 Credential={os.environ['AWS_ACCESS_KEY_ID']}/"
+        page = urllib.request.Request(f"{self.endpoint}/_ministack/ses/messages")
+        page.add_header("Authorization", key)
+        with urllib.request.urlopen(page) as page:
             accounts = json.load(page)["messages"].values()
         return [mail for mails in accounts for mail in mails if "order-local" in mail["BodyText"]]
 
@@ -278,8 +281,10 @@ def check():
     arguments = ["--template", STATE / "template.json", "--env-vars", STATE / "env.json"]
     arguments += ["--skip-pull-image", "--region", "us-east-1"]
     with application(bridge_address()) as stack:
-        # The SAM CLI looks up its account.
+        # The SAM CLI looks up its account, and the emulator answers nobody without its key.
         os.environ["AWS_ENDPOINT_URL"] = stack["endpoint"]
+        os.environ["AWS_ACCESS_KEY_ID"] = stack["key"]["id"]
+        os.environ["AWS_SECRET_ACCESS_KEY"] = stack["key"]["secret"]
         shop = Shop(stack)
         functions = {it["binary"]: it["logical_id"] for it in stack["functions"]}
         executables = (STATE / "packages").glob("*.bootstrap")
@@ -331,8 +336,6 @@ def main():
         if name.startswith(("AWS_", "SAM_")):
             del os.environ[name]
     os.environ |= {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "*",

@@ -280,10 +280,8 @@ async fn killed(
     // The endpoint is not the run's, so that the command uses only the environment.
     let mut command = shell.elsewhere(arguments);
     command
+        .envs(dev.stack.variables())
         .env("AWS_ENDPOINT_URL", endpoint)
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

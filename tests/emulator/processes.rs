@@ -69,7 +69,8 @@ fn executable(pid: Pid) -> Option<PathBuf> {
     fs::read_link(of(pid, "exe")).ok()
 }
 
-fn variable(pid: Pid, name: &str) -> Option<String> {
+/// A variable of the environment with which it was started.
+pub(crate) fn variable(pid: Pid, name: &str) -> Option<String> {
     let environment = fs::read(of(pid, "environ")).ok()?;
     let mut variables = environment.split(|byte| *byte == 0);
     variables.find_map(|variable| {

@@ -30,6 +30,8 @@ pub(crate) struct Shop {
     sqs: aws_sdk_sqs::Client,
     /// host:port
     address: String,
+    /// The owner's access key.
+    key: String,
     outputs: BTreeMap<String, String>,
 }
 
@@ -74,7 +76,8 @@ const GROUP: MessageSystemAttributeName = MessageSystemAttributeName::MessageGro
 
 impl Shop {
     pub(crate) fn new(dev: &Dev) -> Self {
-        let owner = Credentials::new("test", "test", None, None, "test");
+        let key = &dev.stack.key;
+        let owner = Credentials::new(&key.id, &key.secret, None, None, "test");
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::from_static("us-east-1"))
@@ -87,6 +90,7 @@ impl Shop {
             lambda: aws_sdk_lambda::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             address: address.to_owned(),
+            key: key.id.clone(),
             outputs: dev.stack.outputs.clone(),
         }
     }
@@ -187,6 +191,13 @@ impl Shop {
     }
 
     /// Returns a queue's `maxReceiveCount`.
+    /// Replaces a function's code by that of a package.
+    pub(crate) async fn update(&self, output: &str, zip: Vec<u8>) {
+        let request = self.lambda.update_function_code();
+        let request = request.function_name(self.output(output));
+        request.zip_file(Blob::new(zip)).send().await.unwrap();
+    }
+
     pub(crate) async fn max_receive_count(&self, queue: &str) -> u64 {
         let request = self.sqs.get_queue_attributes();
         let request = request.queue_url(self.output(queue));
@@ -393,7 +404,10 @@ impl Shop {
     /// One of the emulator's pages for inspection.
     async fn page(&self, path: &str) -> Value {
         let mut connection = TcpStream::connect(&self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address);
+        let (address, key) = (&self.address, &self.key);
+        let request = format!(
+            "GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: AWS4-HMAC-SHA256 Credential={key}/\r\n\r\n"
+        );
         connection.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.unwrap();

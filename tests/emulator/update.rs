@@ -127,9 +127,7 @@ async fn deploy(dev: &Dev) {
         .arg(format!("MaxReceiveCount={MAX_RECEIVE_COUNT}"))
         // The emulator forgets attributes of what an update leaves alone.
         .args(["--tags", "revision=update"])
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("AWS_ENDPOINT_URL", &dev.stack.endpoint)
+        .envs(dev.stack.variables())
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("NO_PROXY", "127.0.0.1")
         .env("SAM_CLI_TELEMETRY", "0")

@@ -20,7 +20,7 @@ use surehand_test_support::{cargo, sqs::Sqs};
 async fn sqs() -> (&'static Sqs, Client) {
     let start = || {
         let mut build = cargo::cargo();
-        build.args(["build", "-q", "--bin=surehand"]);
+        build.args(["build", "--locked", "-q", "--bin=surehand"]);
         cargo::output_of(&mut build);
         // The program is in the folder above the tests, which are in `deps`.
         let tests = std::env::current_exe().unwrap();

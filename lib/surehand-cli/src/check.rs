@@ -32,7 +32,7 @@ use crate::{
         project::Project,
         resource::Whereabouts,
     },
-    progress::Progress,
+    progress::{Progress, number_of},
 };
 use app::App;
 use finding::{Finding, Findings, Severity, rule};
@@ -79,7 +79,7 @@ pub(crate) async fn run(arguments: &CheckArgs, progress: &Progress) -> Result<Ex
         true => "the templates without the functions' code".to_owned(),
         false => {
             let functions = descriptions.values().filter(|it| it.is_ok()).count();
-            format!("{functions} functions")
+            number_of(functions as u64, "function")
         }
     };
     progress.line(&format!(
@@ -116,7 +116,7 @@ async fn functions(
     let executables = compiler.executables(&step).await?;
     step.say("asking the functions what they are made of");
     let descriptions = describe::describe(&executables).await;
-    step.done(format!("{} functions", executables.len()));
+    step.done(number_of(executables.len() as u64, "function"));
     Ok((binaries, descriptions))
 }
 

@@ -7,7 +7,7 @@ use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_lambda::{config::ProvideCredentials as _, error::ErrorMetadata};
 use clap::Args;
 
-use crate::local::{emulator, stack::Stack};
+use crate::local::stack::Stack;
 
 /// How long a connection, an attempt at a call and all attempts at it may take. The longest calls are those with a
 /// megabyte. Without limits, a command whose connection died would never end.
@@ -103,7 +103,7 @@ impl Cloud {
         let run = wanted.run.as_deref().unwrap_or(Stack::DEFAULT_RUN);
         let announced = match Stack::announced(run) {
             Some(stack) => {
-                let answers = emulator::is_healthy(&stack.endpoint).await;
+                let answers = stack.answers(run).await;
                 Some((stack, answers))
             }
             None => None,
@@ -116,7 +116,7 @@ impl Cloud {
         };
         Ok(match found.place()? {
             Place::Stack(stack) => Self {
-                config: limited(&emulator::config(&stack.endpoint)),
+                config: limited(&stack.config()),
                 stack: Some(stack),
             },
             Place::Environment => Self {
@@ -233,11 +233,12 @@ pub(crate) fn reason(error: impl std::error::Error + 'static) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::emulator::{self, Key};
 
     #[test]
     fn an_endpoint_on_this_machine_is_an_emulator() {
         let at = |endpoint: &str| Cloud {
-            config: emulator::config(endpoint),
+            config: emulator::config(endpoint, &Key::new().unwrap()),
             stack: None,
         };
         assert!(at("http://127.0.0.1:4566").is_emulator());
@@ -248,9 +249,11 @@ mod tests {
     /// What is meant is decided from everything that says something, and never by what does not answer.
     #[test]
     fn aws_is_only_what_was_asked_for() {
+        let key = Key::new().unwrap();
         let stack = |endpoint: &str| Stack {
             name: "shop".to_owned(),
             endpoint: endpoint.to_owned(),
+            key: key.clone(),
             outputs: Default::default(),
             functions: Vec::new(),
         };
@@ -337,7 +340,10 @@ mod tests {
 
     #[test]
     fn a_call_has_a_limit() {
-        let limited = limited(&emulator::config("http://127.0.0.1:4566"));
+        let limited = limited(&emulator::config(
+            "http://127.0.0.1:4566",
+            &Key::new().unwrap(),
+        ));
         let limits = limited.timeout_config().unwrap();
         assert_eq!(limits.connect_timeout(), Some(CONNECT));
         assert_eq!(limits.operation_attempt_timeout(), Some(ATTEMPT));

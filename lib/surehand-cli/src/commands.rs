@@ -54,9 +54,13 @@ pub(crate) enum Command {
     Invoke {
         /// The function's short name (place-order), logical id or full name
         function: String,
-        /// The event: JSON, a file, or `-` for standard input
-        #[arg(long, short, default_value = "{}")]
-        event: String,
+        /// The event: JSON, a file, or `-` for standard input; what a queue, a rule or a table's stream would
+        /// bring is made of it
+        #[arg(long, short)]
+        event: Option<String>,
+        /// Invoke the function with the event as it is
+        #[arg(long)]
+        raw: bool,
         #[command(flatten)]
         wanted: Wanted,
     },
@@ -141,8 +145,9 @@ pub(crate) async fn execute(
         Command::Invoke {
             function,
             event,
+            raw,
             wanted,
-        } => invoke::run(&function, &event, &Wanted { run, ..wanted }).await?,
+        } => invoke::run(&function, event.as_deref(), raw, &Wanted { run, ..wanted }).await?,
         Command::Dlq(dlq) => {
             let end = dlq::run(*dlq, run, progress, stop).await?;
             return Ok(end.into());

@@ -7,6 +7,7 @@ mod cloud;
 mod commands;
 mod dlq;
 mod local;
+mod private;
 mod progress;
 mod terminal;
 
@@ -16,7 +17,10 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::{CommandFactory as _, Parser, error::ErrorKind};
+use clap::{
+    CommandFactory as _, Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use console::style;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,15 +81,17 @@ async fn run(cli: Cli) -> ExitCode {
             progress.line("finishing what is in progress; interrupt again to stop at once");
             stop.store(true, Ordering::Relaxed);
         }
-        interrupted().await
+        interrupted().await?;
+        Ok(progress.interrupt())
     };
     // The end of this future, finished or dropped, ends the processes it started.
     let outcome = tokio::select! {
         outcome = commands::execute(cli.command, cli.run, Cli::command, &progress, &stop) => outcome,
         interrupted = interrupted => match interrupted {
-            Ok(()) if is_dev => return ExitCode::SUCCESS,
+            // It ends in no other way, once it is ready.
+            Ok(false) if is_dev => return ExitCode::SUCCESS,
             // As a shell reports a process that was interrupted.
-            Ok(()) => return ExitCode::from(130),
+            Ok(_) => return ExitCode::from(130),
             Err(error) => Err(error),
         },
     };
@@ -129,9 +135,47 @@ fn usage(error: &clap::Error) -> ExitCode {
             _ => ExitCode::from(2),
         };
     }
-    let said = first_paragraph(&error.to_string());
-    terminal::err("", &format!("{said} (see `surehand --help`)"));
+    let said = format!(
+        "{}{} (see `{} --help`)",
+        first_paragraph(&error.to_string()),
+        similar(error),
+        command_of(std::env::args().skip(1))
+    );
+    terminal::err("", &said);
     ExitCode::from(2)
+}
+
+/// Returns what was probably meant.
+fn similar(error: &clap::Error) -> String {
+    let kinds = [
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedValue,
+    ];
+    let suggested = kinds.into_iter().find_map(|kind| error.get(kind));
+    match suggested {
+        Some(ContextValue::String(one)) => format!(": did you mean '{one}'?"),
+        Some(ContextValue::Strings(several)) if !several.is_empty() => {
+            format!(": did you mean '{}'?", several.join("' or '"))
+        }
+        _ => String::new(),
+    }
+}
+
+/// Returns the command with the subcommands that the arguments begin with.
+fn command_of(arguments: impl Iterator<Item = String>) -> String {
+    let mut command = Cli::command();
+    let mut path = "surehand".to_owned();
+    for argument in arguments {
+        if let Some(subcommand) = command.find_subcommand(&argument) {
+            path = format!("{path} {argument}");
+            command = subcommand.clone();
+        } else if !argument.starts_with('-') && path != "surehand" {
+            // An argument's value is no subcommand, even if it is called like one.
+            break;
+        }
+    }
+    path
 }
 
 /// Returns clap's message without its usage and hints, in one line.
@@ -183,8 +227,17 @@ mod tests {
     }
 
     #[test]
+    fn an_error_leads_to_the_subcommands_help() {
+        let of = |line: &str| command_of(line.split(' ').map(str::to_owned));
+        assert_eq!(of("fly"), "surehand");
+        assert_eq!(of("--run x dlq list"), "surehand dlq list");
+        assert_eq!(of("dlq --run x apply p"), "surehand dlq");
+        assert_eq!(of("publish dev"), "surehand publish");
+    }
+
+    #[test]
     fn an_event_may_be_given_in_place() {
         let cli = parse(&["invoke", "place-order", "--event", "{}"]).unwrap();
-        assert!(matches!(cli.command, Command::Invoke { event, .. } if event == "{}"));
+        assert!(matches!(cli.command, Command::Invoke { event: Some(event), .. } if event == "{}"));
     }
 }

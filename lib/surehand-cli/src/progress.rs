@@ -6,7 +6,10 @@ use std::{
     borrow::Cow,
     fmt,
     io::IsTerminal,
-    sync::Mutex,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,13 +26,25 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 pub(crate) struct Progress {
     /// `None` when standard error is not a terminal.
     bars: Option<MultiProgress>,
+    /// How many steps have begun and not ended.
+    open: Arc<AtomicUsize>,
+    /// Whether the command was asked to end: a step that ends now has not failed.
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
         Self {
             bars: std::io::stderr().is_terminal().then(MultiProgress::new),
+            open: Arc::default(),
+            interrupted: Arc::default(),
         }
+    }
+
+    /// Notes that the command was asked to end; returns true if a step was in progress.
+    pub(crate) fn interrupt(&self) -> bool {
+        self.interrupted.store(true, Ordering::Relaxed);
+        self.open.load(Ordering::Relaxed) > 0
     }
 
     /// Begins a step; it is reported as failed when it is dropped without [`Step::done`].
@@ -54,6 +69,7 @@ impl Progress {
         if bar.is_none() && !is_task {
             terminal::err("", &format!("{title} ..."));
         }
+        self.open.fetch_add(1, Ordering::Relaxed);
         Step {
             title,
             bar,
@@ -144,6 +160,7 @@ impl Step {
 
     fn finish(&mut self, mark: String, result: &str) {
         self.finished = true;
+        self.progress.open.fetch_sub(1, Ordering::Relaxed);
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -163,19 +180,53 @@ impl Step {
 
 impl Drop for Step {
     fn drop(&mut self) {
-        if !self.finished {
+        if self.finished {
+            return;
+        }
+        if self.progress.interrupted.load(Ordering::Relaxed) {
+            self.finish("-".to_owned(), "interrupted");
+        } else {
             self.finish(style("✗").red().for_stderr().to_string(), "");
         }
     }
 }
 
 fn elapsed(since: Instant) -> String {
-    format!("{:.1} s", since.elapsed().as_secs_f64())
+    duration(since.elapsed())
+}
+
+/// Writes a duration in the same units throughout.
+fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds / 60 {
+        0 => format!("{:.1} s", duration.as_secs_f64()),
+        minutes => format!("{minutes} min {} s", seconds % 60),
+    }
+}
+
+/// Writes a number of things; `one` is the word for a single one.
+pub(crate) fn number_of(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {one}s"),
+    }
+}
+
+fn with_time(style: ProgressStyle) -> ProgressStyle {
+    style.with_key(
+        "time",
+        |state: &ProgressState, line: &mut dyn fmt::Write| {
+            // If the line cannot be written, it is not shown; there is no place to report it.
+            let _ = write!(line, "{}", duration(state.elapsed()));
+        },
+    )
 }
 
 fn spinner() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}")
-        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+    with_time(
+        ProgressStyle::with_template("{spinner} {prefix} {time:.dim} {wide_msg:.dim}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    )
 }
 
 fn rated() -> ProgressStyle {
@@ -193,8 +244,39 @@ fn rated() -> ProgressStyle {
 }
 
 fn counted() -> ProgressStyle {
-    ProgressStyle::with_template(
-        "{spinner} {prefix} {elapsed:.dim} [{bar:30}] {pos}/{len} {wide_msg:.dim}",
+    with_time(
+        ProgressStyle::with_template(
+            "{spinner} {prefix} {time:.dim} [{bar:30}] {pos}/{len} {wide_msg:.dim}",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar()),
     )
-    .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_the_same_units_throughout() {
+        let write = |seconds| duration(Duration::from_secs_f64(seconds));
+        assert_eq!(write(0.04), "0.0 s");
+        assert_eq!(write(59.94), "59.9 s");
+        assert_eq!(write(86.5), "1 min 26 s");
+        assert_eq!(write(120.0), "2 min 0 s");
+    }
+
+    #[test]
+    fn one_thing_is_not_plural() {
+        assert_eq!(number_of(1, "function"), "1 function");
+        assert_eq!(number_of(0, "event"), "0 events");
+    }
+
+    #[test]
+    fn an_interrupted_step_is_known() {
+        let progress = Progress::new();
+        let step = progress.task("working");
+        assert!(progress.interrupt());
+        drop(step);
+        assert!(!progress.interrupt());
+    }
 }

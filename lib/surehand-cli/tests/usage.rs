@@ -199,10 +199,6 @@ fn an_application_that_cannot_be_made_is_one_line_and_exit_code_1() {
             "error: `Hello` cannot be an application's name: it contains 'H': use only a-z, 0-9 and `-`",
         ),
         (
-            &["new", "match"],
-            "error: `match` cannot be an application's name: it is a keyword of Rust: choose another name",
-        ),
-        (
             &["new", "full"],
             "error: full is not empty: it contains notes",
         ),

@@ -46,7 +46,7 @@ pub fn tools() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let mut tools = cargo();
-        tools.args(["run", "-q", "--", "tools", "--tests"]);
+        tools.args(["run", "--locked", "-q", "--", "tools", "--tests"]);
         output_of(&mut tools).trim().into()
     })
 }

@@ -64,8 +64,31 @@ pub struct Run {
 pub struct Stack {
     /// The emulator's URL.
     pub endpoint: String,
+    /// The access key of the account's owner, without which the emulator answers nobody.
+    pub key: Key,
     /// The stack's outputs, by name.
     pub outputs: BTreeMap<String, String>,
+}
+
+/// An access key of AWS.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Key {
+    /// Its id.
+    pub id: String,
+    /// Its secret.
+    pub secret: String,
+}
+
+impl Stack {
+    /// What a client of AWS reads of its environment, to be a client of this stack as the account's owner.
+    pub fn variables(&self) -> [(&'static str, &str); 4] {
+        [
+            ("AWS_ACCESS_KEY_ID", &self.key.id),
+            ("AWS_SECRET_ACCESS_KEY", &self.key.secret),
+            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_REGION", "us-east-1"),
+        ]
+    }
 }
 
 impl Run {
@@ -90,6 +113,7 @@ impl Run {
         let watchdog = watch(&child);
         let stack = Stack {
             endpoint: String::new(),
+            key: Key::default(),
             outputs: BTreeMap::new(),
         };
         let mut run = Self {
@@ -184,9 +208,14 @@ impl Run {
         None
     }
 
+    /// Returns what it has printed so far.
+    pub fn output(&self) -> String {
+        fs::read_to_string(output(self.name)).unwrap_or_default()
+    }
+
     /// Returns the last lines of its output.
     pub fn said(&self) -> String {
-        let text = fs::read_to_string(output(self.name)).unwrap_or_default();
+        let text = self.output();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
@@ -214,6 +243,7 @@ pub fn surehand() -> &'static Path {
         let mut build = cargo::cargo();
         build.args([
             "build",
+            "--locked",
             "--bin=surehand",
             "--message-format=json-render-diagnostics",
         ]);

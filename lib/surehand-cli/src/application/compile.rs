@@ -5,8 +5,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command as StdCommand,
     time::SystemTime,
@@ -18,7 +19,7 @@ use tokio::process::Command;
 
 use crate::{
     application::project::{self, Project, Workspace},
-    child,
+    child, private,
     progress::Step,
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct Compiler {
     packages: BTreeSet<String>,
     profile: Profile,
     output: PathBuf,
+    lock_file: PathBuf,
 }
 
 /// A function's code, ready to upload. It equals an earlier package if the code is the same.
@@ -60,14 +62,14 @@ impl Compiler {
         // Cargo unifies the features of what is selected together. With the packages of `cargo run` among them,
         // the functions share the dependencies that were compiled for it, instead of compiling them once more.
         packages.extend(workspace.default_packages());
-        fs::create_dir_all(&output)
-            .with_context(|| format!("cannot create {}", output.display()))?;
+        private::folder(&output)?;
         Ok(Self {
             root: project.root().to_owned(),
             binaries,
             packages,
             profile,
             output,
+            lock_file: workspace.lock_file(),
         })
     }
 
@@ -81,6 +83,7 @@ impl Compiler {
         let output = self.output.clone();
         step.say("packing");
         tokio::task::spawn_blocking(move || {
+            prune(&output, executables.keys())?;
             executables
                 .into_iter()
                 .map(|(binary, executable)| {
@@ -113,13 +116,17 @@ impl Compiler {
         if self.profile == Profile::Release {
             cargo.arg("--release");
         }
+        // Before the first build there is none.
+        if self.lock_file.exists() {
+            cargo.arg("--locked");
+        }
         let lines = child::run(&mut cargo, "cargo build", |line| {
             if let Some(activity) = activity(line) {
                 step.say(activity);
             }
         })
         .await
-        .map_err(|error| anyhow::anyhow!(without_json(&error.to_string())))?;
+        .map_err(|error| anyhow::anyhow!(explained(&error.to_string())))?;
 
         let executables: BTreeMap<String, PathBuf> = lines
             .iter()
@@ -159,6 +166,14 @@ fn activity(line: &str) -> Option<String> {
     .then(|| line.to_owned())
 }
 
+/// Returns why a build failed.
+fn explained(output: &str) -> String {
+    if output.contains("because --locked was passed") {
+        return "Cargo.lock does not fit the manifests, and other versions are not taken unseen: run `cargo check` once, and look at what it changes there".to_owned();
+    }
+    without_json(output)
+}
+
 /// Keeps the messages for people: cargo's JSON lines and its progress do not say what went wrong.
 fn without_json(output: &str) -> String {
     output
@@ -166,6 +181,22 @@ fn without_json(output: &str) -> String {
         .filter(|line| !line.starts_with('{') && activity(line).is_none())
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Removes the packages of functions that no longer exist, and what an interrupted build left.
+fn prune<'a>(output: &Path, binaries: impl Iterator<Item = &'a String>) -> Result<()> {
+    let wanted: BTreeSet<String> = binaries
+        .flat_map(|binary| [format!("{binary}.zip"), format!("{binary}.bootstrap")])
+        .collect();
+    let cannot_read = || format!("cannot read {}", output.display());
+    for entry in fs::read_dir(output).with_context(cannot_read)? {
+        let path = entry.with_context(cannot_read)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_file() && !wanted.contains(&*name) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes `zip` from `executable`, unless it already holds it.
@@ -185,6 +216,7 @@ fn pack(executable: &Path, zip: &Path) -> Result<Package> {
     let stripped = zip.with_extension("new");
     let bootstrap = zip.with_extension("bootstrap");
     strip(executable, &stripped)?;
+    fs::set_permissions(&stripped, Permissions::from_mode(0o700))?;
     if let Some(written) = written
         && fs::read(&bootstrap).is_ok_and(|old| fs::read(&stripped).is_ok_and(|new| old == new))
     {
@@ -192,7 +224,7 @@ fn pack(executable: &Path, zip: &Path) -> Result<Package> {
     }
 
     let draft = zip.with_extension("draft");
-    let mut archive = zip::ZipWriter::new(File::create(&draft)?);
+    let mut archive = zip::ZipWriter::new(private::create(&draft)?);
     let options = zip::write::SimpleFileOptions::default()
         .compression_method(zip::CompressionMethod::Stored)
         .unix_permissions(0o755);
@@ -259,6 +291,25 @@ mod tests {
         assert_eq!(pack(&executable, &zip).unwrap(), first);
         fs::write(&executable, "two").unwrap();
         assert_ne!(pack(&executable, &zip).unwrap(), first);
+    }
+
+    #[test]
+    fn packages_of_former_functions_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["audit.zip", "audit.bootstrap", "old.zip", "audit.new"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        prune(folder.path(), ["audit".to_owned()].iter()).unwrap();
+        let left = fs::read_dir(folder.path()).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["audit.bootstrap", "audit.zip"]);
+    }
+
+    #[test]
+    fn a_lock_file_that_does_not_fit_says_what_to_do() {
+        let output = "error: cannot update the lock file /a/Cargo.lock because --locked was passed to prevent this";
+        assert!(explained(output).contains("run `cargo check` once"));
     }
 
     #[test]

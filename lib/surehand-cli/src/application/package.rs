@@ -4,7 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +14,7 @@ use super::{
     templates::{self, Function, Templates},
     yaml::Node,
 };
+use crate::private;
 
 /// The properties of a resource that may name a local file or folder.
 const LOCAL_PATHS: [&str; 5] = [
@@ -81,8 +81,7 @@ impl Copies<'_> {
                 .with_context(|| format!("cannot package {}", nested.file))?;
             document["Resources"][id]["Properties"][nested.property] = json!(copy);
         }
-        fs::write(to, serde_json::to_vec_pretty(&document)?)
-            .with_context(|| format!("cannot write {}", to.display()))
+        private::write(to, serde_json::to_vec_pretty(&document)?)
     }
 }
 
@@ -133,6 +132,8 @@ fn packaged(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use std::fs;
 
     use super::*;
     use crate::application::{project::Project, templates::tests::write};

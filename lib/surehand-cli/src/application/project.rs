@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     io::ErrorKind,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::{CargoOpt, Metadata, MetadataCommand};
 
 use super::yaml;
+use crate::private;
 
 const TEMPLATES: [&str; 2] = ["template.yaml", "template.yml"];
 
@@ -98,25 +99,10 @@ impl Project {
     /// the command sends events.
     pub(crate) fn state(&self) -> Result<PathBuf> {
         let folder = self.root.join(".surehand");
-        let cannot_create = || format!("cannot create {}", folder.display());
-        match fs::DirBuilder::new().mode(PRIVATE).create(&folder) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(cannot_create),
-        }
-        must_be_trusted(&folder)?;
-        let metadata = fs::symlink_metadata(&folder).with_context(cannot_create)?;
-        if !metadata.is_dir() {
-            bail!("{}: it is not a folder", cannot_create());
-        }
-        if metadata.permissions().mode() & 0o777 != PRIVATE {
-            fs::set_permissions(&folder, fs::Permissions::from_mode(PRIVATE))
-                .with_context(|| format!("cannot change who may read {}", folder.display()))?;
-        }
+        private::folder(&folder)?;
         let ignore = folder.join(".gitignore");
         if !ignore.exists() {
-            fs::write(&ignore, "*\n")
-                .with_context(|| format!("cannot write {}", ignore.display()))?;
+            private::write(&ignore, "*\n")?;
         }
         Ok(folder)
     }
@@ -143,9 +129,6 @@ impl Project {
         Ok(Workspace { metadata })
     }
 }
-
-/// Folders that only their owner may read.
-const PRIVATE: u32 = 0o700;
 
 /// Fails if the file or folder, which may be a link, belongs to another user than the one who runs the command. What
 /// root owns is trusted as well.
@@ -240,6 +223,14 @@ impl Workspace {
         binaries
     }
 
+    /// Returns the path of the lock file, whether there is one or not.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.metadata
+            .workspace_root
+            .join("Cargo.lock")
+            .into_std_path_buf()
+    }
+
     /// Returns the packages that a plain `cargo run` selects.
     pub(crate) fn default_packages(&self) -> BTreeSet<String> {
         self.metadata
@@ -262,7 +253,7 @@ impl Workspace {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 
@@ -334,9 +325,9 @@ mod tests {
         let state = project.root().join(".surehand");
         fs::create_dir(&state).unwrap();
         fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(mode(&project.state().unwrap()), PRIVATE);
+        assert_eq!(mode(&project.state().unwrap()), 0o700);
         fs::remove_dir_all(&state).unwrap();
-        assert_eq!(mode(&project.state().unwrap()), PRIVATE);
+        assert_eq!(mode(&project.state().unwrap()), 0o700);
         fs::remove_dir_all(&state).unwrap();
         symlink("/", &state).unwrap();
         assert!(project.state().is_err());

@@ -22,7 +22,9 @@ use crate::{
 pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
     let mut local = Local::start(options, progress).await?;
     println!("{}", describe(&local.stack).trim_fmt());
-    progress.line("ready: watching the sources, press Ctrl-C to stop");
+    progress.line(
+        "ready: watching the sources, press Ctrl-C to stop; queues, tables and events end with this run",
+    );
 
     let reader = Reader::new(&local.config, &local.stack.functions).await?;
     let (deployed, functions) = mpsc::unbounded_channel();

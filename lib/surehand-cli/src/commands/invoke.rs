@@ -1,5 +1,8 @@
 //! `surehand invoke`: calls one function and prints its reply.
 
+mod delivery;
+mod reply;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -8,8 +11,10 @@ use aws_sdk_lambda::{
     config::{retry::RetryConfig, timeout::TimeoutConfig},
     primitives::Blob,
 };
+use jiff::Timestamp;
 use serde_json::{Value, value::RawValue};
 
+use self::delivery::Delivery;
 use super::publish;
 use crate::cloud::{Cloud, Wanted, reason};
 
@@ -17,8 +22,15 @@ use crate::cloud::{Cloud, Wanted, reason};
 const LONGEST: Duration = Duration::from_secs(15 * 60 + 20);
 
 /// Prints the reply to standard output; an error of the function is an error of the command.
-pub(crate) async fn run(function: &str, event: &str, wanted: &Wanted) -> Result<()> {
-    let payload = payload(event)?;
+///
+/// An event is brought into the form in which it would reach the function, unless it is `raw`.
+pub(crate) async fn run(
+    function: &str,
+    event: Option<&str>,
+    raw: bool,
+    wanted: &Wanted,
+) -> Result<()> {
+    let event = event.map(payload).transpose()?;
     let cloud = Cloud::connect(wanted).await?;
     let name = &cloud.full_name(function)?;
     let limits = TimeoutConfig::builder().operation_attempt_timeout(LONGEST);
@@ -26,10 +38,23 @@ pub(crate) async fn run(function: &str, event: &str, wanted: &Wanted) -> Result<
     let once = Config::builder()
         .timeout_config(limits.build())
         .retry_config(RetryConfig::disabled());
-    let output = Client::new(&cloud.config)
+    let client = Client::new(&cloud.config);
+    let delivery = match raw {
+        true => Delivery::Direct,
+        false => Delivery::of(&cloud, &client, name).await?,
+    };
+    let given = event.as_ref().map(|event| event.get().to_owned());
+    let payload = delivery.wrap(event, Timestamp::now())?;
+    if given.is_some_and(|given| given != payload) {
+        eprintln!(
+            "sent as {} would bring it; --raw sends it as it is",
+            delivery.name()
+        );
+    }
+    let output = client
         .invoke()
         .function_name(name)
-        .payload(Blob::new(payload.get()))
+        .payload(Blob::new(payload))
         .customize()
         .config_override(once)
         .send()
@@ -44,11 +69,24 @@ pub(crate) async fn run(function: &str, event: &str, wanted: &Wanted) -> Result<
             failure(reply)
         );
     }
-    match serde_json::from_slice::<Value>(reply) {
-        Ok(reply) => println!("{}", serde_json::to_string_pretty(&reply)?),
+    match serde_json::from_slice::<&RawValue>(reply) {
+        Ok(reply) => println!("{}", reply::indented(reply.get())),
         Err(_) => println!("{}", String::from_utf8_lossy(reply)),
     }
+    if returned(reply) {
+        bail!(
+            "{name} returned the event to {}: its log says why",
+            delivery.name()
+        );
+    }
     Ok(())
+}
+
+/// Whether a batch's reply names a record that was not handled.
+fn returned(reply: &[u8]) -> bool {
+    let reply: Value = serde_json::from_slice(reply).unwrap_or_default();
+    let failures = reply["batchItemFailures"].as_array();
+    failures.is_some_and(|failures| !failures.is_empty())
 }
 
 /// Reads the event: JSON text, `-` for standard input, else a file. It is sent as it is written.

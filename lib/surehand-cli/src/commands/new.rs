@@ -26,6 +26,12 @@ pub(crate) struct New {
     /// The git repository of the library, for an application that others build too
     #[arg(long, value_name = "URL")]
     surehand_git: Option<String>,
+    /// Make no git repository
+    #[arg(long)]
+    no_git: bool,
+    /// No run is meant, so that the help does not offer to name one.
+    #[arg(long = "run", id = "run", hide = true)]
+    _run: Option<String>,
 }
 
 /// Makes the application, and prints the next steps.
@@ -45,6 +51,9 @@ pub(crate) fn run(new: &New) -> Result<()> {
     };
     for (path, text) in filled_in(&name, &surehand, redrive.as_deref()) {
         write(&folder.join(path), &text)?;
+    }
+    if !new.no_git {
+        make_repository(folder);
     }
     println!("{}", next_steps(&name, folder, &library));
     Ok(())
@@ -268,6 +277,18 @@ fn write(path: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Makes a git repository, unless the folder is in one. Without git there is none, and that is no failure.
+fn make_repository(folder: &Path) {
+    let git = |arguments: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.current_dir(folder).args(arguments);
+        git.output().is_ok_and(|output| output.status.success())
+    };
+    if !git(&["rev-parse", "--is-inside-work-tree"]) {
+        git(&["init", "--quiet"]);
+    }
+}
+
 /// A path as a shell takes it.
 fn quoted(path: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+~".contains(c);
@@ -311,6 +332,8 @@ mod tests {
             with_redrive: false,
             surehand_path: surehand_path.map(ToOwned::to_owned),
             surehand_git: surehand_git.map(ToOwned::to_owned),
+            no_git: true,
+            _run: None,
         }
     }
 

@@ -3,7 +3,10 @@
 //! Nothing is sent before every line has been read, so that a mistake in the last line does not leave half a file
 //! on the bus.
 
-use std::{io::Read as _, time::Duration};
+use std::{
+    io::Read as _,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_eventbridge::Client;
@@ -16,7 +19,7 @@ use surehand::aws::{
 
 use crate::{
     cloud::{Cloud, Wanted},
-    progress::Progress,
+    progress::{Progress, number_of},
 };
 
 /// The longest `detail-type` that EventBridge takes.
@@ -34,6 +37,8 @@ pub(crate) struct Event {
     pub(crate) detail_type: String,
     /// JSON.
     pub(crate) detail: String,
+    pub(crate) time: Option<SystemTime>,
+    pub(crate) resources: Vec<String>,
 }
 
 /// The two shapes of a line: EventBridge's, and the envelope with its parts at the top. What is sent is what is
@@ -44,6 +49,10 @@ struct Line {
     #[serde(rename = "detail-type")]
     detail_type: String,
     detail: Option<Box<RawValue>>,
+    /// RFC 3339.
+    time: Option<jiff::Timestamp>,
+    #[serde(default)]
+    resources: Vec<String>,
     metadata: Option<Box<RawValue>>,
     data: Option<Box<RawValue>>,
 }
@@ -63,6 +72,9 @@ pub(crate) async fn run(
 ) -> Result<()> {
     let (text, place) = read(file)?;
     let events = parse(&text).with_context(|| format!("nothing sent from {place}"))?;
+    if events.is_empty() {
+        bail!("there is no event in {place}: write one a line, as JSON");
+    }
     let cloud = Cloud::connect(wanted).await?;
     let bus = match (bus, &cloud.stack) {
         (Some(bus), _) => bus,
@@ -75,7 +87,7 @@ pub(crate) async fn run(
     let client = Client::new(&cloud.config);
     let total = events.len() as u64;
     send(&client, &bus, &events, |done| step.count(done, total, "")).await?;
-    step.done(format!("{total} events"));
+    step.done(number_of(total, "event"));
     Ok(())
 }
 
@@ -93,6 +105,9 @@ pub(super) fn read(file: &str) -> Result<(String, String)> {
 
 /// Reads JSON lines; empty lines are allowed, and the first bad one is an error.
 fn parse(text: &str) -> Result<Vec<Event>> {
+    if let Some(shape) = other_shape(text) {
+        bail!("it is {shape}: write each event on one line, as `jq -c` does");
+    }
     text.lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
@@ -101,6 +116,22 @@ fn parse(text: &str) -> Result<Vec<Event>> {
             parse_line(line_number, line).with_context(|| format!("line {line_number}"))
         })
         .collect()
+}
+
+/// What a file is that is JSON, and not events line by line.
+fn other_shape(text: &str) -> Option<&'static str> {
+    let text = text.trim();
+    serde_json::from_str::<&RawValue>(text).ok()?;
+    match text.as_bytes().first() {
+        Some(b'[') => Some("an array"),
+        Some(b'{') if text.contains('\n') => Some("one event over several lines"),
+        _ => None,
+    }
+}
+
+/// Reads one event.
+pub(super) fn parse_event(text: &str) -> Result<Event> {
+    parse_line(1, text).context("the event")
 }
 
 fn parse_line(number: usize, text: &str) -> Result<Event> {
@@ -130,6 +161,8 @@ fn parse_line(number: usize, text: &str) -> Result<Event> {
         source: line.source,
         detail_type: line.detail_type,
         detail: detail.get().to_owned(),
+        time: line.time.map(SystemTime::from),
+        resources: line.resources,
     };
     if event.entry().size() > EVENT_BYTES {
         bail!("the event is larger than {EVENT_BYTES} bytes");
@@ -143,6 +176,8 @@ impl Event {
             source: &self.source,
             detail_type: &self.detail_type,
             detail: self.detail.as_str().into(),
+            time: self.time,
+            resources: &self.resources,
             ..Entry::default()
         }
     }
@@ -226,6 +261,7 @@ async fn send_chunk(client: &Client, bus: &str, chunk: &[Event]) -> Result<Vec<S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::emulator::{self, Key};
 
     fn event(line: usize, bytes: usize) -> Event {
         Event {
@@ -233,6 +269,8 @@ mod tests {
             source: String::new(),
             detail_type: String::new(),
             detail: "x".repeat(bytes),
+            time: None,
+            resources: Vec::new(),
         }
     }
 
@@ -251,6 +289,33 @@ mod tests {
             events[1].detail,
             r#"{"data":{"a":1},"metadata":{"id":"1"}}"#
         );
+    }
+
+    #[test]
+    fn time_and_resources_are_sent() {
+        let line = r#"{"source":"a","detail-type":"b","detail":{},"time":"2026-01-01T00:00:00Z","resources":["arn:x"]}"#;
+        let events = parse(line).unwrap();
+        let entry = events[0].entry();
+        let time = entry.time.unwrap().duration_since(SystemTime::UNIX_EPOCH);
+        assert_eq!(time.unwrap().as_secs(), 1_767_225_600);
+        assert_eq!(entry.resources, ["arn:x"]);
+        let error = parse(&line.replace("2026-01-01T00:00:00Z", "today")).unwrap_err();
+        assert!(
+            format!("{error:#}").starts_with("line 1: column "),
+            "{error:#}"
+        );
+    }
+
+    #[test]
+    fn json_that_is_not_line_by_line_is_named() {
+        for (text, shape) in [
+            ("[{}]", "it is an array"),
+            ("\n[\n{}\n]\n", "it is an array"),
+            ("{\n\"a\": 1\n}\n", "it is one event over several lines"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(shape), "{error}");
+        }
     }
 
     #[test]
@@ -312,7 +377,7 @@ mod tests {
                 std::io::Write::write_all(&mut stream, text.as_bytes()).unwrap();
             }
         });
-        let config = crate::local::emulator::config(&format!("http://{address}"));
+        let config = emulator::config(&format!("http://{address}"), &Key::new().unwrap());
         let said = send(
             &Client::new(&config),
             "bus",

@@ -26,6 +26,9 @@ pub(crate) struct ToolsArgs {
     /// Also install an SQS emulator with StartMessageMoveTask, for this repository's tests
     #[arg(long)]
     sqs: bool,
+    /// No run is meant, so that the help does not offer to name one.
+    #[arg(long = "run", id = "run", hide = true)]
+    _run: Option<String>,
 }
 
 /// Prints the folders of the environments, one a line.

@@ -1,7 +1,9 @@
 //! The local cloud: one emulator process, with the functions as its children.
 
 use std::{
+    fmt,
     fs::{self, File},
+    io::Read as _,
     net::{IpAddr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
@@ -12,29 +14,67 @@ use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_lambda::config::{Credentials, SharedCredentialsProvider};
 use bytes::Bytes;
+use http::{Request, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::process::{ChildStdin, Command};
 
 use crate::{
     child::{Group, tail},
     local::tools::Tools,
+    private,
     progress::Step,
 };
 
 /// Where the emulator's resources live; it takes any region, and the command needs one.
 pub(crate) const REGION: &str = "us-east-1";
 
-/// The access key and secret that the emulator takes as the owner of the account.
-pub(crate) const KEY: &str = "test";
-
 /// How long the emulator may take to answer; it takes 0.3 s on a machine that is not busy.
 const START: Duration = Duration::from_secs(60);
 
 /// How long the emulator may take to end before it is killed.
 const STOP: Duration = Duration::from_secs(3);
+
+/// The access key of the account's owner, which is another one for each run. The emulator answers nobody who does not
+/// know its id or that of a function.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Key {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
+impl Key {
+    pub(crate) fn new() -> Result<Self> {
+        let mut random = [0; 32];
+        File::open("/dev/urandom")
+            .and_then(|mut source| source.read_exact(&mut random))
+            .context("cannot read /dev/urandom")?;
+        let (id, secret) = random.split_at(16);
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+        let id: String = hex(id);
+        Ok(Self {
+            id: format!("LOCAL{id}"),
+            secret: hex(secret),
+        })
+    }
+
+    /// What a request that is not signed must carry.
+    fn authorization(&self) -> String {
+        let id = &self.id;
+        format!(
+            "AWS4-HMAC-SHA256 Credential={id}/-/{REGION}/-/aws4_request, SignedHeaders=, Signature="
+        )
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Key")
+    }
+}
 
 /// A running emulator. Dropping it ends the emulator and every function that it started.
 #[derive(Debug)]
@@ -44,6 +84,7 @@ pub(crate) struct Emulator {
     _lifeline: Option<ChildStdin>,
     host: IpAddr,
     endpoint: String,
+    key: Key,
     temporary: PathBuf,
 }
 
@@ -60,17 +101,17 @@ impl Emulator {
         let temporary = folder.join("tmp");
         // The files that a killed run left would only accumulate.
         drop(fs::remove_dir_all(&temporary));
-        fs::create_dir_all(&temporary)
-            .with_context(|| format!("cannot create {}", temporary.display()))?;
+        private::folder(&temporary)?;
         let launch = folder.join("launch.py");
-        fs::write(&launch, include_str!("emulator/launch.py"))
-            .with_context(|| format!("cannot write {}", launch.display()))?;
+        private::write(&launch, include_str!("emulator/launch.py"))?;
         let log = folder.join("emulator.log");
-        let output =
-            File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let output = private::create(&log)?;
+        let key = Key::new()?;
 
         let mut python = Command::new(tools.bin("python"));
         python
+            // Isolated: no module is taken from the folder. Unbuffered: the log is written at once.
+            .args(["-I", "-u"])
             .arg(&launch)
             .current_dir(folder)
             // Functions inherit this environment: without the caller's variables they cannot reach
@@ -86,11 +127,16 @@ impl Emulator {
             .env("AUTH", "true")
             .env("IOT_MTLS_ENABLED", "0")
             .env("MINISTACK_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", KEY)
-            .env("AWS_SECRET_ACCESS_KEY", KEY)
+            // By default these folders are where anybody could have put one of the same name.
+            .env("STATE_DIR", temporary.join("state"))
+            .env("S3_DATA_DIR", temporary.join("s3"))
+            // It would listen without a key.
+            .env("SFTP_ENABLED", "0")
+            // Other users see a process's arguments, but not its environment.
+            .env("AWS_ACCESS_KEY_ID", &key.id)
+            .env("AWS_SECRET_ACCESS_KEY", &key.secret)
             .env("AWS_ENDPOINT_URL", &endpoint)
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("PYTHONUNBUFFERED", "1")
             .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
             .stderr(output);
@@ -100,6 +146,7 @@ impl Emulator {
             group,
             host,
             endpoint,
+            key,
             temporary,
         };
         step.say(emulator.endpoint.clone());
@@ -109,6 +156,14 @@ impl Emulator {
 
     pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    pub(crate) fn config(&self) -> SdkConfig {
+        config(&self.endpoint, &self.key)
     }
 
     pub(crate) fn host(&self) -> IpAddr {
@@ -123,7 +178,7 @@ impl Emulator {
 
     async fn until_healthy(&mut self, log: &Path) -> Result<()> {
         let started = Instant::now();
-        while !is_healthy(&self.endpoint).await {
+        while !is_healthy(&self.endpoint, &self.key).await {
             let ended = self.group.child().try_wait()?;
             if ended.is_some() || started.elapsed() > START {
                 let lines: Vec<String> = fs::read_to_string(log)
@@ -153,8 +208,8 @@ impl Drop for Emulator {
 }
 
 /// The configuration of clients of an emulator, with the credentials of the account's owner.
-pub(crate) fn config(endpoint: &str) -> SdkConfig {
-    let owner = Credentials::new(KEY, KEY, None, None, "surehand");
+pub(crate) fn config(endpoint: &str, key: &Key) -> SdkConfig {
+    let owner = Credentials::new(&key.id, &key.secret, None, None, "surehand");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static(REGION))
@@ -163,19 +218,22 @@ pub(crate) fn config(endpoint: &str) -> SdkConfig {
         .build()
 }
 
-/// Whether an emulator answers there.
-pub(crate) async fn is_healthy(endpoint: &str) -> bool {
-    let answer = get(endpoint, "/_ministack/health");
+/// Whether the emulator with this key answers there.
+pub(crate) async fn is_healthy(endpoint: &str, key: &Key) -> bool {
+    let answer = get(endpoint, key, "/_ministack/health");
     matches!(
         tokio::time::timeout(Duration::from_secs(2), answer).await,
         Ok(Ok(_))
     )
 }
 
-/// Reads one of the emulator's own inspection pages, which are plain JSON without a signature.
-pub(crate) async fn get(endpoint: &str, path: &str) -> Result<Value> {
+/// Reads one of the emulator's own inspection pages, which are plain JSON.
+pub(crate) async fn get(endpoint: &str, key: &Key, path: &str) -> Result<Value> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let response = client.get(format!("{endpoint}{path}").parse()?).await?;
+    let request = Request::get(format!("{endpoint}{path}"))
+        .header(AUTHORIZATION, key.authorization())
+        .body(Empty::new())?;
+    let response = client.request(request).await?;
     if !response.status().is_success() {
         bail!("{path} answered {}", response.status());
     }

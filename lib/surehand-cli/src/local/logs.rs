@@ -32,7 +32,7 @@ const COLORS: [Color; 6] = [
 ];
 
 /// The fields that every line has, which are therefore not shown.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 11] = [
     "timestamp",
     "level",
     "message",
@@ -41,8 +41,13 @@ const KNOWN: [&str; 9] = [
     "function_request_id",
     "cold_start",
     "xray_trace_id",
+    "trace_id",
+    "span_id",
     "target",
 ];
+
+/// Ids that a line has besides the event's, of which they mostly are repetitions.
+const OTHER_IDS: [&str; 2] = ["correlation_id", "message_id"];
 
 /// One line of a function's log.
 #[derive(Debug, Clone)]
@@ -232,7 +237,14 @@ impl Painter {
                 Some(format!("{name} {}", summary(&fields)))
             }
             _ if is_platform(message) => None,
-            _ => Some(format!("{name} {message}")),
+            _ => match death(message) {
+                Some(reason) => {
+                    let text = format!("{} ERROR {reason}", time(line.time));
+                    let red = Style::new().for_stderr().red().bold();
+                    Some(format!("{name} {}", red.apply_to(text)))
+                }
+                None => Some(format!("{name} {message}")),
+            },
         }
     }
 }
@@ -259,12 +271,51 @@ fn summary(fields: &Map<String, Value>) -> String {
         text("message")
     );
     for (key, value) in fields {
-        if !KNOWN.contains(&key.as_str()) && !value.is_null() {
-            let field = format!(" {key}={}", plain(value));
+        if !KNOWN.contains(&key.as_str()) && !is_said(fields, key, value) {
+            let field = format!(" {key}={}", short(value));
             line.push_str(&dim.apply_to(field).to_string());
         }
     }
     line
+}
+
+/// Whether a field says nothing that a developer, who sees the function's name and the event's id, does not know.
+fn is_said(fields: &Map<String, Value>, key: &str, value: &Value) -> bool {
+    let function = fields.get("function_name").and_then(Value::as_str);
+    match key {
+        _ if value.is_null() => true,
+        "receive_count" => value == 1,
+        "handler" => {
+            let handler = plain(value).replace('_', "-");
+            function.is_some_and(|function| function.ends_with(&handler))
+        }
+        _ => OTHER_IDS.contains(&key) && fields.contains_key("event_id"),
+    }
+}
+
+/// Writes a number with three digits after the point at most.
+fn short(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if !value.is_i64() && !value.is_u64() => {
+            let text = format!("{number:.3}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        _ => plain(value),
+    }
+}
+
+/// Returns why an invocation ended without the function's answer, if the platform says so.
+fn death(message: &str) -> Option<&str> {
+    let (_, reason) = message
+        .strip_prefix("RequestId: ")?
+        .split_once(" Error: ")?;
+    Some(reason)
+}
+
+/// Writes the time of day, in UTC as the functions do.
+fn time(milliseconds: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or_default();
+    time.strftime("%H:%M:%S%.3f").to_string()
 }
 
 fn plain(value: &Value) -> String {
@@ -304,11 +355,32 @@ mod tests {
     #[test]
     fn a_json_line_becomes_short() {
         let line = paint(
-            r#"{"timestamp":"2026-11-21T10:00:00.123Z","level":"INFO","message":"record done","service":"shop","outcome":"ok","receive_count":2}"#,
+            r#"{"timestamp":"2026-11-21T10:00:00.123Z","level":"INFO","message":"record done","service":"shop","outcome":"ok","receive_count":2,"delay_s":2.3755202349999998}"#,
         );
         assert_eq!(
             line.unwrap(),
-            "audit       10:00:00.123 INFO  record done outcome=ok receive_count=2"
+            "audit       10:00:00.123 INFO  record done delay_s=2.376 outcome=ok receive_count=2"
+        );
+    }
+
+    #[test]
+    fn of_the_ids_the_events_remains() {
+        let line = paint(
+            r#"{"timestamp":"2026-11-21T10:00:00.123Z","level":"INFO","message":"record handled","function_name":"shop-audit","handler":"audit","outcome":"ok","receive_count":1,"event_id":"e-1","correlation_id":"e-0","message_id":"m-1","trace_id":"t","span_id":"s"}"#,
+        );
+        assert_eq!(
+            line.unwrap(),
+            "audit       10:00:00.123 INFO  record handled event_id=e-1 outcome=ok"
+        );
+    }
+
+    #[test]
+    fn a_death_is_an_error() {
+        let line =
+            paint("RequestId: 1-2 Error: Task timed out after 3.00 seconds (Sandbox.Timedout)");
+        assert_eq!(
+            line.unwrap(),
+            "audit       00:00:00.000 ERROR Task timed out after 3.00 seconds (Sandbox.Timedout)"
         );
     }
 

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -24,11 +24,12 @@ use crate::{
     },
     child,
     local::{
-        emulator::{self, Emulator, KEY, REGION},
+        emulator::{Emulator, REGION},
         stack::Stack,
         tools::{LOCAL, Tools},
     },
-    progress::{Progress, Step},
+    private,
+    progress::{Progress, Step, number_of},
 };
 
 /// The stack's name where neither the caller nor `samconfig.toml` gives one.
@@ -90,8 +91,7 @@ impl Local {
             .or_else(|| settings.stack_name.clone())
             .unwrap_or_else(|| DEFAULT_STACK.to_owned());
         let folder = project.state()?.join(&options.run);
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+        private::folder(&folder)?;
         let lock = lock(&folder, &options.run)?;
         let compiler = compiler(&project, &templates, options.profile, &folder).await?;
 
@@ -106,11 +106,12 @@ impl Local {
         let emulator = Emulator::start(&tools, &folder, options.address, &step).await?;
         step.done(emulator.endpoint());
 
-        let config = emulator::config(emulator.endpoint());
+        let config = emulator.config();
         let mut local = Self {
             stack: Stack {
                 name,
                 endpoint: emulator.endpoint().to_owned(),
+                key: emulator.key().clone(),
                 outputs: BTreeMap::new(),
                 functions: Vec::new(),
             },
@@ -171,7 +172,7 @@ impl Local {
         self.stack = Stack::describe(
             &self.config,
             &self.stack.name,
-            self.emulator.endpoint(),
+            (self.emulator.endpoint(), self.emulator.key()),
             &functions,
         )
         .await?;
@@ -179,9 +180,9 @@ impl Local {
         self.stack.announce(&self.folder)?;
         self.is_current = true;
         step.done(format!(
-            "stack {}, {} functions",
+            "stack {}, {}",
             self.stack.name,
-            functions.len()
+            number_of(functions.len() as u64, "function")
         ));
         Ok(())
     }
@@ -203,8 +204,7 @@ impl Local {
             variables.insert(function.logical_id.clone(), environment);
         }
         let file = self.folder.join("env.json");
-        fs::write(&file, serde_json::to_vec_pretty(&variables)?)
-            .with_context(|| format!("cannot write {}", file.display()))
+        private::write(&file, serde_json::to_vec_pretty(&variables)?)
     }
 
     /// Returns the values of the template's parameters: the given ones, and those that only this
@@ -235,8 +235,8 @@ impl Local {
             }
         }
         sam.current_dir(&self.folder)
-            .env("AWS_ACCESS_KEY_ID", KEY)
-            .env("AWS_SECRET_ACCESS_KEY", KEY)
+            .env("AWS_ACCESS_KEY_ID", &self.emulator.key().id)
+            .env("AWS_SECRET_ACCESS_KEY", &self.emulator.key().secret)
             .env("AWS_ENDPOINT_URL", self.emulator.endpoint())
             .env("AWS_CONFIG_FILE", "/dev/null")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
@@ -273,7 +273,7 @@ impl Local {
             Ok(lines) => lines.join("\n"),
             Err(error) => format!("{error:#}"),
         };
-        fs::write(&log, text).with_context(|| format!("cannot write {}", log.display()))?;
+        private::write(&log, text)?;
         outcome.map(drop)
     }
 
@@ -349,8 +349,7 @@ async fn build(compiler: &Compiler, progress: &Progress) -> Result<BTreeMap<Stri
 }
 
 fn lock(folder: &Path, run: &str) -> Result<File> {
-    let file = File::create(folder.join("lock"))
-        .with_context(|| format!("cannot write to {}", folder.display()))?;
+    let file = private::create(&Stack::lock(folder))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

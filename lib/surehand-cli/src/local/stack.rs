@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
 };
 
@@ -11,13 +11,19 @@ use aws_config::SdkConfig;
 use aws_sdk_cloudformation::Client;
 use serde::{Deserialize, Serialize};
 
-use crate::application::{project::Project, templates};
+use crate::{
+    application::{project::Project, templates},
+    local::emulator::{self, Key},
+    private,
+};
 
 /// What is known of a stack after its deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stack {
     pub(crate) name: String,
     pub(crate) endpoint: String,
+    /// Without it the emulator answers nobody.
+    pub(crate) key: Key,
     pub(crate) outputs: BTreeMap<String, String>,
     pub(crate) functions: Vec<Function>,
 }
@@ -40,7 +46,7 @@ impl Stack {
     pub(crate) async fn describe(
         config: &SdkConfig,
         name: &str,
-        endpoint: &str,
+        (endpoint, key): (&str, &Key),
         functions: &[templates::Function],
     ) -> Result<Self> {
         let cloudformation = Client::new(config);
@@ -73,6 +79,7 @@ impl Stack {
         Ok(Self {
             name: name.to_owned(),
             endpoint: endpoint.to_owned(),
+            key: key.clone(),
             outputs,
             functions: deployed,
         })
@@ -81,23 +88,60 @@ impl Stack {
     /// The stack that a run has announced in this project, whether it answers or not.
     pub(crate) fn announced(run: &str) -> Option<Self> {
         let project = Project::here().ok()?;
-        let text = fs::read_to_string(Self::file(&project.state().ok()?.join(run))).ok()?;
+        let folder = project.state().ok()?.join(run);
+        let text = fs::read_to_string(Self::file(&folder)).ok()?;
         serde_json::from_str(&text).ok()
+    }
+
+    /// Whether the run that announced it goes on. One that was killed leaves its file, and then its port may be
+    /// anybody's.
+    pub(crate) async fn answers(&self, run: &str) -> bool {
+        let lock = Project::here()
+            .and_then(|project| project.state())
+            .ok()
+            .and_then(|state| File::open(Self::lock(&state.join(run))).ok());
+        lock.is_some_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+            && emulator::is_healthy(&self.endpoint, &self.key).await
+    }
+
+    /// The configuration of clients of this stack, with the credentials of the account's owner.
+    pub(crate) fn config(&self) -> SdkConfig {
+        emulator::config(&self.endpoint, &self.key)
     }
 
     /// Lets `publish` and `invoke` find this stack; `folder` is the run's own.
     pub(crate) fn announce(&self, folder: &Path) -> Result<()> {
         let file = Self::file(folder);
         let draft = file.with_extension("draft");
-        fs::write(&draft, serde_json::to_vec_pretty(self)?)
-            .and_then(|()| fs::rename(&draft, &file))
-            .with_context(|| format!("cannot write {}", file.display()))
+        private::write(&Self::profile(folder), self.as_profile())?;
+        private::write(&draft, serde_json::to_vec_pretty(self)?)?;
+        fs::rename(&draft, &file).with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// Undoes [`Stack::announce`].
     pub(crate) fn withdraw(folder: &Path) {
         // The file may not exist; if it stays, it names an endpoint that does not answer.
         drop(fs::remove_file(Self::file(folder)));
+        drop(fs::remove_file(Self::profile(folder)));
+    }
+
+    /// The file that other clients of AWS take for `AWS_CONFIG_FILE`.
+    pub(crate) fn profile(folder: &Path) -> PathBuf {
+        folder.join("aws.config")
+    }
+
+    fn as_profile(&self) -> String {
+        let Self { endpoint, key, .. } = self;
+        let Key { id, secret } = key;
+        let region = emulator::REGION;
+        format!(
+            "[default]\nregion = {region}\nendpoint_url = {endpoint}\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"
+        )
+    }
+
+    /// The file that a run holds locked as long as it lives.
+    pub(crate) fn lock(folder: &Path) -> PathBuf {
+        folder.join("lock")
     }
 
     fn file(folder: &Path) -> PathBuf {
@@ -192,6 +236,7 @@ mod tests {
         Stack {
             name: "shop".to_owned(),
             endpoint: "http://127.0.0.1:1".to_owned(),
+            key: Key::new().unwrap(),
             outputs: BTreeMap::from([
                 ("EventBusName".to_owned(), "shop-bus".to_owned()),
                 (

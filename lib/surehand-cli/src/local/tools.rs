@@ -2,39 +2,49 @@
 
 use std::{
     fs::{self, File},
-    io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-use crate::{application::project::Project, child, progress::Progress};
+use crate::{application::project::Project, child, private, progress::Progress};
 
 /// Tools that are installed together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Group {
     name: &'static str,
-    requirements: &'static str,
+    /// What is wanted, for people.
+    wanted: &'static str,
+    /// What that comes to, with the hash of every file. `requirements/update.sh` writes it.
+    locked: &'static str,
+    /// Whether all of it comes as wheels, so that no code of it runs to install it.
+    has_wheels: bool,
 }
 
 /// What `dev` and `demo` need.
 pub(crate) const LOCAL: Group = Group {
     name: "local",
-    requirements: include_str!("../../requirements/local.txt"),
+    wanted: include_str!("../../requirements/local.in"),
+    locked: include_str!("../../requirements/local.txt"),
+    has_wheels: true,
 };
 
 /// What `sam build` needs on top.
 pub(crate) const BUILD: Group = Group {
     name: "build",
-    requirements: include_str!("../../requirements/build.txt"),
+    wanted: include_str!("../../requirements/build.in"),
+    locked: include_str!("../../requirements/build.txt"),
+    has_wheels: true,
 };
 
 /// The linters of templates. They need other releases of the SAM CLI's dependencies, so they have
 /// an environment of their own.
 const LINTERS: Group = Group {
     name: "linters",
-    requirements: include_str!("../../requirements/linters.txt"),
+    wanted: include_str!("../../requirements/linters.in"),
+    locked: include_str!("../../requirements/linters.txt"),
+    has_wheels: true,
 };
 
 /// The folders of the environments, in the project's state.
@@ -44,19 +54,23 @@ pub(crate) const FOLDERS: [&str; 3] = ["venv", "venv-linters", "venv-sqs"];
 /// pins older releases than the other tools.
 const SQS: Group = Group {
     name: "sqs",
-    requirements: include_str!("../../requirements/sqs.txt"),
+    wanted: include_str!("../../requirements/sqs.in"),
+    locked: include_str!("../../requirements/sqs.txt"),
+    has_wheels: false,
 };
 
 /// What the tests of this repository compare with.
 pub(crate) const TESTS: Group = Group {
     name: "tests",
-    requirements: include_str!("../../requirements/tests.txt"),
+    wanted: include_str!("../../requirements/tests.in"),
+    locked: include_str!("../../requirements/tests.txt"),
+    has_wheels: true,
 };
 
 impl Group {
     /// The requirements as `name version`, for messages.
     fn summary(self) -> String {
-        self.requirements
+        self.wanted
             .lines()
             .filter(|line| !line.starts_with('#') && !line.is_empty())
             .map(|line| line.replace("==", " "))
@@ -121,7 +135,7 @@ impl Tools {
             step.say(group.summary());
             let file = tools.folder.join(format!("{}.draft", group.name));
             let cannot_write = || format!("cannot write {}", file.display());
-            fs::write(&file, group.requirements).with_context(cannot_write)?;
+            private::write(&file, group.locked)?;
             let mut pip = Command::new(tools.bin("python"));
             pip.args([
                 "-m",
@@ -131,8 +145,12 @@ impl Tools {
                 "--progress-bar",
                 "off",
             ])
-            .args(["--disable-pip-version-check", "-r"])
-            .arg(&file);
+            // Only files that are listed with their hashes.
+            .args(["--require-hashes", "--no-deps"]);
+            if group.has_wheels {
+                pip.args(["--only-binary", ":all:"]);
+            }
+            pip.args(["--disable-pip-version-check", "-r"]).arg(&file);
             child::run(&mut pip, "pip install", |line| {
                 if let Some(activity) = activity(line) {
                     step.say(activity);
@@ -162,7 +180,7 @@ impl Tools {
     }
 
     fn has(&self, group: Group) -> bool {
-        fs::read_to_string(self.stamp(group)).is_ok_and(|stamp| stamp == group.requirements)
+        fs::read_to_string(self.stamp(group)).is_ok_and(|stamp| stamp == group.locked)
             && self.bin("python").exists()
     }
 
@@ -223,9 +241,10 @@ fn is_supported(version: &str) -> bool {
 }
 
 /// Waits for the lock file; the lock ends with the file handle, thus also with the process.
-fn exclusive(path: &Path) -> io::Result<File> {
-    let file = File::create(path)?;
-    file.lock()?;
+fn exclusive(path: &Path) -> Result<File> {
+    let file = private::create(path)?;
+    file.lock()
+        .with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(file)
 }
 
@@ -234,10 +253,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_requirement_is_pinned() {
+    fn every_requirement_is_pinned_and_every_file_has_a_hash() {
         for group in [LOCAL, BUILD, LINTERS, SQS, TESTS] {
-            for line in group.requirements.lines() {
+            for line in group.wanted.lines() {
                 assert!(line.starts_with('#') || line.contains("=="), "{line}");
+                let is_locked = group.locked.lines().any(|locked| {
+                    let name = |text: &str| text.to_lowercase().replace(['_', '.'], "-");
+                    name(locked).starts_with(&name(line))
+                });
+                assert!(line.starts_with('#') || is_locked, "{line}: run update.sh");
+            }
+            // A requirement goes on over lines that end with a backslash.
+            for requirement in group.locked.replace("\\\n", " ").lines() {
+                let is_whole = requirement.contains("==") && requirement.contains("--hash=sha256:");
+                assert!(is_whole, "{}: {requirement}", group.name);
             }
         }
     }

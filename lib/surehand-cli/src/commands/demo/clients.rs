@@ -5,7 +5,7 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
 use surehand_redrive::{Queue as _, QueueInfo, SqsDeadLetterQueue};
 
-use crate::local::stack::Stack;
+use crate::local::{emulator::Key, stack::Stack};
 
 /// Clients for the deployed application.
 #[derive(Debug, Clone)]
@@ -15,6 +15,7 @@ pub(crate) struct Clients {
     pub(crate) lambda: aws_sdk_lambda::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) endpoint: String,
+    pub(crate) key: Key,
     pub(crate) bus: String,
     pub(crate) idempotency_table: String,
     pub(crate) shop_table: String,
@@ -47,6 +48,7 @@ impl Clients {
             lambda: aws_sdk_lambda::Client::new(config),
             sqs: aws_sdk_sqs::Client::new(config),
             endpoint: stack.endpoint.clone(),
+            key: stack.key.clone(),
             bus: stack.output("EventBusName")?.to_owned(),
             idempotency_table: stack.output("IdempotencyTableName")?.to_owned(),
             shop_table: stack.output("ShopTableName")?.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use console::style;
 use serde_json::Value;
 use surehand_redrive::FileJournal;
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     cloud::{Cloud, Wanted},
     dlq::{self, Dlq, End, Facts},
+    private,
     progress::Progress,
 };
 
@@ -43,7 +44,7 @@ pub(super) async fn chapter(scene: &Scene<'_>, before: Before) -> Result<Vec<Val
     let Scene { folder, run, .. } = scene;
     // The files of an earlier run are about queues that no longer exist.
     drop(fs::remove_dir_all(folder));
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    private::folder(folder)?;
     let file = |name: &str| near(&folder.join(name));
     let shell = Shell {
         run,

@@ -167,5 +167,7 @@ fn event(line: usize, detail: &Value) -> publish::Event {
         source: ORDER_SOURCE.to_owned(),
         detail_type: ORDER_PLACED.to_owned(),
         detail: detail.to_string(),
+        time: None,
+        resources: Vec::new(),
     }
 }

@@ -8,7 +8,7 @@ use crate::{commands::demo::clients::Clients, local::emulator};
 /// Returns the messages of a queue, including those in flight and delayed ones.
 pub(super) async fn messages(clients: &Clients, url: &str) -> Result<Vec<Value>> {
     let path = format!("/_ministack/sqs/messages?QueueUrl={url}");
-    let answer = emulator::get(&clients.endpoint, &path).await?;
+    let answer = emulator::get(&clients.endpoint, &clients.key, &path).await?;
     let mut found = Vec::new();
     for regions in objects(&answer["messages"]) {
         for queues in objects(regions) {
@@ -26,7 +26,7 @@ fn objects(value: &Value) -> impl Iterator<Item = &Value> {
 
 /// Returns the addresses that mails were sent to.
 pub(crate) async fn mails(clients: &Clients) -> Result<Vec<String>> {
-    let answer = emulator::get(&clients.endpoint, "/_ministack/ses/messages").await?;
+    let answer = emulator::get(&clients.endpoint, &clients.key, "/_ministack/ses/messages").await?;
     Ok(objects(&answer["messages"])
         .flat_map(|mails| mails.as_array().into_iter().flatten())
         .flat_map(|mail| mail["To"].as_array().into_iter().flatten())

@@ -1,0 +1,336 @@
+//! How a function's events reach it, and an event in that form.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use aws_sdk_lambda::Client;
+use jiff::Timestamp;
+use serde_json::{Value, json, value::RawValue};
+
+use crate::{
+    cloud::{Cloud, reason},
+    commands::publish,
+};
+
+/// What brings a function its events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// An SQS queue, by its ARN.
+    Queue(String),
+    /// The stream of a table, by its ARN, and the names of the table's keys.
+    Stream(String, Vec<String>),
+    /// Rules of EventBridge.
+    Rule,
+    /// Nothing that is known here: the function takes what it is invoked with.
+    Direct,
+}
+
+/// An object's fields, with their values as they are written.
+type Fields = BTreeMap<String, Box<RawValue>>;
+
+impl Delivery {
+    /// Asks Lambda for the function's event sources, and for who may invoke it.
+    pub(super) async fn of(cloud: &Cloud, client: &Client, function: &str) -> Result<Self> {
+        // With an alias, it is the alias that has the event source and is invoked by rules.
+        let mut names = vec![function.to_owned()];
+        let aliases = client.list_aliases().function_name(function).send().await;
+        for alias in aliases.iter().flat_map(|it| it.aliases()) {
+            names.extend(alias.name().map(|alias| format!("{function}:{alias}")));
+        }
+        for name in &names {
+            let mappings = client.list_event_source_mappings().function_name(name);
+            let mappings = mappings.send().await.map_err(reason).with_context(|| {
+                format!("cannot find out what brings {function} its events: pass a whole event with --raw")
+            })?;
+            for mapping in mappings.event_source_mappings() {
+                let arn = mapping.event_source_arn().unwrap_or_default();
+                match arn.split(':').nth(2) {
+                    Some("sqs") => return Ok(Self::Queue(arn.to_owned())),
+                    Some("dynamodb") => {
+                        return Ok(Self::Stream(arn.to_owned(), keys(cloud, arn).await?));
+                    }
+                    _ => return Ok(Self::Direct),
+                }
+            }
+        }
+        for name in &names {
+            let (name, alias) = match name.split_once(':') {
+                Some((name, alias)) => (name, Some(alias.to_owned())),
+                None => (name.as_str(), None),
+            };
+            let policy = client.get_policy().function_name(name).set_qualifier(alias);
+            // A function without a policy has none to read.
+            let Ok(policy) = policy.send().await else {
+                continue;
+            };
+            if policy
+                .policy()
+                .is_some_and(|it| it.contains("events.amazonaws.com"))
+            {
+                return Ok(Self::Rule);
+            }
+        }
+        Ok(Self::Direct)
+    }
+
+    /// Returns the event in the form in which it would arrive; one that has this form is left as it is.
+    pub(super) fn wrap(&self, event: Option<Box<RawValue>>, now: Timestamp) -> Result<String> {
+        let event = match (event, self) {
+            (Some(event), _) => event,
+            (None, Self::Direct | Self::Rule) => RawValue::from_string("{}".to_owned())?,
+            (None, _) => bail!(
+                "no event: {} brings events, so pass one with --event",
+                self.name()
+            ),
+        };
+        let text = event.get();
+        let fields: Fields = serde_json::from_str(text).unwrap_or_default();
+        match self {
+            Self::Direct => Ok(text.to_owned()),
+            Self::Rule => as_bus_event(&fields, text, now),
+            _ if fields.contains_key("Records") => Ok(text.to_owned()),
+            Self::Queue(arn) => {
+                let body = as_bus_event(&fields, text, now)?;
+                Ok(json!({"Records": [message(arn, &body, now)]}).to_string())
+            }
+            Self::Stream(arn, keys) => Ok(format!(
+                r#"{{"Records":[{}]}}"#,
+                match fields.contains_key("dynamodb") {
+                    true => text.to_owned(),
+                    false => change(arn, keys, &fields, now)?,
+                }
+            )),
+        }
+    }
+
+    /// What it is, for messages.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Queue(arn) => format!("the queue {}", arn.rsplit(':').next().unwrap_or(arn)),
+            Self::Stream(arn, _) => format!("the stream of the table {}", table(arn)),
+            Self::Rule => "a rule".to_owned(),
+            Self::Direct => "nothing".to_owned(),
+        }
+    }
+}
+
+/// An event as `surehand publish` takes it becomes what EventBridge makes of it; anything else is not its own.
+fn as_bus_event(fields: &Fields, text: &str, now: Timestamp) -> Result<String> {
+    if !(fields.contains_key("source") && fields.contains_key("detail-type"))
+        || fields.contains_key("id")
+    {
+        return Ok(text.to_owned());
+    }
+    let event = publish::parse_event(text)?;
+    let detail: Box<RawValue> = RawValue::from_string(event.detail)?;
+    let (id, time) = (id(now), now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    // Its parts are strings, so that they are written as they are.
+    Ok(format!(
+        r#"{{"version":"0","id":{},"detail-type":{},"source":{},"account":"000000000000","time":{},"region":"","resources":[],"detail":{}}}"#,
+        json!(id),
+        json!(event.detail_type),
+        json!(event.source),
+        json!(time),
+        detail.get()
+    ))
+}
+
+/// A message of the queue, as it is received for the first time.
+fn message(arn: &str, body: &str, now: Timestamp) -> Value {
+    let (id, sent) = (id(now), now.as_millisecond().to_string());
+    let mut attributes = json!({
+        "ApproximateReceiveCount": "1",
+        "SentTimestamp": sent,
+        "SenderId": "surehand-invoke",
+        "ApproximateFirstReceiveTimestamp": sent,
+    });
+    if arn.ends_with(".fifo") {
+        attributes["MessageGroupId"] = json!("surehand-invoke");
+        attributes["MessageDeduplicationId"] = json!(id);
+        attributes["SequenceNumber"] = json!("1");
+    }
+    json!({
+        "messageId": id,
+        // There is no such receipt: what the function would change about the message is refused.
+        "receiptHandle": id,
+        "body": body,
+        "attributes": attributes,
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": arn,
+        "awsRegion": region(arn),
+    })
+}
+
+/// The change that puts an item, given as plain JSON, into the table.
+fn change(arn: &str, keys: &[String], item: &Fields, now: Timestamp) -> Result<String> {
+    let missing = keys.iter().find(|key| !item.contains_key(*key));
+    if let Some(missing) = missing {
+        bail!(
+            "the event is not an item of the table {}: it has no `{missing}`. Pass an item as JSON, a record of the stream, or {{\"Records\": [...]}}",
+            table(arn)
+        );
+    }
+    let image = attributes(item)?;
+    let of_keys = item.iter().filter(|(name, _)| keys.contains(name));
+    let of_keys = attributes(
+        &of_keys
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    )?;
+    let (id, region) = (json!(id(now)), json!(region(arn)));
+    Ok(format!(
+        r#"{{"eventID":{id},"eventName":"INSERT","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":{region},"dynamodb":{{"ApproximateCreationDateTime":{},"Keys":{of_keys},"NewImage":{image},"SequenceNumber":"{}","SizeBytes":{},"StreamViewType":"NEW_AND_OLD_IMAGES"}},"eventSourceARN":{}}}"#,
+        now.as_second(),
+        now.as_nanosecond(),
+        image.len(),
+        json!(arn),
+    ))
+}
+
+/// Writes fields as attributes of DynamoDB, with numbers as they are written.
+fn attributes(fields: &Fields) -> Result<String> {
+    let written = fields
+        .iter()
+        .map(|(name, value)| Ok(format!("{}:{}", json!(name), attribute(value)?)));
+    let written: Vec<String> = written.collect::<Result<_>>()?;
+    Ok(format!("{{{}}}", written.join(",")))
+}
+
+fn attribute(value: &RawValue) -> Result<String> {
+    let text = value.get();
+    Ok(match text.as_bytes().first() {
+        Some(b'{') => format!(r#"{{"M":{}}}"#, attributes(&serde_json::from_str(text)?)?),
+        Some(b'[') => {
+            let values: Vec<Box<RawValue>> = serde_json::from_str(text)?;
+            let values: Vec<String> = values
+                .iter()
+                .map(|it| attribute(it))
+                .collect::<Result<_>>()?;
+            format!(r#"{{"L":[{}]}}"#, values.join(","))
+        }
+        Some(b'"') => format!(r#"{{"S":{text}}}"#),
+        Some(b't' | b'f') => format!(r#"{{"BOOL":{text}}}"#),
+        Some(b'n') => r#"{"NULL":true}"#.to_owned(),
+        _ => format!(r#"{{"N":"{text}"}}"#),
+    })
+}
+
+async fn keys(cloud: &Cloud, stream: &str) -> Result<Vec<String>> {
+    let client = aws_sdk_dynamodb::Client::new(&cloud.config);
+    let table = table(stream);
+    let described = client.describe_table().table_name(table).send().await;
+    let described = described
+        .map_err(reason)
+        .with_context(|| format!("cannot describe the table {table}"))?;
+    let schema = described
+        .table()
+        .map(|it| it.key_schema())
+        .unwrap_or_default();
+    Ok(schema
+        .iter()
+        .map(|key| key.attribute_name().to_owned())
+        .collect())
+}
+
+/// The table of a stream.
+fn table(stream: &str) -> &str {
+    stream.split('/').nth(1).unwrap_or(stream)
+}
+
+fn region(arn: &str) -> &str {
+    arn.split(':').nth(3).unwrap_or_default()
+}
+
+/// An id that no other event has.
+fn id(now: Timestamp) -> String {
+    format!("invoked-{}-{}", now.as_nanosecond(), std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUEUE: &str = "arn:aws:sqs:eu-west-1:123456789012:stock";
+    const STREAM: &str =
+        "arn:aws:dynamodb:eu-west-1:123456789012:table/shop/stream/2026-01-01T00:00:00.000";
+
+    fn wrap(delivery: &Delivery, event: &str) -> String {
+        let event = RawValue::from_string(event.to_owned()).unwrap();
+        delivery.wrap(Some(event), Timestamp::UNIX_EPOCH).unwrap()
+    }
+
+    fn queue() -> Delivery {
+        Delivery::Queue(QUEUE.to_owned())
+    }
+
+    fn stream() -> Delivery {
+        Delivery::Stream(STREAM.to_owned(), vec!["pk".to_owned()])
+    }
+
+    #[test]
+    fn a_full_event_is_left_as_it_is() {
+        let full = r#"{ "Records": [ 1.0 ] }"#;
+        assert_eq!(wrap(&queue(), full), full);
+        assert_eq!(wrap(&stream(), full), full);
+        let full = r#"{"id":"1","source":"a","detail-type":"b","detail":{}}"#;
+        assert_eq!(wrap(&Delivery::Rule, full), full);
+        assert_eq!(wrap(&Delivery::Direct, "[1]"), "[1]");
+        // The event of a schedule is what its target says.
+        assert_eq!(wrap(&Delivery::Rule, r#"{"dry":true}"#), r#"{"dry":true}"#);
+    }
+
+    #[test]
+    fn an_event_becomes_a_message_of_the_queue() {
+        let bare =
+            r#"{"source":"shop","detail-type":"Placed","detail":{"n":12345678901234567890123}}"#;
+        let event: Value = serde_json::from_str(&wrap(&queue(), bare)).unwrap();
+        let record = &event["Records"][0];
+        assert_eq!(record["eventSourceARN"], QUEUE);
+        assert_eq!(record["awsRegion"], "eu-west-1");
+        assert!(record["attributes"]["MessageGroupId"].is_null());
+        let body = record["body"].as_str().unwrap();
+        assert!(
+            body.contains(r#""detail":{"n":12345678901234567890123}"#),
+            "{body}"
+        );
+        assert!(body.contains(r#""id":"invoked-0-"#), "{body}");
+        let event: Value = serde_json::from_str(&wrap(&queue(), r#"{"n": 1.0}"#)).unwrap();
+        assert_eq!(event["Records"][0]["body"], r#"{"n": 1.0}"#);
+        let fifo = Delivery::Queue(format!("{QUEUE}.fifo"));
+        let event: Value = serde_json::from_str(&wrap(&fifo, "{}")).unwrap();
+        assert_eq!(event["Records"][0]["attributes"]["SequenceNumber"], "1");
+    }
+
+    #[test]
+    fn an_item_becomes_a_change_of_the_table() {
+        let item = r#"{"pk":"a","n":1.50,"l":[true,null],"m":{"x":"y"}}"#;
+        let event: Value = serde_json::from_str(&wrap(&stream(), item)).unwrap();
+        let change = &event["Records"][0]["dynamodb"];
+        assert_eq!(change["Keys"], json!({"pk": {"S": "a"}}));
+        assert_eq!(
+            change["NewImage"],
+            json!({"pk": {"S": "a"}, "n": {"N": "1.50"}, "l": {"L": [{"BOOL": true}, {"NULL": true}]}, "m": {"M": {"x": {"S": "y"}}}})
+        );
+        let record = r#"{"dynamodb":{}}"#;
+        assert_eq!(wrap(&stream(), record), r#"{"Records":[{"dynamodb":{}}]}"#);
+    }
+
+    #[test]
+    fn what_cannot_be_wrapped_says_why() {
+        let error = queue().wrap(None, Timestamp::UNIX_EPOCH).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no event: the queue stock brings events, so pass one with --event"
+        );
+        let event = RawValue::from_string("{}".to_owned()).unwrap();
+        let error = stream()
+            .wrap(Some(event), Timestamp::UNIX_EPOCH)
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("the event is not an item of the table shop: it has no `pk`")
+        );
+    }
+}
