@@ -24,6 +24,7 @@ use clap::Args;
 use console::style;
 use serde_json::json;
 
+use crate::terminal::{self, plain};
 use crate::{
     application::{
         compile::{Compiler, Profile},
@@ -64,10 +65,10 @@ pub(crate) async fn run(arguments: &CheckArgs, progress: &Progress) -> Result<Ex
     let found = check(&sources, binaries.as_ref(), &descriptions)?;
     if arguments.json {
         let found: Vec<_> = found.iter().map(to_json).collect();
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        terminal::out(&serde_json::to_string_pretty(&found)?);
     } else {
         for finding in &found {
-            println!("{}", to_text(finding));
+            terminal::styled(&to_text(finding));
         }
     }
     let count = |severity| {
@@ -233,10 +234,10 @@ fn to_text(finding: &Finding) -> String {
     };
     format!(
         "{}:{}: {severity}[{}]: {}\n    {}",
-        finding.place.file,
+        plain(&finding.place.file),
         finding.place.line,
         finding.rule.id,
-        finding.sentence(),
+        plain(&finding.sentence()),
         finding.rule.fix,
     )
 }

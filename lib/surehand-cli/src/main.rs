@@ -1,5 +1,7 @@
 //! The `surehand` command: runs an application of event handlers on this machine, and talks to one anywhere.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod application;
 mod check;
 mod child;

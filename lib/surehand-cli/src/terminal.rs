@@ -21,6 +21,11 @@ pub(crate) fn out(text: &str) {
     print(io::stdout().lock(), &plain(text));
 }
 
+/// Prints lines with colours of our own to standard output. What comes from outside must be [`plain`] in them.
+pub(crate) fn styled(text: &str) {
+    print(io::stdout().lock(), text);
+}
+
 /// Prints lines to standard error; `mark` is our own, and may have colours.
 pub(crate) fn err(mark: impl Display, text: &str) {
     print(io::stderr().lock(), &format!("{mark}{}", plain(text)));

@@ -28,6 +28,7 @@ use self::{
     traffic::Replies,
     witness::{Sighting, Witness},
 };
+use crate::terminal::{self, say};
 use crate::{
     local::{
         logs::Reader,
@@ -74,7 +75,7 @@ pub(crate) async fn run(options: Options, count: usize, progress: &Progress) -> 
             checks.len()
         );
     }
-    println!("every order is accounted for, and no effect happened twice ({seconds:.1} s)");
+    say!("every order is accounted for, and no effect happened twice ({seconds:.1} s)");
     Ok(())
 }
 
@@ -171,8 +172,8 @@ impl Scene<'_> {
     /// Prints and returns the accounts.
     fn account(&self, replies: &Replies, seen: &Observation, chapter: Chapter) -> Vec<Check> {
         let checks = accounts::check(&self.plan, replies, seen, chapter);
-        println!("\n{}", report::summary(replies, seen));
-        print!("{}", report::checks(&checks));
+        say!("\n{}", report::summary(replies, seen));
+        terminal::styled(report::checks(&checks).trim_end());
         checks
     }
 }

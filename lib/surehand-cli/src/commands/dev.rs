@@ -7,6 +7,7 @@ use comfy_table::{Table, presets::NOTHING};
 use console::style;
 use tokio::sync::mpsc;
 
+use crate::terminal;
 use crate::{
     application::{project::Project, templates::Templates},
     local::{
@@ -21,7 +22,7 @@ use crate::{
 /// Runs until an error. An interrupt drops the future, which takes everything down.
 pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
     let mut local = Local::start(options, progress).await?;
-    println!("{}", describe(&local.stack).trim_fmt());
+    terminal::out(&describe(&local.stack).trim_fmt());
     progress.line(
         "ready: watching the sources, press Ctrl-C to stop; queues, tables and events end with this run",
     );

@@ -17,6 +17,7 @@ use serde_json::{Value, value::RawValue};
 use self::delivery::Delivery;
 use super::publish;
 use crate::cloud::{Cloud, Wanted, reason};
+use crate::terminal::{self, say};
 
 /// A function runs for 15 minutes at most, and its reply takes a moment.
 const LONGEST: Duration = Duration::from_secs(15 * 60 + 20);
@@ -46,10 +47,11 @@ pub(crate) async fn run(
     let given = event.as_ref().map(|event| event.get().to_owned());
     let payload = delivery.wrap(event, Timestamp::now())?;
     if given.is_some_and(|given| given != payload) {
-        eprintln!(
+        let how = format!(
             "sent as {} would bring it; --raw sends it as it is",
             delivery.name()
         );
+        terminal::err("", &how);
     }
     let output = client
         .invoke()
@@ -70,8 +72,8 @@ pub(crate) async fn run(
         );
     }
     match serde_json::from_slice::<&RawValue>(reply) {
-        Ok(reply) => println!("{}", reply::indented(reply.get())),
-        Err(_) => println!("{}", String::from_utf8_lossy(reply)),
+        Ok(reply) => say!("{}", reply::indented(reply.get())),
+        Err(_) => say!("{}", String::from_utf8_lossy(reply)),
     }
     if returned(reply) {
         bail!(

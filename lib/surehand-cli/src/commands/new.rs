@@ -10,6 +10,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::terminal::say;
+
 #[derive(Debug, Args)]
 pub(crate) struct New {
     /// The folder to create; its last part becomes the application's name
@@ -55,7 +57,7 @@ pub(crate) fn run(new: &New) -> Result<()> {
     if !new.no_git {
         make_repository(folder);
     }
-    println!("{}", next_steps(&name, folder, &library));
+    say!("{}", next_steps(&name, folder, &library));
     Ok(())
 }
 

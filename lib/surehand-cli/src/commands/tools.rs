@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
+use crate::terminal::say;
 use crate::{
     application::project::Project,
     local::tools::{BUILD, LOCAL, TESTS, Tools},
@@ -41,12 +42,12 @@ pub(crate) async fn run(arguments: &ToolsArgs, progress: &Progress) -> Result<()
     if arguments.linters {
         // The SAM CLI brings a cfn-lint of its own, which does not know the rules for serverless.
         let linters = Tools::prepare_linters(&project, progress).await?;
-        println!("{}", linters.folder().display());
+        say!("{}", linters.folder().display());
     }
     if arguments.sqs {
         let sqs = Tools::prepare_sqs(&project, progress).await?;
-        println!("{}", sqs.folder().display());
+        say!("{}", sqs.folder().display());
     }
-    println!("{}", tools.folder().display());
+    say!("{}", tools.folder().display());
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::{
     observation::{MOVED, NO_NOTE, Observation},
     scene::Scene,
 };
+use crate::terminal::{self, plain};
 use crate::{
     cloud::{Cloud, Wanted},
     dlq::{self, Dlq, End, Facts},
@@ -60,10 +61,8 @@ pub(super) async fn chapter(scene: &Scene<'_>, before: Before) -> Result<Vec<Val
     shell.run(&with("show", in_mails, &one), End::Done).await?;
 
     mishap::mend(&scene.clients, &scene.plan, before).await?;
-    println!(
-        "\n{}",
-        style("# the stock's row is corrected, and both functions are reconfigured").dim()
-    );
+    let repair = style("# the stock's row is corrected, and both functions are reconfigured").dim();
+    terminal::styled(&format!("\n{repair}"));
 
     // An event that is not an order cannot be handled after the repair either.
     shell
@@ -121,7 +120,7 @@ struct Shell<'a> {
 impl Shell<'_> {
     async fn run(&self, arguments: &[&str], expected: End) -> Result<()> {
         let line = format!("$ surehand dlq {} --run {}", arguments.join(" "), self.run);
-        println!("\n{}", style(&line).bold());
+        terminal::styled(&format!("\n{}", style(plain(&line)).bold()));
         let dlq = Dlq::of(arguments)?;
         let end = dlq::run(
             dlq,

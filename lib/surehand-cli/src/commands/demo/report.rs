@@ -10,6 +10,7 @@ use super::{
     observation::{MOVED, Observation},
     traffic::Replies,
 };
+use crate::terminal::plain;
 
 /// How many offenders of a check are shown.
 const SHOWN: usize = 10;
@@ -118,7 +119,8 @@ pub(crate) fn checks(checks: &[Check]) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{mark} {}", check.statement);
         for offender in check.offenders.iter().take(SHOWN) {
-            let offender = console::truncate_str(offender, WIDTH, "...");
+            let offender = plain(offender);
+            let offender = console::truncate_str(&offender, WIDTH, "...");
             let _ = writeln!(text, "    {offender}");
         }
         if let Some(more) = check.offenders.len().checked_sub(SHOWN).filter(|n| *n > 0) {

@@ -42,7 +42,7 @@ impl Delivery {
             let mappings = mappings.send().await.map_err(reason).with_context(|| {
                 format!("cannot find out what brings {function} its events: pass a whole event with --raw")
             })?;
-            for mapping in mappings.event_source_mappings() {
+            if let Some(mapping) = mappings.event_source_mappings().first() {
                 let arn = mapping.event_source_arn().unwrap_or_default();
                 match arn.split(':').nth(2) {
                     Some("sqs") => return Ok(Self::Queue(arn.to_owned())),
