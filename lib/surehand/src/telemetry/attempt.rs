@@ -128,3 +128,16 @@ fn seconds(duration: Duration) -> f64 {
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_has_no_more_digits_than_anybody_reads() {
+        assert_eq!(
+            seconds(Duration::from_nanos(2_375_520_235)).to_string(),
+            "2.376"
+        );
+    }
+}
