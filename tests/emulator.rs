@@ -120,11 +120,11 @@ async fn the_shop_on_the_emulator() {
     assert!(parts.failed.is_empty(), "failed: {:?}", parts.failed);
 }
 
-/// How long a part may take. The longest one waits for messages that dead processes have left
-/// invisible.
+/// How long a part may take, which only a fault makes long. The longest one waits for messages that dead
+/// processes have left invisible.
 fn patience() -> Duration {
     let kills = u32::try_from(kills::number()).unwrap_or_default();
-    Duration::from_secs(300) + Duration::from_secs(3) * kills
+    Duration::from_secs(1_800) + Duration::from_secs(3) * kills
 }
 
 #[derive(Default)]

@@ -28,7 +28,7 @@ pub(crate) struct Collector {
 }
 
 /// How long it may take to listen.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(120);
 
 impl Collector {
     /// Starts a collector for traces over HTTP, which passes them on immediately.

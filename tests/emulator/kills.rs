@@ -16,7 +16,7 @@ use super::{
     dev::{Dev, Unfinished},
     order::{self, BOOK_CENTS, line},
     processes::{self, FunctionProcess},
-    shop::{Message, Shop},
+    shop::{self, Message, Shop},
 };
 use serde_json::Value;
 use std::{
@@ -173,7 +173,7 @@ async fn place(shop: &Shop, placer: usize, is_over: impl Fn() -> bool) -> Vec<Pl
         let reply = loop {
             match shop.place(&request).await {
                 Ok(reply) => break reply,
-                Err(error) => assert!(started.elapsed() < Duration::from_secs(60), "{error}"),
+                Err(error) => assert!(started.elapsed() < shop::PATIENCE, "{error}"),
             }
             tokio::time::sleep(REST).await;
         };

@@ -28,7 +28,7 @@ impl Shell {
     /// queues.
     pub(crate) async fn new(dev: &Dev, shop: &Shop, name: &str) -> Self {
         shop.take_dead_letters().await;
-        let folder = dev.folder().with_file_name("shells").join(name);
+        let folder = dev.folder().join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         Self { folder }

@@ -70,6 +70,9 @@ pub(crate) struct Configured {
 
 /// How many times in a row all queues must be empty: between two queues an event is in none.
 const QUIET: u32 = 4;
+/// How long a wait lasts that only a fault makes long. It says nothing of how fast a machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
+
 const INTERVAL: Duration = Duration::from_millis(250);
 
 const GROUP: MessageSystemAttributeName = MessageSystemAttributeName::MessageGroupId;
@@ -361,7 +364,7 @@ impl Shop {
     /// while; returns the books.
     pub(crate) async fn settled(&self, what: &str, is_done: impl Fn(&Books) -> bool) -> Books {
         // A busy machine takes its time: what counts is that the queues do not get shorter any more.
-        let (mut progressed, limit) = (Instant::now(), Duration::from_secs(240));
+        let (mut progressed, limit) = (Instant::now(), PATIENCE);
         let (mut quiet, mut fewest) = (0, usize::MAX);
         loop {
             let waiting = self.waiting().await;
@@ -421,10 +424,7 @@ impl Shop {
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "{what}: not so"
-        );
+        assert!(started.elapsed() < PATIENCE, "{what}: not so");
         tokio::time::sleep(INTERVAL).await;
     }
 }
@@ -433,10 +433,7 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
 pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let started = Instant::now();
     while !condition().await {
-        assert!(
-            started.elapsed() < Duration::from_secs(120),
-            "{what}: not so"
-        );
+        assert!(started.elapsed() < PATIENCE, "{what}: not so");
         tokio::time::sleep(INTERVAL).await;
     }
 }

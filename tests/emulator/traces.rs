@@ -16,7 +16,7 @@ use std::{
 const PAGE: &str = include_str!("../../docs/traces.md");
 
 /// Spans are exported when their invocation ends, a moment after its effects are seen.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(crate) async fn check(shop: &Shop, collector: &Collector) {
     shop.stock("map", 10).await;

@@ -4,7 +4,7 @@
 use super::{
     dev::{self, Dev},
     order::{self, BOOK_CENTS, line},
-    shop::Shop,
+    shop::{self, Shop},
 };
 use serde_json::{Value, json};
 use std::{
@@ -96,7 +96,7 @@ async fn place(shop: &Shop, placed: &Cell<usize>, is_over: &Cell<bool>) -> BTree
         let reply = loop {
             match shop.place(&request).await {
                 Ok(reply) => break reply,
-                Err(error) => assert!(started.elapsed() < Duration::from_secs(30), "{error}"),
+                Err(error) => assert!(started.elapsed() < shop::PATIENCE, "{error}"),
             }
             tokio::time::sleep(REST).await;
         };

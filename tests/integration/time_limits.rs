@@ -110,5 +110,6 @@ async fn gives_up<T>(what: &str, call: impl Future<Output = surehand::Result<T>>
     let text = error.to_string();
     assert!(text.contains("timeout"), "{what}: {text}");
     let took = began.elapsed();
-    assert!(took <= Duration::from_secs(10), "{what}: {took:?}");
+    // Without limits it would take minutes; a busy machine may take a few seconds more.
+    assert!(took <= Duration::from_secs(40), "{what}: {took:?}");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use surehand_test_support::run::Run;
 
 /// It is compiled, and two stacks are deployed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 const STACK: &str = "
   Farewells:

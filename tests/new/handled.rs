@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use surehand_test_support::run::Run;
 
 /// How long a function may take to start and to receive its message.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The outcomes are sorted, because a standard queue has no order.
 #[derive(Debug, Default)]

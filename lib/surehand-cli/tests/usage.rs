@@ -35,9 +35,16 @@ fn check(folder: &Path, arguments: &[&str], code: i32, line: &str) {
 #[test]
 fn wrong_arguments_are_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
-    let see = "(see `surehand --help`)";
     for (arguments, line) in [
         (&["fly"][..], "error: unrecognized subcommand 'fly'"),
+        (
+            &["pulish"],
+            "error: unrecognized subcommand 'pulish': did you mean 'publish'?",
+        ),
+        (
+            &["dev", "--relase"],
+            "error: unexpected argument '--relase' found: did you mean '--release'?",
+        ),
         (
             &["publish"],
             "error: the following required arguments were not provided: <FILE>",
@@ -129,7 +136,15 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
             "error: invalid value '..' for '--run <NAME>': use only letters, digits, `-` and `_`",
         ),
     ] {
-        check(folder.path(), arguments, 2, &format!("{line} {see}"));
+        let command = match arguments {
+            ["fly" | "pulish"] => "surehand".to_owned(),
+            ["dlq", "fly"] => "surehand dlq".to_owned(),
+            ["dlq", subcommand, ..] => format!("surehand dlq {subcommand}"),
+            [command, ..] => format!("surehand {command}"),
+            [] => unreachable!("there is always a command"),
+        };
+        let line = format!("{line} (see `{command} --help`)");
+        check(folder.path(), arguments, 2, &line);
     }
 }
 
@@ -151,6 +166,20 @@ fn what_cannot_work_here_is_one_line_and_exit_code_1() {
         "error: cannot read no-such-file: No such file or directory (os error 2)",
     );
 
+    for (events, what) in [
+        ("", "there is no event in events: write one a line, as JSON"),
+        (
+            "[{}]",
+            "nothing sent from events: it is an array: write each event on one line, as `jq -c` does",
+        ),
+        (
+            "{\n}",
+            "nothing sent from events: it is one event over several lines: write each event on one line, as `jq -c` does",
+        ),
+    ] {
+        fs::write(here.join("events"), events).unwrap();
+        check(&here, &["publish", "events"], 1, &format!("error: {what}"));
+    }
     fs::write(here.join("events"), "{}\nnonsense\n").unwrap();
     check(
         &here,
@@ -303,6 +332,11 @@ Resources:
 #[test]
 fn help_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
+    for (command, has_run) in [("new", false), ("tools", false), ("dev", true)] {
+        let output = surehand(folder.path(), &[command, "--help"]);
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(help.contains("--run"), has_run, "{help}");
+    }
     for arguments in [&["--help"][..], &["dev", "--help"], &["--version"]] {
         let output = surehand(folder.path(), arguments);
         assert!(output.status.success(), "surehand {arguments:?}");

@@ -19,8 +19,8 @@ use crate::cargo;
 /// functions.
 const START: Duration = Duration::from_secs(30 * 60);
 
-/// Its emulator may take three seconds to end.
-const STOP: Duration = Duration::from_secs(20);
+/// Its emulator may take three seconds to end, of a processor that has nothing else to do.
+const STOP: Duration = Duration::from_secs(120);
 
 /// An application's folder, and what its commands have in their environment.
 pub struct Place {
