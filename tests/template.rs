@@ -12,6 +12,7 @@ mod template {
     mod binaries;
     mod operations;
     pub(crate) mod project;
+    mod revisions;
     pub(crate) mod rules;
 }
 

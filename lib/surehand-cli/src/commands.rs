@@ -1,6 +1,7 @@
 //! The commands by their names. What `check` and `dlq` do is on floors of their own.
 
 mod demo;
+mod deploy;
 mod dev;
 mod invoke;
 mod new;
@@ -52,6 +53,7 @@ pub(crate) enum Command {
     Dlq(dlq::Dlq),
     /// Check that the templates lose no events, and that they fit what the functions do
     Check(check::CheckArgs),
+    Deploy(deploy::Deploy),
     Tools(tools::ToolsArgs),
 }
 
@@ -129,6 +131,7 @@ pub(crate) async fn execute(
             return Ok(end.into());
         }
         Command::Check(arguments) => return check::run(&arguments, progress).await,
+        Command::Deploy(arguments) => return deploy::run(arguments, progress).await,
         Command::Tools(arguments) => tools::run(&arguments, progress).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -94,6 +94,11 @@ impl Templates {
         self.files.get(file)
     }
 
+    /// Every template that was read.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Node> {
+        self.files.values().map(|template| &**template)
+    }
+
     /// Every template that was read, with its path from the root of the file system.
     pub(crate) fn paths(&self) -> BTreeSet<PathBuf> {
         let files = self.files.keys();

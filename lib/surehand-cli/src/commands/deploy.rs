@@ -1,0 +1,272 @@
+//! `surehand deploy`: `sam build` and `sam deploy`, with a hash in the built template that moves each function's alias
+//! whenever its code, its settings or a parameter that they come from has changed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::Deserialize;
+use tokio::process::Command;
+
+use crate::{
+    application::{
+        evaluate::parameter::is_hidden,
+        project::Project,
+        resource::Whereabouts,
+        revision::{self, Revision},
+        templates::Templates,
+        yaml::Node,
+    },
+    child,
+    local::tools::{BUILD, LOCAL, Tools},
+    progress::Progress,
+};
+
+/// Build the application and deploy it to AWS, so that aliases move when parameters have changed as well
+///
+/// Everything after the options here is passed on to `sam deploy`, which reads samconfig.toml as always:
+/// `surehand deploy --config-env prod --parameter-overrides LogLevel=DEBUG`.
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// Deploy what `sam build` has built before
+    #[arg(long)]
+    no_build: bool,
+    /// Only write the hashes into the built template, and print them
+    #[arg(long)]
+    no_deploy: bool,
+    /// Arguments of `sam deploy`
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENTS"
+    )]
+    arguments: Vec<String>,
+}
+
+/// What the SAM CLI says that it would deploy.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    stack: String,
+    region: String,
+    template: PathBuf,
+    /// The parameters that the command or samconfig.toml names.
+    given: BTreeMap<String, String>,
+    /// Those of the stack as it is.
+    previous: BTreeMap<String, String>,
+    /// When the deployment before began, if it was rolled back: its versions must not be asked for again.
+    attempt: String,
+}
+
+impl Answer {
+    /// The value of each parameter that does not keep its default.
+    fn parameters(&self) -> BTreeMap<String, String> {
+        let mut parameters = self.previous.clone();
+        parameters.extend(self.given.clone());
+        parameters
+    }
+}
+
+/// The folder in which `sam build` leaves what it builds.
+const BUILT: &str = ".aws-sam/build";
+
+pub(crate) async fn run(arguments: Deploy, progress: &Progress) -> Result<ExitCode> {
+    let project = Project::here()?;
+    let built = project.root().join(BUILT).join("template.yaml");
+    let groups: &[_] = if arguments.no_build {
+        &[LOCAL]
+    } else {
+        &[LOCAL, BUILD]
+    };
+    let tools = Tools::prepare(&project, groups, progress).await?;
+    let answer = ask(&project, &tools, &arguments.arguments, progress).await?;
+    if ![project.template(), &built].contains(&&*answer.template) {
+        bail!(
+            "`surehand deploy` deploys what `sam build` leaves in {BUILT}, and the arguments or samconfig.toml name {}: leave the template out",
+            answer.template.display()
+        );
+    }
+    if !arguments.no_build {
+        build(&project, &tools, &arguments.arguments, &answer).await?;
+    } else if modified(&built)? < modified(project.template())? {
+        bail!("{BUILT} is older than the template: leave --no-build out");
+    }
+    let revisions = stamp(&project, &answer)?;
+    for revision in &revisions {
+        let Revision { id, hash, .. } = revision;
+        let why = if revision.is_new_each_time {
+            " (always new: a value in it is only known to the deployment)"
+        } else {
+            ""
+        };
+        println!("{} {id}{why}", hash.get(..10).unwrap_or(hash));
+    }
+    if arguments.no_deploy {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut deploy = sam(&project, &tools)?;
+    deploy.arg("deploy").args(&arguments.arguments);
+    run_to_its_end(&mut deploy, "sam deploy").await
+}
+
+/// Asks the SAM CLI what it would deploy.
+async fn ask(
+    project: &Project,
+    tools: &Tools,
+    arguments: &[String],
+    progress: &Progress,
+) -> Result<Answer> {
+    let step = progress.step("reading the stack");
+    let folder = project.state()?.join("deploy");
+    let cannot_write = || format!("cannot write to {}", folder.display());
+    fs::create_dir_all(&folder).with_context(cannot_write)?;
+    let (program, answer) = (folder.join("ask.py"), folder.join("answer.json"));
+    fs::write(&program, include_str!("deploy/ask.py")).with_context(cannot_write)?;
+    // An answer of an earlier command must never be taken for this one's.
+    drop(fs::remove_file(&answer));
+    let mut python = Command::new(tools.bin("python"));
+    python
+        .current_dir(project.root())
+        .env("SAM_CLI_TELEMETRY", "0")
+        .arg(&program)
+        .arg(&answer)
+        .args(arguments);
+    child::run(&mut python, "sam deploy", |_| ()).await?;
+    let text = fs::read_to_string(&answer)
+        .context("the SAM CLI did not say what it would deploy: look at the arguments")?;
+    // It may have values of parameters that are not shown.
+    drop(fs::remove_file(&answer));
+    let answer: Answer = serde_json::from_str(&text)
+        .context("the SAM CLI said something else than what it would deploy")?;
+    step.done(format!("{} in {}", answer.stack, answer.region));
+    Ok(answer)
+}
+
+/// Writes the hashes into the built templates.
+fn stamp(project: &Project, answer: &Answer) -> Result<Vec<Revision>> {
+    let root = project.root();
+    let read = |file: &str| project.text(file);
+    let templates = Templates::read_by(root, &format!("{BUILT}/template.yaml"), read)?;
+    let at = Whereabouts {
+        stack: answer.stack.clone(),
+        region: answer.region.clone(),
+    };
+    let (parameters, attempt) = (answer.parameters(), &answer.attempt);
+    let revisions = revision::revisions(&templates, root, &parameters, &at, attempt)?;
+    let files: BTreeSet<&str> = revisions.iter().map(|it| &*it.file).collect();
+    for file in files {
+        if !Path::new(file).starts_with(BUILT) {
+            bail!(
+                "{file} has a function and was not built: `sam build` leaves templates with functions in {BUILT}"
+            );
+        }
+        let hashes = revisions.iter().filter(|it| it.file == file);
+        let hashes = hashes.map(|it| (&*it.id, &*it.hash)).collect();
+        let text = project
+            .text(file)?
+            .with_context(|| format!("{file} is not there"))?;
+        let text = revision::stamped(file, &text, &hashes)?;
+        let path = root.join(file);
+        let draft = path.with_extension("draft");
+        fs::write(&draft, text)
+            .and_then(|()| fs::rename(&draft, &path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(revisions)
+}
+
+/// Builds with the parameters that are deployed: the stack's own processor, above all.
+async fn build(
+    project: &Project,
+    tools: &Tools,
+    arguments: &[String],
+    answer: &Answer,
+) -> Result<()> {
+    let mut build = sam(project, tools)?;
+    build.arg("build");
+    for option in ["--config-env", "--config-file"] {
+        if let Some(value) = value_of(option, arguments) {
+            build.args([option, value]);
+        }
+    }
+    let templates = Templates::read(project)?;
+    let parameters = overrides(&answer.parameters(), &templates);
+    if !parameters.is_empty() {
+        build.arg("--parameter-overrides").args(parameters);
+    }
+    let code = run_to_its_end(&mut build, "sam build").await?;
+    if code != ExitCode::SUCCESS {
+        bail!("sam build failed, and nothing was deployed");
+    }
+    Ok(())
+}
+
+/// Returns the value of an option among arguments.
+fn value_of<'a>(option: &str, arguments: &'a [String]) -> Option<&'a str> {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if argument == option {
+            return arguments.next().map(String::as_str);
+        }
+        let rest = argument.strip_prefix(option);
+        if let Some(value) = rest.and_then(|rest| rest.strip_prefix('=')) {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Writes parameters as the SAM CLI reads them. An empty value is left out, because it cannot be written, and a hidden
+/// one, because everyone on the machine sees a command's arguments.
+fn overrides(parameters: &BTreeMap<String, String>, templates: &Templates) -> Vec<String> {
+    let declared: BTreeMap<&str, &Node> = templates.parameters().collect();
+    let given = parameters.iter().filter(|(name, value)| {
+        let declared = declared.get(&***name);
+        !value.is_empty() && declared.is_some_and(|it| !is_hidden(it))
+    });
+    given
+        .map(|(name, value)| {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+            format!("ParameterKey={name},ParameterValue=\"{value}\"")
+        })
+        .collect()
+}
+
+/// The SAM CLI, with cargo-lambda beside it.
+fn sam(project: &Project, tools: &Tools) -> Result<Command> {
+    let mut path = OsString::from(tools.folder().join("bin"));
+    if let Some(rest) = env::var_os("PATH") {
+        path = env::join_paths(
+            [tools.folder().join("bin")]
+                .into_iter()
+                .chain(env::split_paths(&rest)),
+        )?;
+    }
+    let mut sam = Command::new(tools.bin("sam"));
+    sam.current_dir(project.root())
+        .env("PATH", path)
+        .env("SAM_CLI_TELEMETRY", "0");
+    Ok(sam)
+}
+
+/// Runs a command that may ask questions. It shares the terminal, so that an interrupt reaches it as well.
+async fn run_to_its_end(command: &mut Command, what: &str) -> Result<ExitCode> {
+    let status = command
+        .status()
+        .await
+        .with_context(|| format!("cannot start {what}"))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn modified(path: &Path) -> Result<std::time::SystemTime> {
+    fs::metadata(path)
+        .and_then(|it| it.modified())
+        .with_context(|| format!("cannot read {}: build it with `sam build`", path.display()))
+}
