@@ -62,6 +62,59 @@ impl Stack {
         }
     }
 
+    /// Answers what a deployment asks for up to its change set; that of the tables is nested in the main one.
+    fn change_set(&self, request: &str) -> (u16, String) {
+        let change = |name: &str, kind: &str, more: &str| {
+            format!(
+                "<member><Type>Resource</Type><ResourceChange><Action>Modify</Action><LogicalResourceId>{name}</LogicalResourceId><ResourceType>{kind}</ResourceType>{more}</ResourceChange></member>"
+            )
+        };
+        let result = |action: &str, result: &str| {
+            (
+                200,
+                format!(
+                    "<{action}Response><{action}Result>{result}</{action}Result></{action}Response>"
+                ),
+            )
+        };
+        let described = |changes: &str| {
+            let done = "<Status>CREATE_COMPLETE</Status>";
+            result(
+                "DescribeChangeSet",
+                &format!("{done}<Changes>{changes}</Changes>"),
+            )
+        };
+        if request.contains("Action=CreateChangeSet") {
+            let nested = request.contains("IncludeNestedStacks=true");
+            return match nested {
+                true => result(
+                    "CreateChangeSet",
+                    "<Id>arn:main</Id><StackId>arn:stack</StackId>",
+                ),
+                false => (
+                    400,
+                    "the change sets of nested stacks are wanted".to_owned(),
+                ),
+            };
+        }
+        if request.contains("Action=GetTemplateSummary") {
+            return result("GetTemplateSummary", "<Parameters/>");
+        }
+        if request.contains("Action=DescribeChangeSet") && request.contains("arn%3Atables") {
+            let table = "<Replacement>True</Replacement>";
+            return described(&change("ShopTable", "AWS::DynamoDB::Table", table));
+        }
+        if request.contains("Action=DescribeChangeSet") {
+            let nested = "<Replacement>False</Replacement><ChangeSetId>arn:tables</ChangeSetId>";
+            return described(&change("Tables", "AWS::CloudFormation::Stack", nested));
+        }
+        if request.contains("Action=DescribeStacks") {
+            return self.answer();
+        }
+        // S3 has everything already, or takes it.
+        (200, String::new())
+    }
+
     /// Answers every request in this way, and returns where.
     fn serve(self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -77,8 +130,9 @@ impl Stack {
                         length = value.trim().parse().unwrap();
                     }
                 }
-                stream.read_exact(&mut vec![0; length]).unwrap();
-                let (status, body) = self.answer();
+                let mut request = vec![0; length];
+                stream.read_exact(&mut request).unwrap();
+                let (status, body) = self.change_set(&String::from_utf8_lossy(&request));
                 let length = body.len();
                 let stream = stream.get_mut();
                 write!(stream, "HTTP/1.1 {status} x\r\ncontent-type: text/xml\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
@@ -151,24 +205,25 @@ impl Application {
         python
     }
 
-    fn deploy(&self, arguments: &[&str]) -> Output {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut deploy = Command::new(run::surehand());
         deploy
             .current_dir(&self.folder)
-            .args([
-                "deploy",
-                "--no-build",
-                "--no-deploy",
-                "--stack-name",
-                "shop",
-            ])
+            .arg("deploy")
             .args(arguments)
+            .args(["--stack-name", "shop"])
             .env("AWS_ENDPOINT_URL", &self.endpoint)
             .env("AWS_DEFAULT_REGION", "us-east-1")
             .env("AWS_ACCESS_KEY_ID", "x")
             .env("AWS_SECRET_ACCESS_KEY", "x")
-            .env("AWS_EC2_METADATA_DISABLED", "true");
-        deploy.output().unwrap()
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("SAM_CLI_TELEMETRY", "0");
+        deploy
+    }
+
+    fn deploy(&self, arguments: &[&str]) -> Output {
+        let mut deploy = self.command(&["--no-build", "--no-deploy"]);
+        deploy.args(arguments).output().unwrap()
     }
 
     /// Keeps the built template under another name, once the hashes are in it.
@@ -399,4 +454,22 @@ fn nothing_is_written_without_knowing_the_stack() {
     fs::remove_file(stale.folder.join(".aws-sam/build/Audit/bootstrap")).unwrap();
     fs::remove_dir(stale.folder.join(".aws-sam/build/Audit")).unwrap();
     fails(&stale, &[], "cannot read the code of Audit");
+}
+
+#[test]
+fn a_review_shows_what_nested_stacks_replace() {
+    let deployed = Stack::Deployed("UPDATE_COMPLETE", &[]);
+    let shop = Application::shop("review-changes", deployed, as_it_is);
+    let mut command = shop.command(&["--no-build", "--review"]);
+    let output = command.args(["--s3-bucket", "artifacts"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for line in [
+        "Modify  Tables  AWS::CloudFormation::Stack\n",
+        "Modify  Tables/ShopTable  AWS::DynamoDB::Table  REPLACED\n",
+        "aws cloudformation execute-change-set --region us-east-1 --change-set-name arn:main\n",
+    ] {
+        assert!(text.contains(line), "{text}{errors}");
+    }
 }

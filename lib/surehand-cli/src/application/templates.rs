@@ -94,6 +94,18 @@ impl Templates {
         self.files.get(file)
     }
 
+    /// Whether a function has this property, of its own or from `Globals`.
+    pub(crate) fn have(&self, property: &str) -> bool {
+        self.all().any(|template| {
+            let globals = template.at(&["Globals", "Function", property]);
+            globals.is_some()
+                || resources(template).any(|(_, declared)| {
+                    kind_of(declared) == "AWS::Serverless::Function"
+                        && declared.at(&["Properties", property]).is_some()
+                })
+        })
+    }
+
     /// Every template that was read.
     pub(super) fn all(&self) -> impl Iterator<Item = &Node> {
         self.files.values().map(|template| &**template)

@@ -222,6 +222,21 @@ fn nothing_is_wrong_with_the_shop() {
     assert_eq!(sentences, [""; 0]);
 }
 
+/// Who deploys with `sam deploy` must know what it leaves as it is.
+#[test]
+fn aliases_are_worth_a_note() {
+    let note_of = |template: String| {
+        let read = |file: &str| Ok((file == MAIN).then(|| template.clone()));
+        super::note(&Sources::read_by(shop().0.root(), MAIN, read).unwrap())
+    };
+    assert!(note_of(text(MAIN)).unwrap().contains("`surehand deploy`"));
+    let without = text(MAIN).replace("    AutoPublishAlias: live\n", "");
+    assert_eq!(note_of(without.clone()), None);
+    let own = "      FunctionName: !Sub ${AWS::StackName}-audit\n";
+    let own_alias = format!("{own}      AutoPublishAlias: live\n");
+    assert!(note_of(without.replace(own, &own_alias)).is_some());
+}
+
 /// The schedule that the page on the redrive function shows, put into the template as the page says.
 #[test]
 fn the_documented_schedule_is_right() {

@@ -3,9 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env,
-    ffi::OsString,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -41,6 +39,9 @@ pub(crate) struct Deploy {
     /// Only write the hashes into the built template, and print them
     #[arg(long)]
     no_deploy: bool,
+    /// Make the change set with those of nested stacks, show all changes, and execute none
+    #[arg(long, conflicts_with = "no_deploy")]
+    review: bool,
     /// Arguments of `sam deploy`
     #[arg(
         trailing_var_arg = true,
@@ -110,8 +111,20 @@ pub(crate) async fn run(arguments: Deploy, progress: &Progress) -> Result<ExitCo
     if arguments.no_deploy {
         return Ok(ExitCode::SUCCESS);
     }
-    let mut deploy = sam(&project, &tools)?;
-    deploy.arg("deploy").args(&arguments.arguments);
+    let mut deploy = if arguments.review {
+        let mut python = with_tools(&project, &tools, "python")?;
+        python.arg(script(
+            &project,
+            "review.py",
+            include_str!("deploy/review.py"),
+        )?);
+        python
+    } else {
+        let mut sam = with_tools(&project, &tools, "sam")?;
+        sam.arg("deploy");
+        sam
+    };
+    deploy.args(&arguments.arguments);
     run_to_its_end(&mut deploy, "sam deploy").await
 }
 
@@ -123,20 +136,12 @@ async fn ask(
     progress: &Progress,
 ) -> Result<Answer> {
     let step = progress.step("reading the stack");
-    let folder = project.state()?.join("deploy");
-    let cannot_write = || format!("cannot write to {}", folder.display());
-    fs::create_dir_all(&folder).with_context(cannot_write)?;
-    let (program, answer) = (folder.join("ask.py"), folder.join("answer.json"));
-    fs::write(&program, include_str!("deploy/ask.py")).with_context(cannot_write)?;
+    let program = script(project, "ask.py", include_str!("deploy/ask.py"))?;
+    let answer = folder(project)?.join("answer.json");
     // An answer of an earlier command must never be taken for this one's.
     drop(fs::remove_file(&answer));
-    let mut python = Command::new(tools.bin("python"));
-    python
-        .current_dir(project.root())
-        .env("SAM_CLI_TELEMETRY", "0")
-        .arg(&program)
-        .arg(&answer)
-        .args(arguments);
+    let mut python = with_tools(project, tools, "python")?;
+    python.arg(program).arg(&answer).args(arguments);
     child::run(&mut python, "sam deploy", |_| ()).await?;
     let text = fs::read_to_string(&answer)
         .context("the SAM CLI did not say what it would deploy: look at the arguments")?;
@@ -188,7 +193,7 @@ async fn build(
     arguments: &[String],
     answer: &Answer,
 ) -> Result<()> {
-    let mut build = sam(project, tools)?;
+    let mut build = with_tools(project, tools, "sam")?;
     build.arg("build");
     for option in ["--config-env", "--config-file"] {
         if let Some(value) = value_of(option, arguments) {
@@ -238,21 +243,32 @@ fn overrides(parameters: &BTreeMap<String, String>, templates: &Templates) -> Ve
         .collect()
 }
 
-/// The SAM CLI, with cargo-lambda beside it.
-fn sam(project: &Project, tools: &Tools) -> Result<Command> {
-    let mut path = OsString::from(tools.folder().join("bin"));
-    if let Some(rest) = env::var_os("PATH") {
-        path = env::join_paths(
-            [tools.folder().join("bin")]
-                .into_iter()
-                .chain(env::split_paths(&rest)),
-        )?;
-    }
-    let mut sam = Command::new(tools.bin("sam"));
-    sam.current_dir(project.root())
+/// A program of the tools, which finds the others: the SAM CLI needs cargo-lambda.
+fn with_tools(project: &Project, tools: &Tools, program: &str) -> Result<Command> {
+    let own = tools.folder().join("bin");
+    let others = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths([own].into_iter().chain(env::split_paths(&others)))
+        .context("the folder of the tools cannot be in PATH")?;
+    let mut command = Command::new(tools.bin(program));
+    command
+        .current_dir(project.root())
         .env("PATH", path)
         .env("SAM_CLI_TELEMETRY", "0");
-    Ok(sam)
+    Ok(command)
+}
+
+/// Writes a script where the tools' Python finds it.
+fn script(project: &Project, name: &str, text: &str) -> Result<PathBuf> {
+    let path = folder(project)?.join(name);
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// The command's folder in the project's state.
+fn folder(project: &Project) -> Result<PathBuf> {
+    let folder = project.state()?.join("deploy");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
 }
 
 /// Runs a command that may ask questions. It shares the terminal, so that an interrupt reaches it as well.
