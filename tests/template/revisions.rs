@@ -334,6 +334,13 @@ fn a_parameter_moves_the_aliases_that_depend_on_it_and_no_others() {
         ("AlarmEmail=oncall@example.com", &[]),
         ("LogLevel=DEBUG", ALL),
         ("LogRetentionDays=90", &[]),
+        ("Publishers=arn:aws:iam::123456789012:role/operator", &[]),
+        (
+            "PermissionsBoundary=arn:aws:iam::123456789012:policy/limits",
+            &[],
+        ),
+        // A role with another path is another role.
+        ("RolePath=/shop/", ALL),
     ]);
 }
 
@@ -368,6 +375,11 @@ fn a_new_application_has_no_alias_and_gets_its_revisions_with_it() {
         ("AlarmEmail=oncall@example.com", &[]),
         ("LogLevel=DEBUG", all),
         ("LogRetentionDays=90", &[]),
+        (
+            "PermissionsBoundary=arn:aws:iam::123456789012:policy/limits",
+            &[],
+        ),
+        ("RolePath=/shop/", all),
     ]);
 }
 

@@ -105,6 +105,8 @@ static FAULTS: &[Fault] = faults! {
     "SH410" MAIN ["\n  AuditRule:\n"] "source: [{prefix: shop.}]" => "source: [{prefix: shop.}, aws.s3]", Here("source:");
     "SH411" MAIN ["\n  ReserveStockRule:\n"] "detail-type: [OrderPlaced]" => "detailtype: [OrderPlaced]", Here("detailtype");
     "SH412" MAIN ["\n  OutboxSweep:\n"] "Binary: outbox-sweep" => "Binary: redrive", There(MAIN, "", "  PlaceOrder:\n");
+    "SH413" MAIN ["\n  EventArchive:\n"] "RetentionDays: !Ref ArchiveDays" => "RetentionDays: 30", Here("RetentionDays");
+    "SH413" MAIN ["\n  EventArchive:\n"] "RetentionDays: !Ref ArchiveDays" => "Description: !Ref ArchiveDays", Here("EventArchive:");
     "SH501" MAIN ["\n  NotifyCustomerRole:\n"] "dynamodb:UpdateItem, " => "", Here("Policies:");
     "SH501" MAIN ["\n  ReserveStockRole:\n"] "Resource: !GetAtt ReserveStockQueue.Outputs.DeadLetterQueueArn" => "Resource: !GetAtt NotifyCustomerQueue.Outputs.DeadLetterQueueArn", Here("Policies:");
     "SH501" MAIN ["\n  OutboxSweepRole:\n"] "[events:PutEvents]" => "[events:DescribeEventBus]", Here("Policies:");
@@ -234,7 +236,7 @@ fn aliases_are_worth_a_note() {
     assert_eq!(note_of(without.clone()), None);
     let own = "      FunctionName: !Sub ${AWS::StackName}-audit\n";
     let own_alias = format!("{own}      AutoPublishAlias: live\n");
-    assert!(note_of(without.replace(own, &own_alias)).is_some());
+    assert!(note_of(without.replacen(own, &own_alias, 1)).is_some());
 }
 
 /// The schedule that the page on the redrive function shows, put into the template as the page says.
