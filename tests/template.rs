@@ -69,14 +69,14 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| {
-            p.function("Audit")["Properties"]["DeploymentPreference"]["Alarms"] =
+            p.function("Audit")["Properties"]["DeploymentPreference"]["Alarms"]["Fn::If"][1] =
                 json!([{"Fn::GetAtt": ["PlaceOrderCanary", "Outputs.ErrorsAlarmName"]}])
         },
         "Audit: its errors do not stop its deployment",
     ),
     (
         |p| {
-            p.function("Audit")["Properties"]["DeploymentPreference"]["Alarms"] =
+            p.function("Audit")["Properties"]["DeploymentPreference"]["Alarms"]["Fn::If"][1] =
                 json!([{"Fn::GetAtt": ["AuditCanary", "Outputs.ErrorsAlarmName"]}])
         },
         "Audit: records that fail do not stop its deployment",
@@ -88,7 +88,7 @@ const MISTAKES: &[Mistake] = &[
     (
         |p| {
             let preference = &mut p.function("ReserveStock")["Properties"]["DeploymentPreference"];
-            preference["Alarms"][2] =
+            preference["Alarms"]["Fn::If"][1][2] =
                 json!({"Fn::GetAtt": ["RedriveQueue", "Outputs.DeadLetterGrowthAlarmName"]})
         },
         "ReserveStock: dead letters do not stop its deployment",

@@ -81,7 +81,7 @@ fn deployments_can_be_stopped(project: &Project) -> Vec<String> {
                 "{name}: it has no alias that a deployment moves on"
             ));
         }
-        let alarms = list(&function.properties()["DeploymentPreference"]["Alarms"]);
+        let alarms = list(&function.properties()["DeploymentPreference"]["Alarms"]["Fn::If"][1]);
         let stops_at = |wanted: &str, is_its_own: &dyn Fn(&Value) -> bool| {
             alarms.iter().any(|alarm| {
                 get_att(alarm).is_some_and(|(stack, output)| {
