@@ -255,7 +255,7 @@ pub(super) fn binary(declared: &Node) -> Option<&str> {
 }
 
 /// The path of the template that `parent` nests as `path`.
-pub(super) fn located(parent: &str, path: &str) -> String {
+pub(crate) fn located(parent: &str, path: &str) -> String {
     let folder = Path::new(parent).parent().unwrap_or(Path::new(""));
     joined(folder, path).to_string_lossy().into_owned()
 }

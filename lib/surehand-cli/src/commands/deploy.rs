@@ -15,11 +15,11 @@ use tokio::process::Command;
 
 use crate::{
     application::{
-        evaluate::parameter::is_hidden,
-        project::Project,
+        evaluate::{self, parameter::is_hidden},
+        project::{self, Project},
         resource::Whereabouts,
         revision::{self, Revision},
-        templates::Templates,
+        templates::{Templates, located},
         yaml::Node,
     },
     child,
@@ -71,6 +71,13 @@ impl Answer {
         let mut parameters = self.previous.clone();
         parameters.extend(self.given.clone());
         parameters
+    }
+
+    fn at(&self) -> Whereabouts {
+        Whereabouts {
+            stack: self.stack.clone(),
+            region: self.region.clone(),
+        }
     }
 }
 
@@ -158,10 +165,7 @@ fn stamp(project: &Project, answer: &Answer) -> Result<Vec<Revision>> {
     let root = project.root();
     let read = |file: &str| project.text(file);
     let templates = Templates::read_by(root, &format!("{BUILT}/template.yaml"), read)?;
-    let at = Whereabouts {
-        stack: answer.stack.clone(),
-        region: answer.region.clone(),
-    };
+    let at = answer.at();
     let (parameters, attempt) = (answer.parameters(), &answer.attempt);
     let revisions = revision::revisions(&templates, root, &parameters, &at, attempt)?;
     let files: BTreeSet<&str> = revisions.iter().map(|it| &*it.file).collect();
@@ -193,6 +197,16 @@ async fn build(
     arguments: &[String],
     answer: &Answer,
 ) -> Result<()> {
+    let templates = Templates::read(project)?;
+    for package in packages(project, &templates, answer)? {
+        let mut cargo = with_tools(project, tools, "cargo-lambda")?;
+        cargo
+            .current_dir(project.root().join(&package.folder))
+            .args(package.arguments());
+        if run_to_its_end(&mut cargo, "cargo lambda build").await? != ExitCode::SUCCESS {
+            bail!("the functions could not be built, and nothing was deployed");
+        }
+    }
     let mut build = with_tools(project, tools, "sam")?;
     build.arg("build");
     for option in ["--config-env", "--config-file"] {
@@ -200,16 +214,80 @@ async fn build(
             build.args([option, value]);
         }
     }
-    let templates = Templates::read(project)?;
     let parameters = overrides(&answer.parameters(), &templates);
     if !parameters.is_empty() {
         build.arg("--parameter-overrides").args(parameters);
+    }
+    for variable in project::credentials() {
+        build.env_remove(variable);
     }
     let code = run_to_its_end(&mut build, "sam build").await?;
     if code != ExitCode::SUCCESS {
         bail!("sam build failed, and nothing was deployed");
     }
     Ok(())
+}
+
+/// The functions that are built from one folder for one processor.
+#[derive(Debug, PartialEq, Eq)]
+struct Package {
+    folder: String,
+    is_arm: bool,
+    binaries: BTreeSet<String>,
+}
+
+impl Package {
+    /// The arguments of cargo-lambda. They are those with which the SAM CLI builds one function after the other, which
+    /// then has nothing left to do.
+    fn arguments(&self) -> Vec<&str> {
+        let mut arguments = vec!["lambda", "build", "--release"];
+        arguments.extend(self.is_arm.then_some("--arm64"));
+        for binary in &self.binaries {
+            arguments.extend(["--bin", binary]);
+        }
+        arguments
+    }
+}
+
+/// Returns what one command each can build. SAM links all functions one after the other, each with all of its code.
+fn packages(project: &Project, templates: &Templates, answer: &Answer) -> Result<Vec<Package>> {
+    let evaluated = evaluate::resources(templates, &answer.parameters(), &answer.at())?;
+    let mut packages: Vec<Package> = Vec::new();
+    for function in &evaluated.resources {
+        let text = |node: Option<&Node>| node.and_then(Node::text).map(str::to_owned);
+        let metadata = |path: &[&str]| text(function.attributes.at(path));
+        let Some(binary) = metadata(&["Metadata", "BuildProperties", "Binary"]) else {
+            continue;
+        };
+        // SAM links for an older C library there, and with flags of the template's own it may build something else.
+        let is_usual = text(function.property(&["Runtime"])).as_deref() == Some("provided.al2023")
+            && metadata(&["Metadata", "BuildMethod"]).as_deref() == Some("rust-cargolambda")
+            && function
+                .attributes
+                .at(&["Metadata", "BuildProperties", "Flags"])
+                .is_none();
+        let Some(code) = text(function.property(&["CodeUri"])).filter(|_| is_usual) else {
+            continue;
+        };
+        let folder = located(&function.place.file, &code);
+        if !project.root().join(&folder).is_dir() {
+            continue;
+        }
+        let architectures = function
+            .property(&["Architectures"])
+            .map_or(&[][..], Node::items);
+        let is_arm = architectures.iter().any(|it| it.is("arm64"));
+        let same = (packages.iter_mut()).find(|it| it.folder == folder && it.is_arm == is_arm);
+        match same {
+            Some(same) => drop(same.binaries.insert(binary)),
+            None => packages.push(Package {
+                folder,
+                is_arm,
+                binaries: BTreeSet::from([binary]),
+            }),
+        }
+    }
+    Ok(packages)
 }
 
 /// Returns the value of an option among arguments.
@@ -285,4 +363,73 @@ fn modified(path: &Path) -> Result<std::time::SystemTime> {
     fs::metadata(path)
         .and_then(|it| it.modified())
         .with_context(|| format!("cannot read {}: build it with `sam build`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(architecture: &str) -> Answer {
+        let text = |text: &str| text.to_owned();
+        Answer {
+            stack: text("shop"),
+            region: text("us-east-1"),
+            template: PathBuf::new(),
+            given: BTreeMap::from([
+                (text("Architecture"), text(architecture)),
+                (text("EmailFrom"), text("\"a b\"@example.com")),
+                (text("OtlpEndpoint"), text("")),
+                (text("Other"), text("1")),
+            ]),
+            previous: BTreeMap::from([
+                (text("Architecture"), text("riscv")),
+                (text("Stage"), text("prod")),
+            ]),
+            attempt: String::new(),
+        }
+    }
+
+    fn shop() -> (Project, Templates) {
+        let project = Project::find(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let templates = Templates::read(&project).unwrap();
+        (project, templates)
+    }
+
+    #[test]
+    fn the_shop_is_built_by_one_command() {
+        let (project, templates) = shop();
+        for (architecture, is_arm) in [("arm64", true), ("x86_64", false)] {
+            let packages = packages(&project, &templates, &answer(architecture)).unwrap();
+            let [package] = &packages[..] else {
+                panic!("{packages:?}")
+            };
+            assert_eq!((&*package.folder, package.is_arm), ("handlers", is_arm));
+            let functions = templates.functions().unwrap();
+            assert_eq!(package.binaries.len(), functions.len());
+            let all = package.arguments().join(" ");
+            assert_eq!(all.contains("--arm64"), is_arm);
+            assert!(all.contains("--bin audit --bin customer-ledger"));
+        }
+    }
+
+    #[test]
+    fn the_build_gets_the_parameters_of_the_deployment() {
+        let (_, templates) = shop();
+        assert_eq!(
+            overrides(&answer("arm64").parameters(), &templates),
+            [
+                "ParameterKey=Architecture,ParameterValue=\"arm64\"",
+                r#"ParameterKey=EmailFrom,ParameterValue="\"a b\"@example.com""#,
+                "ParameterKey=Stage,ParameterValue=\"prod\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_option_is_found_in_both_forms() {
+        let arguments = ["--a", "--config-env=x", "--config-file", "y"].map(str::to_owned);
+        assert_eq!(value_of("--config-env", &arguments), Some("x"));
+        assert_eq!(value_of("--config-file", &arguments), Some("y"));
+        assert_eq!(value_of("--config", &arguments), None);
+    }
 }
