@@ -12,6 +12,7 @@ mod template {
     mod binaries;
     mod operations;
     pub(crate) mod project;
+    mod revisions;
     pub(crate) mod rules;
 }
 
@@ -31,6 +32,15 @@ fn change_dashboard(project: &mut Project, from: &str, to: &str) {
     let dashboard = &mut project.nested("observability")["Resources"]["Dashboard"];
     let body = &mut dashboard["Properties"]["DashboardBody"]["Fn::Sub"][0];
     *body = json!(body.as_str().unwrap().replace(from, to));
+}
+
+/// Removes the condition of a statement in a role.
+fn change_statement(project: &mut Project, role: &str, sid: &str) {
+    let policy = &mut project.resources()[role]["Properties"]["Policies"][0]["PolicyDocument"];
+    let mut statements = policy["Statement"].as_array_mut().unwrap().iter_mut();
+    let statement = statements.find(|it| it["Sid"] == sid).unwrap();
+    let statement = statement.as_object_mut().unwrap();
+    assert!(statement.remove("Condition").is_some());
 }
 
 /// A change, and a part of the rules' finding about it.
@@ -59,10 +69,126 @@ const MISTAKES: &[Mistake] = &[
     ),
     (
         |p| {
-            p.function("Audit")["Properties"]["DeploymentPreference"]["Alarms"] =
-                json!([{"Fn::GetAtt": ["PlaceOrderWatch", "Outputs.ErrorsAlarmName"]}])
+            p.function("Audit")["Properties"]["DeploymentPreference"]["Alarms"]["Fn::If"][1] =
+                json!([{"Fn::GetAtt": ["PlaceOrderCanary", "Outputs.ErrorsAlarmName"]}])
         },
         "Audit: its errors do not stop its deployment",
+    ),
+    (
+        |p| {
+            p.function("Audit")["Properties"]["DeploymentPreference"]["Alarms"]["Fn::If"][1] =
+                json!([{"Fn::GetAtt": ["AuditCanary", "Outputs.ErrorsAlarmName"]}])
+        },
+        "Audit: records that fail do not stop its deployment",
+    ),
+    (
+        |p| p.resources()["AuditCanary"]["Properties"]["Parameters"]["Version"] = json!("1"),
+        "Audit: records that fail do not stop its deployment",
+    ),
+    (
+        |p| {
+            let preference = &mut p.function("ReserveStock")["Properties"]["DeploymentPreference"];
+            preference["Alarms"]["Fn::If"][1][2] =
+                json!({"Fn::GetAtt": ["RedriveQueue", "Outputs.DeadLetterGrowthAlarmName"]})
+        },
+        "ReserveStock: dead letters do not stop its deployment",
+    ),
+    (
+        |p| {
+            drop(
+                p.nested("canary")["Resources"]["ErrorsAlarm"]["Properties"]["Dimensions"]
+                    .as_array_mut()
+                    .unwrap()
+                    .pop(),
+            )
+        },
+        "AuditCanary: it counts other versions' errors",
+    ),
+    (
+        |p| {
+            let metrics =
+                &mut p.nested("canary")["Resources"]["RecordsAlarm"]["Properties"]["Metrics"];
+            metrics[2]["MetricStat"]["Metric"]["MetricName"] = json!("VersionRecords")
+        },
+        "AuditCanary: it does not see a version's records",
+    ),
+    (
+        |p| {
+            drop(
+                p.resources()["AuditCanary"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("Condition"),
+            )
+        },
+        "AuditCanary: it costs something where no deployment looks at it",
+    ),
+    (
+        |p| drop(p.resources().remove("AuditRuleWatch")),
+        "AuditRule: what it loses is not told of",
+    ),
+    (
+        |p| {
+            p.nested("rule-watch")["Resources"]["LostAlarm"]["Properties"]["MetricName"] =
+                json!("Invocations")
+        },
+        "OutboxSweepRule: what it loses is not told of",
+    ),
+    (
+        |p| {
+            p.resources()["RedriveWatch"]["Properties"]["Parameters"]["Asynchronous"] =
+                json!("false")
+        },
+        "Redrive: nothing tells of AsyncEventsDropped",
+    ),
+    (
+        |p| {
+            drop(
+                p.nested("function-watch")["Resources"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("SlowAlarm"),
+            )
+        },
+        "ReserveStock: nothing tells of Duration",
+    ),
+    (
+        |p| {
+            drop(
+                p.nested("tables")["Resources"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("ShopWriteThrottlesAlarm"),
+            )
+        },
+        "ShopTable: nothing tells of its throttles",
+    ),
+    (
+        |p| p.resources()["OutboxAgeAlarm"]["Properties"]["TreatMissingData"] = json!("ignore"),
+        "nothing tells how long committed events have waited",
+    ),
+    (
+        |p| {
+            let statement = &mut p.resources()["EventBusPolicy"]["Properties"]["Statement"];
+            statement["Effect"] = json!("Allow")
+        },
+        "the bus takes the shop's events from anybody in the account",
+    ),
+    (
+        |p| change_statement(p, "OutboxSweepRole", "Publish"),
+        "OutboxSweepRole: it may publish under any source",
+    ),
+    (
+        |p| change_statement(p, "NotifyCustomerRole", "Idempotency"),
+        "NotifyCustomerRole: it may change others' items",
+    ),
+    (
+        |p| change_statement(p, "AuditRole", "ShopTable"),
+        "AuditRole: it may change others' items",
+    ),
+    (
+        |p| p.resources()["AuditRole"]["Properties"]["Path"] = json!("/"),
+        "AuditRole: an account cannot set its limits",
     ),
     (
         |p| p.function("Audit")["Properties"]["AutoPublishAlias"] = json!("other"),

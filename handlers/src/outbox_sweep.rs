@@ -2,7 +2,7 @@
 
 use crate::outbox::ShopOutbox;
 use std::time::Duration;
-use surehand::{Deadline, Metrics, State, outbox::Swept};
+use surehand::{Deadline, Metrics, State, metrics::Unit, outbox::Swept};
 
 /// How long the sweep leaves an item to outbox-relay, which needs less than a second.
 const AGE: Duration = Duration::from_secs(60);
@@ -23,6 +23,9 @@ pub async fn outbox_sweep(
     // The count is of commits, each with its events. The next sweep finds those that still wait.
     metrics.count("CommitsSwept", swept.published as u64);
     metrics.count("CommitsWaiting", swept.failed as u64);
+    // Also when nothing waits: an alarm takes the lack of values for a sweep that does not run.
+    let oldest = swept.oldest_ms as f64 / 1_000.0;
+    metrics.record("OutboxAge", oldest, Unit::Seconds);
     if swept != Swept::default() {
         tracing::warn!(
             published = swept.published,

@@ -169,6 +169,39 @@ fn types_that_no_handler_names_are_one_dimension() {
 }
 
 #[test]
+fn a_published_version_has_figures_of_its_own() {
+    paused().block_on(async {
+        let (clock, metrics) = (virtual_clock(), RecordedMetrics::new());
+        let function = Function::new(Sqs, Router::new().on(take).on(cancel), ())
+            .clock(clock.clone())
+            .dead_letters(RecordedDeadLetters::new())
+            .metrics(metrics.emf("Shop").service("shop"));
+        for version in ["7", "8", "$LATEST", ""] {
+            let orders = ["0", "fail", "reject"].map(|order| placed(&clock, order, order, 0));
+            let mut context = context_at(&clock, TIMEOUT);
+            let mut config = (*context.env_config).clone();
+            version.clone_into(&mut config.version);
+            context.env_config = config.into();
+            let event = testing::sqs_event("orders", orders);
+            function.invoke(event, context).await.unwrap();
+        }
+        let (lines, sums) = read(&metrics);
+        for version in ["7", "8"] {
+            let sum = |metric: &str| {
+                sums[&format!("{metric}{{function=test-function,service=shop,version={version}}}")]
+            };
+            assert_eq!(sum("VersionRecords"), 3.0);
+            // Retried and parked.
+            assert_eq!(sum("VersionFailures"), 2.0);
+        }
+        let all = json!(lines).to_string();
+        assert!(!all.contains("$LATEST"));
+        // There is no total of all versions, which would be one more metric to pay.
+        assert!(!sums.contains_key("VersionRecords{function=test-function,service=shop}"));
+    });
+}
+
+#[test]
 fn what_one_line_cannot_hold_is_in_further_ones_and_the_sums_stay() {
     paused().block_on(async {
         let (clock, metrics) = (virtual_clock(), RecordedMetrics::new());

@@ -18,6 +18,11 @@ pub(crate) fn broken(project: &Project) -> Vec<String> {
         the_dashboard_shows_everything,
         dead_letters_do_not_expire_unseen,
         rules_wait_for_their_permission,
+        what_a_rule_loses_is_told,
+        what_is_dropped_or_late_is_told,
+        canaries_look_at_the_new_version,
+        only_the_shop_speaks_for_it,
+        roles_can_be_bounded,
     ];
     rules.iter().flat_map(|rule| rule(project)).collect()
 }
@@ -76,19 +81,36 @@ fn deployments_can_be_stopped(project: &Project) -> Vec<String> {
                 "{name}: it has no alias that a deployment moves on"
             ));
         }
-        let alarms = &function.properties()["DeploymentPreference"]["Alarms"];
-        let is_its_own = list(alarms).iter().any(|alarm| {
-            let Some((watch, "Outputs.ErrorsAlarmName")) = get_att(alarm) else {
-                return false;
-            };
-            let watch = project.stack(watch).map(|(watch, _)| watch);
-            watch.is_some_and(|watch| {
-                watch["Properties"]["Parameters"]["FunctionName"]
-                    == function.properties()["FunctionName"]
+        let alarms = list(&function.properties()["DeploymentPreference"]["Alarms"]["Fn::If"][1]);
+        let stops_at = |wanted: &str, is_its_own: &dyn Fn(&Value) -> bool| {
+            alarms.iter().any(|alarm| {
+                get_att(alarm).is_some_and(|(stack, output)| {
+                    let stack = project.stack(stack);
+                    output == format!("Outputs.{wanted}")
+                        && stack.is_some_and(|(stack, template)| {
+                            let has_it = !template["Outputs"][wanted].is_null();
+                            has_it && is_its_own(&stack["Properties"]["Parameters"])
+                        })
+                })
             })
-        });
-        if !is_its_own {
+        };
+        let version = json!({"Fn::GetAtt": [name, "Version.Version"]});
+        let of_version = |parameters: &Value| {
+            is_ref(&parameters["FunctionName"], name) && parameters["Version"] == version
+        };
+        if !stops_at("ErrorsAlarmName", &of_version) {
             broken.push(format!("{name}: its errors do not stop its deployment"));
+        }
+        if !stops_at("RecordsAlarmName", &of_version) {
+            broken.push(format!(
+                "{name}: records that fail do not stop its deployment"
+            ));
+        }
+        let own_queue =
+            |parameters: &Value| parameters["QueueName"] == function.properties()["FunctionName"];
+        let has_queue = function.properties()["Events"]["EventSource"]["Type"] == "SQS";
+        if has_queue && !stops_at("DeadLetterGrowthAlarmName", &own_queue) {
+            broken.push(format!("{name}: dead letters do not stop its deployment"));
         }
     }
     for rule in project.of_type("AWS::Events::Rule") {
@@ -340,6 +362,205 @@ fn rules_wait_for_their_permission(project: &Project) -> Vec<String> {
                 rule.name
             ));
         }
+    }
+    broken
+}
+
+/// The alarms of a stack's template that look at these metrics, each with its dimensions' names.
+fn told<'a>(template: &'a Value, metric: &str) -> Option<BTreeSet<&'a str>> {
+    let resources = template["Resources"].as_object()?;
+    let alarm = resources.values().find(|it| {
+        it["Type"] == "AWS::CloudWatch::Alarm" && it["Properties"]["MetricName"] == metric
+    })?;
+    let mut names = BTreeSet::new();
+    for dimension in list(&alarm["Properties"]["Dimensions"]) {
+        let dimension = match &dimension["Fn::If"][1] {
+            Value::Null => dimension,
+            inner => inner,
+        };
+        names.extend(dimension["Name"].as_str());
+    }
+    Some(names)
+}
+
+/// A rule's dead-letter queue has an alarm; what does not get there would be lost unseen.
+fn what_a_rule_loses_is_told(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for rule in project.of_type("AWS::Events::Rule") {
+        let stacks = project.of_type("AWS::CloudFormation::Stack");
+        let is_told = stacks.into_iter().any(|stack| {
+            let parameters = &stack.properties()["Parameters"];
+            let bus = match rule.properties()["EventBusName"].is_null() {
+                true => Value::Null,
+                false => json!({"Fn::Sub": "${AWS::StackName}-bus"}),
+            };
+            let names = BTreeSet::from(["EventBusName", "RuleName"]);
+            parameters["RuleName"] == rule.properties()["Name"]
+                && parameters["EventBusName"] == bus
+                && project.stack(stack.name).is_some_and(|(_, template)| {
+                    let metrics = ["FailedInvocations", "InvocationsFailedToBeSentToDlq"];
+                    (metrics.iter()).all(|metric| told(template, metric) == Some(names.clone()))
+                })
+        });
+        if !is_told {
+            broken.push(format!("{}: what it loses is not told of", rule.name));
+        }
+    }
+    broken
+}
+
+/// An alarm on all versions counts the old one's failures, and one on invocations sees no record.
+fn canaries_look_at_the_new_version(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    for stack in project.of_type("AWS::CloudFormation::Stack") {
+        let Some((_, template)) = project.stack(stack.name) else {
+            continue;
+        };
+        if template["Outputs"]["RecordsAlarmName"].is_null() {
+            continue;
+        }
+        if stack.value["Condition"] != "HasSafeDeployments" {
+            broken.push(format!(
+                "{}: it costs something where no deployment looks at it",
+                stack.name
+            ));
+        }
+        let version = BTreeSet::from(["FunctionName", "Resource", "ExecutedVersion"]);
+        if told(template, "Errors") != Some(version) {
+            broken.push(format!("{}: it counts other versions' errors", stack.name));
+        }
+        let mut metrics = BTreeSet::new();
+        let metric_data = &template["Resources"]["RecordsAlarm"]["Properties"]["Metrics"];
+        for metric in list(metric_data) {
+            let metric = &metric["MetricStat"]["Metric"];
+            let dimensions = list(&metric["Dimensions"]).iter();
+            let names: Vec<_> = dimensions.filter_map(|it| it["Name"].as_str()).collect();
+            if names == ["service", "function", "version"] {
+                metrics.extend(metric["MetricName"].as_str());
+            }
+        }
+        if metrics != BTreeSet::from(["VersionFailures", "VersionRecords"]) {
+            broken.push(format!(
+                "{}: it does not see a version's records",
+                stack.name
+            ));
+        }
+    }
+    broken
+}
+
+/// Whoever may publish under the shop's sources can take an event's place.
+fn only_the_shop_speaks_for_it(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut policies = project.of_type("AWS::Events::EventBusPolicy");
+    let refuses = policies.any(|policy| {
+        let statement = &policy.properties()["Statement"];
+        let condition = &statement["Condition"];
+        statement["Effect"] == "Deny"
+            && condition["ForAnyValue:StringLike"]["events:source"] == json!(["shop.*"])
+            && !condition["ArnNotLike"]["aws:PrincipalArn"].is_null()
+            // A replay is no principal's of the account.
+            && condition["Bool"]["aws:PrincipalIsAWSService"] == "false"
+    });
+    if !refuses {
+        broken.push("the bus takes the shop's events from anybody in the account".to_owned());
+    }
+    for role in project.of_type("AWS::IAM::Role") {
+        let policies = list(&role.properties()["Policies"]).iter();
+        for statement in policies.flat_map(|it| list(&it["PolicyDocument"]["Statement"])) {
+            let mut conditions = Vec::new();
+            walk(&statement["Condition"], &mut |it| {
+                let keys = it.as_object().into_iter().flatten();
+                conditions.extend(keys.map(|(key, _)| key.clone()));
+            });
+            let is_bound_by = |key: &str| conditions.iter().any(|it| it == key);
+            let actions = list(&statement["Action"]);
+            if actions.contains(&json!("events:PutEvents")) && !is_bound_by("events:source") {
+                broken.push(format!("{}: it may publish under any source", role.name));
+            }
+            let is_of = |sid: &str| statement["Sid"] == sid;
+            let of_claims =
+                is_of("Idempotency") || (role.name == "AuditRole" && is_of("ShopTable"));
+            if of_claims && !is_bound_by("dynamodb:LeadingKeys") {
+                broken.push(format!("{}: it may change others' items", role.name));
+            }
+        }
+    }
+    broken
+}
+
+/// Where an account wants a boundary or a path, a role without it cannot be made.
+fn roles_can_be_bounded(project: &Project) -> Vec<String> {
+    let roles = project.of_type("AWS::IAM::Role");
+    roles
+        .filter(|role| {
+            let boundary = &role.properties()["PermissionsBoundary"]["Fn::If"][1];
+            !is_ref(boundary, "PermissionsBoundary")
+                || !is_ref(&role.properties()["Path"], "RolePath")
+        })
+        .map(|role| format!("{}: an account cannot set its limits", role.name))
+        .collect()
+}
+
+/// Final loss that no queue shows, and what comes before it.
+fn what_is_dropped_or_late_is_told(project: &Project) -> Vec<String> {
+    let mut broken = Vec::new();
+    let function = |project: &Project, name: &str| {
+        let stack = project.stack(&format!("{name}Watch"));
+        stack.map(|(stack, template)| (stack["Properties"]["Parameters"].clone(), template.clone()))
+    };
+    for (name, parameter, value, metric) in [
+        (
+            "PlaceOrder",
+            "Asynchronous",
+            json!("true"),
+            "AsyncEventsDropped",
+        ),
+        (
+            "Redrive",
+            "Asynchronous",
+            json!("true"),
+            "AsyncEventsDropped",
+        ),
+        (
+            "ReserveStock",
+            "FunctionTimeout",
+            json!({"Ref": "FunctionTimeout"}),
+            "Duration",
+        ),
+    ] {
+        let is_told = function(project, name).is_some_and(|(parameters, template)| {
+            parameters[parameter] == value && told(&template, metric).is_some()
+        });
+        if !is_told {
+            broken.push(format!("{name}: nothing tells of {metric}"));
+        }
+    }
+    for table in ["IdempotencyTable", "ShopTable"] {
+        let tables = project.stack("Tables");
+        let is_told = |kind: &str| {
+            let (stack, template) = tables?;
+            let alarms = template["Resources"].as_object()?.values();
+            let mut alarms = alarms.filter(|it| {
+                let it = &it["Properties"];
+                it["MetricName"] == format!("{kind}ThrottleEvents")
+                    && is_ref(&it["Dimensions"][0]["Value"], table)
+            });
+            let topic = &stack["Properties"]["Parameters"]["AlarmTopicArn"];
+            (is_ref(topic, "AlarmTopic") && alarms.next().is_some()).then_some(())
+        };
+        if is_told("Read").is_none() || is_told("Write").is_none() {
+            broken.push(format!("{table}: nothing tells of its throttles"));
+        }
+    }
+    let mut alarms = project.of_type("AWS::CloudWatch::Alarm");
+    let waits = alarms.any(|it| {
+        let it = it.properties();
+        // A sweep that does not run reports nothing.
+        it["MetricName"] == "OutboxAge" && it["TreatMissingData"] == "breaching"
+    });
+    if !waits {
+        broken.push("nothing tells how long committed events have waited".to_owned());
     }
     broken
 }

@@ -37,7 +37,18 @@ async fn sweep(table: &ShopTable, events: &RecordedEvents, later: Duration) -> V
     let function = Function::new(Direct, outbox_sweep, outbox).metrics(metrics.emf("Shop"));
     let event = testing::direct_event(&json!({"detail-type": "Scheduled Event"}));
     let reply = function.invoke(event, testing::context()).await.unwrap();
-    let reply: Value = serde_json::from_str(reply.get()).unwrap();
+    let mut reply: Value = serde_json::from_str(reply.get()).unwrap();
+    let oldest_ms = reply.as_object_mut().unwrap().remove("oldest_ms");
+    let oldest = oldest_ms.unwrap().as_f64().unwrap() / 1_000.0;
+    assert_eq!(metrics.values("OutboxAge", None), [oldest]);
+    // What the sweep has found had waited since it was committed, just now.
+    let found = reply != json!({"published": 0, "failed": 0});
+    let waited = later.as_secs_f64();
+    assert!(if found {
+        (waited..waited + 30.0).contains(&oldest)
+    } else {
+        oldest == 0.0
+    });
     assert_eq!(
         metrics.values("CommitsSwept", None),
         [reply["published"].as_f64().unwrap()]

@@ -7,6 +7,7 @@ pub(crate) mod evaluate;
 pub(crate) mod package;
 pub(crate) mod project;
 pub(crate) mod resource;
+pub(crate) mod revision;
 pub(crate) mod samconfig;
 pub(crate) mod templates;
 pub(crate) mod yaml;

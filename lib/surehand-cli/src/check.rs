@@ -86,11 +86,20 @@ pub(crate) async fn run(arguments: &CheckArgs, progress: &Progress) -> Result<Ex
     progress.line(&format!(
         "checked {what}: {errors} errors, {warnings} warnings"
     ));
+    if let Some(note) = note(&sources) {
+        progress.line(note);
+    }
     Ok(if errors == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What is no fault of the templates, but has to be known of them.
+fn note(sources: &Sources) -> Option<&'static str> {
+    let has_aliases = sources.templates.have("AutoPublishAlias");
+    has_aliases.then_some("the functions have aliases: `sam deploy` moves them for other code only, `surehand deploy` for other parameters as well")
 }
 
 /// Builds the functions and has them describe themselves.

@@ -1,6 +1,7 @@
 //! The commands by their names. What `check` and `dlq` do is on floors of their own.
 
 mod demo;
+mod deploy;
 mod dev;
 mod invoke;
 mod manual;
@@ -68,6 +69,7 @@ pub(crate) enum Command {
     Dlq(Box<dlq::Dlq>),
     /// Check that the templates lose no events, and that they fit what the functions do
     Check(check::CheckArgs),
+    Deploy(deploy::Deploy),
     Tools(tools::ToolsArgs),
     /// Print completions for a shell
     Completions(manual::Completions),
@@ -153,6 +155,7 @@ pub(crate) async fn execute(
             return Ok(end.into());
         }
         Command::Check(arguments) => return check::run(&arguments, progress).await,
+        Command::Deploy(arguments) => return deploy::run(arguments, progress).await,
         Command::Tools(arguments) => tools::run(&arguments, progress).await?,
         Command::Completions(arguments) => manual::completions(&arguments, whole()),
         Command::Man(arguments) => manual::man(&arguments, whole())?,

@@ -353,6 +353,7 @@ impl<So: Source> Function<So> {
         let start = Start {
             function: &context.env_config.function_name,
             request_id: &context.request_id,
+            version: &context.env_config.version,
             is_cold,
             now_ms: epoch_ms(self.policy.clock.now()),
             event_types: Arc::clone(&self.event_types),

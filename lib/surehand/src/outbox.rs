@@ -93,6 +93,8 @@ pub struct Swept {
     /// finds them again: the next one after the first failure, then one after a minute, after two and
     /// so on, up to an hour.
     pub failed: usize,
+    /// For how many milliseconds the oldest item that was found had waited; 0 if there was none.
+    pub oldest_ms: u64,
 }
 
 impl Outbox {
@@ -232,9 +234,11 @@ impl Outbox {
                 let item = head.as_ref()?.as_ref().ok()?;
                 Some((waits_since(item), shard))
             });
-            let Some((_, shard)) = found.min() else {
+            let Some((since, shard)) = found.min() else {
                 return Ok(swept);
             };
+            let waited = epoch_ms(self.clock.now()).saturating_sub(since);
+            swept.oldest_ms = swept.oldest_ms.max(waited);
             if until() {
                 return Ok(swept);
             }

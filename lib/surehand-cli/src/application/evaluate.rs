@@ -9,7 +9,7 @@ mod budget;
 mod condition;
 mod functions;
 mod globals;
-mod parameter;
+pub(crate) mod parameter;
 #[cfg(test)]
 mod tests;
 
@@ -100,7 +100,7 @@ pub(crate) fn resources(
 }
 
 /// The transforms whose resources are known here.
-const TRANSFORMS: [&str; 2] = ["AWS::Serverless-2016-10-31", "AWS::LanguageExtensions"];
+pub(super) const TRANSFORMS: [&str; 2] = ["AWS::Serverless-2016-10-31", "AWS::LanguageExtensions"];
 
 /// The properties whose JSON may be written as text.
 const JSON: [&str; 4] = [

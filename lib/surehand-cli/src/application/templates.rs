@@ -94,6 +94,23 @@ impl Templates {
         self.files.get(file)
     }
 
+    /// Whether a function has this property, of its own or from `Globals`.
+    pub(crate) fn have(&self, property: &str) -> bool {
+        self.all().any(|template| {
+            let globals = template.at(&["Globals", "Function", property]);
+            globals.is_some()
+                || resources(template).any(|(_, declared)| {
+                    kind_of(declared) == "AWS::Serverless::Function"
+                        && declared.at(&["Properties", property]).is_some()
+                })
+        })
+    }
+
+    /// Every template that was read.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Node> {
+        self.files.values().map(|template| &**template)
+    }
+
     /// Every template that was read, with its path from the root of the file system.
     pub(crate) fn paths(&self) -> BTreeSet<PathBuf> {
         let files = self.files.keys();
@@ -238,7 +255,7 @@ pub(super) fn binary(declared: &Node) -> Option<&str> {
 }
 
 /// The path of the template that `parent` nests as `path`.
-pub(super) fn located(parent: &str, path: &str) -> String {
+pub(crate) fn located(parent: &str, path: &str) -> String {
     let folder = Path::new(parent).parent().unwrap_or(Path::new(""));
     joined(folder, path).to_string_lossy().into_owned()
 }

@@ -105,6 +105,8 @@ static FAULTS: &[Fault] = faults! {
     "SH410" MAIN ["\n  AuditRule:\n"] "source: [{prefix: shop.}]" => "source: [{prefix: shop.}, aws.s3]", Here("source:");
     "SH411" MAIN ["\n  ReserveStockRule:\n"] "detail-type: [OrderPlaced]" => "detailtype: [OrderPlaced]", Here("detailtype");
     "SH412" MAIN ["\n  OutboxSweep:\n"] "Binary: outbox-sweep" => "Binary: redrive", There(MAIN, "", "  PlaceOrder:\n");
+    "SH413" MAIN ["\n  EventArchive:\n"] "RetentionDays: !Ref ArchiveDays" => "RetentionDays: 30", Here("RetentionDays");
+    "SH413" MAIN ["\n  EventArchive:\n"] "RetentionDays: !Ref ArchiveDays" => "Description: !Ref ArchiveDays", Here("EventArchive:");
     "SH501" MAIN ["\n  NotifyCustomerRole:\n"] "dynamodb:UpdateItem, " => "", Here("Policies:");
     "SH501" MAIN ["\n  ReserveStockRole:\n"] "Resource: !GetAtt ReserveStockQueue.Outputs.DeadLetterQueueArn" => "Resource: !GetAtt NotifyCustomerQueue.Outputs.DeadLetterQueueArn", Here("Policies:");
     "SH501" MAIN ["\n  OutboxSweepRole:\n"] "[events:PutEvents]" => "[events:DescribeEventBus]", Here("Policies:");
@@ -220,6 +222,21 @@ fn nothing_is_wrong_with_the_shop() {
     let all = found(&BTreeMap::new(), descriptions);
     let sentences: Vec<String> = all.iter().map(Finding::sentence).collect();
     assert_eq!(sentences, [""; 0]);
+}
+
+/// Who deploys with `sam deploy` must know what it leaves as it is.
+#[test]
+fn aliases_are_worth_a_note() {
+    let note_of = |template: String| {
+        let read = |file: &str| Ok((file == MAIN).then(|| template.clone()));
+        super::note(&Sources::read_by(shop().0.root(), MAIN, read).unwrap())
+    };
+    assert!(note_of(text(MAIN)).unwrap().contains("`surehand deploy`"));
+    let without = text(MAIN).replace("    AutoPublishAlias: live\n", "");
+    assert_eq!(note_of(without.clone()), None);
+    let own = "      FunctionName: !Sub ${AWS::StackName}-audit\n";
+    let own_alias = format!("{own}      AutoPublishAlias: live\n");
+    assert!(note_of(without.replacen(own, &own_alias, 1)).is_some());
 }
 
 /// The schedule that the page on the redrive function shows, put into the template as the page says.

@@ -199,6 +199,7 @@ rules! {
     SERVICE_EVENTS = "SH410" Warning "put the rule on the default bus, or a rule there that sends these events to this bus";
     UNKNOWN_FIELD = "SH411" Error "correct the name: an event has version, id, detail-type, source, account, time, region, resources and detail";
     NO_RELAY = "SH412" Error "add a relay on the table's stream, and a sweep on a schedule";
+    LONG_ARCHIVE = "SH413" Error "set RetentionDays to fewer days than claims are kept, or keep claims longer with `.expires_after(…)`";
 
     MISSING_PERMISSION = "SH501" Error "allow it in the function's role";
     WILDCARD_ACTION = "SH502" Error "name the actions";

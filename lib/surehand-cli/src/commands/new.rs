@@ -98,6 +98,7 @@ const SHARED: &[(&str, &str)] = files! {
     ".cargo/config.toml" = "../../templates/shared/cargo-config.toml";
     "infra/dead-letter-queue.yaml" = "../../templates/shared/infra/dead-letter-queue.yaml";
     "infra/function-watch.yaml" = "../../templates/shared/infra/function-watch.yaml";
+    "infra/rule-watch.yaml" = "../../templates/shared/infra/rule-watch.yaml";
     "infra/reliable-queue.yaml" = "../../templates/shared/infra/reliable-queue.yaml";
 };
 

@@ -17,6 +17,8 @@ use std::{
 pub(crate) struct Start<'a> {
     pub(crate) function: &'a str,
     pub(crate) request_id: &'a str,
+    /// The function's version, as Lambda calls it.
+    pub(crate) version: &'a str,
     pub(crate) is_cold: bool,
     /// The time in milliseconds since the epoch.
     pub(crate) now_ms: u64,
@@ -29,6 +31,8 @@ pub(crate) struct Collector {
     emf: Emf,
     function: String,
     request_id: String,
+    /// None if what runs is not published.
+    version: Option<String>,
     now_ms: u64,
     event_types: Arc<[String]>,
     counted: Mutex<Counted>,
@@ -71,10 +75,12 @@ impl Collector {
         let mut counted = Counted::default();
         let cold = u8::from(start.is_cold);
         counted.ours(&names::COLD_START, None).add(cold.into());
+        let is_published = !["", "$LATEST"].contains(&start.version);
         Self {
             emf: emf.clone(),
             function: start.function.to_owned(),
             request_id: start.request_id.to_owned(),
+            version: is_published.then(|| start.version.to_owned()),
             now_ms: start.now_ms,
             event_types: start.event_types,
             counted: Mutex::new(counted),
@@ -86,6 +92,11 @@ impl Collector {
         counted.ours(&names::BATCH_SIZE, None).add(records as f64);
         for from_zero in [&names::PROCESSED, &names::DUPLICATES, &names::PARKED] {
             counted.ours(from_zero, None);
+        }
+        if let Some(version) = self.version.as_deref() {
+            let all = counted.ours(&names::VERSION_RECORDS, Some(version));
+            all.add(records as f64);
+            counted.ours(&names::VERSION_FAILURES, Some(version));
         }
     }
 
@@ -110,6 +121,10 @@ impl Collector {
                 count(&names::FAILED, Some(kind.as_str()));
                 count(&names::PARKED, None);
             }
+        }
+        let has_failed = !matches!(result, CountedAs::Processed | CountedAs::Duplicate);
+        if let Some(version) = self.version.as_deref().filter(|_| has_failed) {
+            count(&names::VERSION_FAILURES, Some(version));
         }
         if let Some((lag, event_type)) = lag.filter(|_| result.was_started()) {
             counted
@@ -205,7 +220,7 @@ impl Counted {
                 name: metric.name.to_owned(),
                 unit: metric.unit,
                 dimensions: dimension.into_iter().collect(),
-                is_also_without: true,
+                is_also_without: metric.has_total,
                 values: Values::none(metric.unit),
             });
             self.ours.len() - 1

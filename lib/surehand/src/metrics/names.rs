@@ -10,6 +10,8 @@ pub(crate) struct Name {
     pub(crate) name: &'static str,
     pub(crate) unit: Unit,
     pub(crate) by: Option<&'static str>,
+    /// Whether it is also written without that dimension, as the total.
+    pub(crate) has_total: bool,
 }
 
 const fn count(name: &'static str) -> Name {
@@ -17,6 +19,7 @@ const fn count(name: &'static str) -> Name {
         name,
         unit: Unit::Count,
         by: None,
+        has_total: true,
     }
 }
 
@@ -40,16 +43,30 @@ pub(crate) const HANDLER_DURATION: Name = Name {
     name: "HandlerDuration",
     unit: Unit::Milliseconds,
     by: None,
+    has_total: true,
 };
 /// From an event's `metadata.time` to the start of an attempt at it.
 pub(crate) const EVENT_LAG: Name = Name {
     name: "EventLag",
     unit: Unit::Milliseconds,
     by: Some("event_type"),
+    has_total: true,
 };
+/// Records of an invocation of a published version, for a deployment that watches the new version alone.
+pub(crate) const VERSION_RECORDS: Name = of_version("VersionRecords");
+/// Those of them that failed.
+pub(crate) const VERSION_FAILURES: Name = of_version("VersionFailures");
+
+const fn of_version(name: &'static str) -> Name {
+    Name {
+        by: Some("version"),
+        has_total: false,
+        ..count(name)
+    }
+}
 
 /// All of Surehand's metrics; a handler's own metrics have other names.
-pub(crate) const ALL: [&Name; 8] = [
+pub(crate) const ALL: [&Name; 10] = [
     &PROCESSED,
     &FAILED,
     &DUPLICATES,
@@ -58,6 +75,8 @@ pub(crate) const ALL: [&Name; 8] = [
     &COLD_START,
     &HANDLER_DURATION,
     &EVENT_LAG,
+    &VERSION_RECORDS,
+    &VERSION_FAILURES,
 ];
 
 /// The dimensions of every metric.

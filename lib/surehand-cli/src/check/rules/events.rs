@@ -19,6 +19,9 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
     for bus in app.of_kind("AWS::Events::EventBus") {
         bus_keeps_events(app, bus, findings);
     }
+    for archive in app.of_kind("AWS::Events::Archive") {
+        replays_find_their_claims(app, archive, findings);
+    }
     for event_rule in &app.rules {
         asks_for_what_comes(app, event_rule, findings);
         for target in &event_rule.targets {
@@ -60,8 +63,52 @@ fn bus_keeps_events(app: &App<'_>, bus: &Resource, findings: &mut Findings) {
             &rule::NO_ARCHIVE,
             &bus.place,
             &bus.id,
-            "after a mistake nothing can be replayed",
+            "what a consumer did not get cannot be replayed to it",
         );
+    }
+}
+
+/// What is replayed after its claim has expired is handled again.
+fn replays_find_their_claims(app: &App<'_>, archive: &Resource, findings: &mut Findings) {
+    let days = archive.property(&["RetentionDays"]);
+    // Without a limit, or with 0, events are kept for ever.
+    let seconds = match days.map(|it| (it.is_unknown(), it.number())) {
+        Some((true, _)) => return,
+        None | Some((_, None | Some(0))) => u64::MAX,
+        Some((_, Some(days))) => days.saturating_mul(24 * 60 * 60),
+    };
+    let of_bus = |it: &&EventRule<'_>| {
+        let bus = it.bus.and_then(Node::text);
+        let source = archive.property(&["SourceArn"]);
+        let end = bus.map(|bus| format!("event-bus/{}", bus.rsplit('/').next().unwrap_or(bus)));
+        end.zip(source.and_then(Node::text))
+            .is_some_and(|(end, arn)| arn.ends_with(&end))
+    };
+    let targets: Vec<&str> = (app.rules.iter().filter(of_bus))
+        .flat_map(|it| it.targets.iter().filter_map(|target| target.arn))
+        .collect();
+    for function in &app.functions {
+        let Some(once) = function.description.and_then(|it| it.idempotency.as_ref()) else {
+            continue;
+        };
+        let own = function.resource.arn.as_str();
+        let is_target = |arn: &&str| {
+            let rest = arn.strip_prefix(own);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+                || function.queues().any(|(_, queue)| queue.arn == **arn)
+        };
+        if targets.iter().any(is_target) && seconds >= once.expires_after_s {
+            findings.add(
+                &rule::LONG_ARCHIVE,
+                &archive.place_of(&["RetentionDays"]),
+                &archive.id,
+                format!(
+                    "it keeps events for as long as {} keeps their claims ({} s), or longer: what is replayed then is handled again",
+                    function.id(),
+                    once.expires_after_s
+                ),
+            );
+        }
     }
 }
 
