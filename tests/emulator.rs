@@ -18,6 +18,7 @@ mod emulator {
     pub(crate) mod door;
     pub(crate) mod figures;
     pub(crate) mod flow;
+    pub(crate) mod invoke;
     pub(crate) mod kills;
     pub(crate) mod order;
     pub(crate) mod page;
@@ -31,8 +32,8 @@ mod emulator {
 }
 
 use emulator::{
-    batches, collector::Collector, command, deaths, dev::Dev, door, figures, flow, kills, page,
-    redrive, shop::Shop, stores, traces, update,
+    batches, collector::Collector, command, deaths, dev::Dev, door, figures, flow, invoke, kills,
+    page, redrive, shop::Shop, stores, traces, update,
 };
 use futures_util::FutureExt;
 use std::{
@@ -64,6 +65,12 @@ async fn the_shop_on_the_emulator() {
         .await;
     parts
         .run("only the run's keys are answered", door::check(&dev))
+        .await;
+    parts
+        .run(
+            "invoke brings what a queue would",
+            invoke::check(&dev, &shop),
+        )
         .await;
     parts
         .run("dev says how functions die", deaths::check(&dev, &shop))

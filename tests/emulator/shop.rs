@@ -398,6 +398,16 @@ impl Shop {
         answer.attributes().unwrap()[&QueueAttributeName::QueueArn].clone()
     }
 
+    /// Whether the shop's table has an item.
+    pub(crate) async fn has(&self, pk: &str, sk: &str) -> bool {
+        let request = self.dynamodb.get_item();
+        let request = request.table_name(self.output("ShopTableName"));
+        let request = request.key("pk", AttributeValue::S(pk.to_owned()));
+        let request = request.key("sk", AttributeValue::S(sk.to_owned()));
+        let found = request.consistent_read(true).send().await.unwrap();
+        found.item().is_some()
+    }
+
     /// The emulator's own page is exact, where SQS's attributes are approximate by contract.
     async fn depth(&self, url: &str) -> usize {
         let path = format!("/_ministack/sqs/messages?QueueUrl={url}");

@@ -70,6 +70,8 @@ impl Application {
         let more = "members = [\"handlers\", \"unify\"]";
         self.write("Cargo.toml", &manifest.replace(members, more));
         fs::copy(workspace.join("Cargo.lock"), self.folder.join("Cargo.lock")).unwrap();
+        // Makes the lock file fit these packages, which the command's builds refuse to do.
+        cargo::output_of(self.cargo().args(["metadata", "--format-version=1"]));
 
         let state = self.folder.join(".surehand");
         fs::create_dir(&state).unwrap();

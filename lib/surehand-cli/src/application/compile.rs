@@ -183,7 +183,8 @@ fn without_json(output: &str) -> String {
         .join("\n")
 }
 
-/// Removes the packages of functions that no longer exist, and what an interrupted build left.
+/// Removes the packages of functions that no longer exist, and what an interrupted build left. What stays is its
+/// owner's alone.
 fn prune<'a>(output: &Path, binaries: impl Iterator<Item = &'a String>) -> Result<()> {
     let wanted: BTreeSet<String> = binaries
         .flat_map(|binary| [format!("{binary}.zip"), format!("{binary}.bootstrap")])
@@ -192,7 +193,19 @@ fn prune<'a>(output: &Path, binaries: impl Iterator<Item = &'a String>) -> Resul
     for entry in fs::read_dir(output).with_context(cannot_read)? {
         let path = entry.with_context(cannot_read)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_file() && !wanted.contains(&*name) {
+        if !path.is_file() {
+            continue;
+        }
+        if wanted.contains(&*name) {
+            // An earlier version of this command has let others read it.
+            let mode = if name.ends_with(".bootstrap") {
+                0o700
+            } else {
+                0o600
+            };
+            fs::set_permissions(&path, Permissions::from_mode(mode))
+                .with_context(|| format!("cannot change who may read {}", path.display()))?;
+        } else {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
@@ -304,6 +317,8 @@ mod tests {
         let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["audit.bootstrap", "audit.zip"]);
+        let kept = fs::metadata(folder.path().join("audit.zip")).unwrap();
+        assert_eq!(kept.permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

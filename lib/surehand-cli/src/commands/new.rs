@@ -285,6 +285,8 @@ fn make_repository(folder: &Path) {
     let git = |arguments: &[&str]| {
         let mut git = std::process::Command::new("git");
         git.current_dir(folder).args(arguments);
+        // A hook's variables are about another repository.
+        git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
         git.output().is_ok_and(|output| output.status.success())
     };
     if !git(&["rev-parse", "--is-inside-work-tree"]) {
@@ -338,6 +340,17 @@ mod tests {
             no_git: true,
             _run: None,
         }
+    }
+
+    #[test]
+    fn a_folder_outside_of_any_repository_becomes_one() {
+        let folder = tempfile::tempdir().unwrap();
+        make_repository(folder.path());
+        assert!(folder.path().join(".git").is_dir());
+        let inside = folder.path().join("inside");
+        fs::create_dir(&inside).unwrap();
+        make_repository(&inside);
+        assert!(!inside.join(".git").exists());
     }
 
     #[test]

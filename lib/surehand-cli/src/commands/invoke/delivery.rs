@@ -42,16 +42,15 @@ impl Delivery {
             let mappings = mappings.send().await.map_err(reason).with_context(|| {
                 format!("cannot find out what brings {function} its events: pass a whole event with --raw")
             })?;
-            if let Some(mapping) = mappings.event_source_mappings().first() {
-                let arn = mapping.event_source_arn().unwrap_or_default();
-                match arn.split(':').nth(2) {
-                    Some("sqs") => return Ok(Self::Queue(arn.to_owned())),
-                    Some("dynamodb") => {
-                        return Ok(Self::Stream(arn.to_owned(), keys(cloud, arn).await?));
-                    }
-                    _ => return Ok(Self::Direct),
-                }
-            }
+            let Some(mapping) = mappings.event_source_mappings().first() else {
+                continue;
+            };
+            let arn = mapping.event_source_arn().unwrap_or_default();
+            return Ok(match arn.split(':').nth(2) {
+                Some("sqs") => Self::Queue(arn.to_owned()),
+                Some("dynamodb") => Self::Stream(arn.to_owned(), keys(cloud, arn).await?),
+                _ => Self::Direct,
+            });
         }
         for name in &names {
             let (name, alias) = match name.split_once(':') {
