@@ -354,7 +354,7 @@ mod tests {
         let sizes: Vec<usize> = chunks(&many).iter().map(|chunk| chunk.len()).collect();
         assert_eq!(sizes, [10, 10, 5]);
 
-        let large: Vec<Event> = (0..5).map(|line| event(line, 100 * 1024)).collect();
+        let large: Vec<Event> = (0..5).map(|line| event(line, 400 * 1024)).collect();
         let sizes: Vec<usize> = chunks(&large).iter().map(|chunk| chunk.len()).collect();
         assert_eq!(sizes, [2, 2, 1]);
     }
