@@ -48,9 +48,8 @@ pub(crate) enum Command {
         /// bring is made of it
         #[arg(long, short)]
         event: Option<String>,
-        /// Invoke the function with the event as it is
-        #[arg(long)]
-        raw: bool,
+        #[command(flatten)]
+        form: invoke::Form,
     },
     /// Inspect dead letters, and redrive them
     Dlq(dlq::Dlq),
@@ -128,9 +127,9 @@ pub(crate) async fn execute(
         Command::Invoke {
             function,
             event,
-            raw,
+            form,
         } => {
-            invoke::run(&function, event.as_deref(), raw, &named("dev")).await?;
+            invoke::run(&function, event.as_deref(), form, &named("dev")).await?;
         }
         Command::Dlq(dlq) => {
             let end = dlq::run(dlq, &named("dev"), progress, stop).await?;
