@@ -59,9 +59,8 @@ pub(crate) enum Command {
         /// bring is made of it
         #[arg(long, short)]
         event: Option<String>,
-        /// Invoke the function with the event as it is
-        #[arg(long)]
-        raw: bool,
+        #[command(flatten)]
+        form: invoke::Form,
         #[command(flatten)]
         wanted: Wanted,
     },
@@ -147,9 +146,9 @@ pub(crate) async fn execute(
         Command::Invoke {
             function,
             event,
-            raw,
+            form,
             wanted,
-        } => invoke::run(&function, event.as_deref(), raw, &Wanted { run, ..wanted }).await?,
+        } => invoke::run(&function, event.as_deref(), form, &Wanted { run, ..wanted }).await?,
         Command::Dlq(dlq) => {
             let end = dlq::run(*dlq, run, progress, stop).await?;
             return Ok(end.into());

@@ -11,6 +11,7 @@ use aws_sdk_lambda::{
     config::{retry::RetryConfig, timeout::TimeoutConfig},
     primitives::Blob,
 };
+use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, value::RawValue};
 
@@ -19,16 +20,27 @@ use super::publish;
 use crate::cloud::{Cloud, Wanted, reason};
 use crate::terminal::{self, say};
 
+/// In which form an event is sent.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Form {
+    /// Invoke the function with the event as it is
+    #[arg(long)]
+    raw: bool,
+    /// Make a message of the function's queue of it, even if it is no event with `source` and `detail-type`
+    #[arg(long, conflicts_with = "raw")]
+    message: bool,
+}
+
 /// A function runs for 15 minutes at most, and its reply takes a moment.
 const LONGEST: Duration = Duration::from_secs(15 * 60 + 20);
 
 /// Prints the reply to standard output; an error of the function is an error of the command.
 ///
-/// An event is brought into the form in which it would reach the function, unless it is `raw`.
+/// An event is brought into the form in which it would reach the function, unless `form` says otherwise.
 pub(crate) async fn run(
     function: &str,
     event: Option<&str>,
-    raw: bool,
+    form: Form,
     wanted: &Wanted,
 ) -> Result<()> {
     let event = event.map(payload).transpose()?;
@@ -40,12 +52,12 @@ pub(crate) async fn run(
         .timeout_config(limits.build())
         .retry_config(RetryConfig::disabled());
     let client = Client::new(&cloud.config);
-    let delivery = match raw {
+    let delivery = match form.raw {
         true => Delivery::Direct,
         false => Delivery::of(&cloud, &client, name).await?,
     };
     let given = event.as_ref().map(|event| event.get().to_owned());
-    let payload = delivery.wrap(event, Timestamp::now())?;
+    let payload = delivery.wrap(event, form.message, Timestamp::now())?;
     if given.is_some_and(|given| given != payload) {
         let how = format!(
             "sent as {} would bring it; --raw sends it as it is",
@@ -68,7 +80,7 @@ pub(crate) async fn run(
         bail!(
             "{name} failed ({}): {}",
             kind.to_lowercase(),
-            failure(reply)
+            failure(reply, &delivery)
         );
     }
     match serde_json::from_slice::<&RawValue>(reply) {
@@ -102,8 +114,15 @@ fn payload(event: &str) -> Result<Box<RawValue>> {
 }
 
 /// Writes Lambda's error object in one line.
-fn failure(reply: &[u8]) -> String {
+fn failure(reply: &[u8], delivery: &Delivery) -> String {
     let error: Value = serde_json::from_slice(reply).unwrap_or_default();
+    let message = error["errorMessage"].as_str().unwrap_or_default();
+    if message.contains("missing field `Records`") && matches!(delivery, Delivery::Queue(_)) {
+        return format!(
+            "it takes messages of {}: send an event with `source` and `detail-type`, or pass --message",
+            delivery.name()
+        );
+    }
     match (error["errorType"].as_str(), error["errorMessage"].as_str()) {
         (Some(kind), Some(message)) => format!("{kind}: {message}"),
         (None, Some(message)) => message.to_owned(),
@@ -130,10 +149,22 @@ mod tests {
     #[test]
     fn a_failure_is_one_line() {
         assert_eq!(
-            failure(br#"{"errorType":"rejected","errorMessage":"no lines"}"#),
+            failure(
+                br#"{"errorType":"rejected","errorMessage":"no lines"}"#,
+                &Delivery::Direct
+            ),
             "rejected: no lines"
         );
-        assert_eq!(failure(b"Task timed out"), "Task timed out");
+        let missing = br#"{"errorType":"x","errorMessage":"missing field `Records` at line 1"}"#;
+        let queue = Delivery::Queue("arn:aws:sqs:r:a:stock".to_owned());
+        assert_eq!(
+            failure(missing, &queue),
+            "it takes messages of the queue stock: send an event with `source` and `detail-type`, or pass --message"
+        );
+        assert_eq!(
+            failure(b"Task timed out", &Delivery::Direct),
+            "Task timed out"
+        );
     }
 
     #[test]

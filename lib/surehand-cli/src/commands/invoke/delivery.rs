@@ -73,7 +73,15 @@ impl Delivery {
     }
 
     /// Returns the event in the form in which it would arrive; one that has this form is left as it is.
-    pub(super) fn wrap(&self, event: Option<Box<RawValue>>, now: Timestamp) -> Result<String> {
+    ///
+    /// An event is an object with `source` and `detail-type`. Other functions than Surehand's take requests of their
+    /// own beside a queue's messages, so that anything else becomes a message only when it `is_message`.
+    pub(super) fn wrap(
+        &self,
+        event: Option<Box<RawValue>>,
+        is_message: bool,
+        now: Timestamp,
+    ) -> Result<String> {
         let event = match (event, self) {
             (Some(event), _) => event,
             (None, Self::Direct | Self::Rule) => RawValue::from_string("{}".to_owned())?,
@@ -84,10 +92,14 @@ impl Delivery {
         };
         let text = event.get();
         let fields: Fields = serde_json::from_str(text).unwrap_or_default();
+        if is_message && !matches!(self, Self::Queue(_)) {
+            bail!("no queue brings the function's events, so that it has no messages");
+        }
         match self {
             Self::Direct => Ok(text.to_owned()),
             Self::Rule => as_bus_event(&fields, text, now),
             _ if fields.contains_key("Records") => Ok(text.to_owned()),
+            Self::Queue(_) if !is_message && !is_event(&fields) => Ok(text.to_owned()),
             Self::Queue(arn) => {
                 let body = as_bus_event(&fields, text, now)?;
                 Ok(json!({"Records": [message(arn, &body, now)]}).to_string())
@@ -113,11 +125,13 @@ impl Delivery {
     }
 }
 
+fn is_event(fields: &Fields) -> bool {
+    fields.contains_key("source") && fields.contains_key("detail-type")
+}
+
 /// An event as `surehand publish` takes it becomes what EventBridge makes of it; anything else is not its own.
 fn as_bus_event(fields: &Fields, text: &str, now: Timestamp) -> Result<String> {
-    if !(fields.contains_key("source") && fields.contains_key("detail-type"))
-        || fields.contains_key("id")
-    {
+    if !is_event(fields) || fields.contains_key("id") {
         return Ok(text.to_owned());
     }
     let event = publish::parse_event(text)?;
@@ -256,7 +270,9 @@ mod tests {
 
     fn wrap(delivery: &Delivery, event: &str) -> String {
         let event = RawValue::from_string(event.to_owned()).unwrap();
-        delivery.wrap(Some(event), Timestamp::UNIX_EPOCH).unwrap()
+        delivery
+            .wrap(Some(event), false, Timestamp::UNIX_EPOCH)
+            .unwrap()
     }
 
     fn queue() -> Delivery {
@@ -294,10 +310,16 @@ mod tests {
             "{body}"
         );
         assert!(body.contains(r#""id":"invoked-0-"#), "{body}");
-        let event: Value = serde_json::from_str(&wrap(&queue(), r#"{"n": 1.0}"#)).unwrap();
-        assert_eq!(event["Records"][0]["body"], r#"{"n": 1.0}"#);
+        // The request of a function that has a queue as well, and the same as a message.
+        let other = r#"{"n": 1.0}"#;
+        assert_eq!(wrap(&queue(), other), other);
+        let given = || RawValue::from_string(other.to_owned()).ok();
+        let event = queue().wrap(given(), true, Timestamp::UNIX_EPOCH).unwrap();
+        let event: Value = serde_json::from_str(&event).unwrap();
+        assert_eq!(event["Records"][0]["body"], other);
+        assert!(stream().wrap(given(), true, Timestamp::UNIX_EPOCH).is_err());
         let fifo = Delivery::Queue(format!("{QUEUE}.fifo"));
-        let event: Value = serde_json::from_str(&wrap(&fifo, "{}")).unwrap();
+        let event: Value = serde_json::from_str(&wrap(&fifo, bare)).unwrap();
         assert_eq!(event["Records"][0]["attributes"]["SequenceNumber"], "1");
     }
 
@@ -317,14 +339,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_wrapped_says_why() {
-        let error = queue().wrap(None, Timestamp::UNIX_EPOCH).unwrap_err();
+        let error = queue()
+            .wrap(None, false, Timestamp::UNIX_EPOCH)
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "no event: the queue stock brings events, so pass one with --event"
         );
         let event = RawValue::from_string("{}".to_owned()).unwrap();
         let error = stream()
-            .wrap(Some(event), Timestamp::UNIX_EPOCH)
+            .wrap(Some(event), false, Timestamp::UNIX_EPOCH)
             .unwrap_err();
         assert!(
             error
