@@ -403,6 +403,36 @@ async fn an_edit_is_a_step_of_a_plan_and_another_event() {
     assert_eq!(said.err, "error: no dead letter `nobody` in edited-dlq\n");
 }
 
+/// Two people edit two letters of one plan, and one of them takes longer.
+#[tokio::test]
+async fn an_edit_keeps_what_another_has_added_meanwhile() {
+    let world = World::planned("edited-twice", 2).await;
+    let edited = |id: &str| body(id).replace("{\"order_id\"", "{\"fixed\":true,\"order_id\"");
+    fs::write(world.path("first"), edited("event-0")).unwrap();
+    fs::write(world.path("second"), edited("event-1")).unwrap();
+    let script = format!(
+        "#!/bin/sh\n{} dlq edit -q edited-twice-dlq --id event-1 --plan p --with second && cp first \"$1\"\n",
+        super::world::SUREHAND
+    );
+    fs::write(world.path("editor"), script).unwrap();
+    let editor = world.path("editor");
+    fs::set_permissions(&editor, fs::Permissions::from_mode(0o700)).unwrap();
+    let edit = [
+        "edit",
+        "-q",
+        "edited-twice-dlq",
+        "--id",
+        "event-0",
+        "--plan",
+        "p",
+    ];
+    let mut command = world.command(&edit);
+    let said = super::world::said(command.env("EDITOR", &editor).spawn().unwrap()).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let edits = world.read("p").matches("\"edit\"").count();
+    assert_eq!(edits, 2, "{}", world.read("p"));
+}
+
 #[tokio::test]
 async fn a_fifo_queue_keeps_the_order_of_its_groups() {
     let world = World::new("ordered.fifo").await;
