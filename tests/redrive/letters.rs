@@ -461,6 +461,14 @@ fn a_step_says_nothing_that_is_not_done() {
             r#"{"message_id":"a","sha256":"0","action":"redrive","nte":"n"}"#,
             "line 2 of the plan: a step has no field `nte`",
         ),
+        (
+            r#"{"message_id":"a","sha256":"0","action":"hold","note":"n","action":"drop"}"#,
+            "line 2 of the plan: the step has `action` twice",
+        ),
+        (
+            r#"{"message_id":"a","sha256":"0","action":"redrive","body":"{}"}"#,
+            "line 2 of the plan: only `edit` takes a `body`",
+        ),
     ] {
         let error = read(step).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");

@@ -3,6 +3,7 @@
 use super::world::{DEAD, DEAD_FIFO, World, letters, plan_of, source};
 use futures_util::future::BoxFuture;
 use std::time::Duration;
+use surehand::record::{Attribute, AttributeValue};
 use surehand_redrive::{
     Accepted, Action, Apply, ApplyOptions, Destination, Entries, Ledger, Outcomes, Parcel, Plan,
     Post, Ramp, ReadOptions, Reader, Redriven, Refusal, Stop, Unlisted, undo,
@@ -203,6 +204,38 @@ impl Outcomes for Mostly {
         let is_fourth = |it: &Redriven| it.letter_id.ends_with(['3', '7']);
         Box::pin(async move { Ok(redriven.iter().map(|it| !is_fourth(it)).collect()) })
     }
+}
+
+/// The event's key was completed, long ago and for another payload.
+#[tokio::test(start_paused = true)]
+async fn what_reuses_a_key_is_not_handled_because_the_key_is() {
+    let mut letters = letters(30, None);
+    for letter in &mut letters {
+        let note = serde_json::json!({
+            "kind": "key_reused", "message": "the key was used before", "chain": [], "handler": "h",
+            "function": "f", "request_id": "r", "attempts": 1,
+            "last_failure": "2026-11-21T10:00:00Z", "redrive_count": 0,
+        });
+        letter.body = format!(r#"{{"metadata":{{"id":"{}"}},"data":{{}}}}"#, letter.id);
+        let note = Attribute {
+            data_type: "String".into(),
+            value: AttributeValue::Text(note.to_string()),
+        };
+        letter.attributes.insert("SurehandFailure".into(), note);
+    }
+    let plan = plan_of(&letters);
+    let world = World::new(3, false, letters);
+    let mut journal = world.clone();
+    let report = Apply::new(&world, &world, &plan)
+        .ramp(Ramp::new(&Handled(true)).timeout(Duration::from_secs(10)))
+        .run(&mut journal, &mut Ledger::default(), &mut |_| {})
+        .await
+        .unwrap();
+    assert_eq!(
+        (report.stopped, report.redriven),
+        (Some(Stop::NotFixed), 1),
+        "{report:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,6 +35,16 @@ pub(crate) struct Cloud {
     pub(crate) stack: Option<Stack>,
 }
 
+/// What sends what is for one service elsewhere.
+const OF_ONE_SERVICE: [&str; 6] = [
+    "AWS_ENDPOINT_URL_SQS",
+    "AWS_ENDPOINT_URL_LAMBDA",
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL_EVENTBRIDGE",
+    "AWS_ENDPOINT_URL_CLOUDFORMATION",
+    "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
+];
+
 /// What the environment and the project say.
 struct Found<'a> {
     wanted: &'a Wanted,
@@ -133,6 +143,7 @@ impl Cloud {
                 "AWS_ENDPOINT_URL is `{endpoint}`, which is not a URL: set it to one such as http://127.0.0.1:4566"
             );
         }
+        self.check_endpoints()?;
         let region = self.config.region();
         if region.is_none_or(|region| region.as_ref().is_empty()) {
             bail!("no region: set AWS_REGION, or start `surehand dev` here");
@@ -150,18 +161,45 @@ impl Cloud {
         Ok(())
     }
 
+    /// Checks that all requests go where this command says: the SDK can be told to ignore `AWS_ENDPOINT_URL`, and what
+    /// is for one service can have an endpoint of its own.
+    fn check_endpoints(&self) -> Result<()> {
+        if self.stack.is_some() {
+            return Ok(());
+        }
+        if let Some(endpoint) = endpoint().filter(|_| self.config.endpoint_url().is_none()) {
+            bail!(
+                "AWS_ENDPOINT_URL is {endpoint}, and the SDK is told to ignore it: unset \
+                 AWS_IGNORE_CONFIGURED_ENDPOINT_URLS, or unset AWS_ENDPOINT_URL and pass --aws"
+            );
+        }
+        let set = OF_ONE_SERVICE.map(|name| (name, std::env::var(name).unwrap_or_default()));
+        // A VPC's own endpoint for a service is AWS as well.
+        let astray =
+            |(_, url): &&(_, String)| !url.is_empty() && is_here(url) != self.is_emulator();
+        match set.iter().find(astray) {
+            Some((name, url)) => bail!(
+                "{name} is {url}, and all else of this command is for {}: unset the variable",
+                self.name()
+            ),
+            None => Ok(()),
+        }
+    }
+
     /// Returns true if this is not AWS but the stack of a `surehand dev`, or an endpoint on this
     /// machine.
     pub(crate) fn is_emulator(&self) -> bool {
-        let is_here = |endpoint: &str| {
-            let host = endpoint
-                .split_once("://")
-                .map_or(endpoint, |(_, rest)| rest);
-            ["127.0.0.1", "localhost", "[::1]"]
-                .iter()
-                .any(|here| host.starts_with(here))
-        };
         self.stack.is_some() || self.config.endpoint_url().is_some_and(is_here)
+    }
+
+    /// Returns the same cloud in the region of what is worked on, whatever the environment says.
+    pub(crate) fn in_region(mut self, region: Option<String>) -> Self {
+        if let Some(region) = region {
+            let mut config = self.config.to_builder();
+            config.set_region(Some(aws_config::Region::new(region)));
+            self.config = config.build();
+        }
+        self
     }
 
     /// Returns a function's name in Lambda, from any of its names.
@@ -203,6 +241,16 @@ fn limited(config: &SdkConfig) -> SdkConfig {
 fn endpoint() -> Option<String> {
     let endpoint = std::env::var("AWS_ENDPOINT_URL").ok();
     endpoint.filter(|url| !url.is_empty())
+}
+
+/// Returns true if the endpoint is on this machine.
+fn is_here(endpoint: &str) -> bool {
+    let host = endpoint
+        .split_once("://")
+        .map_or(endpoint, |(_, rest)| rest);
+    ["127.0.0.1", "localhost", "[::1]"]
+        .iter()
+        .any(|here| host.starts_with(here))
 }
 
 /// Returns true if the text names a host.

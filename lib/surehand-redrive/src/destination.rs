@@ -24,7 +24,12 @@ pub enum Destination {
 impl Destination {
     /// The destination that an ARN of a queue, a function or a bus names.
     pub fn of_arn(arn: &str) -> Option<Self> {
-        match arn.split(':').nth(2)? {
+        let mut parts = arn.split(':').skip(2);
+        let (service, region) = (parts.next()?, parts.next()?);
+        if !is_label(region) {
+            return None;
+        }
+        match service {
             "sqs" => queue_url(arn).map(Self::Queue),
             "lambda" => function(arn).map(Self::Function),
             // Rules and API destinations are EventBridge's as well.
@@ -52,9 +57,7 @@ impl Destination {
     pub fn region(&self) -> Option<&str> {
         match self {
             Self::Queue(url) => region(url),
-            Self::Function(arn) | Self::Bus(arn) => {
-                arn.split(':').nth(3).filter(|it| !it.is_empty())
-            }
+            Self::Function(arn) | Self::Bus(arn) => arn.split(':').nth(3).filter(|it| is_label(it)),
         }
     }
 
@@ -103,8 +106,22 @@ impl FromStr for Destination {
 
 /// The region in the URL of a queue at AWS, `https://sqs.REGION.amazonaws.com/…`.
 fn region(url: &str) -> Option<&str> {
-    let host = url.strip_prefix("https://sqs.")?.split('/').next()?;
-    host.split_once(".amazonaws.").map(|(region, _)| region)
+    let host = url.strip_prefix("https://")?.split('/').next()?;
+    let parts: Vec<&str> = host.split('.').collect();
+    let region = match parts[..] {
+        ["queue", "amazonaws", ..] => "us-east-1",
+        [region, "queue", "amazonaws", ..]
+        | ["sqs" | "sqs-fips", region, "amazonaws" | "api", ..]
+        | [_, "sqs", region, "vpce", ..] => region,
+        _ => return None,
+    };
+    is_label(region).then_some(region)
+}
+
+/// Whether a region can be a part of a host's name, and nothing else of a URL.
+fn is_label(region: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    !region.is_empty() && region.chars().all(is_part)
 }
 
 /// The function that is to get again what it failed on: by its alias if there is one, since deployments
@@ -144,6 +161,25 @@ mod tests {
         assert!(arn.is_same(&url) && arn.region() == Some("eu-west-1"));
         assert!(!url.is_same(&read("https://sqs.eu-west-2.amazonaws.com/1/orders")));
         assert!(!url.is_same(&read("https://sqs.eu-west-1.amazonaws.com/2/orders")));
+        // SQS has more than one name for a queue, and a region has a queue of the same name.
+        for host in [
+            "eu-west-2.queue.amazonaws.com",
+            "sqs-fips.eu-west-2.amazonaws.com",
+            "sqs.eu-west-2.api.aws",
+            "vpce-1-a.sqs.eu-west-2.vpce.amazonaws.com",
+        ] {
+            let there = read(&format!("https://{host}/1/orders"));
+            assert_eq!(there.region(), Some("eu-west-2"), "{host}");
+            assert!(!url.is_same(&there), "{host}");
+        }
+        let old = read("https://queue.amazonaws.com/1/orders");
+        assert_eq!(old.region(), Some("us-east-1"));
+        for region in ["eu-west-1.amazonaws.com@evil", "evil/1/orders#", ""] {
+            let arn = format!("arn:aws:sqs:{region}:1:orders");
+            assert!(arn.parse::<Destination>().is_err(), "{arn}");
+            let bus = Destination::Bus(format!("arn:aws:events:{region}:1:event-bus/shop"));
+            assert_eq!(bus.region(), None);
+        }
         assert!("reserve-stock".parse::<Destination>().is_err());
         assert!("arn:aws:s3:::bucket".parse::<Destination>().is_err());
         let bus = "arn:aws:events:r:1:event-bus/shop";

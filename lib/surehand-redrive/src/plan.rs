@@ -7,7 +7,10 @@ use crate::{
     parcel::{MAX_REDRIVES, Parcel},
     queue::QueueInfo,
 };
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, MapAccess, Visitor},
+};
 use std::{
     collections::HashMap,
     io::{BufRead, Write},
@@ -94,8 +97,7 @@ impl Step {
     /// What is no part of a step is an error: it would not be done.
     fn read(line: &str) -> Result<Self, String> {
         const KNOWN: [&str; 5] = ["message_id", "sha256", "action", "body", "note"];
-        let fields: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let Fields(fields) = serde_json::from_str(line).map_err(|error| error.to_string())?;
         if let Some(name) = fields.keys().find(|name| !KNOWN.contains(&name.as_str())) {
             return Err(match name.as_str() {
                 "to" => "a step has no `to` of its own: set it in the first line, or write a plan for these messages"
@@ -103,7 +105,41 @@ impl Step {
                 _ => format!("a step has no field `{name}`, only {}", KNOWN.join(", ")),
             });
         }
+        if fields.contains_key("body") && fields.get("action").is_some_and(|it| it != "edit") {
+            return Err("only `edit` takes a `body`".to_owned());
+        }
         serde_json::from_value(fields.into()).map_err(|error| error.to_string())
+    }
+}
+
+/// A step as it is written. A field that is there twice is refused: who reviews a plan sees the first, and the last
+/// one would be done.
+struct Fields(serde_json::Map<String, serde_json::Value>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a step")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = serde_json::Map::new();
+                while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
+                    if fields.contains_key(&name) {
+                        return Err(A::Error::custom(format!("the step has `{name}` twice")));
+                    }
+                    fields.insert(name, value);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Each)
     }
 }
 
@@ -248,9 +284,11 @@ impl Plan {
         self.header.to.clone().or_else(|| letter.destination())
     }
 
+    /// Whether the plan is for this queue: the same name is in every account and region.
+    ///
     /// # Errors
     /// If the plan is for another queue than this one.
-    pub(crate) fn check_queue(&self, info: &QueueInfo) -> Result<()> {
+    pub fn check_queue(&self, info: &QueueInfo) -> Result<()> {
         let (ours, theirs) = match &self.header.queue_arn {
             Some(arn) => (arn, &info.arn),
             None => (&self.header.queue, &info.url),

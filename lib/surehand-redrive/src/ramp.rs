@@ -45,6 +45,8 @@ pub struct Redriven {
     /// The message group that the dead letter has.
     pub(crate) message_group: Option<String>,
     pub(crate) redrive_count: u32,
+    /// Its key was completed for another payload, which says nothing of it.
+    pub(crate) reuses_key: bool,
     pub(crate) sent_ms: u64,
 }
 

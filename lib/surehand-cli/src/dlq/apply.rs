@@ -49,8 +49,10 @@ pub(super) struct ApplyArgs {
 
 /// `dlq apply`.
 pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Result<End> {
-    let plan = plan::load(&arguments.plan)?;
-    let path = journal_of(&arguments.plan, arguments.journal.as_deref());
+    // A run that died before it had a journal is begun here, by its name.
+    let file = runs::plan_of(&arguments.plan)?;
+    let plan = plan::load(&file)?;
+    let path = journal_of(&file, arguments.journal.as_deref());
     if path.exists() {
         bail!(
             "{} already exists, so this plan was applied before: continue with `surehand dlq resume {}`",
@@ -85,7 +87,7 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
 
 /// `dlq resume`.
 pub(super) async fn resume(arguments: &ApplyArgs, context: &Context<'_>) -> Result<End> {
-    let file = runs::plan_of(&arguments.plan);
+    let file = runs::plan_of(&arguments.plan)?;
     let plan = plan::load(&file)?;
     let path = journal_of(&file, arguments.journal.as_deref());
     if !path.exists() {

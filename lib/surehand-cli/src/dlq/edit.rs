@@ -1,6 +1,11 @@
 //! `surehand dlq edit`: one letter's event in an editor.
 
-use std::{fs, io::Write as _, path::PathBuf, process::Stdio};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -32,10 +37,7 @@ pub(super) struct EditArgs {
 }
 
 pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<End> {
-    let existing = match arguments.plan.exists() {
-        true => Some(plan::load(&arguments.plan)?),
-        false => None,
-    };
+    let existing = existing(&arguments.plan)?;
     let (cloud, target) = arguments.target.find(context).await?;
     if let Some(existing) = existing.as_ref().filter(|it| it.header.queue != target.url) {
         bail!(
@@ -84,6 +86,18 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
     }
     check(&letter, &after)?;
     let body = edited(&letter, &after).map_err(said)?;
+    let known = existing.map(|plan| plan.header.plan);
+    // An editor may be open for long, and another edit may have been added meanwhile.
+    let existing = self::existing(&arguments.plan)?;
+    let is_elsewhere = |plan: &Plan| {
+        plan.header.queue != target.url || known.is_some_and(|it| it != plan.header.plan)
+    };
+    if existing.as_ref().is_some_and(is_elsewhere) {
+        bail!(
+            "{} is another plan now: the edit is not added to it",
+            arguments.plan.display()
+        );
+    }
     let mut plan = existing.unwrap_or_else(|| Plan::new(&target.url).queue_arn(&info.arn));
     let allowed = plan.header.destinations.take();
     plan.add(&letter, Action::Edit { body });
@@ -110,6 +124,14 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
         say!("{} is a step of {}", letter.id, arguments.plan.display());
     }
     Ok(End::Done)
+}
+
+/// The plan that the file has, if there is one.
+fn existing(path: &Path) -> Result<Option<Plan>> {
+    match path.exists() {
+        true => plan::load(path).map(Some),
+        false => Ok(None),
+    }
 }
 
 /// The new event must be one, of the type of the old one. Whether its handler takes it, `rehearse` tells.

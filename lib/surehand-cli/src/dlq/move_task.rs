@@ -74,7 +74,7 @@ impl Way {
             queue.info().await.map_err(said)
         };
         let source = info(&target.url).await?;
-        let to = info(&target::queue_url(&cloud, &arguments.to).await?).await?;
+        let to = info(&target::named(&cloud, &arguments.to).await?).await?;
         if to.fifo != source.fifo {
             bail!(
                 "cannot move from {} to {}: only one of them is a FIFO queue",

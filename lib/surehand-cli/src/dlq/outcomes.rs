@@ -113,13 +113,17 @@ impl Facts {
             .await
     }
 
-    /// The function that a letter is for: the one that it names, else the one that reads the queue which SQS moved it
-    /// from. Several queues may share one for their dead letters.
+    /// The function that a letter is for: the one that reads the queue which SQS moved it from, else the one that the
+    /// letter names. Several queues may share one for their dead letters.
+    ///
+    /// What a letter names can have been written by whoever sent it: another function may have handled the same event
+    /// long ago, and a ramp would take that for the outcome of the redrive. A function of another account, which its
+    /// ARN would name, is never asked.
     async fn function_of(&self, named: Option<String>, source_arn: Option<&str>) -> Option<String> {
-        match (named, source_arn) {
-            (Some(function), _) => Some(function),
+        match (source_arn, named.filter(|name| !name.contains(':'))) {
+            (Some(arn), _) => self.reader(arn).await,
+            (None, Some(function)) => Some(function),
             (None, None) => self.function.clone(),
-            (None, Some(arn)) => self.reader(arn).await,
         }
     }
 
@@ -284,7 +288,10 @@ mod tests {
             (None, Some("orders"), Some("reserve")),
             (None, Some("mails"), Some("notify")),
             (None, Some("nobodys"), None),
-            (Some("refund"), Some("mails"), Some("refund")),
+            (Some("refund"), Some("mails"), Some("notify")),
+            (Some("refund"), Some("nobodys"), None),
+            (Some("refund"), None, Some("refund")),
+            (Some("arn:aws:lambda:r:2:function:f"), None, Some("reserve")),
             (None, None, Some("reserve")),
         ] {
             let named = named.map(str::to_owned);

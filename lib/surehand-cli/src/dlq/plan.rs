@@ -7,12 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use surehand_redrive::{Action, Destination, Plan, ReadReport, Unlisted};
 
 use super::{
-    context::{Context, End, said},
+    context::{Coded, Context, End, said},
     new_file::NewFile,
     read,
     select::SelectArgs,
@@ -34,7 +34,7 @@ pub(super) struct PlanArgs {
     /// What to do with the selected dead letters
     #[arg(long, value_enum, default_value_t = Wanted::Redrive)]
     action: Wanted,
-    /// Include dead letters of this selection that arrive later, or that a FIFO queue does not show yet
+    /// Also put back dead letters of this selection that arrive later, or that a FIFO queue does not show yet
     #[arg(long, conflicts_with = "limit")]
     unlisted: bool,
 }
@@ -136,6 +136,12 @@ enum Wanted {
 }
 
 pub(super) async fn run(arguments: &PlanArgs, context: &Context<'_>) -> Result<End> {
+    if arguments.unlisted && arguments.action != Wanted::Redrive {
+        // What is to be deleted or to stay would be sent, only because it came late.
+        bail!(Coded::usage(
+            "--unlisted puts back what the plan does not list: leave it out, or leave out --action"
+        ));
+    }
     let (cloud, target) = arguments.target.find(context).await?;
     let file = NewFile::create(&arguments.out)?;
     let action = match arguments.action {

@@ -3,11 +3,11 @@
 use std::{
     fs::{self, DirBuilder},
     io::ErrorKind,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use surehand_redrive::{Action, Ledger, Plan, Progress};
 
@@ -43,6 +43,7 @@ pub(super) fn new_plan(plan: &Plan) -> Result<PathBuf> {
         .mode(0o700)
         .create(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
+    check(&folder)?;
     let time = plan.header.created.get(..19).unwrap_or_default();
     let queue = target::name_of(&plan.header.queue);
     // Two runs of one second do not meet.
@@ -52,13 +53,34 @@ pub(super) fn new_plan(plan: &Plan) -> Result<PathBuf> {
 }
 
 /// The plan that is meant: a file, or a run by its name.
-pub(super) fn plan_of(given: &Path) -> PathBuf {
+pub(super) fn plan_of(given: &Path) -> Result<PathBuf> {
     let is_name = given.components().count() == 1;
-    let run = || Some(folder().ok()?.join(given)).filter(|path| path.exists());
-    match given.exists() || !is_name {
-        true => given.to_owned(),
-        false => run().unwrap_or_else(|| given.to_owned()),
+    if given.exists() || !is_name {
+        return Ok(given.to_owned());
     }
+    let Some(folder) = folder().ok().filter(|it| it.join(given).exists()) else {
+        return Ok(given.to_owned());
+    };
+    check(&folder)?;
+    Ok(folder.join(given))
+}
+
+/// Checks that a plan of the folder is what its owner wrote: whoever else can write there could put another in its
+/// place, which sends the messages elsewhere.
+fn check(folder: &Path) -> Result<()> {
+    let metadata = fs::metadata(folder);
+    let metadata = metadata.with_context(|| format!("cannot read {}", folder.display()))?;
+    let elsewhere = "set XDG_STATE_HOME to a folder of your own, or use `surehand dlq plan --out FILE` and `apply`";
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        bail!("{} belongs to another user: {elsewhere}", folder.display());
+    }
+    if metadata.mode() & 0o022 != 0 {
+        bail!(
+            "others may write to {}: take that right from them, {elsewhere}",
+            folder.display()
+        );
+    }
+    Ok(())
 }
 
 /// `dlq runs`.

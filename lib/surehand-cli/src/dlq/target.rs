@@ -9,8 +9,9 @@ use aws_sdk_lambda::operation::get_function_configuration::{
 use aws_sdk_sqs::{operation::get_queue_url::GetQueueUrlError, types::QueueAttributeName};
 use clap::Args;
 use serde_json::Value;
+use surehand_redrive::{Destination, Queue as _, SqsDeadLetterQueue};
 
-use super::context::{Coded, Context};
+use super::context::{Coded, Context, said};
 use crate::cloud::{Cloud, reason};
 
 /// Names a dead-letter queue.
@@ -67,8 +68,9 @@ impl TargetArgs {
             bail!(Coded::usage("no queue: pass --queue or --function"));
         }
         let cloud = context.connect().await?;
+        let cloud = cloud.in_region(self.queue.as_deref().and_then(region_of));
         let (url, function) = match (&self.queue, &self.function) {
-            (Some(queue), _) => (queue_url(&cloud, queue).await?, None),
+            (Some(queue), _) => (named(&cloud, queue).await?, None),
             (None, function) => {
                 let function = cloud.full_name(function.as_deref().unwrap_or_default())?;
                 (of_function(&cloud, &function).await?, Some(function))
@@ -106,6 +108,34 @@ pub(super) fn queue(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("use a queue's name, URL or ARN".to_owned()),
     }
+}
+
+/// The region that an ARN or a URL of a queue names.
+pub(super) fn region_of(queue: &str) -> Option<String> {
+    let destination: Destination = queue.parse().ok()?;
+    destination.region().map(str::to_owned)
+}
+
+/// The URL of the queue that the user names. An ARN says in which account and region it is, and that the queue which is
+/// found is that one: others have its name.
+pub(super) async fn named(cloud: &Cloud, queue: &str) -> Result<String> {
+    let url = queue_url(cloud, queue).await?;
+    if !queue.starts_with("arn:") {
+        return Ok(url);
+    }
+    let sqs = aws_sdk_sqs::Client::new(&cloud.config);
+    let info = SqsDeadLetterQueue::new(sqs, &url).info().await;
+    let found = info
+        .map_err(said)
+        .with_context(|| format!("cannot read {} at {}", name_of(queue), cloud.name()))?
+        .arn;
+    if found != queue {
+        bail!(
+            "no queue `{queue}` at {}: its name is that of {found}",
+            cloud.name()
+        );
+    }
+    Ok(url)
 }
 
 /// The URL of the queue with this name, URL, ARN, or name of a stack's output.

@@ -403,6 +403,36 @@ async fn an_edit_is_a_step_of_a_plan_and_another_event() {
     assert_eq!(said.err, "error: no dead letter `nobody` in edited-dlq\n");
 }
 
+/// Two people edit two letters of one plan, and one of them takes longer.
+#[tokio::test]
+async fn an_edit_keeps_what_another_has_added_meanwhile() {
+    let world = World::planned("edited-twice", 2).await;
+    let edited = |id: &str| body(id).replace("{\"order_id\"", "{\"fixed\":true,\"order_id\"");
+    fs::write(world.path("first"), edited("event-0")).unwrap();
+    fs::write(world.path("second"), edited("event-1")).unwrap();
+    let script = format!(
+        "#!/bin/sh\n{} dlq edit -q edited-twice-dlq --id event-1 --plan p --with second && cp first \"$1\"\n",
+        super::world::SUREHAND
+    );
+    fs::write(world.path("editor"), script).unwrap();
+    let editor = world.path("editor");
+    fs::set_permissions(&editor, fs::Permissions::from_mode(0o700)).unwrap();
+    let edit = [
+        "edit",
+        "-q",
+        "edited-twice-dlq",
+        "--id",
+        "event-0",
+        "--plan",
+        "p",
+    ];
+    let mut command = world.command(&edit);
+    let said = super::world::said(command.env("EDITOR", &editor).spawn().unwrap()).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let edits = world.read("p").matches("\"edit\"").count();
+    assert_eq!(edits, 2, "{}", world.read("p"));
+}
+
 #[tokio::test]
 async fn a_fifo_queue_keeps_the_order_of_its_groups() {
     let world = World::new("ordered.fifo").await;
@@ -435,6 +465,29 @@ async fn a_fifo_queue_keeps_the_order_of_its_groups() {
         }
     }
     assert_eq!(groups, [["0", "2", "4", "6"], ["1", "3", "5", "7"]]);
+}
+
+/// A selection can have letters behind others of their group that it does not have. They stay, and that is said.
+#[tokio::test]
+async fn what_is_behind_a_letter_that_stays_is_not_taken_for_done() {
+    let world = World::new("behind.fifo").await;
+    let ids = ["0", "1", "2", "3"];
+    world.park("no such sku", &ids).await;
+    let choice = ["-q", "behind-dlq.fifo", "--id", "0", "--id", "3"];
+    let redrive = |more: &[&'static str]| [&["redrive"], &choice[..], more].concat();
+    let dry = world.ends(0, &redrive(&[])).await;
+    assert_eq!(
+        dry,
+        "1 letters would be put back to queue behind.fifo\n3 letters would stay\nnothing was changed; --yes does it\n"
+    );
+    let said = world.run(&redrive(&["--yes", "--no-ramp"])).await;
+    assert_eq!(said.code, Some(4), "{said:?}");
+    assert_eq!(
+        said.out.lines().next(),
+        Some("1 put back, 1 behind a letter of their group that stays, 3 left"),
+        "{said:?}"
+    );
+    assert_eq!(world.depths().await, (3, 1));
 }
 
 /// Nobody reads what the command prints, as behind a terminal that was closed.
@@ -525,6 +578,37 @@ async fn a_selection_is_part_of_its_plan() {
     assert_eq!(world.depths().await, (1, 3));
 }
 
+/// An ARN names a region, and the queue of that name in another one is another queue.
+#[tokio::test]
+async fn a_queue_is_the_one_of_its_arn() {
+    let world = World::new("region").await;
+    world.park("no such sku", &["a"]).await;
+    let arn = "arn:aws:sqs:eu-west-1:000000000000:region-dlq";
+    for arguments in [
+        &["groups", "-q", arn][..],
+        &["plan", "-q", arn, "--out", "p"],
+        &["redrive", "-q", arn, "--yes", "--no-ramp"],
+        &["purge", "-q", arn, "--yes", "--archive", "purged"],
+        &["move", "-q", arn, "--to", "region", "--yes"],
+        &[
+            "move",
+            "-q",
+            "region-dlq",
+            "--to",
+            "arn:aws:sqs:eu-west-1:000000000000:region",
+            "--yes",
+        ],
+    ] {
+        let said = world.run(arguments).await;
+        assert_eq!(
+            (said.code, &*said.out, &*said.changing),
+            (Some(1), "", ""),
+            "{arguments:?}: {said:?}"
+        );
+        assert_eq!(world.depths().await, (1, 0), "{arguments:?}");
+    }
+}
+
 /// The same name is in every account and region.
 #[tokio::test]
 async fn a_plan_is_for_one_account_and_region() {
@@ -545,4 +629,93 @@ async fn a_plan_is_for_one_account_and_region() {
         }
     }
     assert_eq!(world.depths().await, (2, 0));
+
+    // What was taken out of one queue is not put into another of its name, and is not taken for undone.
+    world.ends(0, &["apply", "p", "--yes", "--no-ramp"]).await;
+    for file in ["account", "region"] {
+        let journal = format!("{file}.journal");
+        fs::copy(world.path("p.journal"), world.path(&journal)).unwrap();
+        for yes in [&[][..], &["--yes"]] {
+            let said = world.run(&[&["undo", file][..], yes].concat()).await;
+            assert_eq!(said.code, Some(1), "{said:?}");
+            assert!(said.err.contains("the plan is for queue"), "{said:?}");
+        }
+        assert_eq!(world.read(&journal), world.read("p.journal"));
+    }
+    assert_eq!(world.depths().await, (0, 2));
+}
+
+/// A process can end between the plan of a run and its journal.
+#[tokio::test]
+async fn a_run_that_has_no_journal_yet_is_begun_by_its_name() {
+    let world = World::planned("begun", 2).await;
+    let folder = world.path("state/surehand/redrives");
+    let private = std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700)
+        .recursive(true)
+        .create(&folder);
+    private.unwrap();
+    fs::rename(world.path("p"), folder.join("run.plan")).unwrap();
+    let runs = world.json(0, &["runs"]).await;
+    assert_eq!(
+        (&runs[0]["run"], &runs[0]["state"]),
+        (&json!("run.plan"), &json!("open"))
+    );
+    let said = world.run(&["resume", "run.plan", "--yes"]).await;
+    assert!(
+        said.err
+            .ends_with("begin with `surehand dlq apply run.plan`\n"),
+        "{said:?}"
+    );
+    let apply = ["apply", "run.plan", "--yes", "--no-ramp"];
+    let said = world.run(&apply).await;
+    assert_eq!(
+        (said.code, &*said.out),
+        (Some(0), "2 put back\n"),
+        "{said:?}"
+    );
+    let runs = world.json(0, &["runs"]).await;
+    assert_eq!(runs[0]["state"], "finished");
+}
+
+/// Whoever can write to the folder of the runs could have another plan carried out.
+#[tokio::test]
+async fn runs_are_not_kept_where_others_write() {
+    let world = World::planned("kept", 2).await;
+    let folder = world.path("state/surehand/redrives");
+    fs::create_dir_all(&folder).unwrap();
+    fs::rename(world.path("p"), folder.join("run.plan")).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    for arguments in [
+        &["redrive", "-q", "kept-dlq", "--yes", "--no-ramp"][..],
+        &["apply", "run.plan", "--yes", "--no-ramp"],
+        &["resume", "run.plan", "--yes"],
+        &["undo", "run.plan", "--yes"],
+    ] {
+        let said = world.run(arguments).await;
+        assert_eq!(
+            (said.code, &*said.out),
+            (Some(1), ""),
+            "{arguments:?}: {said:?}"
+        );
+        assert!(
+            said.err.contains("others may write to"),
+            "{arguments:?}: {said:?}"
+        );
+    }
+    assert_eq!(world.depths().await, (2, 0));
+}
+
+/// What a plan does not list is put back, which is not what a plan of drops says.
+#[tokio::test]
+async fn what_is_to_be_dropped_is_listed() {
+    let world = World::new("unlisted").await;
+    world.park("no such sku", &["a"]).await;
+    for action in ["drop", "hold"] {
+        let plan = ["plan", "-q", "unlisted-dlq", "--unlisted", "--out", "p"];
+        let said = world
+            .run(&[&plan[..], &["--action", action]].concat())
+            .await;
+        assert_eq!((said.code, &*said.out), (Some(2), ""), "{said:?}");
+        assert!(!world.path("p").exists());
+    }
 }

@@ -352,6 +352,44 @@ async fn aws_is_only_used_if_it_was_asked_for() {
     }
 }
 
+/// The SDK can be told to ignore `AWS_ENDPOINT_URL`, and to send what is for one service elsewhere.
+#[tokio::test]
+async fn a_command_goes_to_one_cloud_and_to_the_one_that_was_named() {
+    let world = World::planned("ignored", 1).await;
+    for (name, value, says) in [
+        (
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+            "true",
+            "and the SDK is told to ignore it",
+        ),
+        (
+            "AWS_ENDPOINT_URL_SQS",
+            "https://sqs.us-east-1.amazonaws.com",
+            "AWS_ENDPOINT_URL_SQS is https://sqs.us-east-1.amazonaws.com, and all else of this command is for ",
+        ),
+    ] {
+        for arguments in [
+            &["groups", "-q", "ignored-dlq"][..],
+            &["apply", "p", "--yes", "--no-ramp"],
+        ] {
+            let mut command = world.command(arguments);
+            // Should a request leave after all, it is for a machine that is not there.
+            command.env("AWS_REGION", "nowhere-1").env(name, value);
+            let said = said(command.spawn().unwrap()).await;
+            assert_eq!(said.code, Some(1), "{arguments:?}: {said:?}");
+            assert!(said.err.contains(says), "{arguments:?}: {said:?}");
+        }
+    }
+    let mut command = world.command(&["list", "--aws"]);
+    command.env_remove("AWS_ENDPOINT_URL");
+    command.env("AWS_ENDPOINT_URL_SQS", &world.sqs.endpoint);
+    let said = said(command.spawn().unwrap()).await;
+    assert!(
+        said.err.contains("all else of this command is for AWS"),
+        "{said:?}"
+    );
+}
+
 /// A service that takes a call and never answers.
 #[tokio::test]
 async fn a_silent_service_is_given_up() {

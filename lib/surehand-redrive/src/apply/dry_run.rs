@@ -1,6 +1,6 @@
 //! What applying a plan would do.
 
-use super::Apply;
+use super::{Apply, order::Order};
 use crate::{
     destination::Destination,
     journal::{Ledger, Progress},
@@ -48,6 +48,7 @@ impl Apply<'_> {
             ..DryRun::default()
         };
         let mut found = 0;
+        let mut order = Order::new(reader.info().fifo);
         let result = loop {
             let letters = match reader.next().await {
                 Ok(letters) if letters.is_empty() => break Ok(()),
@@ -60,14 +61,24 @@ impl Apply<'_> {
                     continue;
                 }
                 found += u64::from(self.plan.step(&letter.id).is_some());
+                // It stays behind what stays before it in its group.
+                if order.is_closed(letter.group.as_deref()) {
+                    dry.holds += 1;
+                    continue;
+                }
                 match self.action(&letter) {
                     Err(problem) => {
+                        order.close(letter.group.as_deref());
                         dry.problems.insert(letter.id, problem);
                     }
-                    Ok(Action::Hold) => dry.holds += 1,
+                    Ok(Action::Hold) => {
+                        order.close(letter.group.as_deref());
+                        dry.holds += 1;
+                    }
                     Ok(Action::Drop) => dry.drops += 1,
                     Ok(action) => match self.plan.prepare(&letter, action) {
                         Err(problem) => {
+                            order.close(letter.group.as_deref());
                             dry.problems.insert(letter.id, problem);
                         }
                         Ok(None) => dry.holds += 1,

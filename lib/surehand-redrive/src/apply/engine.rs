@@ -170,10 +170,14 @@ impl<'a, 'b> Engine<'a, 'b> {
             for step in self.apply.plan.steps() {
                 let is_accounted_for = step.action == Action::Hold
                     || self.book.ledger.progress(&step.message_id) >= Some(Progress::Dropping)
-                    || report.failed.contains_key(&step.message_id)
-                    || self.reader.receipt(&step.message_id).is_some();
+                    || report.failed.contains_key(&step.message_id);
                 if !is_accounted_for {
-                    report.missing.push(step.message_id.clone());
+                    let is_here = self.reader.receipt(&step.message_id).is_some();
+                    let left = match is_here {
+                        true => &mut report.held_back,
+                        false => &mut report.missing,
+                    };
+                    left.push(step.message_id.clone());
                 }
             }
         }

@@ -7,7 +7,7 @@ use crate::{
     parcel::Parcel,
     plan::Action,
 };
-use surehand::Metadata;
+use surehand::{ErrorKind, Metadata};
 
 /// A letter to be sent.
 pub(super) struct Job {
@@ -27,6 +27,8 @@ pub(super) struct Story {
     pub(super) group: Group,
     pub(super) cause: Cause,
     pub(super) redrive_count: u32,
+    /// The event goes back under a key that was completed for another payload.
+    pub(super) reuses_key: bool,
     pub(super) source_arn: Option<String>,
 }
 
@@ -42,11 +44,14 @@ impl Job {
             // Of an edit, the event is the new one.
             let sent = Letter::new(&*letter.id, &*parcel.body);
             let event = sent.event().map(|event| event.identity());
+            let cause = letter.cause();
             Story {
+                reuses_key: *action == Action::Redrive
+                    && cause.kind == ErrorKind::KeyReused.as_str(),
                 // Without an id of its own the event goes by its message's, which will be another.
                 event: event.filter(|event| event.id != letter.id),
                 group: Group::of(letter),
-                cause: letter.cause(),
+                cause,
                 redrive_count: letter.redrive_count(),
                 source_arn: letter.source_arn.clone(),
             }

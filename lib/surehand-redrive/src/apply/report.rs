@@ -41,6 +41,8 @@ pub struct Report {
     /// The letters of the plan that were not found: another consumer took them, or, on a FIFO queue,
     /// they are behind a letter that stays.
     pub missing: Vec<String>,
+    /// The letters of the plan that were seen and not sent: a letter before them in their group stays.
+    pub held_back: Vec<String>,
     /// How many were sent and may still be there: a resume deletes them.
     pub not_deleted: u64,
     /// What the service last said of a deletion that it did not confirm.

@@ -44,6 +44,7 @@ impl Stage {
             source_arn: story.source_arn,
             message_group: job.group,
             redrive_count: story.redrive_count,
+            reuses_key: story.reuses_key,
             sent_ms: epoch_ms(now),
         });
     }
@@ -51,7 +52,10 @@ impl Stage {
     /// Takes the answers for those that are waited for, in their order.
     pub(super) fn complete(&mut self, completed: &[bool]) {
         let mut completed = completed.iter();
-        let is_open = |_: &Redriven| !completed.next().copied().unwrap_or(false);
+        let is_open = |redriven: &Redriven| {
+            let is_completed = completed.next().copied().unwrap_or(false);
+            redriven.reuses_key || !is_completed
+        };
         self.waiting.retain(is_open);
     }
 

@@ -220,11 +220,15 @@ fn reason(error: &Error) -> String {
 }
 
 /// Whether somebody has put the record back since that time, and so has looked at what an attempt did
-/// whose lease ended then, and wants another one.
+/// whose lease ended then, and wants another one. That it is received for the first time does not say so: of two
+/// copies of a record, one can wait while the attempt at the other comes to its unknown end.
 fn is_put_back_after(lease_ended: SystemTime, record: &Record) -> bool {
     let delivery = record.delivery();
-    let is_later = delivery.sent_at.is_some_and(|sent| lease_ended <= sent);
-    redrive_count(record) > 0 && (delivery.receive_count <= 1 || is_later)
+    let is_later = match delivery.sent_at {
+        Some(sent) => lease_ended <= sent,
+        None => delivery.receive_count <= 1,
+    };
+    redrive_count(record) > 0 && is_later
 }
 
 /// Whether the record can come back when its lease ends: a queue's can, by its receipt, and so can that

@@ -69,6 +69,10 @@ fn line(report: &Report) -> String {
         (report.finished, "finished"),
         (report.failed.len() as u64, "failed"),
         (report.missing.len() as u64, "missing"),
+        (
+            report.held_back.len() as u64,
+            "behind a letter of their group that stays",
+        ),
         (report.not_deleted, "not deleted yet"),
     ];
     let known = |counts: &[(u64, &str)]| -> Vec<String> {
@@ -102,7 +106,7 @@ pub(super) fn applied(report: &Report, words: &Words<'_>, deployed: Option<&str>
         let line = json!({
             "redriven": report.redriven, "edited": report.edited, "dropped": report.dropped,
             "finished": report.finished, "without_lists": report.without_lists, "failed": report.failed,
-            "missing": report.missing, "not_deleted": report.not_deleted,
+            "missing": report.missing, "held_back": report.held_back, "not_deleted": report.not_deleted,
             "not_deleted_because": report.not_deleted_because, "left": report.left,
             "not_fixed": not_fixed, "stopped": stopped, "deployed": deployed,
             "journal": words.journal,

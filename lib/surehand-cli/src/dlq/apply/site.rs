@@ -18,7 +18,7 @@ use crate::{
         context::{Context, End, said},
         outcomes::Facts,
         read,
-        target::Target,
+        target::{self, Target},
     },
 };
 
@@ -33,20 +33,23 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Also says whether the queue is there, before anything is written down.
+    /// Also says whether the queue is there, and is the plan's, before anything is written down.
     pub(super) async fn of(
         plan: &Plan,
         despite_redrive_policy: bool,
         context: &Context<'_>,
     ) -> Result<Self> {
         let cloud = context.connect().await?;
-        let region = plan.header.queue_arn.as_deref().and_then(region_of);
+        let queue = plan.header.queue_arn.as_ref();
+        let region = target::region_of(queue.unwrap_or(&plan.header.queue));
         let target = Target {
             url: plan.header.queue.clone(),
             function: None,
             despite_redrive_policy,
         };
-        Self::at(in_region(cloud, region), target).await
+        let site = Self::at(cloud.in_region(region), target).await?;
+        plan.check_queue(&site.info).map_err(said)?;
+        Ok(site)
     }
 
     /// Also says whether the queue is there.
@@ -171,23 +174,8 @@ fn end(report: &Report) -> End {
         Some(_) => End::Partly,
         None if !report.failed.is_empty() || report.not_deleted > 0 => End::Partly,
         None if !report.not_fixed.is_empty() || !report.missing.is_empty() => End::Partly,
+        None if !report.held_back.is_empty() => End::Partly,
         None if done == 0 => End::Nothing,
         None => End::Done,
     }
-}
-
-/// The region in an ARN.
-pub(super) fn region_of(arn: &str) -> Option<String> {
-    let region = arn.split(':').nth(3)?;
-    (!region.is_empty()).then(|| region.to_owned())
-}
-
-/// The same cloud in the region of what is worked on, whatever the environment says.
-fn in_region(mut cloud: Cloud, region: Option<String>) -> Cloud {
-    if let Some(region) = region {
-        let mut config = cloud.config.to_builder();
-        config.set_region(Some(aws_config::Region::new(region)));
-        cloud.config = config.build();
-    }
-    cloud
 }

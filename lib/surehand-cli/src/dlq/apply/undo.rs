@@ -38,7 +38,7 @@ const VISIBILITY: Duration = Duration::from_secs(120);
 
 /// `dlq undo`.
 pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) -> Result<End> {
-    let file = runs::plan_of(&arguments.plan);
+    let file = runs::plan_of(&arguments.plan)?;
     let plan = plan::load(&file)?;
     let path = journal_of(&file, arguments.journal.as_deref());
     if !path.exists() {

@@ -171,6 +171,8 @@ fn now(letter: &Letter, before: &Group, answer: &Answer) -> Now {
         (Ending::Handled, _) if finding.conditions > 0 && failed_for_a_condition(letter) => {
             Now::NotChecked
         }
+        // Another letter of its event came before it, and what that staged was not checked.
+        (Ending::Duplicate, _) if failed_for_a_condition(letter) => Now::NotChecked,
         (Ending::Handled | Ending::Duplicate, _) => Now::Fixed,
         (Ending::NotRun, _) => Now::NotRun,
         (_, Some(failure)) => {
@@ -185,7 +187,11 @@ fn now(letter: &Letter, before: &Group, answer: &Answer) -> Now {
 }
 
 fn failed_for_a_condition(letter: &Letter) -> bool {
-    matches!(letter.origin(), Origin::Parked { note, .. } if note.condition)
+    match letter.origin() {
+        Origin::Parked { note, .. } => note.condition,
+        Origin::MovedBySqs { earlier, .. } => earlier.is_some_and(|note| note.condition),
+        _ => false,
+    }
 }
 
 /// The group that the letter would be of, had it failed like this.
@@ -248,5 +254,24 @@ mod tests {
             };
             assert!(tally.summary().starts_with(says), "{}", tally.summary());
         }
+    }
+
+    /// Two letters of one event, and one that SQS moved after its condition had failed.
+    #[test]
+    fn what_was_not_checked_is_not_fixed_by_another_letter_of_its_event() {
+        let Answer::Found(mut duplicate) = handled(0) else {
+            panic!("it is found");
+        };
+        duplicate.verdict = Ending::Duplicate;
+        let mut moved = parked(true);
+        moved.source_arn = Some("arn:aws:sqs:r:1:orders".to_owned());
+        let mut tally = Tally::default();
+        tally.add(&parked(true), handled(1));
+        tally.add(&parked(true), Answer::Found(duplicate));
+        tally.add(&moved, handled(1));
+        assert_eq!(
+            tally.summary(),
+            "0 fixed, 3 not checked, 0 still failing, 0 newly failing, 0 not run"
+        );
     }
 }
