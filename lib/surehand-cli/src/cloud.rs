@@ -69,7 +69,10 @@ impl Found<'_> {
             (Some(endpoint), _) if self.wanted.aws => bail!(
                 "AWS_ENDPOINT_URL is {endpoint}, and --aws means AWS itself: unset the variable, or leave out --aws"
             ),
-            (_, None) if named.is_some() && !self.wanted.aws => bail!(
+            (None, _) if self.wanted.aws && named.is_some() => bail!(
+                "--run names a run on this machine, and --aws means AWS: leave one of them out"
+            ),
+            (_, None) if named.is_some() => bail!(
                 "no `surehand dev --run {run}` runs here: start it, or leave out --run",
                 run = named.unwrap_or_default()
             ),
@@ -375,6 +378,11 @@ mod tests {
             (
                 (true, false, Some(there), false, None),
                 "unset the variable",
+            ),
+            ((true, true, None, false, None), "leave one of them out"),
+            (
+                (true, true, None, true, Some((here, true))),
+                "leave one of them out",
             ),
             (
                 (false, true, Some(there), false, Some((here, true))),

@@ -168,11 +168,14 @@ fn now(letter: &Letter, before: &Group, answer: &Answer) -> Now {
         Answer::Found(finding) => finding,
     };
     match (finding.verdict, &finding.failure) {
-        (Ending::Handled, _) if finding.conditions > 0 && failed_for_a_condition(letter) => {
+        // Without a reason it may have been a condition.
+        (Ending::Handled, _)
+            if finding.conditions > 0 && failed_for_a_condition(letter) != Some(false) =>
+        {
             Now::NotChecked
         }
         // Another letter of its event came before it, and what that staged was not checked.
-        (Ending::Duplicate, _) if failed_for_a_condition(letter) => Now::NotChecked,
+        (Ending::Duplicate, _) if failed_for_a_condition(letter) == Some(true) => Now::NotChecked,
         (Ending::Handled | Ending::Duplicate, _) => Now::Fixed,
         (Ending::NotRun, _) => Now::NotRun,
         (_, Some(failure)) => {
@@ -186,11 +189,12 @@ fn now(letter: &Letter, before: &Group, answer: &Answer) -> Now {
     }
 }
 
-fn failed_for_a_condition(letter: &Letter) -> bool {
+/// None if nothing says why it failed.
+fn failed_for_a_condition(letter: &Letter) -> Option<bool> {
     match letter.origin() {
-        Origin::Parked { note, .. } => note.condition,
-        Origin::MovedBySqs { earlier, .. } => earlier.is_some_and(|note| note.condition),
-        _ => false,
+        Origin::Parked { note, .. } => Some(note.condition),
+        Origin::MovedBySqs { earlier, .. } => earlier.map(|note| note.condition),
+        _ => None,
     }
 }
 
@@ -253,6 +257,15 @@ mod tests {
                 false => "0 fixed, 1 not checked",
             };
             assert!(tally.summary().starts_with(says), "{}", tally.summary());
+        }
+    }
+
+    #[test]
+    fn what_failed_for_an_unknown_reason_may_have_failed_for_a_condition() {
+        for (conditions, is_fixed) in [(0, true), (1, false)] {
+            let mut tally = Tally::default();
+            tally.add(&Letter::new("a", "{}"), handled(conditions));
+            assert_eq!(tally.is_fixed(), is_fixed, "{conditions}");
         }
     }
 
