@@ -36,7 +36,7 @@ fn with_queue<'a>(queue: &[&'a str]) -> Vec<Vec<&'a str>> {
 #[tokio::test]
 async fn a_queue_that_is_none_is_one_line() {
     let world = World::new("misuse").await;
-    let usage = "(see `surehand --help`)";
+    let usage = |arguments: &[&str]| format!("(see `surehand dlq {} --help`)", arguments[0]);
     for arguments in with_queue(&[]) {
         check(
             &world,
@@ -51,14 +51,26 @@ async fn a_queue_that_is_none_is_one_line() {
     }
     for arguments in with_queue(&["--queue", "misuse-dlq", "--function", "f"]) {
         let line = "the argument '--queue <QUEUE>' cannot be used with '--function <FUNCTION>'";
-        check(&world, &arguments, 2, &format!("{line} {usage}")).await;
+        check(
+            &world,
+            &arguments,
+            2,
+            &format!("{line} {}", usage(&arguments)),
+        )
+        .await;
     }
     for queue in ["arn:aws:sqs:us-east-1:1", "https://", "two words", ""] {
         for arguments in with_queue(&["--queue", queue]) {
             let said = format!(
                 "invalid value '{queue}' for '--queue <QUEUE>': use a queue's name, URL or ARN"
             );
-            check(&world, &arguments, 2, &format!("{said} {usage}")).await;
+            check(
+                &world,
+                &arguments,
+                2,
+                &format!("{said} {}", usage(&arguments)),
+            )
+            .await;
         }
     }
     let url = format!("{}/000000000000/gone", world.sqs.endpoint);
