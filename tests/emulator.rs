@@ -109,6 +109,9 @@ async fn the_shop_on_the_emulator() {
         )
         .await;
     parts
+        .run("a plan is handed over", command::hand_over(&dev, &shop))
+        .await;
+    parts
         .run("redrives are killed", command::kill(&dev, &shop))
         .await;
     parts

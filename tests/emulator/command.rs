@@ -4,7 +4,7 @@ use super::{
     dev::Dev,
     order::{self, body, line},
     shell::{Shell, said},
-    shop::{Message, Shop},
+    shop::{Message, Shop, eventually},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -211,6 +211,46 @@ pub(crate) async fn ramp(dev: &Dev, shop: &Shop) {
     shell
         .ends(0, &[&["purge", "--yes"], &FUNCTION[..]].concat())
         .await;
+}
+
+/// Hands a plan over to the redrive function, whose journal anybody can look at.
+pub(crate) async fn hand_over(dev: &Dev, shop: &Shop) {
+    let shell = Shell::new(dev, shop, "handed-over").await;
+    let ids: Vec<String> = (0..3).map(|n| format!("handed-over-{n}")).collect();
+    let orders: Vec<String> = ids.iter().map(|id| order_for(id, "phoenix")).collect();
+    fail(shop, &orders).await;
+    shop.stock("phoenix", 10).await;
+    let plan = [&["plan", "--out", "p"], &FUNCTION[..]].concat();
+    shell.ends(0, &plan).await;
+
+    let through = ["apply", "p", "--no-ramp", "--through", "redrive"];
+    let dry = shell.ends(0, &through).await;
+    assert!(dry.starts_with("3 of 3 would be redriven\n"), "{dry}");
+    assert_eq!(shop.depth_of(LETTERS).await, 3);
+    let started = shell.json(0, &[&through[..], &["--yes"]].concat()).await;
+    let run = started[0]["run"].as_str().unwrap();
+    let status = ["runs", run, "--through", "redrive"];
+    eventually("the function has done it", async || {
+        shell.json(0, &status).await[0]["ended"] == true
+    })
+    .await;
+    let said = shell.ends(0, &status).await;
+    assert_eq!(said, "finished: 3 of 3 done, 0 missing\n");
+    shop.settled("orders that were handed over", |books| {
+        ids.iter().all(|id| books.reservations.contains_key(id))
+    })
+    .await;
+    assert_eq!(shop.depth_of(LETTERS).await, 0);
+
+    // A run of somebody else's, and what the function is no good for, are said.
+    let unknown = shell
+        .run(shell.command(&["runs", "nobody", "--through", "redrive"]))
+        .await;
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
+    assert!(unknown.err.starts_with("error: "), "{unknown:?}");
+    let resume = ["resume", "p", "--no-ramp", "--through", "redrive"];
+    let resumed = shell.run(shell.command(&resume)).await;
+    assert_eq!(resumed.code, Some(2), "{resumed:?}");
 }
 
 /// Kills a redrive again and again, and checks that each order has its effect once.

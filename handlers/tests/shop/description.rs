@@ -134,8 +134,8 @@ fn every_function_describes_itself_without_an_environment() {
             &[
                 "DEAD_LETTER_QUEUES",
                 "DEAD_LETTER_QUEUE_URL",
-                "IDEMPOTENCY_TABLE",
                 "REDRIVE_QUEUE_URL",
+                "REDRIVE_TABLE",
             ],
         ),
     ] {

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
-use aws_sdk_lambda::{config::ProvideCredentials as _, error::ErrorMetadata};
+use aws_sdk_lambda::{
+    Client, Config,
+    config::{ProvideCredentials as _, retry::RetryConfig},
+    error::ErrorMetadata,
+    operation::invoke::InvokeOutput,
+    primitives::Blob,
+};
 use clap::Args;
 
 use crate::local::stack::Stack;
@@ -14,6 +20,9 @@ use crate::local::stack::Stack;
 const CONNECT: Duration = Duration::from_secs(5);
 const ATTEMPT: Duration = Duration::from_secs(15);
 const CALL: Duration = Duration::from_secs(20);
+
+/// A function runs for 15 minutes at most, and its reply takes a moment.
+const LONGEST: Duration = Duration::from_secs(15 * 60 + 20);
 
 /// Which cloud is meant. AWS is never what is left when nothing else answers.
 #[derive(Debug, Clone, Default, Args)]
@@ -219,6 +228,26 @@ impl Cloud {
             );
         };
         Ok(known.name.clone())
+    }
+
+    /// Invokes a function, once: one whose answer was lost has run, and another attempt would run it again.
+    pub(crate) async fn invoke(&self, name: &str, payload: String) -> Result<InvokeOutput> {
+        let limits = TimeoutConfig::builder()
+            .operation_attempt_timeout(LONGEST)
+            .operation_timeout(LONGEST);
+        let once = Config::builder()
+            .timeout_config(limits.build())
+            .retry_config(RetryConfig::disabled());
+        Client::new(&self.config)
+            .invoke()
+            .function_name(name)
+            .payload(Blob::new(payload))
+            .customize()
+            .config_override(once)
+            .send()
+            .await
+            .map_err(reason)
+            .with_context(|| format!("cannot invoke {name} at {}", self.name()))
     }
 
     /// Returns where requests go, for messages.

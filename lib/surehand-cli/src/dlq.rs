@@ -17,6 +17,7 @@ mod rehearse;
 mod runs;
 mod select;
 mod target;
+mod through;
 mod trust;
 
 use std::{path::PathBuf, sync::atomic::AtomicBool};
@@ -96,8 +97,15 @@ enum Command {
     Edit(EditArgs),
     /// Plan and apply at once: put the selected dead letters back; without --yes only show what it would do
     Redrive(RedriveArgs),
-    /// List the plans that `redrive` made, and how far each has come
-    Runs,
+    /// List the plans that `redrive` made, and how far each has come; or say how far a run of a redrive function is
+    Runs {
+        /// The function's run
+        #[arg(value_name = "RUN", requires = "through")]
+        id: Option<String>,
+        /// The function that does it
+        #[arg(long, value_name = "FUNCTION", requires = "id")]
+        through: Option<String>,
+    },
     /// Carry out a plan; without --yes only show what it would do
     Apply(ApplyArgs),
     /// Continue an apply that was stopped
@@ -126,7 +134,7 @@ impl Dlq {
     /// Whether the first interrupt is only a wish: what is on the way is finished then, and letters that were read
     /// are given back.
     pub(crate) fn stops_by_itself(&self) -> bool {
-        !matches!(self.command, Command::List { .. } | Command::Runs)
+        !matches!(self.command, Command::List { .. } | Command::Runs { .. })
     }
 }
 
@@ -159,7 +167,11 @@ pub(crate) async fn run(
         Command::Plan(arguments) => plan::run(&arguments, &context).await,
         Command::Edit(arguments) => edit::run(&arguments, &context).await,
         Command::Redrive(arguments) => apply::redrive(&arguments, &context).await,
-        Command::Runs => runs::run(&context),
+        Command::Runs {
+            id: Some(id),
+            through: Some(function),
+        } => through::status(&id, &function, &context).await,
+        Command::Runs { .. } => runs::run(&context),
         Command::Apply(arguments) => apply::apply(&arguments, &context).await,
         Command::Resume(arguments) => apply::resume(&arguments, &context).await,
         Command::Undo(arguments) => apply::undo(&arguments, &context).await,

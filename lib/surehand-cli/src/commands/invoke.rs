@@ -3,21 +3,15 @@
 mod delivery;
 mod reply;
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
-use aws_sdk_lambda::{
-    Client, Config,
-    config::{retry::RetryConfig, timeout::TimeoutConfig},
-    primitives::Blob,
-};
+use aws_sdk_lambda::{Client, primitives::Blob};
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, value::RawValue};
 
 use self::delivery::Delivery;
 use super::publish;
-use crate::cloud::{Cloud, Wanted, reason};
+use crate::cloud::{Cloud, Wanted};
 use crate::terminal::{self, say};
 
 /// In which form an event is sent.
@@ -31,9 +25,6 @@ pub(crate) struct Form {
     message: bool,
 }
 
-/// A function runs for 15 minutes at most, and its reply takes a moment.
-const LONGEST: Duration = Duration::from_secs(15 * 60 + 20);
-
 /// Prints the reply to standard output; an error of the function is an error of the command.
 ///
 /// An event is brought into the form in which it would reach the function, unless `form` says otherwise.
@@ -46,11 +37,6 @@ pub(crate) async fn run(
     let event = event.map(payload).transpose()?;
     let cloud = Cloud::connect(wanted).await?;
     let name = &cloud.full_name(function)?;
-    let limits = TimeoutConfig::builder().operation_attempt_timeout(LONGEST);
-    // A function whose answer was lost has run, and another attempt would run it again.
-    let once = Config::builder()
-        .timeout_config(limits.build())
-        .retry_config(RetryConfig::disabled());
     let client = Client::new(&cloud.config);
     let delivery = match form.raw {
         true => Delivery::Direct,
@@ -65,16 +51,7 @@ pub(crate) async fn run(
         );
         terminal::err("", &how);
     }
-    let output = client
-        .invoke()
-        .function_name(name)
-        .payload(Blob::new(payload))
-        .customize()
-        .config_override(once)
-        .send()
-        .await
-        .map_err(reason)
-        .with_context(|| format!("cannot invoke {name} at {}", cloud.name()))?;
+    let output = cloud.invoke(name, payload).await?;
     let reply = output.payload().map(Blob::as_ref).unwrap_or_default();
     if let Some(kind) = output.function_error() {
         bail!(

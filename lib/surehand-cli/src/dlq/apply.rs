@@ -25,9 +25,9 @@ pub(super) use self::{
     undo::{UndoArgs, undo},
 };
 use super::{
-    context::{Context, End, said},
+    context::{Coded, Context, End, said},
     outcomes::Facts,
-    plan, runs,
+    plan, runs, through,
 };
 
 #[derive(Debug, Clone, Args)]
@@ -45,6 +45,10 @@ pub(super) struct ApplyArgs {
     /// Apply the plan even if the queue has a redrive policy of its own
     #[arg(long)]
     despite_redrive_policy: bool,
+    /// Have this function do it, the application's redrive function: it goes on without this machine, and others see how
+    /// far it is. It waits for no outcomes
+    #[arg(long, value_name = "FUNCTION", requires = "no_ramp", conflicts_with_all = ["journal", "despite_redrive_policy"])]
+    through: Option<String>,
 }
 
 /// `dlq apply`.
@@ -52,6 +56,10 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
     // A run that died before it had a journal is begun here, by its name.
     let file = runs::plan_of(&arguments.plan)?;
     let plan = plan::load(&file)?;
+    if let Some(function) = &arguments.through {
+        let pace = (arguments.pace.rate, arguments.pace.threshold);
+        return through::apply(&plan, function, pace, arguments.yes, context).await;
+    }
     let path = journal_of(&file, arguments.journal.as_deref());
     if path.exists() {
         bail!(
@@ -87,6 +95,11 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
 
 /// `dlq resume`.
 pub(super) async fn resume(arguments: &ApplyArgs, context: &Context<'_>) -> Result<End> {
+    if arguments.through.is_some() {
+        bail!(Coded::usage(
+            "a run of the function goes on by itself: look at it with `surehand dlq runs`"
+        ));
+    }
     let file = runs::plan_of(&arguments.plan)?;
     let plan = plan::load(&file)?;
     let path = journal_of(&file, arguments.journal.as_deref());
