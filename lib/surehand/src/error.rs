@@ -183,6 +183,7 @@ impl Error {
     }
 
     /// Says that a condition of what the handler staged did not hold.
+    #[cfg(feature = "dynamodb")]
     pub(crate) fn of_condition(mut self) -> Self {
         self.inner.is_condition = true;
         self
