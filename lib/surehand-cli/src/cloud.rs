@@ -95,6 +95,10 @@ impl Found<'_> {
                         stack.endpoint
                     ),
                     _ if is_same && answers => Ok(Place::Stack(stack)),
+                    Some(run) => bail!(
+                        "the run {run} at {} does not answer: start it again",
+                        stack.endpoint
+                    ),
                     _ => Ok(Place::Environment),
                 }
             }
@@ -136,16 +140,25 @@ impl Cloud {
             has_profile: std::env::var_os("AWS_PROFILE").is_some_and(|it| !it.is_empty()),
             announced,
         };
-        Ok(match found.place()? {
-            Place::Stack(stack) => Self {
+        match found.place()? {
+            Place::Stack(stack) => Ok(Self {
                 config: limited(&stack.config()),
                 stack: Some(stack),
-            },
-            Place::Environment => Self {
-                config: limited(&aws_config::load_defaults(BehaviorVersion::latest()).await),
-                stack: None,
-            },
-        })
+            }),
+            Place::Environment => {
+                let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+                match config.endpoint_url() {
+                    Some(url) if wanted.aws => bail!(
+                        "--aws means AWS itself, and the configuration has the endpoint {url}: choose another profile, or \
+                         leave out --aws"
+                    ),
+                    _ => Ok(Self {
+                        config: limited(&config),
+                        stack: None,
+                    }),
+                }
+            }
+        }
     }
 
     /// Checks what the first request would fail for, which each service would report in other words.
@@ -277,12 +290,15 @@ fn endpoint() -> Option<String> {
 
 /// Returns true if the endpoint is on this machine.
 fn is_here(endpoint: &str) -> bool {
-    let host = endpoint
+    let rest = endpoint
         .split_once("://")
         .map_or(endpoint, |(_, rest)| rest);
-    ["127.0.0.1", "localhost", "[::1]"]
-        .iter()
-        .any(|here| host.starts_with(here))
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    ["127.0.0.1", "localhost", "[::1]"].contains(&host)
 }
 
 /// Returns true if the text names a host.
@@ -323,7 +339,14 @@ mod tests {
         };
         assert!(at("http://127.0.0.1:4566").is_emulator());
         assert!(at("http://localhost").is_emulator());
-        assert!(!at("https://sqs.eu-west-1.amazonaws.com").is_emulator());
+        assert!(at("http://[::1]:1/").is_emulator());
+        for elsewhere in [
+            "https://sqs.eu-west-1.amazonaws.com",
+            "http://localhost.example.com",
+            "http://127.0.0.1:80@example.com",
+        ] {
+            assert!(!at(elsewhere).is_emulator(), "{elsewhere}");
+        }
     }
 
     /// What is meant is decided from everything that says something, and never by what does not answer.
@@ -409,6 +432,10 @@ mod tests {
                 "unset the variable",
             ),
             ((true, true, None, false, None), "leave one of them out"),
+            (
+                (false, true, Some(here), false, Some((here, false))),
+                "does not answer",
+            ),
             (
                 (true, true, None, true, Some((here, true))),
                 "leave one of them out",

@@ -134,7 +134,10 @@ impl Application<'_> {
         }
         let is_known = parts.iter().all(|(_, is_known)| *is_known);
         let mut texts: Vec<String> = parts.into_iter().map(|(text, _)| text).collect();
-        let is_new_each_time = self.has_macros || (!is_known && self.looks_up);
+        // An image has the same name here whatever is in it.
+        let package = function.property(&["PackageType"]).and_then(Node::text);
+        let is_new_each_time =
+            self.has_macros || package == Some("Image") || (!is_known && self.looks_up);
         if !is_known {
             texts.push(self.everything()?);
         }

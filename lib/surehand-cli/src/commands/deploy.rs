@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{ExitCode, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +23,6 @@ use crate::{
         templates::{Templates, located},
         yaml::Node,
     },
-    child,
     local::tools::{BUILD, LOCAL, Tools},
     progress::Progress,
 };
@@ -133,6 +132,9 @@ pub(crate) async fn run(arguments: Deploy, progress: &Progress) -> Result<ExitCo
         sam
     };
     deploy.args(&arguments.arguments);
+    // The last one counts. Named by the arguments or samconfig.toml, the source would be deployed instead, without the
+    // hashes and without what was built.
+    deploy.arg("--template-file").arg(&built);
     run_to_its_end(&mut deploy, "sam deploy").await
 }
 
@@ -150,9 +152,15 @@ async fn ask(
     drop(fs::remove_file(&answer));
     let mut python = with_tools(project, tools, "python")?;
     python.arg(program).arg(&answer).args(arguments);
-    child::run(&mut python, "sam deploy", |_| ()).await?;
-    let text = fs::read_to_string(&answer)
-        .context("the SAM CLI did not say what it would deploy: look at the arguments")?;
+    // In the terminal's own group: the SAM CLI may ask for the code of a second factor there.
+    python.stdout(Stdio::null());
+    let outcome = run_to_its_end(&mut python, "the SAM CLI").await?;
+    let text = fs::read_to_string(&answer);
+    if outcome != ExitCode::SUCCESS || text.is_err() {
+        drop(fs::remove_file(&answer));
+        bail!("the SAM CLI did not say what it would deploy: look at the arguments");
+    }
+    let text = text?;
     // It may have values of parameters that are not shown.
     drop(fs::remove_file(&answer));
     let answer: Answer = serde_json::from_str(&text)
@@ -204,12 +212,17 @@ async fn build(
         cargo
             .current_dir(project.root().join(&package.folder))
             .args(package.arguments());
+        for variable in project::credentials() {
+            cargo.env_remove(variable);
+        }
         if run_to_its_end(&mut cargo, "cargo lambda build").await? != ExitCode::SUCCESS {
             bail!("the functions could not be built, and nothing was deployed");
         }
     }
     let mut build = with_tools(project, tools, "sam")?;
-    build.arg("build");
+    // Wherever samconfig.toml has it built: this folder is what is deployed.
+    build.args(["build", "--build-dir", BUILT, "--template-file"]);
+    build.arg(project.template());
     for option in ["--config-env", "--config-file"] {
         if let Some(value) = value_of(option, arguments) {
             build.args([option, value]);

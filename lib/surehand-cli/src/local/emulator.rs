@@ -82,7 +82,6 @@ pub(crate) struct Emulator {
     group: Group,
     /// When this end is closed, the launcher learns that the command has ended.
     _lifeline: Option<ChildStdin>,
-    host: IpAddr,
     endpoint: String,
     key: Key,
     temporary: PathBuf,
@@ -144,7 +143,6 @@ impl Emulator {
         let mut emulator = Self {
             _lifeline: group.child().stdin.take(),
             group,
-            host,
             endpoint,
             key,
             temporary,
@@ -164,10 +162,6 @@ impl Emulator {
 
     pub(crate) fn config(&self) -> SdkConfig {
         config(&self.endpoint, &self.key)
-    }
-
-    pub(crate) fn host(&self) -> IpAddr {
-        self.host
     }
 
     /// Returns when the emulator has ended, which it does not do by itself.

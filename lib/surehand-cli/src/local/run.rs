@@ -228,9 +228,11 @@ impl Local {
     ) -> Result<()> {
         let mut sam = Command::new(self.tools.bin("sam"));
         for (name, _) in std::env::vars_os() {
-            // A profile or endpoint of the caller must not send this deployment to a real account.
+            // A profile or endpoint of the caller must not send this deployment to a real account, and a proxy must not
+            // see its key.
             let name = name.to_string_lossy();
-            if name.starts_with("AWS_") || name.starts_with("SAM_") {
+            let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
+            if name.starts_with("AWS_") || name.starts_with("SAM_") || is_proxy {
                 sam.env_remove(&*name);
             }
         }
@@ -241,7 +243,6 @@ impl Local {
             .env("AWS_CONFIG_FILE", "/dev/null")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("NO_PROXY", self.emulator.host().to_string())
             .env("SAM_CLI_TELEMETRY", "0")
             // The default of five seconds is for an API that throttles.
             .env("SAM_CLI_POLL_DELAY", "0.2")

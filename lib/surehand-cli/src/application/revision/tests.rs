@@ -79,6 +79,13 @@ fn what_only_the_deployment_reads_is_new_each_time() {
         assert!(revision.is_new_each_time, "{template}");
         assert_ne!(revision.hash, hash(&template), "{template}");
     }
+    // An image has the same name after each build.
+    let image = function("a", "").replace(
+        "    Properties:\n",
+        "    Properties:\n      PackageType: Image\n",
+    );
+    assert_ne!(image, function("a", ""));
+    assert!(of(&image, &[])[0].is_new_each_time);
     // A secret that a function does not read does not concern it.
     let template = function("a", "Parameters:\n  P: {Type: String, NoEcho: true}\n");
     assert_eq!(hash(&template), hash(&template));

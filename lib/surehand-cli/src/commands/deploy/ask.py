@@ -8,6 +8,7 @@ A parameter that is not given keeps its value in an existing stack, which is rea
 
 import inspect
 import json
+import os
 import sys
 
 import boto3
@@ -43,7 +44,9 @@ def ask(*values, **named):
         "previous": previous,
         "attempt": attempt,
     }
-    with open(answer_file, "w", encoding="utf-8") as file:
+    # It may have values of parameters that nobody is to see.
+    file = os.open(answer_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(file, "w", encoding="utf-8") as file:
         json.dump(answer, file)
 
 

@@ -38,4 +38,5 @@ def show(cloudformation, change_set, path):
 
 
 Deployer.create_and_wait_for_changeset = create_with_nested
-cli(["deploy", "--no-execute-changeset", *sys.argv[1:]], prog_name="sam")
+# The last one counts, whatever else was asked for.
+cli(["deploy", *sys.argv[1:], "--no-execute-changeset"], prog_name="sam")
