@@ -5,8 +5,7 @@ use shop::{
     reserve_stock::reserve_stock,
     stock::Stock,
 };
-use std::time::Duration;
-use surehand::{Backoff, BoxError, Function, Sqs};
+use surehand::{BoxError, Function, Sqs};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
@@ -14,11 +13,6 @@ async fn main() -> Result<(), BoxError> {
         .await?
         .publishes::<StockReserved>()
         .publishes::<OrderRejected>()
-        // Customers wait for the answer, so the first retries come soon.
-        .backoff(Backoff::new(
-            Duration::from_secs(1),
-            Duration::from_secs(5 * 60),
-        ))
         .run()
         .await
 }

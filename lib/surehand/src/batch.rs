@@ -41,6 +41,7 @@ pub(crate) struct Policy {
     pub(crate) concurrency: usize,
     pub(crate) on_park: OnPark,
     pub(crate) on_malformed: OnMalformed,
+    pub(crate) max_attempts: u32,
     pub(crate) backoff: Backoff,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
     pub(crate) redelivery: Option<Arc<dyn Redelivery>>,
@@ -247,7 +248,7 @@ impl Run<'_> {
         error: Error,
         ending: &Ending,
     ) -> Verdict {
-        let receives = record.delivery().receive_count;
+        let receives = record.delivery().receive_count.max(1);
         let delay = error
             .delay()
             .unwrap_or_else(|| self.policy.backoff.delay(receives));
@@ -265,9 +266,7 @@ impl Run<'_> {
         let Some(dead_letters) = dead_letters else {
             return Verdict::Retry { error, delay };
         };
-        let is_last = dead_letters
-            .max_receive_count()
-            .is_some_and(|max| receives >= max);
+        let is_last = error.kind().counts() && receives >= self.policy.max_attempts;
         let comes_back = match error.disposition() {
             Disposition::Retry => true,
             Disposition::Park => is_malformed && self.policy.on_malformed == OnMalformed::Retry,
@@ -275,7 +274,8 @@ impl Run<'_> {
         if comes_back && !is_last {
             return Verdict::Retry { error, delay };
         }
-        let note = FailureNote::new(record, &error, handler.name, self.policy.clock.now());
+        let now = self.policy.clock.now();
+        let note = FailureNote::new(record, &error, handler.name, receives, now);
         let park = || dead_letters.park(record, &note);
         match without_panic("the dead-letter destination", park).await {
             Ok(()) => {
@@ -398,6 +398,7 @@ mod tests {
             concurrency: 10,
             on_park: OnPark::default(),
             on_malformed: OnMalformed::default(),
+            max_attempts: 5,
             backoff: Backoff::default(),
             dead_letters: None,
             redelivery: None,

@@ -84,13 +84,6 @@ pub trait DeadLetters: Send + Sync + 'static {
 
     /// Stores the record with the note. On an error the record stays in its source.
     fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>>;
-
-    /// Returns the receive after which the source itself would move the record to the dead-letter
-    /// queue, without a reason: an SQS queue's `maxReceiveCount`. A record that fails on that
-    /// receive is parked instead of retried.
-    fn max_receive_count(&self) -> Option<u32> {
-        None
-    }
 }
 
 /// What happens to the rest of a lane (message group, partition key) when one of its records is
@@ -103,9 +96,8 @@ pub enum OnPark {
     /// The rest of the lane in this batch is returned to the source unhandled. Records of later
     /// batches are not held back.
     ///
-    /// What is returned has used up a receive. On its last one it is parked as
-    /// [`ErrorKind::Skipped`](crate::ErrorKind::Skipped) although no handler has seen it, so allow for
-    /// more receives than a group may have parked records.
+    /// What is returned has used up a receive and no attempt: the queue's `maxReceiveCount` must allow for
+    /// the parked records of a group.
     Halt,
 }
 
@@ -116,7 +108,7 @@ pub enum OnMalformed {
     /// It is parked immediately, because another attempt cannot succeed.
     #[default]
     Park,
-    /// It is retried, and parked on its last receive. Use it for queues that may get events of a
+    /// It is retried, and parked when its attempts are used up. Use it for queues that may get events of a
     /// new type before the function that handles them is deployed.
     Retry,
     /// It is acknowledged and lost, with a warning in the log. Use it for queues in which other
@@ -152,9 +144,9 @@ pub struct FailureNote {
     pub event_id: Option<String>,
     /// The event's `detail-type`.
     pub event_type: Option<String>,
-    /// How often the record was received.
+    /// How many attempts at the record were made; how often it was received, where attempts are not counted.
     pub attempts: u32,
-    /// When it first failed, in RFC 3339; none if that was on an earlier receive.
+    /// When it first failed, in RFC 3339; none if that was in an earlier attempt.
     pub first_failure: Option<String>,
     /// When it last failed, in RFC 3339.
     pub last_failure: String,
@@ -182,7 +174,13 @@ impl FailureNote {
     /// been redriven. It replaces the note, which holds the count in a dead letter.
     pub const REDRIVE_COUNT: &'static str = "SurehandRedriveCount";
 
-    pub(crate) fn new(record: &Record, error: &Error, handler: &str, now: SystemTime) -> Self {
+    pub(crate) fn new(
+        record: &Record,
+        error: &Error,
+        handler: &str,
+        attempts: u32,
+        now: SystemTime,
+    ) -> Self {
         let metadata = record.event().ok().map(|event| &event.metadata);
         let delivery = record.delivery();
         let now = rfc3339(now);
@@ -202,8 +200,8 @@ impl FailureNote {
             event_type: metadata
                 .and_then(|m| m.detail_type.as_deref())
                 .map(|kind| shortened(kind, MAX_NAME_CHARS)),
-            attempts: delivery.receive_count,
-            first_failure: (delivery.receive_count <= 1).then(|| now.clone()),
+            attempts,
+            first_failure: (attempts <= 1).then(|| now.clone()),
             last_failure: now,
             source_queue: delivery.source_arn.clone(),
             redrive_count: redrive_count(record),

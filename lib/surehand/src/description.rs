@@ -11,9 +11,9 @@
 //!  "handlers": [{"name": "reserve_stock", "claim": "transaction",
 //!                "consumes": {"source": "shop.orders", "detail-type": "OrderPlaced", "version": 1}}],
 //!  "publishes": [{"source": "shop.stock", "detail-type": "StockReserved", "version": 1}],
-//!  "batch": {"concurrency": 10, "on_park": "proceed", "backoff_base_ms": 2000, "backoff_cap_ms": 900000, "margin_ms": null},
+//!  "batch": {"concurrency": 10, "on_park": "proceed", "max_attempts": 5, "backoff_base_ms": 10000, "backoff_cap_ms": 3600000, "backoff_factor": 6, "backoff_least_percent": 75, "margin_ms": null},
 //!  "idempotency": {"store": "dynamodb", "key": "event_id", "style": "sha256", "scope": null, "expires_after_s": 2592000},
-//!  "dead_letters": {"destination": "sqs", "max_receive_count": null},
+//!  "dead_letters": {"destination": "sqs"},
 //!  "redelivery": "sqs",
 //!  "variables": [{"name": "IDEMPOTENCY_TABLE", "required": true, "uses": ["idempotency_table"]}]}
 //! ```
@@ -105,10 +105,16 @@ pub struct BatchSettings {
     pub concurrency: usize,
     /// What happens to a lane when one of its records is parked: `proceed` or `halt`.
     pub on_park: String,
-    /// The longest delay after the first receive, in milliseconds.
+    /// How many attempts are made at a record, unless its environment says otherwise.
+    pub max_attempts: u32,
+    /// The longest delay after the first attempt, in milliseconds.
     pub backoff_base_ms: u64,
-    /// The longest delay after any receive, in milliseconds.
+    /// The longest delay after any attempt, in milliseconds, unless its environment says otherwise.
     pub backoff_cap_ms: u64,
+    /// What the delay is multiplied by from one attempt to the next.
+    pub backoff_factor: u32,
+    /// The shortest delay, in percent of the longest.
+    pub backoff_least_percent: u32,
     /// How long before the invocation's end handlers are stopped, in milliseconds; none for the
     /// default, which depends on the invocation's time.
     pub margin_ms: Option<u64>,
@@ -136,9 +142,6 @@ pub struct IdempotencySettings {
 pub struct DeadLetterSettings {
     /// [`DeadLetters::kind`](crate::dead_letter::DeadLetters::kind).
     pub destination: String,
-    /// The receive on which a failure is parked, if the function's code sets it. If its environment
-    /// sets it, it is not known here.
-    pub max_receive_count: Option<u32>,
 }
 
 /// A variable of the environment.
@@ -165,8 +168,10 @@ pub enum Use {
     OutboxTable,
     /// The queue that records are parked in.
     DeadLetterQueue,
-    /// The source queue's `maxReceiveCount`.
-    MaxReceiveCount,
+    /// How many attempts are made at a record.
+    MaxAttempts,
+    /// The longest delay between two attempts, in seconds.
+    MaxBackoff,
     /// The bus that events are published to.
     EventBus,
     /// The queue that events are published to.
@@ -248,7 +253,8 @@ mod tests {
                 "publishes": [event],
                 "batch": {
                     "concurrency": 3, "on_park": "halt",
-                    "backoff_base_ms": 2_000, "backoff_cap_ms": 900_000, "margin_ms": null,
+                    "max_attempts": 5, "backoff_base_ms": 10_000, "backoff_cap_ms": 3_600_000,
+                    "backoff_factor": 6, "backoff_least_percent": 75, "margin_ms": null,
                 },
                 "idempotency": {
                     "store": "memory", "key": "custom", "style": "sha256", "scope": "mails",

@@ -84,10 +84,21 @@ pub(crate) fn used_url(name: &str, for_what: Use) -> Result<String> {
     ))
 }
 
-/// Returns the value of an optional variable, as [`optional`], and records its use.
-#[cfg(feature = "sqs")]
-pub(crate) fn used_if_set(name: &str, for_what: Use) -> Option<String> {
-    read_optional(name, Some(for_what))
+/// Returns the positive number that an optional variable holds, and records its use.
+#[cfg(all(feature = "dynamodb", feature = "sqs"))]
+pub(crate) fn number_if_set(name: &str, what: &str, for_what: Use) -> Result<Option<u32>> {
+    let Some(value) = read_optional(name, Some(for_what)) else {
+        return Ok(None);
+    };
+    let number = value.parse().ok().filter(|number| *number > 0);
+    number.map(Some).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Invocation,
+            format!(
+                "the environment variable {name} is `{value}`, which is not a positive number: set it to {what}"
+            ),
+        )
+    })
 }
 
 /// Returns every variable that was read so far, sorted by name.

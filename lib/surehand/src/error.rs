@@ -70,7 +70,7 @@ pub enum ErrorKind {
     Store,
     /// Another attempt took over the lease while the handler ran; that attempt's result counts.
     Fenced,
-    /// The invocation is nearly out of time.
+    /// The handler was stopped, because the invocation was nearly out of time.
     Deadline,
     /// The handler panicked.
     Panicked,
@@ -109,6 +109,24 @@ impl ErrorKind {
             | Self::Skipped
             | Self::Publish
             | Self::Invocation => Disposition::Retry,
+        }
+    }
+
+    /// Decides whether a failure of this kind uses up one of the record's attempts, as the only place that
+    /// does: whether it is the handler that failed, or whoever could not let it run.
+    pub const fn counts(self) -> bool {
+        match self {
+            Self::Malformed
+            | Self::Rejected
+            | Self::KeyReused
+            | Self::Transient
+            | Self::Deadline
+            | Self::Panicked
+            | Self::Interrupted
+            | Self::Publish => true,
+            Self::InProgress | Self::Store | Self::Fenced | Self::Skipped | Self::Invocation => {
+                false
+            }
         }
     }
 

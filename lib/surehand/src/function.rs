@@ -24,7 +24,7 @@ use crate::{
     telemetry, trace,
 };
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
-use crate::{DynamoDbStore, SqsDeadLetters, SqsVisibility, source::Needs};
+use crate::{DynamoDbStore, SqsDeadLetters, SqsVisibility, description::Use, source::Needs};
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
 use std::{
@@ -85,6 +85,9 @@ pub struct Function<So> {
 /// The time that is kept for the response when spans are sent before it.
 const RESPONSE: Duration = Duration::from_millis(50);
 
+/// So many that a deployment can be rolled back meanwhile, with the usual backoff.
+const MAX_ATTEMPTS: u32 = 5;
+
 /// Ten concurrent records keep a batch of ten at two round trips, and a small function's memory
 /// small.
 const CONCURRENCY: usize = 10;
@@ -117,6 +120,7 @@ impl<So: Source> Function<So> {
                 concurrency: CONCURRENCY,
                 on_park: OnPark::default(),
                 on_malformed: OnMalformed::default(),
+                max_attempts: MAX_ATTEMPTS,
                 backoff: Backoff::default(),
                 dead_letters: None,
                 redelivery: None,
@@ -146,18 +150,18 @@ impl<So: Source> Function<So> {
     ///
     /// | Source | Added | Variables |
     /// |---|---|---|
-    /// | [`Sqs`](crate::Sqs) | [`idempotent`](Self::idempotent)`(`[`DynamoDbStore::from_env`]`)`, [`dead_letters`](Self::dead_letters)`(`[`SqsDeadLetters::from_env`]`)`, [`redelivery`](Self::redelivery)`(`[`SqsVisibility::from_env`]`)` | `IDEMPOTENCY_TABLE`, `DEAD_LETTER_QUEUE_URL`, and, if it is set, `MAX_RECEIVE_COUNT` |
-    /// | [`EventBridge`](crate::EventBridge), [`DynamoDbStream`](crate::DynamoDbStream), [`Direct`](crate::Direct), and a source of your own unless it sets another [need](Source::needs) | `idempotent(DynamoDbStore::from_env)` | `IDEMPOTENCY_TABLE` |
+    /// | [`Sqs`](crate::Sqs) | [`idempotent`](Self::idempotent)`(`[`DynamoDbStore::from_env`]`)`, [`dead_letters`](Self::dead_letters)`(`[`SqsDeadLetters::from_env`]`)`, [`redelivery`](Self::redelivery)`(`[`SqsVisibility::from_env`]`)` | `IDEMPOTENCY_TABLE`, `DEAD_LETTER_QUEUE_URL`; if they are set, `MAX_ATTEMPTS` ([`max_attempts`](Self::max_attempts)) and `MAX_BACKOFF_S` (the cap of the [`backoff`](Self::backoff), in seconds) |
+    /// | [`EventBridge`](crate::EventBridge), [`DynamoDbStream`](crate::DynamoDbStream), [`Direct`](crate::Direct), and a source of your own unless it sets another [need](Source::needs) | `idempotent(DynamoDbStore::from_env)` | `IDEMPOTENCY_TABLE` and, if it is set, `MAX_ATTEMPTS` |
     /// | [`OutboxStream`](crate::outbox::OutboxStream) | nothing | none |
     ///
-    /// Each of the three can be set again afterwards, and the last one counts, but the variables are
+    /// Each of them can be set again afterwards, and the last one counts, but the variables are
     /// read nevertheless. Use [`Function::new`] for a function that does not need one of them.
     ///
     /// It exists with the features `dynamodb` and `sqs`.
     ///
     /// # Errors
     /// [`ErrorKind::Invocation`](crate::ErrorKind::Invocation) if a variable is not set, which the error
-    /// names, or if `MAX_RECEIVE_COUNT` is not a positive number.
+    /// names, or if one that is to be a number is not a positive one.
     #[cfg(all(feature = "dynamodb", feature = "sqs"))]
     pub async fn from_env<H, Args, S>(source: So, handler: H, state: S) -> Result<Self>
     where
@@ -169,8 +173,16 @@ impl<So: Source> Function<So> {
         let mut function = Self::new(source, handler, state);
         if needs != Needs::Nothing {
             function = function.idempotent(DynamoDbStore::from_env().await?);
+            let what = "the number of attempts after which a record is parked";
+            let attempts = environment::number_if_set("MAX_ATTEMPTS", what, Use::MaxAttempts)?;
+            function.policy.max_attempts = attempts.unwrap_or(MAX_ATTEMPTS);
         }
         if needs == Needs::Queue {
+            let what = "the seconds that may pass at most between two attempts";
+            if let Some(cap) = environment::number_if_set("MAX_BACKOFF_S", what, Use::MaxBackoff)? {
+                let cap = Duration::from_secs(cap.into());
+                function.policy.backoff = function.policy.backoff.capped(cap);
+            }
             function = function
                 .dead_letters(SqsDeadLetters::from_env().await?)
                 .redelivery(SqsVisibility::from_env().await);
@@ -269,6 +281,22 @@ impl<So: Source> Function<So> {
     /// delivers records again when their visibility timeout ends.
     pub fn redelivery(mut self, redelivery: impl Redelivery) -> Self {
         self.policy.redelivery = Some(Arc::new(redelivery));
+        self
+    }
+
+    /// Sets how many attempts are made at a record before it is parked; 5 unless set.
+    ///
+    /// An attempt counts once the handler is called, if it fails with a kind that
+    /// [counts](crate::ErrorKind::counts), or never ends: a record whose process died so many times is parked
+    /// before it runs again. Whatever keeps a record from its handler does not count, such as another
+    /// attempt's lease, a group that waits, or a store that does not answer. Completion, expiry of the key,
+    /// and being put back in any way start the count anew.
+    ///
+    /// The count is kept with the claim. A function that is not idempotent has its records' receives
+    /// instead, where its source counts them. Without [dead letters](Self::dead_letters) there is no limit but
+    /// the source's own.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.policy.max_attempts = attempts.max(1);
         self
     }
 
@@ -422,15 +450,17 @@ impl<So: Source> Function<So> {
                     OnPark::Proceed => "proceed".to_owned(),
                     OnPark::Halt => "halt".to_owned(),
                 },
+                max_attempts: self.policy.max_attempts,
                 backoff_base_ms: milliseconds(self.policy.backoff.base),
                 backoff_cap_ms: milliseconds(self.policy.backoff.cap),
+                backoff_factor: self.policy.backoff.factor,
+                backoff_least_percent: self.policy.backoff.least_percent,
                 margin_ms: self.margin.map(milliseconds),
             },
             idempotency: self.once.clone(),
             dead_letters: (self.policy.dead_letters.as_ref()).map(|dead_letters| {
                 DeadLetterSettings {
                     destination: dead_letters.kind().to_owned(),
-                    max_receive_count: dead_letters.max_receive_count(),
                 }
             }),
             redelivery: (self.policy.redelivery.as_ref()).map(|it| it.kind().to_owned()),

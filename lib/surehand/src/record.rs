@@ -59,8 +59,11 @@ pub struct Delivery {
     /// The source's id of the record: SQS message id, EventBridge event id, stream sequence number
     /// or request id.
     pub message_id: String,
-    /// How often it has been received, including this time, from 1. It is 1 for sources that do not
-    /// count.
+    /// What all deliveries of one sending share, and no other sending has: attempts are counted by it. None
+    /// if that is the message id. An event that is put back is another sending.
+    pub sending_id: Option<String>,
+    /// How often it has been received, including this time, from 1, whether or not a handler has seen it.
+    /// It is 0 for sources that do not count.
     pub receive_count: u32,
     /// When it was sent.
     pub sent_at: Option<SystemTime>,

@@ -73,41 +73,85 @@ pub trait Redelivery: Send + Sync + 'static {
     fn delay<'a>(&'a self, records: &'a [(Delivery, Duration)]) -> BoxFuture<'a, Result<()>>;
 }
 
-/// Exponential backoff with full jitter: after the n-th receive the delay is a random time between
-/// zero and `base * 2^(n-1)`, at most `cap`.
+/// The delay after each failed attempt: `base` after the first, six times as much after each further one, at
+/// most `cap`; of that a random share between three quarters and all of it.
 ///
-/// The jitter keeps records that failed together from being delivered together again.
+/// With the default of 10 s, one minute, six minutes and 36 minutes follow: a call that was throttled is over
+/// the first, a failover the second, a deployment that is rolled back the third, and the last is for an
+/// outage that somebody has to end. Five attempts take 32 minutes at least and 43 at most. The share that is
+/// drawn keeps records that failed together from coming back together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backoff {
-    /// The longest delay after the first receive.
+    /// The longest delay after the first attempt.
     pub base: Duration,
-    /// The longest delay after any receive. SQS takes up to 12 hours.
+    /// The longest delay after any attempt. SQS takes up to 12 hours.
     pub cap: Duration,
+    /// What the delay is multiplied by from one attempt to the next.
+    pub factor: u32,
+    /// The shortest delay, in percent of the longest.
+    pub least_percent: u32,
 }
 
 impl Backoff {
-    /// Makes a backoff from `base` to `cap`.
+    /// Makes a backoff from `base` to `cap`, with the default's factor and share.
     pub const fn new(base: Duration, cap: Duration) -> Self {
-        Self { base, cap }
+        Self {
+            base,
+            cap,
+            factor: 6,
+            least_percent: 75,
+        }
     }
 
-    /// Returns the longest delay after the given receive, counted from 1.
-    pub(crate) fn bound(&self, receive_count: u32) -> Duration {
-        let doublings = receive_count.saturating_sub(1).min(31);
-        self.base.saturating_mul(1 << doublings).min(self.cap)
+    /// Makes a backoff between two tries of one call: it doubles, and the delay is any time up to that.
+    pub(crate) const fn of_calls(base: Duration, cap: Duration) -> Self {
+        Self {
+            base,
+            cap,
+            factor: 2,
+            least_percent: 0,
+        }
     }
 
-    /// Draws a delay after the given receive, counted from 1.
-    pub fn delay(&self, receive_count: u32) -> Duration {
-        self.bound(receive_count).mul_f64(fastrand::f64())
+    /// Sets the longest delay after any attempt.
+    pub const fn capped(mut self, cap: Duration) -> Self {
+        self.cap = cap;
+        self
+    }
+
+    /// Sets what the delay is multiplied by from one attempt to the next; 6 unless set.
+    pub const fn factor(mut self, factor: u32) -> Self {
+        self.factor = factor;
+        self
+    }
+
+    /// Returns the longest delay after the given attempt, counted from 1.
+    pub(crate) fn bound(&self, attempt: u32) -> Duration {
+        let times = self.factor.saturating_pow(attempt.saturating_sub(1));
+        self.base.saturating_mul(times).min(self.cap)
+    }
+
+    /// Draws a delay after the given attempt, counted from 1.
+    pub fn delay(&self, attempt: u32) -> Duration {
+        let least = f64::from(self.least_percent.min(100)) / 100.0;
+        let share = least + (1.0 - least) * fastrand::f64();
+        self.bound(attempt).mul_f64(share)
+    }
+
+    /// Returns the time that passes at least between the first of so many attempts and the last: what an
+    /// outage may take without a record being parked for it.
+    pub fn least_over(&self, attempts: u32) -> Duration {
+        let delays = (1..attempts).map(|attempt| self.bound(attempt));
+        let longest = delays.fold(Duration::ZERO, Duration::saturating_add);
+        longest / 100 * self.least_percent.min(100)
     }
 }
 
 impl Default for Backoff {
-    /// The backoff from 2 s to 15 minutes.
+    /// The backoff from 10 s to an hour.
     fn default() -> Self {
-        Self::new(Duration::from_secs(2), Duration::from_secs(15 * 60))
+        Self::new(Duration::from_secs(10), Duration::from_secs(60 * 60))
     }
 }
 
@@ -116,12 +160,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bound_doubles_up_to_the_cap() {
-        let backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
-        let bounds = [0, 1, 2, 3, 5, 6, 7, 1000, u32::MAX].map(|n| backoff.bound(n).as_secs());
-        assert_eq!(bounds, [2, 2, 4, 8, 32, 60, 60, 60, 60]);
-        for receive in 1..100 {
-            assert!(backoff.delay(receive) <= backoff.bound(receive));
+    fn the_bound_grows_up_to_the_cap() {
+        let bounds = |backoff: Backoff| {
+            [0, 1, 2, 3, 5, 6, 7, 1000, u32::MAX].map(|n| backoff.bound(n).as_secs())
+        };
+        let calls = Backoff::of_calls(Duration::from_secs(2), Duration::from_secs(60));
+        assert_eq!(bounds(calls), [2, 2, 4, 8, 32, 60, 60, 60, 60]);
+        let attempts = Backoff::default();
+        assert_eq!(
+            bounds(attempts),
+            [10, 10, 60, 360, 3600, 3600, 3600, 3600, 3600]
+        );
+        for attempt in 1..100 {
+            let (bound, delay) = (attempts.bound(attempt), attempts.delay(attempt));
+            assert!(delay <= bound && delay >= bound.mul_f64(0.7499));
         }
+    }
+
+    #[test]
+    fn five_attempts_outlast_half_an_hour() {
+        let over = Backoff::default().least_over(5);
+        assert_eq!(over.as_secs(), (10 + 60 + 360 + 2160) * 3 / 4);
+        assert!(over >= Duration::from_secs(30 * 60));
+        assert_eq!(Backoff::default().least_over(1), Duration::ZERO);
     }
 }

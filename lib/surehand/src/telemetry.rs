@@ -137,7 +137,7 @@ pub(crate) fn record_span(record: &Record, handler: &str) -> Span {
         event_type = metadata.and_then(|m| m.detail_type.as_deref()),
         correlation_id = metadata.map(|m| m.correlation_id()),
         message_id = record.id(),
-        receive_count = record.delivery().receive_count,
+        receive_count = Some(record.delivery().receive_count).filter(|count| *count > 0),
         handler,
         trace_id = Empty,
         span_id = Empty,

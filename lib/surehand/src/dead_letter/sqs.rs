@@ -29,7 +29,6 @@ use std::borrow::Cow;
 pub struct SqsDeadLetters {
     client: Client,
     queue_url: String,
-    max_receive_count: Option<u32>,
 }
 
 impl SqsDeadLetters {
@@ -38,37 +37,21 @@ impl SqsDeadLetters {
         Self {
             client,
             queue_url: queue_url.into(),
-            max_receive_count: None,
         }
     }
 
-    /// Parks records in the queue whose URL is in the environment variable `DEAD_LETTER_QUEUE_URL`,
-    /// on the receive in `MAX_RECEIVE_COUNT` at the latest, with the environment's AWS
-    /// configuration. A call that gets no answer within 2 s is repeated, as
+    /// Parks records in the queue whose URL is in the environment variable `DEAD_LETTER_QUEUE_URL`, with the
+    /// environment's AWS configuration. A call that gets no answer within 2 s is repeated, as
     /// [`aws::with_time_limits`](crate::aws::with_time_limits) describes.
     ///
     /// # Errors
-    /// If `DEAD_LETTER_QUEUE_URL` is not set or not a URL, or `MAX_RECEIVE_COUNT` is not a positive number.
+    /// If the variable is not set or not a URL.
     pub async fn from_env() -> Result<Self> {
         let queue_url = environment::used_url("DEAD_LETTER_QUEUE_URL", Use::DeadLetterQueue)?;
-        let mut this = Self::new(Client::new(aws::limited_config().await), queue_url);
-        if let Some(count) = environment::used_if_set("MAX_RECEIVE_COUNT", Use::MaxReceiveCount) {
-            let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
-                Error::new(
-                    crate::ErrorKind::Invocation,
-                    format!("the environment variable MAX_RECEIVE_COUNT is `{count}`, which is not a positive number: set it to the source queue's maxReceiveCount"),
-                )
-            })?;
-            this = this.max_receive_count(count);
-        }
-        Ok(this)
-    }
-
-    /// Sets the `maxReceiveCount` of the source queue's redrive policy, so that a record that fails
-    /// on its last receive is parked with the reason before SQS would move it without one.
-    pub fn max_receive_count(mut self, count: u32) -> Self {
-        self.max_receive_count = Some(count);
-        self
+        Ok(Self::new(
+            Client::new(aws::limited_config().await),
+            queue_url,
+        ))
     }
 
     async fn send(&self, record: &Record, note: &FailureNote) -> Result<()> {
@@ -94,10 +77,6 @@ impl DeadLetters for SqsDeadLetters {
 
     fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.send(record, note))
-    }
-
-    fn max_receive_count(&self) -> Option<u32> {
-        self.max_receive_count
     }
 }
 

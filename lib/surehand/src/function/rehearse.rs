@@ -124,7 +124,8 @@ impl<So: Source> Function<So> {
     }
 
     fn failure(&self, record: &Record, handler: &str, error: &Error) -> FailureNote {
-        FailureNote::new(record, error, handler, self.policy.clock.now())
+        let received = record.delivery().receive_count;
+        FailureNote::new(record, error, handler, received, self.policy.clock.now())
     }
 
     fn rehearsed_context(&self, timeout_ms: u64) -> Context {

@@ -16,7 +16,8 @@ use std::time::Duration;
 use tower::Service;
 
 /// Between two tries of one commit. A conflict lasts as long as the other transaction.
-const CONFLICT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+const CONFLICT_BACKOFF: Backoff =
+    Backoff::of_calls(Duration::from_millis(20), Duration::from_secs(1));
 
 impl<St: Store> Idempotency<St> {
     /// Nothing is visible before the commit, so there is nothing to claim before, and nothing to

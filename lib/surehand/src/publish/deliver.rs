@@ -28,7 +28,7 @@ pub(super) struct ToSend<'a> {
 }
 
 const ATTEMPTS: u32 = 4;
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+const BACKOFF: Backoff = Backoff::of_calls(Duration::from_millis(100), Duration::from_secs(2));
 
 /// Sends all events, in requests of at most ten entries and `max_size` bytes.
 ///

@@ -34,7 +34,6 @@ impl Source for Direct {
     ) -> Result<Batch> {
         let delivery = Delivery {
             message_id: context.request_id.clone(),
-            receive_count: 1,
             trace_header: context.xray_trace_id.clone(),
             ..Delivery::default()
         };

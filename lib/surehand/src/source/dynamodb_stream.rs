@@ -141,7 +141,6 @@ fn record(
     };
     let delivery = Delivery {
         message_id: sequence_number,
-        receive_count: 1,
         sent_at: created,
         source_arn: change.arn,
         ..Delivery::default()

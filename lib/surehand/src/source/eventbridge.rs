@@ -73,7 +73,8 @@ impl Source for EventBridge {
         let delivery = Delivery {
             message_id: event_id.unwrap_or(&context.request_id).to_owned(),
             source_arn: fields.as_ref().and_then(Fields::source_arn),
-            receive_count: 1,
+            // Lambda's own attempts at one event have one request id.
+            sending_id: Some(context.request_id.clone()),
             trace_header: context.xray_trace_id.clone(),
             ..Delivery::default()
         };

@@ -79,6 +79,7 @@ fn record(
         .is_some_and(|arn| arn.ends_with(".fifo"));
     let delivery = Delivery {
         message_id: id,
+        sending_id: None,
         receive_count: attribute("ApproximateReceiveCount")
             .and_then(|count| count.parse().ok())
             .unwrap_or(1),

@@ -19,12 +19,11 @@ use std::{
 #[derive(Clone, Debug, Default)]
 pub struct RecordedDeadLetters {
     parked: Arc<Mutex<Vec<(Record, FailureNote)>>>,
-    max_receive_count: Option<u32>,
     refuses: bool,
 }
 
 impl RecordedDeadLetters {
-    /// Makes an empty destination, of a queue without a redrive policy.
+    /// Makes an empty destination.
     pub fn new() -> Self {
         Self::default()
     }
@@ -35,12 +34,6 @@ impl RecordedDeadLetters {
             refuses: true,
             ..Self::default()
         }
-    }
-
-    /// Sets the source queue's `maxReceiveCount`.
-    pub fn max_receive_count(mut self, count: u32) -> Self {
-        self.max_receive_count = Some(count);
-        self
     }
 
     /// Returns what was parked, in order.
@@ -68,10 +61,6 @@ impl DeadLetters for RecordedDeadLetters {
         }
         lock(&self.parked).push((record.clone(), note.clone()));
         Box::pin(ready(Ok(())))
-    }
-
-    fn max_receive_count(&self) -> Option<u32> {
-        self.max_receive_count
     }
 }
 

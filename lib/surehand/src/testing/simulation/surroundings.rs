@@ -84,10 +84,6 @@ impl DeadLetters for SimulatedDeadLetters {
     fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.send(record, note))
     }
-
-    fn max_receive_count(&self) -> Option<u32> {
-        Some(self.0.world.state().messages.queue.max_receive_count)
-    }
 }
 
 impl SimulatedDeadLetters {
