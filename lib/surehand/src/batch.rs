@@ -14,7 +14,7 @@ use crate::{
 };
 use futures_util::{StreamExt, stream};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -70,9 +70,7 @@ pub(crate) async fn run(
         metrics,
         places: Mutex::new(batch.records.iter().map(|_| Place::Waits).collect()),
     };
-    let lanes = stream::iter(lanes(&batch.records));
-    let all = lanes.for_each_concurrent(policy.concurrency.max(1), |lane| run.lane(lane));
-    if tokio::time::timeout_at(deadline.last_call(), all)
+    if tokio::time::timeout_at(deadline.last_call(), run.all(lanes(&batch.records)))
         .await
         .is_err()
     {
@@ -139,6 +137,23 @@ enum Verdict {
     },
 }
 
+/// What came of a record's turn.
+enum Handled {
+    Settled(Verdict),
+    /// Its attempts began and did not all end: its turn comes later.
+    Suspected {
+        deaths: u32,
+    },
+}
+
+/// The one with the fewest attempts that never ended, and of those the first in the batch.
+fn take_least_suspected<'a>(suspected: &mut Vec<Suspected<'a>>) -> Option<Suspected<'a>> {
+    let place = |it: &Suspected<'_>| it.lane.rest.front().map(|(index, _)| *index);
+    let least = (0..suspected.len())
+        .min_by_key(|&index| (suspected[index].deaths, place(&suspected[index])))?;
+    Some(suspected.swap_remove(least))
+}
+
 /// How far a record of the batch is.
 enum Place {
     Waits,
@@ -164,9 +179,25 @@ struct Run<'a> {
 /// A record and its index in the batch.
 type Indexed<'a> = (usize, &'a Record);
 
+/// Records that are handled one after the other.
+#[derive(Default)]
+struct Lane<'a> {
+    /// Those that are still to come.
+    rest: VecDeque<Indexed<'a>>,
+    halted: Option<Halt>,
+}
+
+/// A lane whose first record is a suspect.
+struct Suspected<'a> {
+    /// How many attempts at the record never ended.
+    deaths: u32,
+    lane: Lane<'a>,
+    span: Span,
+}
+
 /// The batch's lanes, by their first records. A record without a lane is one of its own.
-fn lanes(records: &[Record]) -> Vec<Vec<Indexed<'_>>> {
-    let mut lanes: Vec<Vec<Indexed<'_>>> = Vec::new();
+fn lanes(records: &[Record]) -> Vec<Lane<'_>> {
+    let mut lanes: Vec<Lane<'_>> = Vec::new();
     let mut by_name: HashMap<&str, usize> = HashMap::new();
     for place in records.iter().enumerate() {
         let next = lanes.len();
@@ -175,29 +206,65 @@ fn lanes(records: &[Record]) -> Vec<Vec<Indexed<'_>>> {
             None => next,
         };
         if lane == next {
-            lanes.push(Vec::new());
+            lanes.push(Lane::default());
         }
-        lanes[lane].push(place);
+        lanes[lane].rest.push_back(place);
     }
     lanes
 }
 
 impl Run<'_> {
+    /// Handles all lanes, side by side, and then the suspects, each alone: those with the fewest attempts that never
+    /// ended first, since what kills the process is among those with the most. What is behind a suspect in its
+    /// lane follows it.
+    async fn all(&self, lanes: Vec<Lane<'_>>) {
+        let has_neighbours = lanes.len() > 1;
+        let found = Mutex::new(Vec::new());
+        let lanes = stream::iter(lanes);
+        let first = lanes.for_each_concurrent(self.policy.concurrency.max(1), |lane| async {
+            let suspected = self.lane(lane, None, has_neighbours).await;
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.extend(suspected);
+        });
+        first.await;
+        let mut suspected = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        while let Some(next) = take_least_suspected(&mut suspected) {
+            let again = self.lane(next.lane, Some(next.span), !suspected.is_empty());
+            suspected.extend(again.await);
+        }
+    }
+
     /// Handles a lane's records one after the other, until one must come back: what follows it must
-    /// not overtake it.
-    async fn lane(&self, lane: Vec<Indexed<'_>>) {
-        let mut halted: Option<Halt> = None;
-        for (index, record) in lane {
+    /// not overtake it. With the span of its first record that one is a suspect, whose turn is now. Another one's
+    /// turn comes after all that has neighbours.
+    async fn lane<'a>(
+        &self,
+        mut lane: Lane<'a>,
+        mut suspect: Option<Span>,
+        has_neighbours: bool,
+    ) -> Option<Suspected<'a>> {
+        while let Some((index, record)) = lane.rest.pop_front() {
             let handler = (self.policy.traits)(record);
-            let span = record_span(record, handler);
+            let is_alone = !has_neighbours || suspect.is_some();
+            let span = suspect
+                .take()
+                .unwrap_or_else(|| record_span(record, handler));
             self.is_at(index, Place::Runs(span.clone()));
-            let handled = self.handle(record, handler, halted.as_ref());
-            let verdict = handled.instrument(span).await;
-            if halted.is_none() {
-                halted = self.halts(record, &verdict);
+            let handled = self.handle(record, handler, lane.halted.as_ref(), !is_alone);
+            let verdict = match handled.instrument(span.clone()).await {
+                Handled::Settled(verdict) => verdict,
+                Handled::Suspected { deaths } => {
+                    self.is_at(index, Place::Waits);
+                    lane.rest.push_front((index, record));
+                    return Some(Suspected { deaths, lane, span });
+                }
+            };
+            if lane.halted.is_none() {
+                lane.halted = self.halts(record, &verdict);
             }
             self.is_at(index, Place::Settled(verdict));
         }
+        None
     }
 
     fn is_at(&self, index: usize, place: Place) {
@@ -209,18 +276,26 @@ impl Run<'_> {
         record: &Record,
         handler: HandlerTraits,
         halted: Option<&Halt>,
-    ) -> Verdict {
+        has_neighbours: bool,
+    ) -> Handled {
         let attempt = Attempt::start(record, self.metrics, self.policy.clock.now());
         let mut ending = Ending::default();
         let result = match halted {
             Some(halt) => Err(halt.error()),
-            None if self.deadline.is_over() => Err(never_started()),
+            None if self.deadline.is_over() => Err(Deadline::not_started()),
             None => {
-                let companion = Companion::new(self.metrics.clone(), handler.commits);
+                let companion = Companion {
+                    limit: self.limit(record),
+                    has_neighbours,
+                    ..Companion::new(self.metrics.clone(), handler.commits)
+                };
                 ending = companion.ending.clone();
                 attempt_at(record, self.service, companion).await
             }
         };
+        if let Some(deaths) = ending.suspect() {
+            return Handled::Suspected { deaths };
+        }
         let verdict = match result {
             Ok(reply) => Verdict::Done(reply),
             Err(error) => self.settle(record, handler, error, &ending).await,
@@ -237,7 +312,17 @@ impl Run<'_> {
             Verdict::Discarded { error } => attempt.discarded(error),
             Verdict::Retry { error, delay } => attempt.retried(error, *delay),
         }
-        verdict
+        Handled::Settled(verdict)
+    }
+
+    /// Where its dead letters go, unless somebody waits for a reply, who learns of the error by it.
+    fn dead_letters(&self, record: &Record) -> Option<&Arc<dyn DeadLetters>> {
+        let dead_letters = self.policy.dead_letters.as_ref();
+        dead_letters.filter(|_| !record.wants_reply())
+    }
+
+    fn limit(&self, record: &Record) -> Option<u32> {
+        self.dead_letters(record).map(|_| self.policy.max_attempts)
     }
 
     /// Parks a record that failed, or has it come back.
@@ -249,24 +334,21 @@ impl Run<'_> {
         ending: &Ending,
     ) -> Verdict {
         let receives = record.delivery().receive_count.max(1);
-        let delay = error
-            .delay()
-            .unwrap_or_else(|| self.policy.backoff.delay(receives));
+        let attempt = ending.attempt(receives);
+        let counted = attempt.filter(|_| error.kind().counts());
+        let delay = error.delay().unwrap_or_else(|| match counted {
+            Some(attempt) => self.policy.backoff.delay(attempt),
+            None => Backoff::uncounted().delay(receives),
+        });
         let is_malformed = error.kind() == ErrorKind::Malformed;
         if is_malformed && self.policy.on_malformed == OnMalformed::Discard && !record.wants_reply()
         {
             return Verdict::Discarded { error };
         }
-        // Whoever waits for a reply learns of the error by it.
-        let dead_letters = self
-            .policy
-            .dead_letters
-            .as_ref()
-            .filter(|_| !record.wants_reply());
-        let Some(dead_letters) = dead_letters else {
+        let Some(dead_letters) = self.dead_letters(record) else {
             return Verdict::Retry { error, delay };
         };
-        let is_last = error.kind().counts() && receives >= self.policy.max_attempts;
+        let is_last = counted.is_some_and(|attempt| attempt >= self.policy.max_attempts);
         let comes_back = match error.disposition() {
             Disposition::Retry => true,
             Disposition::Park => is_malformed && self.policy.on_malformed == OnMalformed::Retry,
@@ -275,7 +357,8 @@ impl Run<'_> {
             return Verdict::Retry { error, delay };
         }
         let now = self.policy.clock.now();
-        let note = FailureNote::new(record, &error, handler.name, receives, now);
+        let attempts = attempt.unwrap_or(receives);
+        let note = FailureNote::new(record, &error, handler.name, attempts, now);
         let park = || dead_letters.park(record, &note);
         match without_panic("the dead-letter destination", park).await {
             Ok(()) => {
@@ -327,15 +410,6 @@ impl Halt {
         )
         .with_retry_after(self.delay)
     }
-}
-
-/// Nothing is wrong with a record that was never started: it comes back at once.
-fn never_started() -> Error {
-    Error::new(
-        ErrorKind::Skipped,
-        "time was out before the record was started",
-    )
-    .with_retry_after(Duration::ZERO)
 }
 
 async fn delay_failures(
@@ -446,7 +520,7 @@ mod tests {
         let records = [("a", Some("x")), ("b", None), ("c", Some("x")), ("d", None)];
         let records = records.map(|(id, lane)| record(id, lane, &deadline));
         let lanes = lanes(&records);
-        let ids = |lane: &Vec<Indexed<'_>>| lane.iter().map(|(_, it)| it.id().to_owned()).collect();
+        let ids = |lane: &Lane<'_>| lane.rest.iter().map(|(_, it)| it.id().to_owned()).collect();
         let ids: Vec<Vec<String>> = lanes.iter().map(ids).collect();
         assert_eq!(ids, [vec!["a", "c"], vec!["b"], vec!["d"]]);
     }

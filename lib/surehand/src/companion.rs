@@ -25,6 +25,10 @@ pub(crate) struct Companion {
         expect(dead_code, reason = "only a DynamoDB transaction commits")
     )]
     pub(crate) commits: bool,
+    /// How many attempts are made at the record; none if it cannot be parked then.
+    pub(crate) limit: Option<u32>,
+    /// Whether other records are handled beside it, which its process would take along if it died.
+    pub(crate) has_neighbours: bool,
     /// The key that the record is claimed under, once it is known.
     pub(crate) key: Option<IdempotencyKey>,
     /// How many events the attempt has published.
@@ -75,7 +79,20 @@ pub(crate) struct Ending(Arc<EndingState>);
 struct EndingState {
     /// Calls of the handler that began and did not return.
     open: AtomicU32,
+    count: Mutex<Count>,
     once_parked: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+/// Who counts the attempts at a record.
+#[derive(Clone, Copy, Default)]
+enum Count {
+    /// Its source.
+    #[default]
+    Source,
+    /// The store that keeps its claim; none of this one, or not yet.
+    Claims(Option<u32>),
+    /// This one is left for later, after so many that never ended.
+    Suspect(u32),
 }
 
 /// A call of the handler that has begun. Dropped before it has returned, its end is not known: it was
@@ -91,6 +108,42 @@ impl Ending {
     /// Whether a call of the handler was stopped, so that nobody knows what it has done.
     pub(crate) fn is_unknown(&self) -> bool {
         self.0.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// The attempts are counted with the record's claim, and this one is not, unless that is said later.
+    pub(crate) fn is_counted_by_claims(&self) {
+        *self.count() = Count::Claims(None);
+    }
+
+    /// The claim counts this attempt; the source does, if it has no number.
+    pub(crate) fn counts(&self, number: Option<u32>) {
+        *self.count() = number.map_or(Count::Source, |number| Count::Claims(Some(number)));
+    }
+
+    /// The record is a suspect, whose turn comes later.
+    pub(crate) fn is_suspect(&self, deaths: u32) {
+        *self.count() = Count::Suspect(deaths);
+    }
+
+    /// How many attempts of the record never ended, if this one is left for later.
+    pub(crate) fn suspect(&self) -> Option<u32> {
+        match *self.count() {
+            Count::Suspect(deaths) => Some(deaths),
+            Count::Source | Count::Claims(_) => None,
+        }
+    }
+
+    /// Which attempt this is, if it is counted.
+    pub(crate) fn attempt(&self, receives: u32) -> Option<u32> {
+        match *self.count() {
+            Count::Source => Some(receives),
+            Count::Claims(number) => number,
+            Count::Suspect(_) => None,
+        }
+    }
+
+    fn count(&self) -> std::sync::MutexGuard<'_, Count> {
+        self.0.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets what is done once the record's dead letter is where it belongs.

@@ -94,6 +94,15 @@ impl Deadline {
         self.token.cancel();
     }
 
+    /// Nothing is wrong with a record that was never started: it comes back at once.
+    pub(crate) fn not_started() -> Error {
+        Error::new(
+            ErrorKind::Skipped,
+            "time was out before the record was started",
+        )
+        .with_retry_after(Duration::ZERO)
+    }
+
     pub(crate) fn error() -> Error {
         Error::new(ErrorKind::Deadline, "the invocation is nearly out of time")
     }

@@ -16,6 +16,7 @@
 //! promise is written at [`Store`], and is a test suite too, `surehand::testing::store_contract`. The other types
 //! of this module are what those two traits ask and answer.
 
+mod attempts;
 mod claim;
 #[cfg(feature = "dynamodb")]
 mod commit;
@@ -32,7 +33,11 @@ mod tests;
 #[cfg(feature = "dynamodb")]
 mod transaction;
 
-pub use claim::{AttemptEnd, AttemptHistory, AttemptStart, Claim, ClaimRequest, Completion, Lease};
+pub use attempts::{Sending, Suspect};
+pub use claim::{
+    AttemptEnd, AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest,
+    Completion, Lease,
+};
 #[cfg(feature = "dynamodb")]
 pub use commit::{Commit, Committed};
 #[cfg(feature = "dynamodb")]
@@ -47,8 +52,8 @@ pub use store::{Commits, Store};
 pub use crate::key::{IdempotencyKey, KeyStyle};
 
 use crate::{
-    Clock, Error, ErrorKind, Record, Reply, Result, description::IdempotencySettings,
-    extract::FromRecord, layers::take_ready,
+    Clock, Deadline, Error, ErrorKind, Record, Reply, Result, clock::epoch_ms,
+    description::IdempotencySettings, extract::FromRecord, layers::take_ready,
 };
 use futures_util::future::BoxFuture;
 use in_flight::InFlight;
@@ -105,6 +110,7 @@ struct Settings {
     expires_after: Duration,
     skew: Duration,
     on_unknown: OnUnknown,
+    begins_first: bool,
     clock: Clock,
 }
 
@@ -142,6 +148,8 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const FOR_EVER: Duration = Duration::from_secs(1_000 * 365 * 24 * 60 * 60);
 /// How far two machines' clocks may be apart.
 const SKEW: Duration = Duration::from_secs(1);
+/// Attempts are counted for longer than any delay between two of them.
+const COUNTED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 const CACHED_KEYS: usize = 1_000;
 /// Larger replies are fetched again rather than kept in memory.
 const MAX_CACHED_BYTES: usize = 4 * 1024;
@@ -160,6 +168,7 @@ impl<St: Store> Idempotency<St> {
                 expires_after: EXPIRES_AFTER,
                 skew: SKEW,
                 on_unknown: OnUnknown::default(),
+                begins_first: true,
                 clock: Clock::system(),
             }),
             completed: new_cache(CACHED_KEYS),
@@ -215,6 +224,17 @@ impl<St: Store> Idempotency<St> {
     /// set.
     pub fn on_unknown(mut self, on_unknown: OnUnknown) -> Self {
         self.settings_mut().on_unknown = on_unknown;
+        self
+    }
+
+    /// Sets whether a transaction's attempt is written down before it is made where the source does not say
+    /// that it is the first: a stream, or an asynchronous invocation. It is, unless set otherwise, at the
+    /// price of one write to the store an attempt. Without it, a record whose process dies in the handler leaves no
+    /// trace: it is never parked for that, and tried until its source gives up.
+    ///
+    /// A lease counts with its claim, which comes first anyway. From SQS only later deliveries begin so.
+    pub fn begin_first(mut self, begins: bool) -> Self {
+        self.settings_mut().begins_first = begins;
         self
     }
 
@@ -346,12 +366,13 @@ impl<St: Store> Idempotency<St> {
         let _turn = tokio::select! {
             biased;
             turn = self.in_flight.enter(&subject.key) => turn,
-            () = deadline.cancelled() => return Err(crate::Deadline::error()),
+            () = deadline.cancelled() => return Err(Deadline::not_started()),
         };
         if let Some(completion) = self.cached(&subject.key) {
             return subject.duplicate(completion);
         }
         record.companion_mut().key = Some(subject.key.clone());
+        record.companion().ending.is_counted_by_claims();
         #[cfg(feature = "dynamodb")]
         if record.companion().commits {
             return self.in_transaction(record, inner, subject).await;
@@ -367,11 +388,63 @@ impl<St: Store> Idempotency<St> {
                 subject.duplicate(completion)
             }
             Claim::Held { until } => Err(held(&subject.key, until, self.settings.clock.now())),
-            Claim::Acquired(lease) => Err(Error::new(
+            Claim::Acquired(_) | Claim::Suspect(_) => Err(Error::new(
                 ErrorKind::Store,
-                format!("the store gave out {} and took it back", lease.key),
+                format!("the store gave out {} and took it back", subject.key),
             )),
         }
+    }
+
+    /// What a record gets that is free, and whose earlier attempts never ended: it waits until it can run
+    /// alone, and is parked if its attempts are used up.
+    fn suspected(&self, subject: &Subject, suspect: &Suspect, record: &Record) -> Error {
+        let companion = record.companion();
+        let is_used_up = companion
+            .limit
+            .is_some_and(|limit| suspect.attempts >= limit);
+        if !is_used_up {
+            companion.ending.is_suspect(suspect.deaths);
+            return suspected(&subject.key, suspect);
+        }
+        let now = self.settings.clock.now();
+        match suspect.until {
+            // It may go on elsewhere.
+            Some(until) if until > now => held(&subject.key, Some(until), now),
+            until => {
+                companion.ending.counts(Some(suspect.attempts));
+                used_up(suspect, until)
+            }
+        }
+    }
+
+    /// How many attempts a suspect may have had that is to be handled now.
+    fn limit(&self, record: &Record) -> u32 {
+        let companion = record.companion();
+        match companion.has_neighbours && !self.parks_unknown() {
+            true => 0,
+            // What is parked for the first attempt that never ended never gets so far.
+            false if self.parks_unknown() => u32::MAX,
+            false => companion.limit.unwrap_or(u32::MAX),
+        }
+    }
+
+    /// What attempts at the record are counted by.
+    fn sending(&self, record: &Record) -> Sending {
+        let delivery = record.delivery();
+        let id = delivery.sending_id.as_ref().unwrap_or(&delivery.message_id);
+        match (delivery.sent_at, &delivery.receipt_handle) {
+            // A message that is put back has another id, unless an emulator leaves it the old one.
+            (Some(sent), Some(_)) => Sending::new(
+                format!("{id}@{}", epoch_ms(sent)),
+                Some(sent + self.settings.skew),
+            ),
+            _ => Sending::new(id, None),
+        }
+    }
+
+    /// When what is known of attempts is forgotten that have not completed the key.
+    fn count_expires_at(&self, now: SystemTime) -> SystemTime {
+        now + self.settings.expires_after.max(COUNTED_FOR)
     }
 
     fn subject(&self, record: &Record) -> Result<Subject> {
@@ -460,6 +533,38 @@ impl Subject {
         };
         Ok(reply.into_duplicate())
     }
+}
+
+/// Why a record is not handled whose earlier attempts began and never ended.
+fn suspected(key: &IdempotencyKey, suspect: &Suspect) -> Error {
+    Error::new(
+        ErrorKind::Skipped,
+        format!(
+            "{} of {} attempts at {key} began and never ended: it waits until it can run alone",
+            suspect.deaths, suspect.attempts
+        ),
+    )
+    .with_retry_after(Duration::ZERO)
+}
+
+/// Why a record is parked before it runs again.
+fn used_up(suspect: &Suspect, until: Option<SystemTime>) -> Error {
+    let Suspect {
+        attempts, deaths, ..
+    } = suspect;
+    let last = until.and_then(|until| jiff::Timestamp::try_from(until).ok());
+    let last = last.map_or_else(String::new, |until| {
+        format!("; the last one had time until {until:.3}")
+    });
+    Error::new(
+        ErrorKind::Interrupted,
+        match attempts == deaths {
+            true => format!("{attempts} attempts at the record began and never ended{last}"),
+            false => {
+                format!("{deaths} of {attempts} attempts at the record began and never ended{last}")
+            }
+        },
+    )
 }
 
 /// How long to wait for the end of a lease, which still holds in the millisecond in which it ends.

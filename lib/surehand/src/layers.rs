@@ -81,7 +81,7 @@ where
     let deadline = record.deadline().clone();
     // The claim may have used up the time; the handler must not begin then.
     if deadline.is_over() {
-        return Err(Deadline::error());
+        return Err(Deadline::not_started());
     }
     record.companion().handler_called();
     let call = record.companion().ending.call_begins();

@@ -104,7 +104,18 @@ impl Backoff {
         }
     }
 
+    /// The delay of a record for which no attempt counts: nothing is used up that a soon return would waste.
+    pub(crate) const fn uncounted() -> Self {
+        Self {
+            base: Duration::from_secs(2),
+            cap: Duration::from_secs(15 * 60),
+            factor: 2,
+            least_percent: 50,
+        }
+    }
+
     /// Makes a backoff between two tries of one call: it doubles, and the delay is any time up to that.
+    #[cfg(any(feature = "dynamodb", feature = "eventbridge", feature = "sqs"))]
     pub(crate) const fn of_calls(base: Duration, cap: Duration) -> Self {
         Self {
             base,
@@ -164,8 +175,8 @@ mod tests {
         let bounds = |backoff: Backoff| {
             [0, 1, 2, 3, 5, 6, 7, 1000, u32::MAX].map(|n| backoff.bound(n).as_secs())
         };
-        let calls = Backoff::of_calls(Duration::from_secs(2), Duration::from_secs(60));
-        assert_eq!(bounds(calls), [2, 2, 4, 8, 32, 60, 60, 60, 60]);
+        let doubling = Backoff::new(Duration::from_secs(2), Duration::from_secs(60)).factor(2);
+        assert_eq!(bounds(doubling), [2, 2, 4, 8, 32, 60, 60, 60, 60]);
         let attempts = Backoff::default();
         assert_eq!(
             bounds(attempts),

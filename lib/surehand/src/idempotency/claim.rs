@@ -1,5 +1,6 @@
 //! What is asked of a store, and what it answers.
 
+use super::attempts::{Sending, Suspect};
 use crate::{Error, ErrorKind, IdempotencyKey};
 use std::time::SystemTime;
 
@@ -17,10 +18,14 @@ pub struct ClaimRequest {
     pub until: SystemTime,
     /// When the key is forgotten; the store keeps seconds.
     pub expires_at: SystemTime,
+    /// What the attempt is made for. Attempts are counted by it.
+    pub sending: Sending,
+    /// How many attempts a [suspect](Claim::Suspect) may have had to be granted the key; 0 for none of them.
+    pub limit: u32,
 }
 
 impl ClaimRequest {
-    /// A claim on `key` by a new owner. A lease is not forgotten before its end, so that `expires_at` is
+    /// A claim on `key` by a new owner, for one sending and without a limit. A lease is not forgotten before its end, so that `expires_at` is
     /// that end at least.
     pub fn new(
         key: IdempotencyKey,
@@ -34,6 +39,8 @@ impl ClaimRequest {
             owner: uuid::Uuid::now_v7().to_string(),
             until,
             expires_at: expires_at.max(until),
+            sending: Sending::default(),
+            limit: u32::MAX,
         }
     }
 }
@@ -46,12 +53,43 @@ pub struct AttemptStart {
     pub key: IdempotencyKey,
     /// A digest of the payload that the key stands for.
     pub fingerprint: String,
-    /// Which attempt it is, from 1.
-    pub number: u32,
+    /// When it begins, in milliseconds of the function's clock: of all attempts of a sending it is the only
+    /// one that did so then.
+    pub at: SystemTime,
     /// When it has to end.
     pub until: SystemTime,
     /// When the key is forgotten; the store keeps seconds.
     pub expires_at: SystemTime,
+    /// What the attempt is made for. Attempts are counted by it.
+    pub sending: Sending,
+    /// How many attempts a [suspect](Claim::Suspect) may have had to begin; 0 for none of them.
+    pub limit: u32,
+}
+
+/// What came of [`Store::begin`](super::Store::begin).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The attempt has begun.
+    Begun {
+        /// Which attempt at the sending it is, from 1; none where nothing is counted.
+        number: Option<u32>,
+    },
+    /// This stands against it.
+    Taken(Claim),
+}
+
+/// An attempt without a lease that has ended, and not by a commit.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AttemptFailure {
+    /// The attempt, as it began or would have.
+    pub start: AttemptStart,
+    /// Whether it was written down when it began.
+    pub has_begun: bool,
+    /// Whether it counts; else it is as if it had not begun.
+    pub counts: bool,
+    /// Why it failed.
+    pub error: String,
 }
 
 /// What a store knows of the attempts at a key.
@@ -60,9 +98,10 @@ pub struct AttemptStart {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttemptHistory {
-    /// How many attempts there were. Of attempts with a transaction those count that began after
-    /// the first receive.
+    /// How many attempts there were at the last sending: those that failed, and those that never ended.
     pub attempts: u32,
+    /// How many of them never ended, the one that goes on now included.
+    pub unended: u32,
     /// When the last one began.
     pub started_at: Option<SystemTime>,
     /// When it had to end: its lease's end, or its invocation's.
@@ -80,8 +119,7 @@ pub enum AttemptEnd {
     Completed,
     /// With a failure, after which it gave its lease back.
     Released,
-    /// Nothing was written down: it still goes on, or its process died or was out of time. An
-    /// attempt with a transaction writes down its success alone.
+    /// Nothing was written down: it still goes on, or its process died or was out of time.
     Unknown,
 }
 
@@ -97,6 +135,9 @@ pub enum Claim {
         /// When their lease ends. None if it does not: the key is locked until it expires.
         until: Option<SystemTime>,
     },
+    /// It is free, but earlier attempts at it began and never ended, and so many that the request does not
+    /// want it.
+    Suspect(Suspect),
 }
 
 /// The right to handle a key, for a time.
@@ -106,7 +147,7 @@ pub struct Lease {
     pub key: IdempotencyKey,
     /// The fence: completion and release are refused once the key has another owner.
     pub owner: String,
-    /// Which attempt at the key this is, from 1.
+    /// Which attempt at the sending this is, from 1.
     pub attempt: u32,
     /// When the lease of the attempt before this one ended, if it ended by itself: what that attempt
     /// has done is not known.

@@ -3,7 +3,11 @@
 mod commit;
 
 use super::{
-    claim::{AttemptEnd, AttemptHistory, AttemptStart, Claim, ClaimRequest, Completion, Lease},
+    attempts::{Attempts, Sending},
+    claim::{
+        AttemptEnd, AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest,
+        Completion, Lease,
+    },
     commit::{Commit, Committed},
     store::{CommitStore, Commits, Store},
 };
@@ -39,13 +43,16 @@ use std::{collections::HashMap, time::SystemTime};
 /// | attribute | type | |
 /// |---|---|---|
 /// | `owner` | S | the fence |
-/// | `attempts` | N | how often the key was claimed |
-/// | `attempted_at` | N | when it last was, in milliseconds since the epoch |
-/// | `last_error` | S | why it was last released |
+/// | `sending` | S | what the attempts were made for, a message or an invocation; gone once the key is completed |
+/// | `attempt` | N | how many attempts at it have begun |
+/// | `ended` | N | how many of those have ended |
+/// | `attempted_at` | N | when the last one began, in milliseconds since the epoch |
+/// | `last_error` | S | why the last one failed |
 /// | `interrupted` | N | when the lease before this one ended, if it ended by itself, in milliseconds since the epoch; else 0 |
 /// | `attempt_until` | N | when an attempt without a lease has to end, in milliseconds since the epoch |
 ///
-/// A claim, a completion and a release cost one UpdateItem each, and so does a duplicate.
+/// A claim, a completion and a release cost one UpdateItem each, and so does a duplicate. A claim for an event
+/// whose attempts failed before it was put back costs two.
 /// DynamoDB deletes expired items up to two days late; every condition looks at `expiration` itself.
 #[derive(Clone, Debug)]
 pub struct DynamoDbStore {
@@ -58,6 +65,14 @@ pub struct DynamoDbStore {
 const CLAIMABLE: &str = "attribute_not_exists(#id) OR #expiration < :now \
     OR (#status = :inprogress AND attribute_exists(#in_progress_expiration) \
         AND #in_progress_expiration < :now_ms)";
+
+/// And it goes on with the count that is kept, or begins one. The rest is decided by what the item holds.
+const COUNTED: &str = "attribute_not_exists(#sending) \
+    OR (#sending = :sending AND #expiration >= :now AND #attempted_at <> :at \
+        AND (#attempt <= #ended OR #attempt < :limit))";
+
+/// How often a change is tried again that depends on what an item holds, when that has changed meanwhile.
+const TRIES: u32 = 4;
 
 /// An item is a few hundred bytes; DynamoDB takes 400 KB, and long errors say little more.
 const MAX_ERROR_CHARS: usize = 1_000;
@@ -118,31 +133,173 @@ impl DynamoDbStore {
             .set_expression_attribute_names(Some(names(&[change, condition])))
     }
 
-    /// An update that is made if the key can be claimed.
-    fn take(
+    /// Writes down that an attempt begins, if the key can be claimed: `change` is made, and the attempt counted.
+    /// Else it is what stands in the way.
+    async fn begin_attempt(
         &self,
-        key: &IdempotencyKey,
         change: &str,
-        fingerprint: &str,
-        expires_at: SystemTime,
-    ) -> UpdateItemFluentBuilder {
-        self.update(key, change, CLAIMABLE)
-            .set_expression_attribute_values(Some(claimable(self.clock.now())))
-            .expression_attribute_values(":fingerprint", text(fingerprint))
-            .expression_attribute_values(":expiration", number(epoch_ms(expires_at) / 1000))
-            .expression_attribute_values(":zero", number(0))
+        start: &Start<'_>,
+        values: &[(&str, AttributeValue)],
+    ) -> Result<Started> {
+        let now = self.clock.now();
+        let common = |update: UpdateItemFluentBuilder| {
+            let mut update = update
+                .expression_attribute_values(":fingerprint", text(start.fingerprint))
+                .expression_attribute_values(
+                    ":expiration",
+                    number(epoch_ms(start.expires_at) / 1000),
+                )
+                .expression_attribute_values(":zero", number(0))
+                .expression_attribute_values(":at", number(start.at_ms))
+                .return_values(ReturnValue::UpdatedNew)
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                );
+            for (name, value) in values {
+                update = update.expression_attribute_values(*name, value.clone());
+            }
+            update
+        };
+        let counted = format!(
+            "{change}, #attempted_at = :at, #sending = :sending, \
+             #attempt = if_not_exists(#attempt, :zero) + :one, #ended = if_not_exists(#ended, :zero) \
+             REMOVE #data{}",
+            start.removes
+        );
+        let condition = format!("({CLAIMABLE}) AND ({COUNTED})");
+        let update = self
+            .update(start.key, &counted, &condition)
+            .set_expression_attribute_values(Some(claimable(now)))
+            .expression_attribute_values(":sending", text(&start.sending.id))
+            .expression_attribute_values(":limit", number(u64::from(start.limit)))
+            .expression_attribute_values(":one", number(1));
+        let mut sent = common(update).send().await;
+        let absolute = format!(
+            "{change}, #attempted_at = :at, #sending = :sending, #attempt = :attempt, #ended = :ended \
+             REMOVE #data{}",
+            start.removes
+        );
+        for _ in 0..TRIES {
+            let item = match &sent {
+                Ok(output) => {
+                    return Ok(Started::Begun(StoredItem(
+                        output.attributes.clone().unwrap_or_default(),
+                    )));
+                }
+                Err(error) => in_the_way(error)?,
+            };
+            if !item.is_claimable(now) || (start.is_repeated)(&item) {
+                return Ok(Started::Met(item));
+            }
+            let attempts = item.attempts(now).of(start.sending);
+            if attempts.are_suspect(start.limit) {
+                let until = item.until().map(from_epoch_ms);
+                return Ok(Started::Suspect(attempts.suspect(until)));
+            }
+            let attempts = attempts.and_begin(start.at_ms);
+            let (unchanged, was) = item.unchanged();
+            let update = self
+                .update(start.key, &absolute, &unchanged)
+                .set_expression_attribute_values(Some(was));
+            sent = common(counts(update, &attempts)).send().await;
+        }
+        Err(busy(start.key))
+    }
+
+    /// Ends the attempt that is the last one to have begun.
+    fn end_begun(&self, failure: &AttemptFailure) -> UpdateItemFluentBuilder {
+        let start = &failure.start;
+        let change = match failure.counts {
+            true => "SET #ended = #ended + :one, #last_error = :error REMOVE #attempt_until",
+            false => "SET #attempt = #attempt - :one, #last_error = :error REMOVE #attempt_until",
+        };
+        let condition = "#attempted_at = :at AND #attempt_until = :until";
+        self.update(&start.key, change, condition)
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":at", number(epoch_ms(start.at)))
+            .expression_attribute_values(":until", number(epoch_ms(start.until)))
+            .expression_attribute_values(":error", text(&shortened(&failure.error)))
+            .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    async fn give_back(&self, lease: &Lease, ended_ms: u64, error: &str) -> Result<()> {
-        let error: String = error.chars().take(MAX_ERROR_CHARS).collect();
-        let change = "SET #in_progress_expiration = :ended, #last_error = :error";
+    /// Ends the attempt as one of those that are kept, if the item is still what they were read from.
+    fn end_as(
+        &self,
+        failure: &AttemptFailure,
+        attempts: Attempts,
+        (unchanged, was): (String, HashMap<String, AttributeValue>),
+    ) -> UpdateItemFluentBuilder {
+        const COUNTED: &str =
+            "SET #sending = :sending, #attempt = :attempt, #ended = :ended, #last_error = :error";
+        let start = &failure.start;
+        let at_ms = epoch_ms(start.at);
+        let whole = format!(
+            "{COUNTED}, #status = :inprogress, #in_progress_expiration = :zero, \
+             #expiration = :expiration, #validation = :fingerprint, #attempted_at = :at \
+             REMOVE #attempt_until, #data"
+        );
+        let update = if failure.has_begun {
+            // Another one has begun since, and goes on.
+            let update = self.update(&start.key, COUNTED, &unchanged);
+            update.set_expression_attribute_values(Some(was))
+        } else {
+            let expiration = epoch_ms(start.expires_at) / 1000;
+            self.update(&start.key, &whole, &unchanged)
+                .set_expression_attribute_values(Some(was))
+                .expression_attribute_values(":inprogress", text("INPROGRESS"))
+                .expression_attribute_values(":zero", number(0))
+                .expression_attribute_values(":expiration", number(expiration))
+                .expression_attribute_values(":fingerprint", text(&start.fingerprint))
+                .expression_attribute_values(":at", number(at_ms))
+        };
+        let attempts = match failure.has_begun {
+            true => attempts,
+            false => attempts.and_begin(at_ms),
+        };
+        let update = update
+            .expression_attribute_values(":error", text(&shortened(&failure.error)))
+            .return_values(ReturnValue::UpdatedNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        counts(update, &attempts.and_end(failure.counts))
+    }
+
+    /// Ends the lease at `ended_ms`, and makes `change` if that is the first time.
+    async fn give_back(
+        &self,
+        lease: &Lease,
+        ended_ms: u64,
+        change: &str,
+        error: &str,
+    ) -> Result<()> {
+        let change = format!("SET #in_progress_expiration = :until, #last_error = :error{change}");
         let update = self
-            .update(&lease.key, change, "#owner = :me AND #status = :inprogress")
+            .update(
+                &lease.key,
+                &change,
+                "#owner = :me AND #status = :inprogress AND #in_progress_expiration > :zero",
+            )
             .expression_attribute_values(":inprogress", text("INPROGRESS"))
-            .expression_attribute_values(":ended", number(ended_ms))
-            .expression_attribute_values(":error", text(&error));
-        self.update_as_owner(lease, update).await
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":until", number(ended_ms))
+            .expression_attribute_values(":error", text(&shortened(error)))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let update = match change.contains(":one") {
+            true => update.expression_attribute_values(":one", number(1)),
+            false => update,
+        };
+        let update = update.expression_attribute_values(":me", text(&lease.owner));
+        let Err(error) = update.send().await else {
+            return Ok(());
+        };
+        let item = in_the_way(&error)?;
+        // The answer was lost, and the call repeated.
+        let is_own = item.text("owner") == Some(&lease.owner);
+        let is_over = item.number("in_progress_expiration") == Some(0);
+        match is_own && is_over {
+            true => Ok(()),
+            false => Err(lease.fenced()),
+        }
     }
 
     /// Only the owner may; the answer to a repeated call is that of the first.
@@ -153,6 +310,48 @@ impl DynamoDbStore {
             Err(error) => in_the_way(&error).and(Err(lease.fenced())),
         }
     }
+}
+
+/// What an attempt begins with, with a lease or without.
+struct Start<'a> {
+    key: &'a IdempotencyKey,
+    fingerprint: &'a str,
+    expires_at: SystemTime,
+    sending: &'a Sending,
+    limit: u32,
+    at_ms: u64,
+    /// What else is removed.
+    removes: &'static str,
+    /// Whether the item says that this very attempt has begun: an answer was lost, and the call repeated.
+    is_repeated: &'a (dyn Fn(&StoredItem) -> bool + Sync),
+}
+
+enum Started {
+    /// With what was written.
+    Begun(StoredItem),
+    Suspect(super::attempts::Suspect),
+    /// With what is in the way.
+    Met(StoredItem),
+}
+
+/// With the counts in [`Attempts`].
+fn counts(update: UpdateItemFluentBuilder, attempts: &Attempts) -> UpdateItemFluentBuilder {
+    let sending = attempts.sending.as_deref().unwrap_or_default();
+    update
+        .expression_attribute_values(":sending", text(sending))
+        .expression_attribute_values(":attempt", number(u64::from(attempts.begun)))
+        .expression_attribute_values(":ended", number(u64::from(attempts.ended)))
+}
+
+fn shortened(error: &str) -> String {
+    error.chars().take(MAX_ERROR_CHARS).collect()
+}
+
+fn busy(key: &IdempotencyKey) -> Error {
+    Error::new(
+        ErrorKind::Store,
+        format!("the key {key} was changed by others, {TRIES} times in a row"),
+    )
 }
 
 /// The attributes that expressions name: `#owner` is `owner`.
@@ -204,46 +403,44 @@ impl Store for DynamoDbStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let change = "SET #status = :inprogress, #owner = :me, #in_progress_expiration = :until, \
             #expiration = :expiration, #validation = :fingerprint, \
-            #attempts = if_not_exists(#attempts, :zero) + :one, #attempted_at = :now_ms, \
-            #interrupted = if_not_exists(#in_progress_expiration, :zero) \
-            REMOVE #data, #attempt_until";
-        let sent = self
-            .take(
-                &request.key,
-                change,
-                &request.fingerprint,
-                request.expires_at,
-            )
-            .expression_attribute_values(":me", text(&request.owner))
-            .expression_attribute_values(":until", number(epoch_ms(request.until)))
-            .expression_attribute_values(":one", number(1))
-            .return_values(ReturnValue::UpdatedNew)
-            .send()
-            .await;
+            #interrupted = if_not_exists(#in_progress_expiration, :zero)";
+        let start = Start {
+            key: &request.key,
+            fingerprint: &request.fingerprint,
+            expires_at: request.expires_at,
+            sending: &request.sending,
+            limit: request.limit,
+            at_ms: epoch_ms(self.clock.now()),
+            removes: ", #attempt_until",
+            is_repeated: &|_| false,
+        };
+        let values = [
+            (":inprogress", text("INPROGRESS")),
+            (":me", text(&request.owner)),
+            (":until", number(epoch_ms(request.until))),
+        ];
         let acquired = |item: &StoredItem| {
             Claim::Acquired(Lease {
                 key: request.key.clone(),
                 owner: request.owner.clone(),
-                attempt: item.attempts().unwrap_or(1),
+                attempt: item.count("attempt").max(1),
                 interrupted: item
                     .number("interrupted")
                     .filter(|until| *until > 0)
                     .map(from_epoch_ms),
             })
         };
-        match sent {
-            Ok(output) => Ok(acquired(&StoredItem(output.attributes.unwrap_or_default()))),
-            Err(error) => {
-                let item = in_the_way(&error)?;
-                match item.taken(&request.key)? {
-                    // The client repeats a call whose answer was lost; then the claim in its way is
-                    // its own.
-                    Claim::Held { .. } if item.text("owner") == Some(&request.owner) => {
-                        Ok(acquired(&item))
-                    }
-                    taken => Ok(taken),
+        match self.begin_attempt(change, &start, &values).await? {
+            Started::Begun(item) => Ok(acquired(&item)),
+            Started::Suspect(suspect) => Ok(Claim::Suspect(suspect)),
+            Started::Met(item) => match item.taken(&request.key)? {
+                // The client repeats a call whose answer was lost; then the claim in its way is
+                // its own.
+                Claim::Held { .. } if item.text("owner") == Some(&request.owner) => {
+                    Ok(acquired(&item))
                 }
-            }
+                taken => Ok(taken),
+            },
         }
     }
 
@@ -258,10 +455,11 @@ impl Store for DynamoDbStore {
         let change = match data {
             Some(_) => {
                 "SET #status = :completed, #expiration = :expiration, #data = :data \
-                 REMOVE #in_progress_expiration"
+                 REMOVE #in_progress_expiration, #sending, #attempt, #ended"
             }
             None => {
-                "SET #status = :completed, #expiration = :expiration REMOVE #in_progress_expiration"
+                "SET #status = :completed, #expiration = :expiration \
+                 REMOVE #in_progress_expiration, #sending, #attempt, #ended"
             }
         };
         let mut update = self
@@ -278,39 +476,89 @@ impl Store for DynamoDbStore {
         let Some(item) = self.item(key).await? else {
             return Ok(None);
         };
-        let now_ms = epoch_ms(self.clock.now());
-        let is_over = |name: &str, now: u64| item.number(name).is_some_and(|then| then < now);
-        let claimable = is_over("expiration", now_ms / 1000)
-            || (item
-                .text("status")
-                .is_some_and(|status| status == "INPROGRESS")
-                && is_over("in_progress_expiration", now_ms));
-        if claimable {
+        if item.is_claimable(self.clock.now()) {
             Ok(None)
         } else {
             item.taken(key).map(Some)
         }
     }
 
-    async fn begin(&self, attempt: &AttemptStart) -> Result<Option<Claim>> {
+    async fn begin(&self, attempt: &AttemptStart) -> Result<Begun> {
         let change = "SET #status = :inprogress, #in_progress_expiration = :zero, \
-            #expiration = :expiration, #validation = :fingerprint, #attempts = :number, \
-            #attempted_at = :now_ms, #attempt_until = :attempt_until REMOVE #data";
-        let sent = self
-            .take(
-                &attempt.key,
-                change,
-                &attempt.fingerprint,
-                attempt.expires_at,
-            )
-            .expression_attribute_values(":number", number(u64::from(attempt.number)))
-            .expression_attribute_values(":attempt_until", number(epoch_ms(attempt.until)))
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(None),
-            Err(error) => in_the_way(&error)?.taken(&attempt.key).map(Some),
+            #expiration = :expiration, #validation = :fingerprint, #attempt_until = :attempt_until";
+        let (at_ms, until_ms) = (epoch_ms(attempt.at), epoch_ms(attempt.until));
+        let is_repeated = |item: &StoredItem| item.is_begun(at_ms, until_ms);
+        let start = Start {
+            key: &attempt.key,
+            fingerprint: &attempt.fingerprint,
+            expires_at: attempt.expires_at,
+            sending: &attempt.sending,
+            limit: attempt.limit,
+            at_ms,
+            removes: "",
+            is_repeated: &is_repeated,
+        };
+        let values = [
+            (":inprogress", text("INPROGRESS")),
+            (":attempt_until", number(until_ms)),
+        ];
+        let begun = |item: &StoredItem| Begun::Begun {
+            number: Some(item.count("attempt")),
+        };
+        match self.begin_attempt(change, &start, &values).await? {
+            Started::Begun(item) => Ok(begun(&item)),
+            Started::Suspect(suspect) => Ok(Begun::Taken(Claim::Suspect(suspect))),
+            Started::Met(item) if is_repeated(&item) => Ok(begun(&item)),
+            Started::Met(item) => item.taken(&attempt.key).map(Begun::Taken),
         }
+    }
+
+    async fn failed(&self, failure: &AttemptFailure) -> Result<Begun> {
+        let start = &failure.start;
+        let now = self.clock.now();
+        // What is most often there: the attempt as it began, or nothing.
+        let mut update = match failure.has_begun {
+            true => self.end_begun(failure),
+            false => {
+                let first = Attempts::default().of(&start.sending);
+                self.end_as(
+                    failure,
+                    first,
+                    ("attribute_not_exists(#id)".into(), HashMap::new()),
+                )
+            }
+        };
+        for _ in 0..TRIES {
+            let item = match update.send().await {
+                Ok(output) => {
+                    let item = StoredItem(output.attributes.unwrap_or_default());
+                    return Ok(Begun::Begun {
+                        number: Some(item.count("attempt")),
+                    });
+                }
+                Err(error) => in_the_way(&error)?,
+            };
+            if !item.is_claimable(now) {
+                return Ok(match item.taken(&start.key)? {
+                    taken @ Claim::Completed(_) => Begun::Taken(taken),
+                    // Whoever holds the key counts for itself.
+                    _ => Begun::Begun { number: None },
+                });
+            }
+            // The answer was lost, and the call repeated.
+            let is_own = item.number("attempted_at") == Some(epoch_ms(start.at));
+            if is_own && item.number("attempt_until").is_none() {
+                return Ok(Begun::Begun {
+                    number: Some(item.count("attempt")),
+                });
+            }
+            update = self.end_as(
+                failure,
+                item.attempts(now).of(&start.sending),
+                item.unchanged(),
+            );
+        }
+        Err(busy(&start.key))
     }
 
     async fn history(&self, key: &IdempotencyKey) -> Result<Option<AttemptHistory>> {
@@ -320,16 +568,31 @@ impl Store for DynamoDbStore {
     async fn abandon(&self, lease: &Lease, error: &str) -> Result<()> {
         // It still holds in the millisecond in which it ends.
         let ended = epoch_ms(self.clock.now()).saturating_sub(1).max(1);
-        self.give_back(lease, ended, error).await
+        self.give_back(lease, ended, "", error).await
     }
 
-    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
-        self.give_back(lease, 0, error).await
+    async fn release(&self, lease: &Lease, counts: bool, error: &str) -> Result<()> {
+        let change = match counts {
+            true => ", #ended = if_not_exists(#ended, :zero) + :one",
+            false => ", #attempt = #attempt - :one",
+        };
+        self.give_back(lease, 0, change, error).await
     }
 }
 
 /// An item of the table, whoever wrote it.
+#[derive(Default)]
 struct StoredItem(HashMap<String, AttributeValue>);
+
+/// What changes with each attempt, and with its end.
+const CHANGING: [&str; 6] = [
+    "status",
+    "in_progress_expiration",
+    "sending",
+    "attempt",
+    "ended",
+    "attempted_at",
+];
 
 impl StoredItem {
     fn text(&self, name: &str) -> Option<&String> {
@@ -340,16 +603,67 @@ impl StoredItem {
         self.0.get(name)?.as_n().ok()?.parse().ok()
     }
 
-    fn attempts(&self) -> Option<u32> {
-        self.number("attempts")?.try_into().ok()
+    fn count(&self, name: &str) -> u32 {
+        let count = self.number(name).unwrap_or_default();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    fn is_expired(&self, now: SystemTime) -> bool {
+        self.number("expiration")
+            .is_some_and(|then| then < epoch_ms(now) / 1000)
+    }
+
+    /// What [`CLAIMABLE`] asks.
+    fn is_claimable(&self, now: SystemTime) -> bool {
+        let is_in_progress = self.text("status").is_some_and(|it| it == "INPROGRESS");
+        let until = self.number("in_progress_expiration");
+        let is_over = until.is_some_and(|then| then < epoch_ms(now));
+        self.0.is_empty() || self.is_expired(now) || (is_in_progress && is_over)
+    }
+
+    /// The attempts that count for one that is made now.
+    fn attempts(&self, now: SystemTime) -> Attempts {
+        if self.is_expired(now) {
+            return Attempts::default();
+        }
+        Attempts {
+            sending: self.text("sending").cloned(),
+            begun: self.count("attempt"),
+            ended: self.count("ended"),
+            at_ms: self.number("attempted_at").unwrap_or_default(),
+        }
+    }
+
+    /// When the last attempt had to end, unless it has.
+    fn until(&self) -> Option<u64> {
+        let until = self.number("in_progress_expiration").filter(|ms| *ms > 0);
+        until.or_else(|| self.number("attempt_until"))
+    }
+
+    fn is_begun(&self, at_ms: u64, until_ms: u64) -> bool {
+        self.number("attempted_at") == Some(at_ms) && self.number("attempt_until") == Some(until_ms)
+    }
+
+    /// A condition that holds as long as the item is this one, and its values.
+    fn unchanged(&self) -> (String, HashMap<String, AttributeValue>) {
+        let mut values = HashMap::new();
+        let parts = CHANGING.map(|name| match self.0.get(name) {
+            Some(value) => {
+                values.insert(format!(":was_{name}"), value.clone());
+                format!("#{name} = :was_{name}")
+            }
+            None => format!("attribute_not_exists(#{name})"),
+        });
+        (parts.join(" AND "), values)
     }
 
     fn history(&self) -> AttemptHistory {
-        let until = self.number("in_progress_expiration").filter(|ms| *ms > 0);
-        let deadline = until.or_else(|| self.number("attempt_until"));
+        let deadline = self.until();
         let is_completed = self.text("status").is_some_and(|s| s == "COMPLETED");
+        let (begun, ended) = (self.count("attempt"), self.count("ended"));
         AttemptHistory {
-            attempts: self.attempts().unwrap_or_default(),
+            attempts: begun,
+            unended: begun.saturating_sub(ended),
             started_at: self.number("attempted_at").map(from_epoch_ms),
             deadline: deadline.filter(|_| !is_completed).map(from_epoch_ms),
             last_error: self.text("last_error").cloned(),

@@ -37,12 +37,14 @@ impl<St: Store> Idempotency<St> {
     {
         let deadline = record.deadline().clone();
         let now = self.settings.clock.now();
-        let request = ClaimRequest::new(
+        let mut request = ClaimRequest::new(
             subject.key.clone(),
             subject.fingerprint.clone(),
             deadline.ends_at() + self.settings.skew,
-            now + self.settings.expires_after,
+            self.count_expires_at(now),
         );
+        request.sending = self.sending(&record);
+        request.limit = self.limit(&record);
         let attempt = UnderLease {
             is_put_back_by_message: record.delivery().receipt_handle.is_some(),
             ending: record.companion().ending.clone(),
@@ -66,12 +68,16 @@ impl<St: Store> Idempotency<St> {
         }
         let lease = match claimed {
             Ok(Claim::Acquired(lease)) => lease,
+            Ok(Claim::Suspect(suspect)) => return Err(self.suspected(&subject, &suspect, &record)),
             Ok(taken) => return self.taken(&subject, taken),
             Err(error) => return Err(self.without_an_answer(error, &record, &attempt).await),
         };
         if let Some(until) = self.unsettled(&lease, &record) {
             return Err(self.interrupted(&lease, until, &attempt));
         }
+        attempt
+            .ending
+            .counts(Some(lease.attempt).filter(|number| *number > 0));
         match inner.call(record).await {
             Ok(reply) => match self.complete(&lease, &subject, &reply, &deadline).await {
                 Ok(()) => Ok(reply),
@@ -82,7 +88,8 @@ impl<St: Store> Idempotency<St> {
             }
             Err(error) => {
                 let reason = reason(&error);
-                match self.store.release(&lease, &reason).await {
+                let counts = error.kind().counts();
+                match self.store.release(&lease, counts, &reason).await {
                     Ok(()) => Err(error),
                     Err(late) => {
                         tracing::warn!(key = %lease.key, error = %format!("{late:#}"), "lease not released");
@@ -120,7 +127,7 @@ impl<St: Store> Idempotency<St> {
                 return self.interrupted(&lease, until, attempt);
             }
         }
-        match self.store.release(&lease, &reason(&error)).await {
+        match self.store.release(&lease, false, &reason(&error)).await {
             Ok(()) => error,
             Err(other) if other.kind() == ErrorKind::Fenced => error,
             Err(_) => self.after_the_lease(error, request.until),
@@ -160,7 +167,7 @@ impl<St: Store> Idempotency<St> {
             attempt.ending.once_parked(Box::pin(async move {
                 let settled = match is_kept {
                     true => store.abandon(&lease, &reason).await,
-                    false => store.release(&lease, &reason).await,
+                    false => store.release(&lease, true, &reason).await,
                 };
                 if let Err(late) = settled {
                     tracing::warn!(key = %lease.key, error = %format!("{late:#}"), "lease not released");
@@ -215,7 +222,7 @@ impl<St: Store> Idempotency<St> {
     }
 }
 
-fn reason(error: &Error) -> String {
+pub(super) fn reason(error: &Error) -> String {
     format!("{}: {}", error.kind(), redact::failure(error))
 }
 
@@ -233,6 +240,6 @@ fn is_put_back_after(lease_ended: SystemTime, record: &Record) -> bool {
 
 /// Whether the record can come back when its lease ends: a queue's can, by its receipt, and so can that
 /// of a caller who waits for a reply. A stream's and an asynchronous invocation's cannot.
-fn may_come_later(record: &Record) -> bool {
+pub(super) fn may_come_later(record: &Record) -> bool {
     record.delivery().receipt_handle.is_some() || record.wants_reply()
 }

@@ -1,7 +1,11 @@
 //! Claims in memory, for tests and for runs without a table.
 
 use super::{
-    claim::{AttemptEnd, AttemptHistory, AttemptStart, Claim, ClaimRequest, Completion, Lease},
+    attempts::Attempts,
+    claim::{
+        AttemptEnd, AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest,
+        Completion, Lease,
+    },
     store::Store,
 };
 #[cfg(feature = "dynamodb")]
@@ -68,8 +72,8 @@ struct Item {
     fingerprint: String,
     /// In seconds since the epoch, as the table keeps it.
     expires_at: u64,
-    attempts: u32,
-    /// In milliseconds since the epoch.
+    attempts: Attempts,
+    /// When the last attempt began, also if it has completed the key, in milliseconds since the epoch.
     attempted_at: u64,
     interrupted: Option<u64>,
     status: Status,
@@ -93,9 +97,29 @@ enum Status {
 }
 
 impl Item {
+    /// The attempts that count for one that is made now.
+    fn attempts(&self, now_ms: u64) -> Attempts {
+        match self.is_expired(now_ms) {
+            true => Attempts::default(),
+            false => self.attempts.clone(),
+        }
+    }
+
+    fn is_expired(&self, now_ms: u64) -> bool {
+        self.expires_at < now_ms / 1000
+    }
+
+    /// When the last attempt had to end, unless it has.
+    fn until(&self) -> Option<u64> {
+        match self.status {
+            Status::InProgress { until } | Status::Begun { until } => Some(until),
+            Status::Released | Status::Completed { .. } => None,
+        }
+    }
+
     /// Why the key cannot be claimed, if it cannot.
     fn taken(&self, now_ms: u64) -> Option<Claim> {
-        if self.expires_at < now_ms / 1000 {
+        if self.is_expired(now_ms) {
             return None;
         }
         match &self.status {
@@ -205,7 +229,7 @@ impl Store for MemoryStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let now_ms = epoch_ms(self.clock.now());
         let state = &mut *self.state();
-        let (mut attempts, mut last_error, mut interrupted) = (0, None, None);
+        let (mut attempts, mut last_error, mut interrupted) = (Attempts::default(), None, None);
         if let Some(item) = state.items.get(&request.key) {
             match item.taken(now_ms) {
                 // The claim in its way is its own: the answer was lost, and the call repeated.
@@ -213,24 +237,30 @@ impl Store for MemoryStore {
                     return Ok(Claim::Acquired(Lease {
                         key: request.key.clone(),
                         owner: item.owner.clone(),
-                        attempt: item.attempts,
+                        attempt: item.attempts.begun,
                         interrupted: item.interrupted.map(from_epoch_ms),
                     }));
                 }
                 Some(taken) => return Ok(taken),
                 None => {}
             }
-            (attempts, last_error) = (item.attempts, item.last_error.clone());
+            attempts = item.attempts(now_ms).of(&request.sending);
+            if attempts.are_suspect(request.limit) {
+                let until = item.until().map(from_epoch_ms);
+                return Ok(Claim::Suspect(attempts.suspect(until)));
+            }
+            last_error = item.last_error.clone();
             if let Status::InProgress { until } = item.status {
                 interrupted = Some(until);
             }
         }
-        let attempt = attempts + 1;
+        let attempts = attempts.of(&request.sending).and_begin(now_ms);
+        let attempt = attempts.begun;
         let item = Item {
             owner: request.owner.clone(),
             fingerprint: request.fingerprint.clone(),
             expires_at: epoch_ms(request.expires_at) / 1000,
-            attempts: attempt,
+            attempts,
             attempted_at: now_ms,
             interrupted,
             status: Status::InProgress {
@@ -258,6 +288,7 @@ impl Store for MemoryStore {
                 data: data.map(str::to_owned),
             };
             item.expires_at = epoch_ms(expires_at) / 1000;
+            item.attempts = Attempts::default();
             Ok(())
         })
     }
@@ -271,40 +302,87 @@ impl Store for MemoryStore {
             .and_then(|item| item.taken(now_ms)))
     }
 
-    async fn begin(&self, attempt: &AttemptStart) -> Result<Option<Claim>> {
+    async fn begin(&self, start: &AttemptStart) -> Result<Begun> {
         let now_ms = epoch_ms(self.clock.now());
+        let (at, until) = (epoch_ms(start.at), epoch_ms(start.until));
         let state = &mut *self.state();
-        let old = state.items.get(&attempt.key);
-        if let Some(taken) = old.and_then(|item| item.taken(now_ms)) {
-            return Ok(Some(taken));
+        let old = state.items.get(&start.key);
+        let mut attempts = Attempts::default();
+        if let Some(item) = old {
+            if let Some(taken) = item.taken(now_ms) {
+                return Ok(Begun::Taken(taken));
+            }
+            attempts = item.attempts(now_ms).of(&start.sending);
+            // The answer was lost, and the call repeated.
+            if attempts.at_ms == at
+                && matches!(item.status, Status::Begun { until: it } if it == until)
+            {
+                return Ok(Begun::Begun {
+                    number: Some(attempts.begun),
+                });
+            }
+            if attempts.are_suspect(start.limit) {
+                let suspect = attempts.suspect(item.until().map(from_epoch_ms));
+                return Ok(Begun::Taken(Claim::Suspect(suspect)));
+            }
         }
-        let item = Item {
-            // Whose lease ended by itself may still complete it.
-            owner: old.map(|item| item.owner.clone()).unwrap_or_default(),
-            fingerprint: attempt.fingerprint.clone(),
-            expires_at: epoch_ms(attempt.expires_at) / 1000,
-            attempts: attempt.number,
-            attempted_at: now_ms,
-            interrupted: None,
-            status: Status::Begun {
-                until: epoch_ms(attempt.until),
-            },
-            last_error: old.and_then(|item| item.last_error.clone()),
+        let attempts = attempts.of(&start.sending).and_begin(at);
+        let number = Some(attempts.begun);
+        let status = Status::Begun { until };
+        let item = without_lease(old, start, attempts, status, None);
+        state.items.insert(start.key.clone(), item);
+        Ok(Begun::Begun { number })
+    }
+
+    async fn failed(&self, failure: &AttemptFailure) -> Result<Begun> {
+        let now_ms = epoch_ms(self.clock.now());
+        let start = &failure.start;
+        let at = epoch_ms(start.at);
+        let state = &mut *self.state();
+        let old = state.items.get(&start.key);
+        let mut attempts = Attempts::default();
+        if let Some(item) = old {
+            match item.taken(now_ms) {
+                Some(taken @ Claim::Completed(_)) => return Ok(Begun::Taken(taken)),
+                // Whoever holds the key counts for itself.
+                Some(_) => return Ok(Begun::Begun { number: None }),
+                None => {}
+            }
+            attempts = item.attempts(now_ms).of(&start.sending);
+            // The answer was lost, and the call repeated.
+            if attempts.at_ms == at && !matches!(item.status, Status::Begun { .. }) {
+                return Ok(Begun::Begun {
+                    number: Some(attempts.begun),
+                });
+            }
+        }
+        let attempts = attempts.of(&start.sending);
+        let attempts = match failure.has_begun {
+            true => attempts.and_end(failure.counts),
+            false => attempts.and_begin(at).and_end(failure.counts),
         };
-        state.items.insert(attempt.key.clone(), item);
-        Ok(None)
+        let number = Some(attempts.begun);
+        let error = Some(failure.error.clone());
+        match state.items.get_mut(&start.key) {
+            // Another one has begun since, and goes on.
+            Some(item) if failure.has_begun && item.attempts.at_ms != at => {
+                item.attempts = attempts;
+                item.last_error = error;
+            }
+            old => {
+                let item = without_lease(old.as_deref(), start, attempts, Status::Released, error);
+                state.items.insert(start.key.clone(), item);
+            }
+        }
+        Ok(Begun::Begun { number })
     }
 
     async fn history(&self, key: &IdempotencyKey) -> Result<Option<AttemptHistory>> {
         Ok(self.state().items.get(key).map(|item| AttemptHistory {
-            attempts: item.attempts,
+            attempts: item.attempts.begun,
+            unended: item.attempts.deaths(),
             started_at: Some(from_epoch_ms(item.attempted_at)),
-            deadline: match item.status {
-                Status::InProgress { until } | Status::Begun { until } => {
-                    Some(from_epoch_ms(until))
-                }
-                Status::Released | Status::Completed { .. } => None,
-            },
+            deadline: item.until().map(from_epoch_ms),
             last_error: item.last_error.clone(),
             end: match item.status {
                 Status::Completed { .. } => AttemptEnd::Completed,
@@ -327,15 +405,39 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
+    async fn release(&self, lease: &Lease, counts: bool, error: &str) -> Result<()> {
         self.update(lease, |item| {
-            if matches!(item.status, Status::Completed { .. }) {
-                return Err(lease.fenced());
+            match item.status {
+                Status::InProgress { .. } => {}
+                Status::Released => return Ok(()),
+                Status::Completed { .. } | Status::Begun { .. } => return Err(lease.fenced()),
             }
             item.status = Status::Released;
+            item.attempts = std::mem::take(&mut item.attempts).and_end(counts);
             item.last_error = Some(error.to_owned());
             Ok(())
         })
+    }
+}
+
+/// What is kept of an attempt that claims its key only with its commit.
+fn without_lease(
+    old: Option<&Item>,
+    start: &AttemptStart,
+    attempts: Attempts,
+    status: Status,
+    error: Option<String>,
+) -> Item {
+    Item {
+        // Whose lease ended by itself may still complete it.
+        owner: old.map(|item| item.owner.clone()).unwrap_or_default(),
+        fingerprint: start.fingerprint.clone(),
+        expires_at: epoch_ms(start.expires_at) / 1000,
+        attempts,
+        attempted_at: epoch_ms(start.at),
+        interrupted: None,
+        status,
+        last_error: error.or_else(|| old.and_then(|item| item.last_error.clone())),
     }
 }
 
@@ -343,7 +445,6 @@ impl Store for MemoryStore {
 impl CommitStore for MemoryStore {
     async fn commit(&self, commit: &Commit<'_>) -> Result<Committed> {
         let state = &mut *self.state();
-        let mut attempts = 0;
         if let Some(item) = state.items.get(commit.key) {
             if item.owner == commit.owner {
                 return Ok(Committed::Done);
@@ -351,14 +452,14 @@ impl CommitStore for MemoryStore {
             match item.taken(epoch_ms(commit.now)) {
                 Some(Claim::Completed(completion)) => return Ok(Committed::Completed(completion)),
                 Some(Claim::Held { until }) => return Ok(Committed::Held { until }),
-                Some(Claim::Acquired(_)) | None => attempts = item.attempts,
+                Some(Claim::Acquired(_) | Claim::Suspect(_)) | None => {}
             }
         }
         let item = Item {
             owner: commit.owner.to_owned(),
             fingerprint: commit.fingerprint.to_owned(),
             expires_at: epoch_ms(commit.expires_at) / 1000,
-            attempts: attempts + 1,
+            attempts: Attempts::default(),
             attempted_at: epoch_ms(commit.now),
             interrupted: None,
             status: Status::Completed {

@@ -1,6 +1,8 @@
 //! Where claims are kept, and what every such place promises.
 
-use super::claim::{AttemptHistory, AttemptStart, Claim, ClaimRequest, Lease};
+use super::claim::{
+    AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest, Lease,
+};
 #[cfg(feature = "dynamodb")]
 use super::commit::{Commit, Committed};
 use crate::{IdempotencyKey, Result};
@@ -19,6 +21,15 @@ use std::{fmt, future::Future, marker::PhantomData, time::SystemTime};
 /// - A completed key stays completed until it expires, and gives the data it was completed with.
 /// - A call that is repeated because its answer was lost has the effect of one call.
 /// - Any other failure is of kind [`ErrorKind::Store`](crate::ErrorKind::Store).
+///
+/// What it keeps of the attempts at a key decides when a record is parked. Of one that counts none, records are
+/// parked by their source's own count:
+///
+/// - A claim begins an attempt at its [`Sending`](super::Sending), and [`release`](Self::release) ends it. The first
+///   attempt at another sending is number 1, and so is the first one after a completion or an expiry, unless that
+///   sending is a copy that waited while the last attempt began.
+/// - A key whose attempts began and did not all end is a [`Suspect`](Claim::Suspect). It is granted only to requests
+///   whose limit is above the number of its attempts.
 ///
 /// The contract is a test suite as well, `surehand::testing::store_contract`, and the memory store
 /// and the DynamoDB store pass the same one.
@@ -53,8 +64,8 @@ use std::{fmt, future::Future, marker::PhantomData, time::SystemTime};
 ///     async fn complete(&self, lease: &Lease, data: Option<&str>, expires_at: SystemTime) -> Result<()> {
 ///         self.inner.complete(lease, data, expires_at).await
 ///     }
-///     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
-///         self.inner.release(lease, error).await
+///     async fn release(&self, lease: &Lease, counts: bool, error: &str) -> Result<()> {
+///         self.inner.release(lease, counts, error).await
 ///     }
 ///     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
 ///         self.inner.find(key).await
@@ -100,8 +111,13 @@ pub trait Store: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Gives the key back after a failure, so that the next attempt need not wait for the lease to
-    /// end. `error` is kept with the key.
-    fn release(&self, lease: &Lease, error: &str) -> impl Future<Output = Result<()>> + Send;
+    /// end. An attempt that does not count is as if it had not begun. `error` is kept with the key.
+    fn release(
+        &self,
+        lease: &Lease,
+        counts: bool,
+        error: &str,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Ends the lease without saying how its attempt ended: whoever claims the key next learns that it
     /// is not known ([`Lease::interrupted`]). `error` is kept with the key.
@@ -119,8 +135,16 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// stands against it. It locks nothing: whoever claims the key meets a lease that has ended.
     ///
     /// A store that cannot write it down need not.
-    fn begin(&self, attempt: &AttemptStart) -> impl Future<Output = Result<Option<Claim>>> + Send {
-        self.find(&attempt.key)
+    fn begin(&self, attempt: &AttemptStart) -> impl Future<Output = Result<Begun>> + Send {
+        async { Ok(begun_if_free(self.find(&attempt.key).await?)) }
+    }
+
+    /// Writes down that an attempt which claims its key only with its commit has failed, and finds the
+    /// completion that stands against it. It takes nothing from whoever holds the key meanwhile.
+    ///
+    /// A store that cannot write it down need not.
+    fn failed(&self, failure: &AttemptFailure) -> impl Future<Output = Result<Begun>> + Send {
+        async { Ok(begun_if_free(self.find(&failure.start.key).await?)) }
     }
 
     /// What is known of the attempts at a key; none of a key that nobody has claimed, and where
@@ -132,6 +156,11 @@ pub trait Store: Clone + Send + Sync + 'static {
         let _ = key;
         async { Ok(None) }
     }
+}
+
+/// What a store that counts no attempts says of one.
+fn begun_if_free(found: Option<Claim>) -> Begun {
+    found.map_or(Begun::Begun { number: None }, Begun::Taken)
 }
 
 /// A store that can also complete a key at once, together with effects and events: what handlers that
@@ -177,8 +206,8 @@ pub trait Store: Clone + Send + Sync + 'static {
 /// #     async fn complete(&self, lease: &Lease, data: Option<&str>, expires_at: SystemTime) -> Result<()> {
 /// #         self.inner.complete(lease, data, expires_at).await
 /// #     }
-/// #     async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
-/// #         self.inner.release(lease, error).await
+/// #     async fn release(&self, lease: &Lease, counts: bool, error: &str) -> Result<()> {
+/// #         self.inner.release(lease, counts, error).await
 /// #     }
 /// #     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
 /// #         self.inner.find(key).await

@@ -2,12 +2,16 @@
 
 use super::{
     Idempotency, Subject,
-    claim::{AttemptStart, Claim, Completion},
+    attempts::Suspect,
+    claim::{AttemptFailure, AttemptStart, Begun, Claim, Completion},
     commit::{Commit, Committed},
+    lease::{may_come_later, reason},
     store::Store,
+    time_to,
 };
 use crate::{
     Backoff, Deadline, Error, ErrorKind, Record, Reply, Result,
+    companion::Ending,
     error::Disposition,
     stage::{Stage, Staged},
 };
@@ -21,7 +25,7 @@ const CONFLICT_BACKOFF: Backoff =
 
 impl<St: Store> Idempotency<St> {
     /// Nothing is visible before the commit, so there is nothing to claim before, and nothing to
-    /// give back after a failure.
+    /// give back after a failure. What is written down is only how often it was tried.
     pub(super) async fn in_transaction<S>(
         &self,
         mut record: Record,
@@ -32,42 +36,127 @@ impl<St: Store> Idempotency<St> {
         S: Service<Record, Response = Reply, Error = Error>,
     {
         let deadline = record.deadline().clone();
-        // A first receive is rarely a duplicate, and the commit finds out for free. A later one may
-        // well be: a look spares its handler's run. The same call writes down that an attempt
-        // begins, for whoever finds the message among the dead letters without a reason.
-        let number = record.delivery().receive_count;
-        if number > 1 {
-            let attempt = AttemptStart {
-                key: subject.key.clone(),
-                fingerprint: subject.fingerprint.clone(),
-                number,
-                until: deadline.ends_at(),
-                expires_at: self.settings.clock.now() + self.settings.expires_after,
+        let ending = record.companion().ending.clone();
+        let is_counted = is_counted(&record);
+        let mut attempt = self.start(&subject, &record);
+        if is_counted && self.begins(&record) {
+            attempt.has_begun = match self.begin(&mut attempt.start, &record).await? {
+                Begun::Begun { number } => {
+                    ending.counts(number);
+                    number.is_some()
+                }
+                Begun::Taken(Claim::Suspect(suspect)) => {
+                    return Err(self.suspected(&subject, &suspect, &record));
+                }
+                Begun::Taken(taken) => return self.taken(&subject, taken),
             };
-            if let Some(taken) = self.store.begin(&attempt).await? {
-                return self.taken(&subject, taken);
-            }
         }
         let stage = Stage::default();
         record.companion_mut().stage = Some(stage.clone());
-        let reply = match inner.call(record).await {
-            Ok(reply) => reply,
-            Err(error) => return self.refused(&subject, error).await,
+        let result = match inner.call(record).await {
+            Ok(reply) => match stage.take() {
+                Ok(staged) => self.commit(&subject, reply, staged, &deadline).await,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
         };
-        let staged = stage.take()?;
-        self.commit(&subject, reply, staged, &deadline).await
+        match result {
+            Ok(reply) => Ok(reply),
+            Err(error) => {
+                self.failed(&subject, error, attempt, is_counted, &ending)
+                    .await
+            }
+        }
     }
 
-    /// A handler may refuse what it sees to be done already, and who did it may have been an earlier
-    /// attempt at the same record. Such a record is a duplicate, and no dead letter. The read is
-    /// worth its price where a record would be parked for good.
-    async fn refused(&self, subject: &Subject, error: Error) -> Result<Reply> {
-        if error.disposition() == Disposition::Park
-            && let Some(taken @ Claim::Completed(_)) = self.store.find(&subject.key).await?
-        {
-            return self.taken(subject, taken);
+    fn start(&self, subject: &Subject, record: &Record) -> AttemptFailure {
+        let now = self.settings.clock.now();
+        AttemptFailure {
+            start: AttemptStart {
+                key: subject.key.clone(),
+                fingerprint: subject.fingerprint.clone(),
+                at: now,
+                until: record.deadline().ends_at(),
+                expires_at: self.count_expires_at(now),
+                sending: self.sending(record),
+                limit: self.limit(record),
+            },
+            has_begun: false,
+            counts: true,
+            error: String::new(),
         }
-        Err(error)
+    }
+
+    /// A first delivery is rarely a duplicate, and the commit finds out for free. A later one may
+    /// well be: a look spares its handler's run. The same call writes down that an attempt
+    /// begins, for whoever meets a record whose process died. Where the source does not say which delivery it
+    /// is, each may be a later one.
+    fn begins(&self, record: &Record) -> bool {
+        match record.delivery().receive_count {
+            0 => self.settings.begins_first,
+            1 => false,
+            _ => true,
+        }
+    }
+
+    async fn begin(&self, start: &mut AttemptStart, record: &Record) -> Result<Begun> {
+        loop {
+            let begun = self.store.begin(start).await?;
+            let now = self.settings.clock.now();
+            let Begun::Taken(Claim::Suspect(Suspect {
+                until: Some(until), ..
+            })) = &begun
+            else {
+                return Ok(begun);
+            };
+            // Its last attempt may go on elsewhere, and this source tries again at once.
+            let rest = until.duration_since(now).unwrap_or_default();
+            if rest.is_zero() || may_come_later(record) || record.deadline().remaining() <= rest {
+                return Ok(begun);
+            }
+            tokio::time::sleep(time_to(*until, now)).await;
+            start.at = self.settings.clock.now();
+        }
+    }
+
+    /// Writes the failure down. A handler may also refuse what it sees to be done already, and who did it
+    /// may have been an earlier attempt at the same record: such a record is a duplicate, and no dead letter.
+    async fn failed(
+        &self,
+        subject: &Subject,
+        error: Error,
+        mut attempt: AttemptFailure,
+        is_counted: bool,
+        ending: &Ending,
+    ) -> Result<Reply> {
+        attempt.counts = error.kind().counts();
+        attempt.error = reason(&error);
+        let is_parked = error.disposition() == Disposition::Park;
+        let found = if attempt.has_begun || (is_counted && attempt.counts && !is_parked) {
+            match self.store.failed(&attempt).await {
+                Ok(Begun::Begun { number }) => {
+                    if !attempt.has_begun {
+                        ending.counts(number);
+                    }
+                    None
+                }
+                Ok(Begun::Taken(taken)) => Some(taken),
+                Err(late) => {
+                    let (key, late) = (&subject.key, format!("{late:#}"));
+                    tracing::warn!(%key, error = %late, "attempt not counted");
+                    None
+                }
+            }
+        } else if is_parked {
+            // The read is worth its price where a record would be parked for good.
+            self.store.find(&subject.key).await?
+        } else {
+            None
+        };
+        match found {
+            Some(taken @ Claim::Completed(_)) => self.taken(subject, taken),
+            _ => Err(error),
+        }
     }
 
     pub(super) async fn commit(
@@ -133,4 +222,11 @@ impl<St: Store> Idempotency<St> {
             }
         }
     }
+}
+
+/// Whether anything comes of the count: who waits for a reply gets the error, and where nothing is parked and the
+/// source has a count of its own or none, nobody asks.
+fn is_counted(record: &Record) -> bool {
+    let is_asked_for = record.companion().limit.is_some() || record.delivery().receive_count > 0;
+    is_asked_for && !record.wants_reply()
 }

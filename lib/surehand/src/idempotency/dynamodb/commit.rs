@@ -196,7 +196,7 @@ fn taken(commit: &Commit<'_>, item: Option<Item>) -> Result<Committed> {
     Ok(match item.taken(commit.key)? {
         Claim::Completed(completion) => Committed::Completed(completion),
         Claim::Held { until } => Committed::Held { until },
-        Claim::Acquired(_) => Committed::Conflict("the claim was free".into()),
+        Claim::Acquired(_) | Claim::Suspect(_) => Committed::Conflict("the claim was free".into()),
     })
 }
 

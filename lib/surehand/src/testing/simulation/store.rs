@@ -9,8 +9,8 @@ use crate::{
     Error, ErrorKind, IdempotencyKey, Result,
     envelope::Outgoing,
     idempotency::{
-        AttemptHistory, AttemptStart, Claim, ClaimRequest, Commit, CommitStore, Commits, Committed,
-        Lease, Store,
+        AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest, Commit,
+        CommitStore, Commits, Committed, Lease, Store,
     },
 };
 use aws_sdk_dynamodb::types::TransactWriteItem;
@@ -31,10 +31,11 @@ pub struct SimulatedStore<St> {
 enum Call {
     Claim(ClaimRequest),
     Complete(Lease, Option<String>, SystemTime),
-    Release(Lease, String),
+    Release(Lease, bool, String),
     Abandon(Lease, String),
     Find(IdempotencyKey),
     Begin(AttemptStart),
+    Failed(AttemptFailure),
     Commit(OwnedCommit),
 }
 
@@ -42,6 +43,7 @@ enum Answer {
     Claim(Claim),
     Changed,
     Found(Option<Claim>),
+    Begun(Begun),
     Committed(Committed),
 }
 
@@ -50,7 +52,14 @@ impl Answer {
         match self {
             Self::Claim(claim) => Ok(Some(claim)),
             Self::Found(claim) => Ok(claim),
-            Self::Changed | Self::Committed(_) => Err(unavailable(OTHER)),
+            Self::Changed | Self::Begun(_) | Self::Committed(_) => Err(unavailable(OTHER)),
+        }
+    }
+
+    fn begun(self) -> Result<Begun> {
+        match self {
+            Self::Begun(begun) => Ok(begun),
+            _ => Err(unavailable(OTHER)),
         }
     }
 }
@@ -78,6 +87,7 @@ impl Call {
             Self::Abandon(..) => "abandon",
             Self::Find(_) => "find",
             Self::Begin(_) => "begin",
+            Self::Failed(_) => "failed",
             Self::Commit(_) => "commit",
         }
     }
@@ -85,11 +95,12 @@ impl Call {
     fn key(&self) -> &IdempotencyKey {
         match self {
             Self::Claim(request) => &request.key,
-            Self::Complete(lease, ..) | Self::Release(lease, _) | Self::Abandon(lease, _) => {
+            Self::Complete(lease, ..) | Self::Release(lease, ..) | Self::Abandon(lease, _) => {
                 &lease.key
             }
             Self::Find(key) => key,
             Self::Begin(attempt) => &attempt.key,
+            Self::Failed(failure) => &failure.start.key,
             Self::Commit(commit) => &commit.key,
         }
     }
@@ -111,7 +122,8 @@ impl Call {
             | Self::Release(..)
             | Self::Abandon(..)
             | Self::Find(_)
-            | Self::Begin(_) => None,
+            | Self::Begin(_)
+            | Self::Failed(_) => None,
         }
     }
 }
@@ -191,9 +203,9 @@ impl<St: CommitStore> SimulatedStore<St> {
                 .complete(lease, data.as_deref(), *expires_at)
                 .await
                 .map(|()| Answer::Changed),
-            Call::Release(lease, error) => self
+            Call::Release(lease, counts, error) => self
                 .inner
-                .release(lease, error)
+                .release(lease, *counts, error)
                 .await
                 .map(|()| Answer::Changed),
             Call::Abandon(lease, error) => self
@@ -202,7 +214,8 @@ impl<St: CommitStore> SimulatedStore<St> {
                 .await
                 .map(|()| Answer::Changed),
             Call::Find(key) => self.inner.find(key).await.map(Answer::Found),
-            Call::Begin(attempt) => self.inner.begin(attempt).await.map(Answer::Found),
+            Call::Begin(attempt) => self.inner.begin(attempt).await.map(Answer::Begun),
+            Call::Failed(failure) => self.inner.failed(failure).await.map(Answer::Begun),
             Call::Commit(commit) => {
                 let commit = Commit {
                     key: &commit.key,
@@ -222,8 +235,17 @@ impl<St: CommitStore> SimulatedStore<St> {
         let now_ms = milliseconds(world.wall_clock());
         let mut state = world.state();
         let outcome = match &result {
-            Ok(Answer::Claim(Claim::Acquired(_))) => "acquired".into(),
-            Ok(Answer::Claim(taken) | Answer::Found(Some(taken))) => name_of(taken, now_ms),
+            Ok(Answer::Claim(Claim::Acquired(lease))) => {
+                format!("acquired for attempt {}", lease.attempt)
+            }
+            Ok(
+                Answer::Claim(taken)
+                | Answer::Found(Some(taken))
+                | Answer::Begun(Begun::Taken(taken)),
+            ) => name_of(taken, now_ms),
+            Ok(Answer::Begun(Begun::Begun { number })) => {
+                format!("attempt {}", number.unwrap_or_default())
+            }
             Ok(Answer::Found(None)) => "nothing found".into(),
             Ok(Answer::Changed) => "done".into(),
             Ok(Answer::Committed(committed)) => name_of_commit(committed, now_ms),
@@ -231,10 +253,10 @@ impl<St: CommitStore> SimulatedStore<St> {
         };
         let by = match &call {
             Call::Claim(request) => state.owner(&request.owner),
-            Call::Complete(lease, ..) | Call::Release(lease, _) | Call::Abandon(lease, _) => {
+            Call::Complete(lease, ..) | Call::Release(lease, ..) | Call::Abandon(lease, _) => {
                 state.owner(&lease.owner)
             }
-            Call::Find(_) | Call::Begin(_) => "anybody".into(),
+            Call::Find(_) | Call::Begin(_) | Call::Failed(_) => "anybody".into(),
             Call::Commit(commit) => state.owner(&commit.owner),
         };
         let line = format!(
@@ -255,7 +277,7 @@ impl<St: CommitStore> SimulatedStore<St> {
                 let log = state.keys.entry(key).or_default();
                 (log.is_completed, log.by_lease) = (true, true);
             }
-            (Call::Release(lease, _) | Call::Abandon(lease, _), Ok(_)) => {
+            (Call::Release(lease, ..) | Call::Abandon(lease, _), Ok(_)) => {
                 owned(&mut state, now, lease);
                 let log = state.keys.entry(key).or_default();
                 log.until = None;
@@ -329,6 +351,10 @@ fn name_of(taken: &Claim, now_ms: u64) -> String {
         Claim::Acquired(_) => "acquired".into(),
         Claim::Completed(_) => "completed before".into(),
         Claim::Held { until } => held(*until, now_ms),
+        Claim::Suspect(suspect) => format!(
+            "a suspect, {} of {} attempts never ended",
+            suspect.deaths, suspect.attempts
+        ),
     }
 }
 
@@ -437,8 +463,8 @@ impl<St: CommitStore> Store for SimulatedStore<St> {
         self.call(call).await.map(drop)
     }
 
-    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
-        let call = Call::Release(lease.clone(), error.to_owned());
+    async fn release(&self, lease: &Lease, counts: bool, error: &str) -> Result<()> {
+        let call = Call::Release(lease.clone(), counts, error.to_owned());
         self.call(call).await.map(drop)
     }
 
@@ -451,8 +477,12 @@ impl<St: CommitStore> Store for SimulatedStore<St> {
         self.call(Call::Find(key.clone())).await?.found()
     }
 
-    async fn begin(&self, attempt: &AttemptStart) -> Result<Option<Claim>> {
-        self.call(Call::Begin(attempt.clone())).await?.found()
+    async fn begin(&self, attempt: &AttemptStart) -> Result<Begun> {
+        self.call(Call::Begin(attempt.clone())).await?.begun()
+    }
+
+    async fn failed(&self, failure: &AttemptFailure) -> Result<Begun> {
+        self.call(Call::Failed(failure.clone())).await?.begun()
     }
 
     /// A look from outside meets no faults.
