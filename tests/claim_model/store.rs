@@ -269,7 +269,7 @@ impl Real {
     }
 
     fn release(&self, call: Call, owner: Owner) -> Result<()> {
-        now(self.at(call.at).release(&lease(owner), "failed"))
+        now(self.at(call.at).release(&lease(owner), true, "failed"))
     }
 
     fn commit(&self, call: Call, mutation: Option<Mutation>) -> Answer {
@@ -332,6 +332,7 @@ fn taken(claim: Claim) -> Answer {
         Claim::Acquired(_) => Answer::Acquired,
         Claim::Completed(_) => Answer::Completed,
         Claim::Held { until } => held(until),
+        Claim::Suspect(_) => panic!("a claim without a limit takes suspects too"),
     }
 }
 

@@ -23,7 +23,9 @@ use surehand::{
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 const SEEDS: u64 = 400;
-const MAX_RECEIVE_COUNT: u32 = 6;
+const MAX_ATTEMPTS: u32 = 6;
+/// SQS's own limit.
+const MAX_RECEIVE_COUNT: u32 = 60;
 /// From here on only the handlers fail.
 const STORMY_ROUNDS: u32 = 25;
 const MAX_ROUNDS: u32 = 400;
@@ -334,6 +336,7 @@ impl Process {
             .clock(clock.clone())
             .concurrency(concurrency)
             .on_park(on_park)
+            .max_attempts(MAX_ATTEMPTS)
             .dead_letters(world.clone())
             .redelivery(world.clone())
             .idempotent(Idempotency::new(store).clock(clock.clone()));
@@ -420,7 +423,10 @@ fn lambda_event(batch: &[Message], is_fifo: bool) -> Value {
             "messageId": message.id,
             "receiptHandle": message.id,
             "body": json!({"metadata": metadata, "data": message.event}).to_string(),
-            "attributes": {"ApproximateReceiveCount": message.receives.to_string()},
+            "attributes": {
+                "ApproximateReceiveCount": message.receives.to_string(),
+                "SentTimestamp": "0",
+            },
             "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:chaos",
         });
         if is_fifo {
@@ -500,10 +506,6 @@ impl DeadLetters for World {
                 None => Ok(()),
             }
         })
-    }
-
-    fn max_receive_count(&self) -> Option<u32> {
-        Some(MAX_RECEIVE_COUNT)
     }
 }
 

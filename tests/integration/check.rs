@@ -59,7 +59,7 @@ pub(crate) enum Parking {
     None,
 }
 
-pub(crate) const MAX_RECEIVE_COUNT: u32 = 5;
+pub(crate) const MAX_ATTEMPTS: u32 = 5;
 /// How long an invocation may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -141,8 +141,7 @@ impl Case {
         let dead_letters = match self.dead_letters {
             Parking::Refused => RecordedDeadLetters::refusing(),
             Parking::Accepted | Parking::None => RecordedDeadLetters::new(),
-        }
-        .max_receive_count(MAX_RECEIVE_COUNT);
+        };
 
         let state = script.clone();
         let mut function = match self.handles {
@@ -155,6 +154,7 @@ impl Case {
             }
         }
         .clock(clock.clone())
+        .max_attempts(MAX_ATTEMPTS)
         .on_park(self.on_park)
         .metrics(metrics.emf("Shop").service("tests"))
         .redelivery(redelivery.clone());

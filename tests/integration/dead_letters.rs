@@ -18,7 +18,7 @@ const DEAD_LETTERS: &str = "https://sqs.eu-central-1.amazonaws.com/123456789012/
 /// Delivers the event, and returns the ids of the failed messages.
 async fn deliver(sqs: &FakeSqs, event: &str, script: Steps) -> Vec<String> {
     let function = Function::new(Sqs, order_placed, Script::new(script))
-        .dead_letters(SqsDeadLetters::new(sqs.client.clone(), DEAD_LETTERS).max_receive_count(5))
+        .dead_letters(SqsDeadLetters::new(sqs.client.clone(), DEAD_LETTERS))
         .redelivery(SqsVisibility::new(sqs.client.clone()));
     let response = respond(&function, &read_event(event), testing::context()).await;
     failures(&response.unwrap())
@@ -226,8 +226,10 @@ async fn the_reason_leads_to_the_question_mark() {
         std::fs::read("/no/such/file")?;
         Ok(())
     }
-    let dead = RecordedDeadLetters::new().max_receive_count(1);
-    let function = Function::new(Sqs, read, ()).dead_letters(dead.clone());
+    let dead = RecordedDeadLetters::new();
+    let function = Function::new(Sqs, read, ())
+        .max_attempts(1)
+        .dead_letters(dead.clone());
     let event = testing::sqs_event("orders", [testing::Message::body("{}")]);
     function.invoke(event, testing::context()).await.unwrap();
     let at = dead.parked()[0].1.at.clone().unwrap();

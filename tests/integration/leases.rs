@@ -271,12 +271,13 @@ async fn receives_without_an_attempt_park_nothing() {
     let clock = virtual_clock();
     let store = faulty(&clock, Call::Claim, &[Fault::AnswerLost]);
     let (script, redelivery) = (Script::new(&[]), RecordedRedelivery::new());
-    let dead = RecordedDeadLetters::new().max_receive_count(2);
+    let dead = RecordedDeadLetters::new();
     let once = Idempotency::new(store)
         .clock_skew(SKEW)
         .clock(clock.clone());
     let function = Function::new(Sqs, order_placed, script.clone())
         .clock(clock.clone())
+        .max_attempts(1)
         .dead_letters(dead.clone())
         .redelivery(redelivery.clone())
         .idempotent(once);

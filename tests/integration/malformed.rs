@@ -13,7 +13,7 @@ use surehand::{
 /// Delivers messages of which none can be read. Returns how many there were, how many were
 /// returned, and why the others were parked.
 async fn deliver(on_malformed: OnMalformed, receives: u64) -> (usize, usize, Vec<String>) {
-    let dead = RecordedDeadLetters::new().max_receive_count(5);
+    let dead = RecordedDeadLetters::new();
     let script = Script::new(&[]);
     let function = Function::new(Sqs, order_placed, script)
         .dead_letters(dead.clone())

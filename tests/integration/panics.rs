@@ -82,12 +82,10 @@ fn explode_at_once(
 #[tokio::test(start_paused = true)]
 async fn in_a_handler_that_is_no_async_fn() {
     let clock = virtual_clock();
-    let (script, dead_letters) = (
-        Script::default(),
-        RecordedDeadLetters::new().max_receive_count(1),
-    );
+    let (script, dead_letters) = (Script::default(), RecordedDeadLetters::new());
     let function = Function::new(Sqs, explode_at_once, script.clone())
         .clock(clock.clone())
+        .max_attempts(1)
         .dead_letters(dead_letters.clone());
     let context = context_at(&clock, Duration::from_secs(30));
     let response = respond(&function, &read_event("sqs-orders"), context).await;

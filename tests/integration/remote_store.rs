@@ -119,8 +119,8 @@ impl Store for RemoteStore {
         self.call(Call::Complete, write).await
     }
 
-    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
-        self.call(Call::Release, self.inner.release(lease, error))
+    async fn release(&self, lease: &Lease, counts: bool, error: &str) -> Result<()> {
+        self.call(Call::Release, self.inner.release(lease, counts, error))
             .await
     }
 

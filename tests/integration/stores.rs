@@ -57,8 +57,8 @@ impl Store for Unfenced {
         }
     }
 
-    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
-        self.0.release(lease, error).await
+    async fn release(&self, lease: &Lease, counts: bool, error: &str) -> Result<()> {
+        self.0.release(lease, counts, error).await
     }
 
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {

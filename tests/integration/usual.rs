@@ -91,7 +91,8 @@ fn a_source_says_what_its_usual_function_has() {
         [
             ("DEAD_LETTER_QUEUE_URL", &[Use::DeadLetterQueue][..]),
             ("IDEMPOTENCY_TABLE", &[Use::IdempotencyTable]),
-            ("MAX_RECEIVE_COUNT", &[Use::MaxReceiveCount]),
+            ("MAX_ATTEMPTS", &[Use::MaxAttempts]),
+            ("MAX_BACKOFF_S", &[Use::MaxBackoff]),
         ]
     );
     for source in ["eventbridge", "stream", "direct"] {
@@ -127,9 +128,9 @@ fn a_variable_that_the_usual_function_misses_is_named() {
         "invocation: the environment variable DEAD_LETTER_QUEUE_URL is `arn:aws:sqs:eu-central-1:1:dead`, which is not a URL: set it to the queue's URL (`!Ref` of the queue), not to its ARN or name"
     );
     let queue = ("DEAD_LETTER_QUEUE_URL", "https://sqs.local/1/dead");
-    let count = ("MAX_RECEIVE_COUNT", "none");
+    let count = ("MAX_ATTEMPTS", "none");
     assert_eq!(
         said("sqs", &[aws, table, queue, count]),
-        "invocation: the environment variable MAX_RECEIVE_COUNT is `none`, which is not a positive number: set it to the source queue's maxReceiveCount"
+        "invocation: the environment variable MAX_ATTEMPTS is `none`, which is not a positive number: set it to the number of attempts after which a record is parked"
     );
 }

@@ -67,7 +67,7 @@ impl Store for Spy {
         Err(nothing())
     }
 
-    async fn release(&self, _: &Lease, _: &str) -> Result<()> {
+    async fn release(&self, _: &Lease, _: bool, _: &str) -> Result<()> {
         Err(nothing())
     }
 

@@ -72,12 +72,11 @@ impl Store for Blocking {
         })
     }
 
-    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
+    async fn release(&self, lease: &Lease, counts: bool, error: &str) -> Result<()> {
         let (store, lease, error) = (self.store.clone(), lease.clone(), error.to_owned());
-        wait(
-            &self.handle,
-            async move { store.release(&lease, &error).await },
-        )
+        wait(&self.handle, async move {
+            store.release(&lease, counts, &error).await
+        })
     }
 
     async fn abandon(&self, lease: &Lease, error: &str) -> Result<()> {

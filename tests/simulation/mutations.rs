@@ -148,14 +148,15 @@ impl<St: CommitStore> Store for Mutant<St> {
         self.inner.complete(&lease, data, expires_at).await
     }
 
-    async fn release(&self, lease: &Lease, error: &str) -> Result<()> {
-        self.inner.release(&self.unfenced(lease), error).await
+    async fn release(&self, lease: &Lease, counts: bool, error: &str) -> Result<()> {
+        let lease = self.unfenced(lease);
+        self.inner.release(&lease, counts, error).await
     }
 
     async fn abandon(&self, lease: &Lease, error: &str) -> Result<()> {
         let lease = self.unfenced(lease);
         if self.is(Mutation::SettleByAPark) {
-            return self.inner.release(&lease, error).await;
+            return self.inner.release(&lease, true, error).await;
         }
         self.inner.abandon(&lease, error).await
     }
@@ -404,10 +405,6 @@ impl DeadLetters for Careless {
             }
             Ok(())
         })
-    }
-
-    fn max_receive_count(&self) -> Option<u32> {
-        self.inner.max_receive_count()
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 use surehand::{
     Clock, Error, ErrorKind, Function, IdempotencyKey, Json, Result, Sqs,
-    idempotency::{Claim, ClaimRequest, Completion, Lease, Store},
+    idempotency::{Attempts, Claim, ClaimRequest, Completion, Lease, Store},
     testing::{self, Message, store_contract},
 };
 
@@ -24,6 +24,7 @@ struct MapStore {
 
 struct Row {
     lease: Lease,
+    attempts: Attempts,
     fingerprint: String,
     expires_at: SystemTime,
     status: Status,
@@ -49,6 +50,14 @@ impl Row {
                 until: Some(*until),
             }),
             Status::Held { .. } | Status::Released => None,
+        }
+    }
+
+    /// When the last lease ends or ended, if nothing else has ended it.
+    fn held_until(&self) -> Option<SystemTime> {
+        match self.status {
+            Status::Held { until } => Some(until),
+            Status::Released | Status::Completed { .. } => None,
         }
     }
 }
@@ -82,18 +91,27 @@ impl Store for MapStore {
                 taken
             });
         }
+        // How often it was tried; an attempt whose process died makes it a suspect.
+        let counted = before.filter(|row| row.expires_at >= self.clock.now());
+        let attempts = counted.map_or_else(Attempts::default, |row| row.attempts.clone());
+        let attempts = attempts.of(&request.sending);
+        if attempts.are_suspect(request.limit) {
+            let until = before.and_then(Row::held_until);
+            return Ok(Claim::Suspect(attempts.suspect(until)));
+        }
+        let now = self.clock.now().duration_since(SystemTime::UNIX_EPOCH);
+        let now_ms = now.unwrap_or_default().as_millis();
+        let attempts = attempts.and_begin(now_ms.try_into().unwrap_or(u64::MAX));
         let lease = Lease {
             key: request.key.clone(),
             owner: request.owner.clone(),
-            attempt: before.map_or(0, |row| row.lease.attempt) + 1,
+            attempt: attempts.begun,
             // A lease that ended by itself: nobody knows what its attempt has done.
-            interrupted: before.and_then(|row| match row.status {
-                Status::Held { until } => Some(until),
-                Status::Released | Status::Completed { .. } => None,
-            }),
+            interrupted: before.and_then(Row::held_until),
         };
         let row = Row {
             lease: lease.clone(),
+            attempts,
             fingerprint: request.fingerprint.clone(),
             expires_at: request.expires_at,
             status: Status::Held {
@@ -114,15 +132,19 @@ impl Store for MapStore {
         let row = owned(&mut rows, lease)?;
         let data = data.map(str::to_owned);
         row.status = Status::Completed { data };
+        row.attempts = Attempts::default();
         row.expires_at = expires_at;
         Ok(())
     }
 
-    async fn release(&self, lease: &Lease, _error: &str) -> Result<()> {
+    async fn release(&self, lease: &Lease, counts: bool, _error: &str) -> Result<()> {
         let mut rows = self.rows();
         let row = owned(&mut rows, lease)?;
         if matches!(row.status, Status::Completed { .. }) {
             return Err(Error::new(ErrorKind::Fenced, "the key is completed"));
+        }
+        if matches!(row.status, Status::Held { .. }) {
+            row.attempts = row.attempts.clone().and_end(counts);
         }
         row.status = Status::Released;
         Ok(())

@@ -33,7 +33,7 @@ mod tests;
 #[cfg(feature = "dynamodb")]
 mod transaction;
 
-pub use attempts::{Sending, Suspect};
+pub use attempts::{Attempts, Sending, Suspect};
 pub use claim::{
     AttemptEnd, AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest,
     Completion, Lease,

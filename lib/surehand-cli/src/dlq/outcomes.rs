@@ -319,7 +319,7 @@ mod tests {
         let late = in_words(&facts, until + Duration::from_secs(1));
         assert!(late.contains("never ended; its time was out at"), "{late}");
 
-        store.release(&lease, "no stock").await.unwrap();
+        store.release(&lease, true, "no stock").await.unwrap();
         let facts = store.history(&key).await.unwrap().unwrap();
         let words = in_words(&facts, now);
         assert!(

@@ -37,17 +37,18 @@ pub struct Suspect {
     pub until: Option<SystemTime>,
 }
 
-/// What a store keeps of the attempts at a key, while nothing has completed it.
+/// What a store keeps of the attempts at a key, until the key is completed or expires. It is the rules of the count
+/// too: a store that goes by them keeps that part of the [contract](super::Store).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attempts {
+pub struct Attempts {
     /// Of which sending; none if none is counted.
-    pub(super) sending: Option<String>,
+    pub sending: Option<String>,
     /// How many have begun.
-    pub(super) begun: u32,
+    pub begun: u32,
     /// How many of those have ended.
-    pub(super) ended: u32,
+    pub ended: u32,
     /// When the last one began, in milliseconds since the epoch.
-    pub(super) at_ms: u64,
+    pub at_ms: u64,
 }
 
 impl Attempts {
@@ -56,7 +57,7 @@ impl Attempts {
     ///
     /// Two messages of one event can be delivered by turns. Only one that was sent after the last attempt had
     /// begun can be what somebody put back; the other one's attempts are attempts at this event as well.
-    pub(super) fn of(self, sending: &Sending) -> Self {
+    pub fn of(self, sending: &Sending) -> Self {
         let is_later = sending.at.is_none_or(|sent| epoch_ms(sent) >= self.at_ms);
         match &self.sending {
             Some(kept) if *kept == sending.id || !is_later => self,
@@ -68,16 +69,17 @@ impl Attempts {
     }
 
     /// How many have begun and never ended.
-    pub(super) fn deaths(&self) -> u32 {
+    pub fn deaths(&self) -> u32 {
         self.begun.saturating_sub(self.ended)
     }
 
-    /// Whether a request with this limit is to leave the key alone.
-    pub(super) fn are_suspect(&self, limit: u32) -> bool {
+    /// Whether they make the key a suspect that a request with this limit does not want.
+    pub fn are_suspect(&self, limit: u32) -> bool {
         self.deaths() > 0 && self.begun >= limit
     }
 
-    pub(super) fn suspect(&self, until: Option<SystemTime>) -> Suspect {
+    /// What such a request gets; `until` is when the last attempt had to end.
+    pub fn suspect(&self, until: Option<SystemTime>) -> Suspect {
         Suspect {
             attempts: self.begun,
             deaths: self.deaths(),
@@ -85,15 +87,15 @@ impl Attempts {
         }
     }
 
-    /// With one more, which begins now.
-    pub(super) fn and_begin(mut self, now_ms: u64) -> Self {
+    /// With one more, which begins at so many milliseconds since the epoch.
+    pub fn and_begin(mut self, now_ms: u64) -> Self {
         self.begun = self.begun.saturating_add(1);
         self.at_ms = now_ms;
         self
     }
 
     /// With the end of one that has begun. One that does not count is as if it had not begun.
-    pub(super) fn and_end(mut self, counts: bool) -> Self {
+    pub fn and_end(mut self, counts: bool) -> Self {
         match counts {
             true => self.ended = self.ended.saturating_add(1).min(self.begun),
             false => self.begun = self.begun.saturating_sub(1).max(self.ended),
