@@ -25,6 +25,8 @@ pub(crate) struct Case {
     pub(crate) script: Steps,
     pub(crate) dead_letters: Parking,
     pub(crate) on_park: OnPark,
+    /// 5 if none.
+    pub(crate) max_attempts: Option<u32>,
     /// Takes the idempotency key from the request's `request_id` instead of the event's id.
     pub(crate) keyed_by_request_id: bool,
     pub(crate) not_idempotent: bool,
@@ -51,7 +53,7 @@ pub(crate) enum Handles {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Parking {
-    /// The destination accepts every record, and parks on the fifth receive at the latest.
+    /// The destination accepts every record.
     #[default]
     Accepted,
     Refused,
@@ -59,7 +61,6 @@ pub(crate) enum Parking {
     None,
 }
 
-pub(crate) const MAX_ATTEMPTS: u32 = 5;
 /// How long an invocation may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -108,8 +109,8 @@ impl Default for Response {
     }
 }
 
-/// The default backoff after the first receive, in seconds.
-pub(crate) const BACKOFF: RangeInclusive<f64> = 0.0..=2.0;
+/// The default backoff after the first attempt, in seconds.
+pub(crate) const BACKOFF: RangeInclusive<f64> = 7.5..=10.0;
 
 /// Runs the case, with completed keys remembered in the process and without.
 #[track_caller]
@@ -154,7 +155,7 @@ impl Case {
             }
         }
         .clock(clock.clone())
-        .max_attempts(MAX_ATTEMPTS)
+        .max_attempts(self.max_attempts.unwrap_or(5))
         .on_park(self.on_park)
         .metrics(metrics.emf("Shop").service("tests"))
         .redelivery(redelivery.clone());

@@ -49,6 +49,8 @@ struct World {
     dead: RecordedDeadLetters,
     function: Function<Sqs>,
     event: Outgoing,
+    /// When it was sent.
+    sent_at: SystemTime,
 }
 
 impl World {
@@ -75,6 +77,7 @@ impl World {
         })
         .unwrap();
         Self {
+            sent_at: clock.now(),
             clock,
             store,
             runs,
@@ -86,7 +89,10 @@ impl World {
 
     /// True if the message is acknowledged. A process that dies after ten seconds does not answer.
     async fn deliver(&self, receive: u32, dies: bool) -> bool {
-        let message = Message::outgoing(&self.event).receive_count(receive);
+        let message = Message::outgoing(&self.event)
+            .id("m-1")
+            .sent_at(self.sent_at)
+            .receive_count(receive);
         let event = testing::sqs_event("orders", [message]);
         let invoked = self
             .function
@@ -184,13 +190,15 @@ async fn so_has_one_whose_handler_takes_a_transaction() {
     world.function = Function::new(Sqs, stage, world.runs.clone())
         .clock(world.clock.clone())
         .idempotent(once);
-    // One call commits everything, and before it there is nothing.
+    // One call commits everything, and before it there is nothing: the first death is not seen.
     world.deliver(1, true).await;
     assert_eq!(world.store.history(&world.key()).await.unwrap(), None);
     for receive in [2, 3] {
         world.deliver(receive, true).await;
         let facts = world.store.history(&world.key()).await.unwrap().unwrap();
-        assert_eq!((facts.attempts, facts.end), (receive, AttemptEnd::Unknown));
+        let seen = receive - 1;
+        assert_eq!((facts.attempts, facts.unended), (seen, seen));
+        assert_eq!(facts.end, AttemptEnd::Unknown);
         let lasted = facts
             .deadline
             .unwrap()

@@ -151,7 +151,6 @@ async fn items_have_the_documented_attributes_and_no_others() {
             "data": {"S": r#"{"order":1}"#},
             "validation": {"S": DONE_REQUEST},
             "owner": {"S": "a UUID"},
-            "attempts": {"N": "1"},
             "interrupted": {"N": "0"},
             "attempted_at": {"N": "1795255200000"},
         })
@@ -161,12 +160,15 @@ async fn items_have_the_documented_attributes_and_no_others() {
         json!({
             "id": {"S": format!("shop.place_order#{FAILED}")},
             "status": {"S": "INPROGRESS"},
-            "expiration": {"N": "1795258800"},
+            // Attempts are counted for a day at least.
+            "expiration": {"N": "1795341600"},
             // A lease that has ended: free for us, and for Powertools too.
             "in_progress_expiration": {"N": "0"},
             "validation": {"S": FAILED_REQUEST},
             "owner": {"S": "a UUID"},
-            "attempts": {"N": "1"},
+            "sending": {"S": "test-request"},
+            "attempt": {"N": "1"},
+            "ended": {"N": "1"},
             "interrupted": {"N": "0"},
             "attempted_at": {"N": "1795255200000"},
             "last_error": {"S": "transient: no reply today"},
@@ -253,6 +255,10 @@ async fn item(client: &Client, id: &str) -> Value {
     let owner = attributes.get_mut("owner").unwrap();
     assert_eq!(owner.as_s().unwrap().len(), 36);
     *owner = AttributeValue::S("a UUID".into());
+    // That of a request.
+    if let Some(sending) = attributes.get_mut("sending") {
+        *sending = AttributeValue::S("test-request".into());
+    }
     let typed = attributes.into_iter().map(|(name, value)| match value {
         AttributeValue::S(text) => (name, json!({ "S": text })),
         AttributeValue::N(number) => (name, json!({ "N": number })),

@@ -85,11 +85,15 @@ async fn a_failed_condition_without_an_error_of_its_own_is_retried_and_never_ack
     let event = testing::sqs_event("orders", [Message::event(&order("1", 1)).id("m")]);
     let response = function.invoke(event, testing::context()).await.unwrap();
     assert_eq!(testing::failed_ids(&response), ["m"]);
-    assert!(world.items("idempotency").await.is_empty());
+    assert_eq!(
+        world.attempts().await,
+        [(1, 1)],
+        "it is counted, and no claim"
+    );
 }
 
 #[tokio::test]
-async fn a_handler_that_fails_leaves_nothing() {
+async fn a_handler_that_fails_leaves_nothing_but_its_count() {
     async fn fail(_: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Result<()> {
         tx.delete(
             Delete::builder()
@@ -103,7 +107,8 @@ async fn a_handler_that_fails_leaves_nothing() {
     let event = testing::sqs_event("orders", [Message::event(&order("1", 1)).id("m")]);
     let response = function.invoke(event, testing::context()).await.unwrap();
     assert_eq!(testing::failed_ids(&response), ["m"]);
-    assert_eq!(world.calls(), 0);
+    assert_eq!(world.calls(), 1);
+    assert_eq!(world.attempts().await, [(1, 1)]);
     assert_eq!(world.available().await, 10);
 }
 

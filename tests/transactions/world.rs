@@ -152,6 +152,17 @@ impl World {
         output.items.unwrap_or_default()
     }
 
+    /// How many attempts at each key that is not completed have begun, and how many ended.
+    pub(crate) async fn attempts(&self) -> Vec<(u64, u64)> {
+        let items = self.items("idempotency").await;
+        let open = items.iter().filter(|item| item.contains_key("attempt"));
+        let counts = open.map(|item| {
+            assert_eq!(item["status"].as_s().unwrap(), "INPROGRESS");
+            ["attempt", "ended"].map(|name| item[name].as_n().unwrap().parse().unwrap())
+        });
+        counts.map(|[begun, ended]| (begun, ended)).collect()
+    }
+
     pub(crate) fn function(&self) -> Function<Sqs> {
         Function::new(Sqs, reserve, ()).idempotent(Idempotency::new(self.store.clone()).cache(0))
     }

@@ -145,12 +145,14 @@ impl<St: Store> Idempotency<St> {
     /// known, until the record is parked.
     fn interrupted(&self, lease: &Lease, until: SystemTime, attempt: &UnderLease) -> Error {
         let until = jiff::Timestamp::try_from(until).unwrap_or_default();
-        let number = lease.attempt.saturating_sub(1);
+        let which = match lease.attempt.saturating_sub(1) {
+            // It was made for another message of this event.
+            0 => "an attempt at the event".to_owned(),
+            number => format!("attempt {number} at the record"),
+        };
         let error = Error::new(
             ErrorKind::Interrupted,
-            format!(
-                "attempt {number} at the record began and never ended; its lease ended at {until:.3}"
-            ),
+            format!("{which} began and never ended; its lease ended at {until:.3}"),
         );
         self.unknown(error, lease, attempt)
     }

@@ -58,15 +58,26 @@ impl<St: Store> Idempotency<St> {
                 Ok(staged) => self.commit(&subject, reply, staged, &deadline).await,
                 Err(error) => Err(error),
             },
+            // A handler may refuse what it sees to be done already, and who did it may have been an
+            // earlier attempt at the same record: such a record is a duplicate, and no dead letter. The
+            // read is worth its price where a record would be parked for good.
+            Err(error) if error.disposition() == Disposition::Park && !attempt.has_begun => {
+                let found = self.store.find(&subject.key).await?;
+                return self.duplicate_or(error, found, &subject);
+            }
             Err(error) => Err(error),
         };
-        match result {
-            Ok(reply) => Ok(reply),
-            Err(error) => {
-                self.failed(&subject, error, attempt, is_counted, &ending)
-                    .await
-            }
+        let error = match result {
+            Ok(reply) => return Ok(reply),
+            Err(error) => error,
+        };
+        attempt.counts = error.kind().counts();
+        let is_parked = error.disposition() == Disposition::Park;
+        if attempt.has_begun || (is_counted && attempt.counts && !is_parked) {
+            attempt.error = reason(&error);
+            return self.failed(&subject, error, &attempt, &ending).await;
         }
+        Err(error)
     }
 
     fn start(&self, subject: &Subject, record: &Record) -> AttemptFailure {
@@ -119,40 +130,32 @@ impl<St: Store> Idempotency<St> {
         }
     }
 
-    /// Writes the failure down. A handler may also refuse what it sees to be done already, and who did it
-    /// may have been an earlier attempt at the same record: such a record is a duplicate, and no dead letter.
+    /// Writes the failure down.
     async fn failed(
         &self,
         subject: &Subject,
         error: Error,
-        mut attempt: AttemptFailure,
-        is_counted: bool,
+        attempt: &AttemptFailure,
         ending: &Ending,
     ) -> Result<Reply> {
-        attempt.counts = error.kind().counts();
-        attempt.error = reason(&error);
-        let is_parked = error.disposition() == Disposition::Park;
-        let found = if attempt.has_begun || (is_counted && attempt.counts && !is_parked) {
-            match self.store.failed(&attempt).await {
-                Ok(Begun::Begun { number }) => {
-                    if !attempt.has_begun {
-                        ending.counts(number);
-                    }
-                    None
+        let found = match self.store.failed(attempt).await {
+            Ok(Begun::Taken(taken)) => Some(taken),
+            Ok(Begun::Begun { number }) => {
+                if !attempt.has_begun {
+                    ending.counts(number);
                 }
-                Ok(Begun::Taken(taken)) => Some(taken),
-                Err(late) => {
-                    let (key, late) = (&subject.key, format!("{late:#}"));
-                    tracing::warn!(%key, error = %late, "attempt not counted");
-                    None
-                }
+                None
             }
-        } else if is_parked {
-            // The read is worth its price where a record would be parked for good.
-            self.store.find(&subject.key).await?
-        } else {
-            None
+            Err(late) => {
+                let (key, late) = (&subject.key, format!("{late:#}"));
+                tracing::warn!(%key, error = %late, "attempt not counted");
+                None
+            }
         };
+        self.duplicate_or(error, found, subject)
+    }
+
+    fn duplicate_or(&self, error: Error, found: Option<Claim>, subject: &Subject) -> Result<Reply> {
         match found {
             Some(taken @ Claim::Completed(_)) => self.taken(subject, taken),
             _ => Err(error),

@@ -84,6 +84,13 @@ impl Message {
         self
     }
 
+    /// Sets when it was sent; when it was made unless set. With another time it is another message to the count
+    /// of attempts.
+    pub fn sent_at(mut self, time: SystemTime) -> Self {
+        self.sent_at = time;
+        self
+    }
+
     /// Sets the message group.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
