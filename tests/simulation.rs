@@ -7,6 +7,7 @@
 )]
 
 mod simulation {
+    mod attempts;
     mod dynamodb;
     mod mutations;
     mod runs;

@@ -6,7 +6,10 @@ use std::{
 };
 use surehand::{
     Error, ErrorKind, IdempotencyKey, MemoryStore, Result,
-    idempotency::{Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, Lease, Store},
+    idempotency::{
+        AttemptFailure, AttemptStart, Begun, Claim, ClaimRequest, Commit, CommitStore, Commits,
+        Committed, Lease, Store,
+    },
 };
 
 /// A call to the store.
@@ -131,6 +134,14 @@ impl Store for RemoteStore {
 
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
         self.call(Call::Find, self.inner.find(key)).await
+    }
+
+    async fn begin(&self, attempt: &AttemptStart) -> Result<Begun> {
+        self.call(Call::Find, self.inner.begin(attempt)).await
+    }
+
+    async fn failed(&self, failure: &AttemptFailure) -> Result<Begun> {
+        self.call(Call::Release, self.inner.failed(failure)).await
     }
 }
 

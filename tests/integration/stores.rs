@@ -191,7 +191,9 @@ async fn items_have_the_documented_attributes_and_no_others() {
             "in_progress_expiration": {"N": "1795255231123"},
             "validation": {"S": "fingerprint"},
             "owner": {"S": "a UUID"},
-            "attempts": {"N": "1"},
+            "sending": {"S": "test-request"},
+            "attempt": {"N": "1"},
+            "ended": {"N": "0"},
             "interrupted": {"N": "0"},
         })
     );

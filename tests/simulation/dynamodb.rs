@@ -13,7 +13,10 @@ use std::{
 };
 use surehand::{
     DynamoDbStore, IdempotencyKey, Result,
-    idempotency::{Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, Lease, Store},
+    idempotency::{
+        AttemptFailure, AttemptStart, Begun, Claim, ClaimRequest, Commit, CommitStore, Commits,
+        Committed, Lease, Store,
+    },
     testing::simulation::{self, Simulation},
     transaction::Item,
 };
@@ -90,6 +93,16 @@ impl Store for Blocking {
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
         let (store, key) = (self.store.clone(), key.clone());
         wait(&self.handle, async move { store.find(&key).await })
+    }
+
+    async fn begin(&self, attempt: &AttemptStart) -> Result<Begun> {
+        let (store, attempt) = (self.store.clone(), attempt.clone());
+        wait(&self.handle, async move { store.begin(&attempt).await })
+    }
+
+    async fn failed(&self, failure: &AttemptFailure) -> Result<Begun> {
+        let (store, failure) = (self.store.clone(), failure.clone());
+        wait(&self.handle, async move { store.failed(&failure).await })
     }
 }
 

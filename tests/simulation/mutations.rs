@@ -15,7 +15,10 @@ use surehand::{
     dead_letter::{DeadLetters, FailureNote},
     envelope::Outgoing,
     extract::FromRecord,
-    idempotency::{Claim, ClaimRequest, Commit, CommitStore, Commits, Committed, Lease, Store},
+    idempotency::{
+        AttemptFailure, AttemptStart, Begun, Claim, ClaimRequest, Commit, CommitStore, Commits,
+        Committed, Lease, Store,
+    },
     outbox::OutboxStream,
     publish::{PublishError, Transport},
     record::{Batch, Outcome},
@@ -163,6 +166,14 @@ impl<St: CommitStore> Store for Mutant<St> {
 
     async fn find(&self, key: &IdempotencyKey) -> Result<Option<Claim>> {
         self.inner.find(key).await
+    }
+
+    async fn begin(&self, attempt: &AttemptStart) -> Result<Begun> {
+        self.inner.begin(attempt).await
+    }
+
+    async fn failed(&self, failure: &AttemptFailure) -> Result<Begun> {
+        self.inner.failed(failure).await
     }
 }
 

@@ -330,6 +330,12 @@ impl<So: Source> Function<So> {
         self.policy.on_park
     }
 
+    /// How many attempts are made at a record before it is parked.
+    #[cfg(feature = "testing")]
+    pub(crate) fn attempts(&self) -> u32 {
+        self.policy.max_attempts
+    }
+
     /// Sets how long before the invocation's end handlers are stopped; the larger of 500 ms and 5 %
     /// of the invocation's time unless set. In this time leases are released and failures reported.
     pub fn deadline_margin(mut self, margin: Duration) -> Self {

@@ -53,21 +53,23 @@
 //!    A fenced owner changes nothing.
 //! 5. Every attempt has an owner of its own, and what is sent again in its name is the same to the
 //!    byte.
-//! 6. The redrive policy moves a message, without a reason, only if its last invocation died, stood
+//! 6. No record is parked for what its handler did not do: its attempts are used up, or its failure is final.
+//!    None is parked because it was skipped, held, or met a store that did not answer.
+//! 7. The redrive policy moves a message, without a reason, only if its last invocation died, stood
 //!    still, or got no answer from the store or the dead-letter queue.
 //!
 //! When the queue is empty:
 //!
-//! 7. Nothing is lost: every message is done or dead.
-//! 8. Every dead letter that was parked says why. What was malformed or rejected had no effect.
-//! 9. In a FIFO queue's group, first effects come in the order of their messages. What died has left
+//! 8. Nothing is lost: every message is done or dead.
+//! 9. Every dead letter that was parked says why. What was malformed or rejected had no effect.
+//! 10. In a FIFO queue's group, first effects come in the order of their messages. What died has left
 //!    its place. In a batch, effects of one group or partition key come in its order.
 //!
 //! Then nothing fails any more, all leases have had their time, and all dead letters are put back but
 //! those that were malformed, rejected, or had a used key. In the end:
 //!
-//! 10. All of these are done.
-//! 11. What a transaction commits happened once. An effect outside the store happened once for each
+//! 11. All of these are done.
+//! 12. What a transaction commits happened once. An effect outside the store happened once for each
 //!     completed key; twice only if its process died or stood still between the effect and its
 //!     completion, if the completion itself was lost, or if the second had stood still and outlived
 //!     its lease. Under [`OnUnknown::Park`](crate::OnUnknown::Park) no such fault is an excuse: it
@@ -80,11 +82,11 @@
 //! [`Report::relay`] goes on with the table's stream, which delivers what was committed to the
 //! function that publishes it, under the same faults, and with a sweep. It checks that
 //!
-//! 12. what Lambda's checkpoint passes is published at that moment, and responses name records of
+//! 13. what Lambda's checkpoint passes is published at that moment, and responses name records of
 //!     their batch alone, and are given in time;
-//! 13. of one shard and partition key, events are first published in the order of their commits,
+//! 14. of one shard and partition key, events are first published in the order of their commits,
 //!     unless the sweep was first, or Lambda had given a record up;
-//! 14. in the end what was committed is published, each time as it was committed, and nothing else
+//! 15. in the end what was committed is published, each time as it was committed, and nothing else
 //!     is; nothing is left in the outbox.
 //!
 //! The function keeps the default idempotency key and scope: by them effects are counted.
@@ -115,7 +117,7 @@ use driver::Driver;
 use fault::Rates;
 use queue::{Message, Messages};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{
         Mutex, PoisonError,
@@ -134,11 +136,14 @@ pub struct Simulation {
     timeout: Duration,
     messages: Vec<Sent>,
     events: usize,
+    /// How much later than those before it the next message is sent.
+    pause: Duration,
 }
 
 /// A message that is sent to the queue.
 #[derive(Clone, Debug)]
 struct Sent {
+    pause: Duration,
     event_id: Option<String>,
     key: Option<IdempotencyKey>,
     body: String,
@@ -156,6 +161,7 @@ impl Simulation {
             timeout: Duration::from_secs(30),
             messages: Vec::new(),
             events: 0,
+            pause: Duration::ZERO,
         }
     }
 
@@ -192,6 +198,12 @@ impl Simulation {
         self.send_as(id, event)
     }
 
+    /// Sends all that is sent afterwards so much later.
+    pub fn pause(mut self, time: Duration) -> Self {
+        self.pause += time;
+        self
+    }
+
     /// Sends an event with the id of another one: its producer sends it again, or reuses the id.
     ///
     /// # Panics
@@ -204,6 +216,7 @@ impl Simulation {
         metadata.time = Some(std::time::UNIX_EPOCH + Duration::from_millis(START_MS));
         let partition = metadata.partition_key.clone();
         self.messages.push(Sent {
+            pause: std::mem::take(&mut self.pause),
             event_id: Some(event_id),
             key: Some(IdempotencyKey::of_event(FUNCTION, outgoing.metadata())),
             body: outgoing.body(),
@@ -216,6 +229,7 @@ impl Simulation {
     /// Sends a body that is not an event.
     pub fn send_body(mut self, body: impl Into<String>, group: impl Into<String>) -> Self {
         self.messages.push(Sent {
+            pause: std::mem::take(&mut self.pause),
             event_id: None,
             key: None,
             body: body.into(),
@@ -266,7 +280,7 @@ impl Simulation {
         let mut all = Vec::new();
         let mut events = BTreeMap::new();
         for (number, sent) in self.messages.iter().enumerate() {
-            sent_at += Duration::from_millis(rng.u64(0..1_000));
+            sent_at += sent.pause + Duration::from_millis(rng.u64(0..1_000));
             if let (Some(key), Some(event_id)) = (&sent.key, &sent.event_id) {
                 events.insert(key.clone(), event_id.clone());
             }
@@ -300,6 +314,9 @@ impl Simulation {
             },
             on_park: crate::OnPark::default(),
             parks_unknown: false,
+            max_attempts: 1,
+            begun: BTreeMap::new(),
+            dying: BTreeSet::new(),
             dead: Vec::new(),
             invocations: Vec::new(),
             current: None,
@@ -325,6 +342,7 @@ fn put_back(world: &World, pause: Duration) {
     let state = &mut *guard;
     invariants::quiet(state, now);
     state.is_calm = true;
+    state.begun.clear();
     state.note(
         now,
         "the faults are over, and the dead letters are redriven",

@@ -278,6 +278,7 @@ where
         let function = Arc::new((self.build)(&process));
         self.world.state().on_park = function.halts();
         self.world.state().parks_unknown = function.parks_unknown();
+        self.world.state().max_attempts = function.attempts();
         self.processes.push(Simulated {
             process,
             function,
@@ -429,8 +430,11 @@ where
                 invocation.frozen_at.get_or_insert(at);
             }
         }
+        let is_dying = state.dying.remove(&process);
         drop(state);
-        if plan.kill == Some(polls) {
+        if is_dying {
+            self.kill(process, "dies of what it handles");
+        } else if plan.kill == Some(polls) {
             self.kill(process, "dies");
         }
     }

@@ -1,7 +1,7 @@
 //! What holds in every run.
 
 use super::world::{Dead, Effect, Invocation, InvocationState, State};
-use crate::{ErrorKind, IdempotencyKey, OnPark};
+use crate::{ErrorKind, IdempotencyKey, OnPark, dead_letter::FailureNote};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -80,6 +80,35 @@ fn not_held_back(state: &State, id: usize, named: &BTreeSet<&str>) -> Vec<String
         }
     }
     problems
+}
+
+/// Checks that a record is parked for what its handler did: the failure is final, or its attempts are used up.
+pub(super) fn parked(state: &mut State, message: &str, note: &FailureNote, now: Duration) {
+    let is = |kind: ErrorKind| note.kind == kind.as_str();
+    if is_final(&note.kind) || (is(ErrorKind::Interrupted) && state.parks_unknown) {
+        return;
+    }
+    let uncounted = [
+        ErrorKind::Skipped,
+        ErrorKind::InProgress,
+        ErrorKind::Store,
+        ErrorKind::Fenced,
+        ErrorKind::Invocation,
+    ];
+    let key = state.messages.all.iter().find(|it| it.id == message);
+    let key = key.and_then(|it| it.key.as_ref());
+    let begun = key.and_then(|key| state.begun.get(key)).copied();
+    let (begun, most) = (begun.unwrap_or_default(), state.max_attempts);
+    if uncounted.into_iter().any(is) {
+        let problem = format!("{message} is parked as {}, which is no attempt", note.kind);
+        state.violation(now, problem);
+    } else if begun < most || note.attempts < most {
+        let problem = format!(
+            "{message} is parked after {begun} attempts, {} by its note, and may have {most}",
+            note.attempts
+        );
+        state.violation(now, problem);
+    }
 }
 
 /// Checks that the redrive policy moves a message, without a reason, only if its last invocation

@@ -77,6 +77,19 @@ impl Process {
         tokio::time::sleep(takes).await;
     }
 
+    /// Kills the process, with all that it is handling, unless the faults are over. It is for what a handler does
+    /// to its process, such as to use up its memory.
+    pub async fn die(&self) {
+        {
+            let mut state = self.world.state();
+            if state.is_calm {
+                return;
+            }
+            state.dying.insert(self.id);
+        }
+        std::future::pending().await
+    }
+
     /// Returns true with a probability, drawn by the seed, and always false once the faults are
     /// over. It is for failures inside a handler.
     pub fn fails(&self, probability: f64) -> bool {

@@ -268,6 +268,10 @@ impl<St: CommitStore> SimulatedStore<St> {
         match (&call, &result) {
             (Call::Claim(request), Ok(Answer::Claim(Claim::Acquired(_)))) => {
                 claimed(&mut state, now, now_ms, &key, &request.owner);
+                let log = state.keys.entry(key.clone()).or_default();
+                if log.owner.as_ref() != Some(&request.owner) {
+                    *state.begun.entry(key.clone()).or_default() += 1;
+                }
                 let log = state.keys.entry(key).or_default();
                 log.owner = Some(request.owner.clone());
                 log.until = Some(milliseconds(request.until));
@@ -279,6 +283,10 @@ impl<St: CommitStore> SimulatedStore<St> {
             }
             (Call::Release(lease, ..) | Call::Abandon(lease, _), Ok(_)) => {
                 owned(&mut state, now, lease);
+                if matches!(call, Call::Release(_, false, _)) {
+                    let begun = state.begun.entry(key.clone()).or_default();
+                    *begun = begun.saturating_sub(1);
+                }
                 let log = state.keys.entry(key).or_default();
                 log.until = None;
                 if log.is_completed {
@@ -287,6 +295,17 @@ impl<St: CommitStore> SimulatedStore<St> {
                         state.event_of(&lease.key)
                     );
                     state.violation(now, problem);
+                }
+            }
+            (Call::Begin(_), Ok(Answer::Begun(Begun::Begun { .. }))) => {
+                *state.begun.entry(key).or_default() += 1;
+            }
+            (Call::Failed(failure), Ok(Answer::Begun(Begun::Begun { number: Some(_) }))) => {
+                let begun = state.begun.entry(key).or_default();
+                match (failure.has_begun, failure.counts) {
+                    (false, true) => *begun += 1,
+                    (true, false) => *begun = begun.saturating_sub(1),
+                    _ => {}
                 }
             }
             (Call::Commit(commit), Ok(Answer::Committed(Committed::Done))) => {

@@ -115,6 +115,7 @@ impl SimulatedDeadLetters {
                 note.kind, note.message
             );
             state.note(now, line);
+            super::invariants::parked(&mut state, id, note, now);
             let all = &state.messages.all;
             match all.iter().position(|message| message.id == id) {
                 Some(message) => state.dead.push(Dead {

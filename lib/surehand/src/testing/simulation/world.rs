@@ -51,6 +51,12 @@ pub(super) struct State {
     pub(super) on_park: OnPark,
     /// Whether it parks what ended without its end being known.
     pub(super) parks_unknown: bool,
+    /// After how many attempts it parks a record.
+    pub(super) max_attempts: u32,
+    /// How many attempts at each key the store has seen begin that count, since it was last put back.
+    pub(super) begun: BTreeMap<IdempotencyKey, u32>,
+    /// The processes that die of what they handle.
+    pub(super) dying: BTreeSet<usize>,
     pub(super) dead: Vec<Dead>,
     pub(super) invocations: Vec<Invocation>,
     /// The invocation that is being polled.

@@ -1,0 +1,367 @@
+//! Records that kill their process, and outages: nothing is parked that did not fail itself.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use surehand::{
+    Envelope, Error, Event, Function, IdempotencyKey, Metadata, Result, Sqs, State, Transaction,
+    testing::simulation::{self, Fault, Faults, Process, Queue, Report, Simulation},
+};
+
+const ATTEMPTS: u32 = 4;
+const NEIGHBOURS: usize = 9;
+/// Before this its handler does nothing, so that what dies takes all others along.
+const WORK: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+#[event(
+    source = "shop.orders",
+    detail_type = "OrderPlaced",
+    partition_key = "{customer}"
+)]
+struct OrderPlaced {
+    customer: String,
+    kills: bool,
+}
+
+/// How often the handler of each event was called, and how many run at once.
+#[derive(Clone, Default)]
+struct Runs(Arc<Mutex<Counts>>);
+
+#[derive(Default)]
+struct Counts {
+    runs: BTreeMap<String, u32>,
+    running: usize,
+    most: usize,
+}
+
+impl Runs {
+    fn with<T>(&self, change: impl FnOnce(&mut Counts) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn begin(&self, event: &str) {
+        self.with(|it| *it.runs.entry(event.to_owned()).or_default() += 1);
+    }
+
+    fn of(&self, event: &str) -> u32 {
+        self.with(|it| it.runs.get(event).copied().unwrap_or_default())
+    }
+}
+
+type Shop = (Process, Runs);
+
+async fn work(shop: &Shop, order: &OrderPlaced, event: &str) {
+    let (process, runs) = shop;
+    runs.begin(event);
+    if order.kills {
+        process.work(WORK / 2).await;
+        process.die().await;
+    }
+    tokio::time::sleep(WORK).await;
+}
+
+async fn notify(
+    order: Envelope<OrderPlaced>,
+    metadata: Metadata,
+    key: IdempotencyKey,
+    State(shop): State<Shop>,
+) -> Result<()> {
+    work(&shop, &order.data, &metadata.id).await;
+    shop.0.effect(&key);
+    Ok(())
+}
+
+async fn book(
+    order: Envelope<OrderPlaced>,
+    metadata: Metadata,
+    State(shop): State<Shop>,
+    tx: Transaction,
+) -> Result<()> {
+    tx.put_item("ledger", &json!({ "id": metadata.id }));
+    work(&shop, &order.data, &metadata.id).await;
+    Ok(())
+}
+
+fn order(number: usize, kills: bool) -> OrderPlaced {
+    OrderPlaced {
+        customer: format!("customer-{number}"),
+        kills,
+    }
+}
+
+/// One killer, the event e-1, among nine that are well: sent with them, or before them, so that it has killed
+/// a process when they come.
+fn with_killer(simulation: Simulation, are_fresh: bool, faults: Faults) -> Simulation {
+    let killer = simulation
+        .queue(
+            Queue::standard("orders")
+                .concurrency(1)
+                .max_receive_count(50),
+        )
+        .faults(faults)
+        .timeout(Duration::from_secs(120))
+        .send(&order(0, true));
+    let killer = match are_fresh {
+        true => killer.pause(Duration::from_secs(3_600)),
+        false => killer,
+    };
+    (1..=NEIGHBOURS).fold(killer, |it, number| it.send(&order(number, false)))
+}
+
+fn check_killer(mut report: Report, runs: &Runs, unseen: u32) -> Report {
+    for message in report.messages().to_vec() {
+        let Some(event) = &message.event_id else {
+            continue;
+        };
+        let is_killer = event == "e-1";
+        if message.is_redriven {
+            report.expect(is_killer, format!("{event} was a dead letter"));
+            continue;
+        }
+        let expected: &[Option<String>] = match is_killer {
+            true => &[Some("interrupted".into())],
+            false => &[],
+        };
+        report.expect(
+            message.dead == expected,
+            format!("{event} is dead as {:?}", message.dead),
+        );
+    }
+    // And once more, after it was put back.
+    let (killed, most) = (runs.of("e-1"), ATTEMPTS + unseen + 1);
+    report.expect(
+        (ATTEMPTS + 1..=most).contains(&killed),
+        format!("the killer ran {killed} times, and {most} were expected"),
+    );
+    report
+}
+
+/// How often the neighbours were called at most.
+fn most_runs(runs: &Runs) -> u32 {
+    let neighbours = (2..=NEIGHBOURS + 1).map(|number| runs.of(&format!("e-{number}")));
+    neighbours.max().unwrap_or_default()
+}
+
+fn killer_among_nine(are_fresh: bool, is_lease: bool) {
+    let most = Mutex::new(BTreeMap::<u32, u32>::new());
+    simulation::check(0..200, |simulation| {
+        let runs = Runs::default();
+        let simulation = with_killer(simulation, are_fresh, Faults::none());
+        let report = simulation.run(|process| {
+            let shop = (process.clone(), runs.clone());
+            let function = match is_lease {
+                true => Function::new(Sqs, notify, shop),
+                false => Function::new(Sqs, book, shop),
+            };
+            process.connect(function.max_attempts(ATTEMPTS))
+        });
+        // Under a lease the first death is seen, and not before a transaction's second.
+        let mut report = check_killer(report, &runs, u32::from(!is_lease));
+        for message in report.messages().to_vec() {
+            let is_effect = is_lease && !message.is_redriven;
+            let event = message.event_id.clone().unwrap_or_default();
+            report.expect(
+                !is_effect || message.effects == 1,
+                format!("{event} had {} effects", message.effects),
+            );
+        }
+        let bound = match (are_fresh, is_lease) {
+            // The killer is known, and runs when they are done.
+            (true, _) => 1,
+            // All are interrupted once, and run one by one then.
+            (false, true) => 2,
+            // Once unseen, once seen.
+            (false, false) => 3,
+        };
+        let seen = most_runs(&runs);
+        report.expect(
+            seen <= bound,
+            format!("a neighbour was called {seen} times, and {bound} are allowed"),
+        );
+        let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
+        *most.entry(seen).or_default() += 1;
+        report
+    });
+    println!(
+        "fresh neighbours: {are_fresh}, lease: {is_lease}; runs by the calls of the neighbour that was called most: {:?}",
+        most.lock().unwrap_or_else(PoisonError::into_inner)
+    );
+}
+
+#[test]
+fn a_killer_among_nine_fresh_ones_under_a_lease() {
+    killer_among_nine(true, true);
+}
+
+#[test]
+fn a_killer_among_nine_that_it_interrupted_under_a_lease() {
+    killer_among_nine(false, true);
+}
+
+#[test]
+fn a_killer_among_nine_fresh_ones_in_a_transaction() {
+    killer_among_nine(true, false);
+}
+
+#[test]
+fn a_killer_among_nine_that_it_interrupted_in_a_transaction() {
+    killer_among_nine(false, false);
+}
+
+/// Ten that each kill their process the first two times: all are suspects, and run one by one.
+#[test]
+fn ten_suspects_at_once() {
+    async fn kill_twice(
+        _: Envelope<OrderPlaced>,
+        metadata: Metadata,
+        key: IdempotencyKey,
+        State((process, runs)): State<Shop>,
+    ) -> Result<()> {
+        runs.begin(&metadata.id);
+        process.work(Duration::from_secs(1)).await;
+        if runs.of(&metadata.id) <= 2 {
+            process.die().await;
+        }
+        process.effect(&key);
+        Ok(())
+    }
+    simulation::check(0..200, |simulation| {
+        let runs = Runs::default();
+        let queue = Queue::standard("orders")
+            .concurrency(1)
+            .max_receive_count(200);
+        let simulation = simulation.queue(queue).faults(Faults::none());
+        let simulation = (0..10).fold(simulation, |it, number| it.send(&order(number, false)));
+        let mut report = simulation.run(|process| {
+            let shop = (process.clone(), runs.clone());
+            // Each is taken along by the others a few times before they are known.
+            process.connect(Function::new(Sqs, kill_twice, shop).max_attempts(14))
+        });
+        for message in report.messages().to_vec() {
+            let event = message.event_id.clone().unwrap_or_default();
+            report.expect(
+                message.dead.is_empty() && message.effects == 1,
+                format!("{event}: {:?}, {} effects", message.dead, message.effects),
+            );
+        }
+        report
+    });
+}
+
+/// What the handler needs is down for twenty minutes.
+#[test]
+fn an_outage_of_twenty_minutes_parks_nothing() {
+    const OUTAGE: Duration = Duration::from_secs(20 * 60);
+    async fn call(
+        order: Envelope<OrderPlaced>,
+        metadata: Metadata,
+        key: IdempotencyKey,
+        State((process, runs)): State<Shop>,
+    ) -> Result<()> {
+        runs.begin(&metadata.id);
+        let since = process
+            .clock()
+            .now()
+            .duration_since(order.metadata.time.unwrap_or(std::time::UNIX_EPOCH));
+        if since.unwrap_or_default() < OUTAGE {
+            return Err(Error::transient("connection refused"));
+        }
+        process.effect(&key);
+        Ok(())
+    }
+    for is_fifo in [false, true] {
+        simulation::check(0..20, |simulation| {
+            let runs = Runs::default();
+            let queue = match is_fifo {
+                true => Queue::fifo("orders.fifo"),
+                false => Queue::standard("orders"),
+            };
+            let queue = queue.concurrency(2).max_receive_count(50);
+            let simulation = simulation
+                .queue(queue)
+                .faults(Faults::only([Fault::ClockSkew]));
+            let simulation =
+                (0..50).fold(simulation, |it, number| it.send(&order(number % 20, false)));
+            let mut report = simulation.run(|process| {
+                process.connect(Function::new(Sqs, call, (process.clone(), runs.clone())))
+            });
+            for message in report.messages().to_vec() {
+                let event = message.event_id.clone().unwrap_or_default();
+                report.expect(
+                    message.dead.is_empty() && message.effects == 1,
+                    format!("{event}: {:?}, {} effects", message.dead, message.effects),
+                );
+            }
+            report
+        });
+    }
+}
+
+/// What runs into its deadline is stopped by a process that lives: it is no suspect, and runs beside others again.
+#[test]
+fn what_was_stopped_at_the_deadline_runs_beside_others() {
+    async fn wait(
+        order: Envelope<OrderPlaced>,
+        metadata: Metadata,
+        key: IdempotencyKey,
+        State((process, runs)): State<Shop>,
+    ) -> Result<()> {
+        let _ = order;
+        runs.begin(&metadata.id);
+        if runs.of(&metadata.id) <= 2 {
+            std::future::pending::<()>().await;
+        }
+        runs.with(|it| {
+            it.running += 1;
+            it.most = it.most.max(it.running);
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        runs.with(|it| it.running -= 1);
+        process.effect(&key);
+        Ok(())
+    }
+    let most = Mutex::new(0);
+    simulation::check(0..50, |simulation| {
+        let runs = Runs::default();
+        let queue = Queue::standard("orders")
+            .concurrency(1)
+            .max_receive_count(50);
+        let simulation = simulation.queue(queue).faults(Faults::none());
+        let simulation = (0..20).fold(simulation, |it, number| it.send(&order(number, false)));
+        let report = simulation.run(|process| {
+            process.connect(Function::new(Sqs, wait, (process.clone(), runs.clone())))
+        });
+        let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
+        *most = runs.with(|it| it.most).max(*most);
+        report
+    });
+    let most = most.into_inner().unwrap_or_else(PoisonError::into_inner);
+    assert!(
+        most > 1,
+        "records that were stopped at the deadline run one by one"
+    );
+}
+
+/// The killer, and everything else that can go wrong.
+#[test]
+fn killers_keep_the_promises_under_all_faults() {
+    for is_lease in [true, false] {
+        simulation::check(0..200, |simulation| {
+            let runs = Runs::default();
+            let simulation = with_killer(simulation, false, Faults::all());
+            simulation.run(|process| {
+                let shop = (process.clone(), runs.clone());
+                let function = match is_lease {
+                    true => Function::new(Sqs, notify, shop),
+                    false => Function::new(Sqs, book, shop),
+                };
+                process.connect(function.max_attempts(ATTEMPTS))
+            })
+        });
+    }
+}
