@@ -86,7 +86,6 @@ static FAULTS: &[Fault] = faults! {
     "SH324" MAIN ["\n  CustomerLedger:\n"] "BatchSize: 10" => "BatchSize: 11", Here("BatchSize");
     "SH324" MAIN ["\n  CustomerLedger:\n"] "BatchSize: 10" => "BatchSize: 10\n            MaximumBatchingWindowInSeconds: 1", Here("MaximumBatchingWindowInSeconds");
     "SH325" MAIN ["\n  ReserveStock:\n"] "BatchSize: 10" => "BatchSize: 100", Here("BatchSize");
-    "SH326" QUEUE ["\n  MaxReceiveCount:\n"] "Default: 50" => "Default: 13", There(MAIN, "\n  CustomerLedger:\n", "BatchSize");
     "SH331" MAIN ["\n  OutboxRelay:\n"] "TRIM_HORIZON" => "LATEST", Here("StartingPosition");
     "SH332" MAIN ["\n  OutboxRelay:\n"] "[ReportBatchItemFailures]" => "[]", Here("FunctionResponseTypes");
     "SH333" MAIN ["\n  OutboxRelay:\n"] "BisectBatchOnFunctionError: true" => "BisectBatchOnFunctionError: false", Here("BisectBatchOnFunctionError");
@@ -387,7 +386,9 @@ fn every_rule_is_documented() {
 /// Only those that one changed text cannot show are tested elsewhere.
 #[test]
 fn every_rule_has_a_fault() {
-    let elsewhere = ["SH102", "SH106", "SH109", "SH408", "SH414", "SH608"];
+    let elsewhere = [
+        "SH102", "SH106", "SH109", "SH326", "SH408", "SH414", "SH608",
+    ];
     for rule in ALL {
         let is_tried = FAULTS.iter().any(|fault| fault.rule == rule.id);
         assert!(is_tried || elsewhere.contains(&rule.id), "{}", rule.id);

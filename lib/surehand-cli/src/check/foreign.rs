@@ -164,43 +164,73 @@ fn the_queues_limit_is_several_times_the_attempts() {
             assert!(template.contains(from), "{from}");
             template = template.replacen(from, to, 1);
         }
-        let parameters = [("{Type: String}", "{Type: String, Default: ''}"), ("CommaDelimitedList}", "CommaDelimitedList, Default: 'a, b'}")];
+        let parameters = [
+            ("{Type: String}", "{Type: String, Default: ''}"),
+            (
+                "CommaDelimitedList}",
+                "CommaDelimitedList, Default: 'a, b'}",
+            ),
+        ];
         for (from, to) in parameters {
             template = template.replace(from, to);
         }
         let mut lines = found(&[("template.yaml", &template)], Some(worker));
-        lines.retain(|line| ["SH303", "SH312", "SH313", "SH314", "SH326"].iter().any(|rule| line.contains(rule)));
+        lines.retain(|line| {
+            ["SH303", "SH312", "SH313", "SH314", "SH326"]
+                .iter()
+                .any(|rule| line.contains(rule))
+        });
         lines
     };
     assert_eq!(of_template(&[], WORKER), [""; 0]);
     let of_count = |count: &str, worker: &str| {
-        of_template(&[("maxReceiveCount: 50", &format!("maxReceiveCount: {count}"))], worker)
+        of_template(
+            &[("maxReceiveCount: 50", &format!("maxReceiveCount: {count}"))],
+            worker,
+        )
     };
     assert_eq!(
         of_count("24", WORKER),
-        ["template.yaml:16 SH303 Queue: its maxReceiveCount of 24 is less than 25, 5 receives for each of the 5 attempts of Worker"]
+        [
+            "template.yaml:16 SH303 Queue: its maxReceiveCount of 24 is less than 25, 5 receives for each of the 5 attempts of Worker"
+        ]
     );
     assert_eq!(of_count("25", WORKER), [""; 0]);
     assert_eq!(
         of_count("4", WORKER),
-        ["template.yaml:16 SH312 Queue: SQS moves a message after 4 receives, without a reason, before Worker has made its 5 attempts"]
+        [
+            "template.yaml:16 SH312 Queue: SQS moves a message after 4 receives, without a reason, before Worker has made its 5 attempts"
+        ]
     );
     // The code's own limit.
     let patient = WORKER.replace("\"max_attempts\": 5", "\"max_attempts\": 11");
     assert_eq!(
         of_count("50", &patient),
-        ["template.yaml:16 SH303 Queue: its maxReceiveCount of 50 is less than 55, 5 receives for each of the 11 attempts of Worker"]
+        [
+            "template.yaml:16 SH303 Queue: its maxReceiveCount of 50 is less than 55, 5 receives for each of the 11 attempts of Worker"
+        ]
     );
     // In a FIFO batch every record waits for those before it.
-    let fifo = [("VisibilityTimeout: 60", "VisibilityTimeout: 60\n      FifoQueue: true"), ("maxReceiveCount: 50", "maxReceiveCount: 49")];
+    let fifo = [
+        (
+            "VisibilityTimeout: 60",
+            "VisibilityTimeout: 60\n      FifoQueue: true",
+        ),
+        ("maxReceiveCount: 50", "maxReceiveCount: 49"),
+    ];
     assert_eq!(
         of_template(&fifo, WORKER)[0],
         "template.yaml:17 SH303 Queue: its maxReceiveCount of 49 is less than 50, 10 receives for each of the 5 attempts of Worker"
     );
+    let slow = [fifo[0], ("maxReceiveCount: 50", "maxReceiveCount: 13")];
+    let found = of_template(&slow, WORKER);
+    assert!(found[1].ends_with("SH326 Worker: a slow FIFO lane may use up receives: 10 records of one group share 10 s, and SQS moves one after 13 receives, of which its 5 attempts need some"), "{found:?}");
     let late = [("VisibilityTimeout: 60", "VisibilityTimeout: 6913")];
     assert_eq!(
         of_template(&late, WORKER),
-        ["template.yaml:16 SH313 Queue: a message that ends each process before it is claimed expires, and is lost: 50 receives with 6913 s after each take longer than the 345600 s for which it keeps messages"]
+        [
+            "template.yaml:16 SH313 Queue: a message that ends each process before it is claimed expires, and is lost: 50 receives with 6913 s after each take longer than the 345600 s for which it keeps messages"
+        ]
     );
 }
 
@@ -224,7 +254,9 @@ fn an_outage_that_fills_the_dead_letters_soon_is_told() {
     let soon = "          MAX_BACKOFF_S: 300\n";
     assert_eq!(
         of_variables(soon, &reads),
-        ["template.yaml:58 SH314 Worker: when what it calls is out for 8 min, its messages become dead letters: so long are its 5 attempts apart"]
+        [
+            "template.yaml:63 SH314 Worker: when what it calls is out for 8 min, its messages become dead letters: so long are its 5 attempts apart"
+        ]
     );
     // What the code sets after it has read the environment overrides that.
     let patient = reads.replace("\"max_attempts\": 5", "\"max_attempts\": 10");

@@ -279,11 +279,7 @@ fn receives(
 }
 
 /// With the function, how many attempts it makes, and how many receives each of them should have.
-fn few_receives(
-    queue: &Resource,
-    of: Option<(&Function<'_>, u64, u64)>,
-    findings: &mut Findings,
-) {
+fn few_receives(queue: &Resource, of: Option<(&Function<'_>, u64, u64)>, findings: &mut Findings) {
     let Some(count) = queue.property(&["RedrivePolicy", "maxReceiveCount"]) else {
         return;
     };
@@ -308,6 +304,10 @@ fn outage(function: &Function<'_>, queue: &Resource, findings: &mut Findings) {
     let Some(outage) = Outage::of(function, queue).filter(|it| it.seconds < LEAST_OUTAGE) else {
         return;
     };
+    // It would say again that there are fewer receives than attempts.
+    if attempts::attempts(function).is_some_and(|attempts| attempts > outage.receives) {
+        return;
+    }
     let variables = [Use::MaxBackoff, Use::MaxAttempts];
     let mut declared = variables
         .iter()
