@@ -300,8 +300,27 @@ const MISTAKES: &[Mistake] = &[
         "OutboxRelay: a change that crashes it takes its batch with it",
     ),
     (
-        |p| p.event("OutboxRelay")["MaximumRetryAttempts"] = json!(-1),
-        "MaximumRetryAttempts is not set",
+        |p| p.event("OutboxRelay")["MaximumRecordAgeInSeconds"] = json!(86_400),
+        "OutboxRelay: a change that it cannot handle expires in the stream",
+    ),
+    (
+        |p| p.event("OutboxRelay")["MaximumRetryAttempts"] = json!(10),
+        "OutboxRelay: tries that no handler saw use up those of a change",
+    ),
+    (
+        |p| {
+            p.nested("function-watch")["Resources"]["RetriesAlarm"]["Properties"]["Metrics"][2]["MetricStat"]
+                ["Metric"]["MetricName"] = json!("Parked")
+        },
+        "ReserveStock: nothing tells that its records fail",
+    ),
+    (
+        |p| p.resources()["AuditWatch"]["Properties"]["Parameters"]["Service"] = json!(""),
+        "Audit: nothing tells that its records fail",
+    ),
+    (
+        |p| p.nested("reliable-queue")["Mappings"]["Lag"]["300"]["Seconds"] = json!(3_600),
+        "with a timeout of 300 s a message in backoff counts as lag",
     ),
     (
         |p| p.event("OutboxRelay")["DestinationConfig"] = json!({}),
@@ -488,8 +507,19 @@ const MISTAKES: &[Mistake] = &[
         "CustomerLedger: it parks in a queue that is not its source's dead-letter queue",
     ),
     (
-        |p| p.variables("CustomerLedger")["MAX_RECEIVE_COUNT"] = json!(3),
-        "CustomerLedger: its MAX_RECEIVE_COUNT is not its queue's",
+        |p| drop(p.variables("CustomerLedger").remove("MAX_ATTEMPTS")),
+        "CustomerLedger: its code reads MAX_ATTEMPTS",
+    ),
+    (
+        |p| {
+            p.resources()["CustomerLedgerQueue"]["Properties"]["Parameters"]["MaxReceiveCount"] =
+                json!({"Ref": "MaxAttempts"})
+        },
+        "CustomerLedger: its queue gives up on a message that would be tried again",
+    ),
+    (
+        |p| p.document()["Parameters"]["OrderMaxAttempts"]["Default"] = json!(11),
+        "ReserveStock: its queue gives up on a message that would be tried again",
     ),
     (
         |p| {

@@ -331,7 +331,7 @@ async fn killed(
     said(output.await.unwrap()).code
 }
 
-/// Makes a dead letter that SQS moved itself, because its process died each time.
+/// Makes a dead letter that SQS moved itself, as it does with a message whose process dies before it can count.
 pub(crate) async fn die(shop: &Shop, event: &str) {
     let function = shop.output("NotifyCustomerFunctionName").to_owned();
     shop.set_readers(&function, None).await;

@@ -196,9 +196,9 @@ async fn sweep(shop: &Shop, is_over: impl Fn() -> bool) {
     }
 }
 
-/// Redrives dead letters until there are none, as an operator would: a message whose processes die
-/// on each receive becomes a dead letter without a reason. Returns how many there were, by queue
-/// and reason.
+/// Redrives dead letters until there are none, as an operator would: a message whose process dies in each
+/// attempt is parked as interrupted, or moved without a reason if no attempt came so far as to count. Returns how
+/// many there were, by queue and reason.
 async fn put_back(shop: &Shop) -> BTreeMap<(String, Option<String>), usize> {
     let mut counts = BTreeMap::new();
     loop {
@@ -227,13 +227,14 @@ async fn put_back(shop: &Shop) -> BTreeMap<(String, Option<String>), usize> {
 }
 
 /// The reasons of a last failure that may occur when processes die and the emulator is slow.
-const RETRIED: [&str; 6] = [
+const RETRIED: [&str; 7] = [
     "transient",
     "in_progress",
     "store",
     "deadline",
     "skipped",
     "publish",
+    "interrupted",
 ];
 
 /// Kills processes that have started.

@@ -193,7 +193,6 @@ impl Shop {
         }
     }
 
-    /// Returns a queue's `maxReceiveCount`.
     /// Replaces a function's code by that of a package.
     pub(crate) async fn update(&self, output: &str, zip: Vec<u8>) {
         let request = self.lambda.update_function_code();
@@ -201,6 +200,7 @@ impl Shop {
         request.zip_file(Blob::new(zip)).send().await.unwrap();
     }
 
+    /// Returns a queue's `maxReceiveCount`.
     pub(crate) async fn max_receive_count(&self, queue: &str) -> u64 {
         let request = self.sqs.get_queue_attributes();
         let request = request.queue_url(self.output(queue));

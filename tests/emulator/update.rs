@@ -26,13 +26,16 @@ const REST: Duration = Duration::from_millis(50);
 /// How many orders are placed before the deployment starts, so that all functions are busy then.
 const BEFORE: usize = 20;
 
-/// A value that differs from the template's.
-const MAX_RECEIVE_COUNT: &str = "7";
+/// Values that differ from the template's and samconfig.toml's.
+const MAX_ATTEMPTS: &str = "7";
+const MAX_RECEIVE_COUNT: &str = "60";
+
+const CONSUMERS: [&str; 3] = ["ReserveStock", "NotifyCustomer", "CustomerLedger"];
 
 pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     shop.stock("update", STOCK).await;
     let before = shop.function("ReserveStockFunctionName").await;
-    assert_ne!(before.variables["MAX_RECEIVE_COUNT"], MAX_RECEIVE_COUNT);
+    assert_ne!(before.variables["MAX_ATTEMPTS"], MAX_ATTEMPTS);
 
     let (placed, is_over) = (Cell::new(0), Cell::new(false));
     let deploying = async {
@@ -51,9 +54,8 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     // The new version runs, on the new queues.
     let after = shop.function("ReserveStockFunctionName").await;
     assert_ne!(after.code, before.code);
-    assert_eq!(after.variables["MAX_RECEIVE_COUNT"], MAX_RECEIVE_COUNT);
-    let limits = ["ReserveStock", "NotifyCustomer", "CustomerLedger"];
-    for queue in limits.map(|name| format!("{name}QueueUrl")) {
+    assert_eq!(after.variables["MAX_ATTEMPTS"], MAX_ATTEMPTS);
+    for queue in CONSUMERS.map(|name| format!("{name}QueueUrl")) {
         let limit = shop.max_receive_count(&queue).await;
         assert_eq!(limit.to_string(), MAX_RECEIVE_COUNT, "{queue}");
     }
@@ -107,13 +109,18 @@ async fn place(shop: &Shop, placed: &Cell<usize>, is_over: &Cell<bool>) -> BTree
     orders
 }
 
-/// Deploys what `surehand dev` deployed with other code for reserve-stock and another limit of receives.
+/// Deploys what `surehand dev` deployed with other code for reserve-stock, another number of attempts, and queues with
+/// another limit.
 async fn deploy(dev: &Dev) {
     let folder = dev::folder();
     let text = fs::read_to_string(folder.join("template.json")).unwrap();
     let mut template: Value = serde_json::from_str(&text).unwrap();
     let code = &mut template["Resources"]["ReserveStock"]["Properties"]["CodeUri"];
     *code = json!(next_version(code.as_str().unwrap()));
+    for consumer in CONSUMERS {
+        let queue = &mut template["Resources"][format!("{consumer}Queue")]["Properties"];
+        queue["Parameters"]["MaxReceiveCount"] = json!(MAX_RECEIVE_COUNT);
+    }
     let changed = folder.join("update.json");
     fs::write(&changed, template.to_string()).unwrap();
 
@@ -124,7 +131,7 @@ async fn deploy(dev: &Dev) {
         .args(["--no-confirm-changeset", "--no-progressbar"])
         .args(["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
         .args(["--parameter-overrides"])
-        .arg(format!("MaxReceiveCount={MAX_RECEIVE_COUNT}"))
+        .args(["MaxAttempts", "OrderMaxAttempts"].map(|name| format!("{name}={MAX_ATTEMPTS}")))
         // The emulator forgets attributes of what an update leaves alone.
         .args(["--tags", "revision=update"])
         .envs(dev.stack.variables())

@@ -1,6 +1,6 @@
 //! An application as `surehand new` makes it, in the folder for tests of `target`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     fs::{self, File},
     os::unix::fs::symlink,
@@ -121,7 +121,15 @@ impl Application {
     pub(crate) fn passes_the_check(&self) {
         let mut check = self.place().command(surehand());
         let found = cargo::output_of(check.args(["check", "--json"]));
-        assert_eq!(found.trim(), "[]");
+        let checked: Value = serde_json::from_str(&found).unwrap();
+        assert_eq!(checked["findings"], json!([]));
+        // Half an hour of an outage.
+        let outages = &checked["outages"];
+        assert_eq!(outages[0]["function"], "WelcomeUser");
+        assert!(
+            outages[0]["outage_s"].as_u64() >= Some(30 * 60),
+            "{outages}"
+        );
     }
 
     /// With the rules of the linter.

@@ -27,7 +27,7 @@ pub(crate) fn variables(binary: &str) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     let mut bodies = vec![text];
     while let Some(body) = bodies.pop() {
-        for call in ["var(", "var_like(", "used(", "used_url("] {
+        for call in ["var(", "var_like(", "used(", "used_url(", "number_if_set("] {
             variables.extend(quoted_after(&body, call));
         }
         for name in words_before(&body, "::from_env(") {

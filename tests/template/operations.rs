@@ -20,6 +20,8 @@ pub(crate) fn broken(project: &Project) -> Vec<String> {
         rules_wait_for_their_permission,
         what_a_rule_loses_is_told,
         what_is_dropped_or_late_is_told,
+        an_outage_is_told_early,
+        backoff_is_no_lag,
         canaries_look_at_the_new_version,
         only_the_shop_speaks_for_it,
         roles_can_be_bounded,
@@ -500,6 +502,76 @@ fn roles_can_be_bounded(project: &Project) -> Vec<String> {
         })
         .map(|role| format!("{}: an account cannot set its limits", role.name))
         .collect()
+}
+
+/// Failed records are tried for half an hour before the first of them is a dead letter.
+fn an_outage_is_told_early(project: &Project) -> Vec<String> {
+    let service = json!({"Fn::If": ["OnAws", {"Ref": "AWS::StackName"}, ""]});
+    let is_told = |function: &Resource<'_>| {
+        let (stack, template) = project.stack(&format!("{}Watch", function.name))?;
+        let metrics = &template["Resources"]["RetriesAlarm"]["Properties"]["Metrics"];
+        let mut names = BTreeSet::new();
+        for metric in list(metrics) {
+            let metric = &metric["MetricStat"]["Metric"];
+            let dimensions = list(&metric["Dimensions"]).iter();
+            let of: Vec<_> = dimensions
+                .map(|it| (&it["Name"], &it["Value"]["Ref"]))
+                .collect();
+            if of
+                == [
+                    (&json!("service"), &json!("Service")),
+                    (&json!("function"), &json!("FunctionName")),
+                ]
+            {
+                names.extend(metric["MetricName"].as_str());
+            }
+        }
+        let is_its_own = stack["Properties"]["Parameters"]["Service"] == service;
+        (is_its_own && names == BTreeSet::from(["BatchSize", "RecordsFailed"])).then_some(())
+    };
+    let functions = project.functions();
+    functions
+        .filter(|function| is_told(function).is_none())
+        .map(|function| format!("{}: nothing tells that its records fail", function.name))
+        .collect()
+}
+
+/// A message that is tried again and again is as old as one that nobody takes.
+fn backoff_is_no_lag(project: &Project) -> Vec<String> {
+    // What five attempts have between them at most: 10 s, and six times as much after each.
+    let between: u64 = [10, 60, 360, 2_160].iter().sum();
+    let mut broken = Vec::new();
+    let stacks = project.of_type("AWS::CloudFormation::Stack");
+    let queues = stacks.into_iter().filter_map(|it| project.stack(it.name));
+    for (_, template) in queues {
+        let Some(lag) = template["Mappings"]["Lag"].as_object() else {
+            continue;
+        };
+        for (timeout, threshold) in lag {
+            let attempts = 5 * timeout.parse::<u64>().unwrap_or(u64::MAX / 5);
+            if threshold["Seconds"].as_u64() < Some(between.saturating_add(attempts)) {
+                broken.push(format!(
+                    "with a timeout of {timeout} s a message in backoff counts as lag"
+                ));
+            }
+        }
+        let metrics = &template["Resources"]["WaitAlarm"]["Properties"]["Metrics"];
+        let metrics = list(metrics).iter();
+        let names: BTreeSet<_> = metrics
+            .filter_map(|it| it["MetricStat"]["Metric"]["MetricName"].as_str())
+            .collect();
+        if names
+            != BTreeSet::from([
+                "ApproximateNumberOfMessagesVisible",
+                "NumberOfMessagesReceived",
+            ])
+        {
+            broken.push("nothing tells that messages wait".to_owned());
+        }
+    }
+    broken.sort();
+    broken.dedup();
+    broken
 }
 
 /// Final loss that no queue shows, and what comes before it.

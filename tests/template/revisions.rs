@@ -310,12 +310,7 @@ const ALL: &[&str] = &[
 fn a_parameter_moves_the_aliases_that_depend_on_it_and_no_others() {
     let shop = Application::shop("shop", Stack::None, as_it_is);
     let but_redrive = &ALL[..7];
-    let consumers = &[
-        "ReserveStock",
-        "NotifyCustomer",
-        "CustomerLedger",
-        "Redrive",
-    ];
+    let patient = &["NotifyCustomer", "CustomerLedger"];
     shop.changes(&[
         ("Stage=prod", ALL),
         ("Architecture=x86_64", ALL),
@@ -324,7 +319,10 @@ fn a_parameter_moves_the_aliases_that_depend_on_it_and_no_others() {
         ("OtlpEndpoint=https://collector.example.com:4318", ALL),
         ("FunctionTimeout=60", but_redrive),
         ("RedriveTimeout=60", &["Redrive"]),
-        ("MaxReceiveCount=6", consumers),
+        ("MaxAttempts=6", patient),
+        ("MaxBackoff=60", patient),
+        ("OrderMaxAttempts=6", &["ReserveStock"]),
+        ("OrderMaxBackoff=60", &["ReserveStock"]),
         ("ProvisionedPollers=true", &[]),
         ("EmailFrom=other@example.com", &["NotifyCustomer"]),
         ("ArchiveDays=7", &[]),
@@ -371,7 +369,8 @@ fn a_new_application_has_no_alias_and_gets_its_revisions_with_it() {
         ("FunctionTimeout=60", &["WelcomeUser"]),
         ("RedriveTimeout=60", &["Redrive"]),
         ("RedriveSchedule='rate(2 days)'", &[]),
-        ("MaxReceiveCount=6", all),
+        ("MaxAttempts=6", &["WelcomeUser"]),
+        ("MaxBackoff=60", &["WelcomeUser"]),
         ("AlarmEmail=oncall@example.com", &[]),
         ("LogLevel=DEBUG", all),
         ("LogRetentionDays=90", &[]),

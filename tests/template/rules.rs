@@ -13,6 +13,8 @@ const WITH_BATCHES: [&str; 3] = [
     "sqs:ChangeMessageVisibility*",
     "sqs:DeleteMessage*",
 ];
+/// A stream keeps a change for so long, in seconds.
+const A_DAY: u64 = 24 * 60 * 60;
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
 
 /// Returns all mistakes.
@@ -151,13 +153,17 @@ fn stream_events_lose_nothing(project: &Project) -> Vec<String> {
                     "{name}: a change that crashes it takes its batch with it"
                 ));
             }
-            for limit in ["MaximumRetryAttempts", "MaximumRecordAgeInSeconds"] {
-                // -1 means without a limit, and so does its absence.
-                if event[limit].as_u64().is_none() {
-                    broken.push(format!(
-                        "{name}: a change that it cannot handle stops its shard: {limit} is not set"
-                    ));
-                }
+            // -1 means without a limit, and so does its absence.
+            let age = event["MaximumRecordAgeInSeconds"].as_u64();
+            if age.is_none_or(|age| age >= A_DAY) {
+                broken.push(format!(
+                    "{name}: a change that it cannot handle expires in the stream, and leaves no trace"
+                ));
+            }
+            if event["MaximumRetryAttempts"] != -1 {
+                broken.push(format!(
+                    "{name}: tries that no handler saw use up those of a change"
+                ));
             }
             let destination = &event["DestinationConfig"]["OnFailure"]["Destination"];
             let queue = get_att(destination).map_or("", |(queue, _)| queue);
@@ -324,7 +330,7 @@ fn functions_park_where_their_queue_does(project: &Project) -> Vec<String> {
     let mut broken = Vec::new();
     for function in project.functions() {
         for (_, queue) in queue_events(&function) {
-            let Some((stack, _)) = project.stack(queue) else {
+            let Some((stack, template)) = project.stack(queue) else {
                 continue;
             };
             let url = project.variable(&function, "DEAD_LETTER_QUEUE_URL");
@@ -334,10 +340,21 @@ fn functions_park_where_their_queue_does(project: &Project) -> Vec<String> {
                     function.name
                 ));
             }
-            let count = project.variable(&function, "MAX_RECEIVE_COUNT");
-            if *count != stack["Properties"]["Parameters"]["MaxReceiveCount"] {
+            // A queue's limit that grows with the attempts would be a second number of attempts.
+            let own = &stack["Properties"]["Parameters"]["MaxReceiveCount"];
+            let usual = &template["Parameters"]["MaxReceiveCount"]["Default"];
+            let receives = own.as_u64().or(usual.as_u64().filter(|_| own.is_null()));
+            let attempts = match &project.variable(&function, "MAX_ATTEMPTS")["Ref"] {
+                Value::String(name) => project.main()["Parameters"][name]["Default"].as_u64(),
+                // Its code says how many.
+                _ => Some(5),
+            };
+            let is_backstop = receives
+                .zip(attempts)
+                .is_some_and(|(receives, attempts)| receives >= 5 * attempts);
+            if !is_backstop {
                 broken.push(format!(
-                    "{}: its MAX_RECEIVE_COUNT is not its queue's, so that the last receive is not known",
+                    "{}: its queue gives up on a message that would be tried again",
                     function.name
                 ));
             }

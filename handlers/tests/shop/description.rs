@@ -50,11 +50,22 @@ fn a_consumer_says_what_it_consumes_publishes_and_needs() {
         requires(&function),
         ["DEAD_LETTER_QUEUE_URL", "IDEMPOTENCY_TABLE", "SHOP_TABLE"]
     );
-    let count = &function.variables[2];
-    assert_eq!(
-        (count.name.as_str(), count.required, &count.uses[..]),
-        ("MAX_RECEIVE_COUNT", false, &[Use::MaxReceiveCount][..])
-    );
+    let [attempts, backoff] = &function.variables[2..4] else {
+        panic!("{:?}", function.variables);
+    };
+    for (variable, name, what) in [
+        (attempts, "MAX_ATTEMPTS", Use::MaxAttempts),
+        (backoff, "MAX_BACKOFF_S", Use::MaxBackoff),
+    ] {
+        assert_eq!(
+            (
+                variable.name.as_str(),
+                variable.required,
+                &variable.uses[..]
+            ),
+            (name, false, &[what][..])
+        );
+    }
 
     let once = function.idempotency.unwrap();
     assert_eq!(
@@ -68,10 +79,11 @@ fn a_consumer_says_what_it_consumes_publishes_and_needs() {
     assert_eq!(function.batch.concurrency, 10);
     assert_eq!(
         (
+            function.batch.max_attempts,
             function.batch.backoff_base_ms,
             function.batch.backoff_cap_ms
         ),
-        (1_000, 300_000)
+        (5, 10_000, 3_600_000)
     );
 }
 

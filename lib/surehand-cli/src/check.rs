@@ -3,6 +3,7 @@
 //! Linters say whether CloudFormation accepts a template. This says whether events can get lost in it.
 
 mod app;
+mod attempts;
 #[cfg(test)]
 mod faults;
 mod finding;
@@ -36,6 +37,7 @@ use crate::{
     progress::{Progress, number_of},
 };
 use app::App;
+use attempts::Outage;
 use finding::{Finding, Findings, Severity, rule};
 use rules::{environment, project::Binaries};
 use sources::{Setting, Sources};
@@ -62,17 +64,21 @@ pub(crate) async fn run(arguments: &CheckArgs, progress: &Progress) -> Result<Ex
             (Some(binaries), descriptions)
         }
     };
-    let found = check(&sources, binaries.as_ref(), &descriptions)?;
+    let Checked { findings, outages } = check(&sources, binaries.as_ref(), &descriptions)?;
     if arguments.json {
-        let found: Vec<_> = found.iter().map(to_json).collect();
-        terminal::out(&serde_json::to_string_pretty(&found)?);
+        let found: Vec<_> = findings.iter().map(to_json).collect();
+        let checked = json!({"findings": found, "outages": outages});
+        terminal::out(&serde_json::to_string_pretty(&checked)?);
     } else {
-        for finding in &found {
+        for finding in &findings {
             terminal::styled(&to_text(finding));
+        }
+        for outage in &outages {
+            terminal::out(&plain(&outage.sentence()));
         }
     }
     let count = |severity| {
-        let same = found.iter().filter(|it| it.rule.severity == severity);
+        let same = (findings.iter()).filter(|it| it.rule.severity == severity);
         same.count()
     };
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
@@ -133,13 +139,23 @@ async fn functions(
 /// How many values all evaluations of the templates may come to.
 const MAX_VALUES: usize = 50_000_000;
 
-/// Everything that is wrong, by its place. Without `binaries` the code of the functions is not known.
+/// What a check says of an application.
+struct Checked {
+    /// Everything that is wrong, by its place.
+    findings: Vec<Finding>,
+    /// How long each function with a queue bears an outage of what it calls, in that environment in which it is the
+    /// shortest.
+    outages: Vec<Outage>,
+}
+
+/// Checks the application. Without `binaries` the code of the functions is not known.
 fn check(
     sources: &Sources,
     binaries: Option<&Binaries>,
     descriptions: &Descriptions,
-) -> Result<Vec<Finding>> {
+) -> Result<Checked> {
     let mut findings = Findings::default();
+    let mut outages = BTreeSet::new();
     rules::project::check_manifest(&sources.manifest, &mut findings);
     if let Some(samconfig) = &sources.samconfig {
         rules::project::check_samconfig(samconfig, &mut findings);
@@ -179,6 +195,10 @@ fn check(
                     rules::project::check_binaries(&app, binaries, descriptions, &mut findings);
                 }
                 rules::check(&app, &mut findings);
+                for function in &app.functions {
+                    let queues = function.queues();
+                    outages.extend(queues.filter_map(|(_, queue)| Outage::of(function, queue)));
+                }
             }
             How::Trial(..) => rules::check(&app, &mut findings),
         }
@@ -188,7 +208,7 @@ fn check(
         evaluate(&setting.parameters, setting, How::AsItIs)?;
     }
     let Some(first) = settings.first() else {
-        return Ok(findings.into_sorted());
+        bail!("there is no environment to check the templates for");
     };
     // A processor that is not the default tells whether it can be chosen.
     let architecture = match sources.default_of("Architecture").as_deref() {
@@ -208,7 +228,15 @@ fn check(
         parameters.insert(name.clone(), value.clone());
         evaluate(&parameters, first, How::Trial(&name, &value))?;
     }
-    Ok(findings.into_sorted())
+    // They are sorted by their time.
+    let mut seen = BTreeSet::new();
+    let outages = outages.into_iter();
+    Ok(Checked {
+        findings: findings.into_sorted(),
+        outages: outages
+            .filter(|it| seen.insert(it.function.clone()))
+            .collect(),
+    })
 }
 
 /// How the application is looked at.

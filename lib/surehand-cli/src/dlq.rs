@@ -25,6 +25,7 @@ use std::{path::PathBuf, sync::atomic::AtomicBool};
 use anyhow::Result;
 use clap::{Args, FromArgMatches as _, Subcommand};
 
+pub(crate) use self::context::{Coded, End};
 use self::{
     apply::{ApplyArgs, PurgeArgs, RedriveArgs, RestoreArgs, UndoArgs},
     context::Context,
@@ -33,10 +34,6 @@ use self::{
     rehearse::RehearseArgs,
     select::SelectArgs,
     target::{SourceArgs, TargetArgs},
-};
-pub(crate) use self::{
-    context::{Coded, End},
-    outcomes::Facts,
 };
 use crate::{cloud::Wanted, progress::Progress};
 

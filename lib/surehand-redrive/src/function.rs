@@ -26,7 +26,7 @@
 //! | | |
 //! |---|---|
 //! | `REDRIVE_QUEUE_URL` | its own queue, which invokes it: one message at a time, with `ReportBatchItemFailures` and a visibility timeout of six times the function's |
-//! | `DEAD_LETTER_QUEUE_URL`, `MAX_RECEIVE_COUNT` | the dead-letter queue of that queue, and its `maxReceiveCount` |
+//! | `DEAD_LETTER_QUEUE_URL` | the dead-letter queue of that queue. A message is parked there after five attempts, which are its receives, since the function keeps no claims: the queue's `maxReceiveCount` must be larger |
 //! | `DEAD_LETTER_QUEUES` | the dead-letter queues that a request may name: `orders=URL,event-bus=URL` |
 //! | `REDRIVE_DESTINATIONS` | where letters may go if only they themselves say so, beside the queues that have the queue for their dead letters: URLs and ARNs, separated by commas; none unless set |
 //! | `REDRIVE_TABLE` | a table whose key is the string `id`, and whose items expire by `expiration`. No other function needs to read it |

@@ -67,8 +67,9 @@ impl<'a> Ramp<'a> {
         self
     }
 
-    /// Sets how long to wait for a stage's letters. A letter that fails again comes back after as many
-    /// receives as its queue allows.
+    /// Sets how long to wait for a stage's letters. A letter that fails again comes back once its attempts are used
+    /// up, which with the usual backoff is after 32 minutes at the earliest. One that has not come back by the end of
+    /// the wait, and is not done either, counts as failed.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

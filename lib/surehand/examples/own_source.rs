@@ -56,7 +56,8 @@ impl Source for S3 {
             let body = entry.s3.get();
             let stored: Result<Stored, _> = serde_json::from_str(body);
             let mut delivery = Delivery::default();
-            delivery.receive_count = 1;
+            // Lambda's own attempts at one notification have one request id.
+            delivery.sending_id = Some(context.request_id.clone());
             // An object that cannot be read concerns itself alone, and still needs an id.
             delivery.message_id = match &stored {
                 Ok(Stored { object }) => format!("{}#{}", object.key, object.sequencer),

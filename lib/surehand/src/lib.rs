@@ -98,9 +98,9 @@
 //! ```
 //!
 //! [`Function::from_env`] is the usual function of its source. For SQS it keeps its claims in a DynamoDB
-//! table (`IDEMPOTENCY_TABLE`), parks in the source queue's dead-letter queue (`DEAD_LETTER_QUEUE_URL`,
-//! `MAX_RECEIVE_COUNT`), and sets how long a failed message stays hidden. [`Function::new`] has none of the
-//! three until you set it. The command `surehand new`, of the package `surehand-cli`, makes an
+//! table (`IDEMPOTENCY_TABLE`), parks in the source queue's dead-letter queue (`DEAD_LETTER_QUEUE_URL`) what has
+//! failed in five attempts (`MAX_ATTEMPTS`), and sets how long a failed message stays hidden before the next one
+//! (`MAX_BACKOFF_S`). [`Function::new`] has none of the three until you set it. The command `surehand new`, of the package `surehand-cli`, makes an
 //! application around such a function, with its template, queues, table, alarms and tests.
 //!
 //! # What happens to a record
@@ -119,6 +119,7 @@
 //! | the handler returned [`Error::rejected`] | `Rejected` | is parked |
 //! | its key was used before, for another payload | `KeyReused` | is parked |
 //! | an earlier attempt began and never ended, and [`OnUnknown::Park`] is set | `Interrupted` | is parked |
+//! | as many attempts as are allowed began and never ended | `Interrupted` | is parked |
 //! | the handler returned any other error, by `?` for example | `Transient` | comes back after the [`Backoff`] |
 //! | an event could not be published | `Publish` | comes back after the backoff |
 //! | the handler panicked | `Panicked` | comes back after the backoff |
@@ -132,8 +133,8 @@
 //! *Acknowledged* means that the response leaves the record out (SQS), the checkpoint passes it
 //! (streams), or the invocation succeeds (EventBridge). *Parked* means that the dead-letter queue has it,
 //! with a [`FailureNote`](dead_letter::FailureNote); only then is it acknowledged. A record that would
-//! come back is parked as well when it has been received as often as the source allows. The function
-//! that decides is [`ErrorKind::disposition`].
+//! come back is parked as well when its attempts are used up ([`Function::max_attempts`]). The functions
+//! that decide are [`ErrorKind::disposition`] and [`ErrorKind::counts`].
 //!
 //! # Effects that happen once
 //!

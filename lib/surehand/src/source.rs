@@ -69,7 +69,6 @@ use serde::{Serialize, de::DeserializeOwned};
 ///         let record = |name: String| {
 ///             let mut delivery = Delivery::default();
 ///             delivery.message_id = name.clone();
-///             delivery.receive_count = 1;
 ///             Record::new(delivery, format!("{name:?}"), context.clone(), deadline.clone())
 ///         };
 ///         Ok(Batch { records: names.into_iter().map(record).collect() })

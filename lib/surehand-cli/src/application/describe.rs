@@ -83,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_before_the_description_are_ignored() {
-        let json = r#"{"surehand":"0.1.0","source":"sqs","handlers":[],"publishes":[],"batch":{"concurrency":10,"on_park":"proceed","backoff_base_ms":1,"backoff_cap_ms":2,"margin_ms":null},"idempotency":null,"dead_letters":null,"redelivery":null,"variables":[]}"#;
+        let json = r#"{"surehand":"0.1.0","source":"sqs","handlers":[],"publishes":[],"batch":{"concurrency":10,"on_park":"proceed","max_attempts":5,"backoff_base_ms":1,"backoff_cap_ms":2,"backoff_factor":6,"backoff_least_percent":75,"margin_ms":null},"idempotency":null,"dead_letters":null,"redelivery":null,"variables":[]}"#;
         let description = of_script(&format!(
             "[ -z \"$HOME$AWS_REGION\" ] || exit 1; echo starting; echo '{json}'"
         ))

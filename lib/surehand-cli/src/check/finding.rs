@@ -157,15 +157,13 @@ rules! {
     NOT_IDEMPOTENT = "SH109" Error "give the function `.idempotent(…)`: a transaction commits its effects together with the claim";
 
     MISSING_VARIABLE = "SH201" Error "declare it under Environment.Variables, of the function or in Globals";
-    RECEIVE_COUNT = "SH202" Error "give MAX_RECEIVE_COUNT and the queue's maxReceiveCount the same value, by one parameter";
     PARKS_ELSEWHERE = "SH203" Error "give it the URL of the queue that the source's RedrivePolicy names";
-    NO_RECEIVE_COUNT = "SH204" Warning "declare MAX_RECEIVE_COUNT with the queue's maxReceiveCount";
     NO_ENDPOINT = "SH205" Warning "declare AWS_ENDPOINT_URL from a parameter EndpointUrl";
     NO_ARCHITECTURE = "SH206" Warning "take Architectures from a parameter Architecture";
 
     VISIBILITY = "SH301" Error "raise VisibilityTimeout to 6 x the function's timeout plus its batching window";
-    NO_REDRIVE = "SH302" Error "add a RedrivePolicy with a dead-letter queue and maxReceiveCount 5";
-    FEW_RECEIVES = "SH303" Warning "raise maxReceiveCount to 5: throttling uses up receives, too";
+    NO_REDRIVE = "SH302" Error "add a RedrivePolicy with a dead-letter queue and maxReceiveCount 50";
+    FEW_RECEIVES = "SH303" Warning "raise maxReceiveCount to several times the attempts, as 50 is: deliveries that no handler sees use up receives, too";
     DEAD_LETTER_RETENTION = "SH304" Error "set MessageRetentionPeriod to 1209600, which is 14 days";
     DEAD_LETTERS_NOT_KEPT = "SH305" Error "set DeletionPolicy and UpdateReplacePolicy to Retain";
     QUEUE_NOT_ENCRYPTED = "SH306" Error "remove `SqsManagedSseEnabled: false`, or set a KmsMasterKeyId";
@@ -174,6 +172,9 @@ rules! {
     OPEN_QUEUE = "SH309" Error "restrict the statement by aws:SourceArn";
     OPEN_DEAD_LETTERS = "SH310" Warning "add a RedriveAllowPolicy: byQueue with its sources, or denyAll";
     FIFO_MISMATCH = "SH311" Error "make both queues FIFO, or neither";
+    MOVED_BEFORE_PARKED = "SH312" Error "raise maxReceiveCount to several times the attempts, as 50 is, or lower MAX_ATTEMPTS";
+    EXPIRES_BEFORE_MOVED = "SH313" Error "lower maxReceiveCount, or raise MessageRetentionPeriod";
+    SHORT_OUTAGE = "SH314" Warning "raise MAX_ATTEMPTS or MAX_BACKOFF_S";
     NO_PARTIAL_FAILURES = "SH321" Error "add `FunctionResponseTypes: [ReportBatchItemFailures]` to the event source";
     QUEUE_FILTER = "SH322" Error "remove FilterCriteria, and filter in the rule";
     UNBOUNDED = "SH323" Warning "set ScalingConfig.MaximumConcurrency, or ProvisionedPollerConfig";
@@ -183,9 +184,10 @@ rules! {
     NOT_FROM_START = "SH331" Error "set StartingPosition to TRIM_HORIZON";
     NO_STREAM_FAILURES = "SH332" Error "add `FunctionResponseTypes: [ReportBatchItemFailures]` to the event source";
     NO_BISECT = "SH333" Error "set BisectBatchOnFunctionError to true";
-    STREAM_FOREVER = "SH334" Error "set MaximumRetryAttempts and MaximumRecordAgeInSeconds";
+    STREAM_FOREVER = "SH334" Error "set MaximumRecordAgeInSeconds to less than the day for which the stream keeps a record, as 82800 is";
     STREAM_NO_DESTINATION = "SH335" Error "add DestinationConfig.OnFailure with a queue";
     STREAM_VIEW = "SH336" Error "set StreamSpecification.StreamViewType to NEW_IMAGE or NEW_AND_OLD_IMAGES";
+    STREAM_FEW_TRIES = "SH337" Warning "set MaximumRetryAttempts to -1, and limit the age";
 
     TARGET_NO_DEAD_LETTERS = "SH401" Error "add a DeadLetterConfig to the target";
     TARGET_NO_RETRY = "SH402" Warning "add a RetryPolicy to the target";
@@ -200,6 +202,7 @@ rules! {
     UNKNOWN_FIELD = "SH411" Error "correct the name: an event has version, id, detail-type, source, account, time, region, resources and detail";
     NO_RELAY = "SH412" Error "add a relay on the table's stream, and a sweep on a schedule";
     LONG_ARCHIVE = "SH413" Error "set RetentionDays to fewer days than claims are kept, or keep claims longer with `.expires_after(…)`";
+    FEW_ASYNC_ATTEMPTS = "SH414" Hint "lower MAX_ATTEMPTS to MaximumRetryAttempts + 1, or put a queue before the function";
 
     MISSING_PERMISSION = "SH501" Error "allow it in the function's role";
     WILDCARD_ACTION = "SH502" Error "name the actions";

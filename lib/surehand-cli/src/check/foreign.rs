@@ -31,7 +31,7 @@ fn found(files: &[(&str, &str)], worker: Option<&str>) -> Vec<String> {
     };
     let binaries = Binaries::from([("worker".to_owned(), vec![binary])]);
     let found = check(&sources, Some(&binaries), &descriptions).unwrap();
-    let lines = found.iter().map(|it| {
+    let lines = found.findings.iter().map(|it| {
         let place = format!("{}:{}", it.place.file, it.place.line);
         format!("{place} {} {}", it.rule.id, it.sentence())
     });
@@ -43,9 +43,10 @@ const WORKER: &str = r#"{
     "surehand": "0.1.0", "source": "sqs",
     "handlers": [{"name": "work", "consumes": {"source": "a", "detail-type": "B", "version": 1}, "claim": "lease"}],
     "publishes": [],
-    "batch": {"concurrency": 10, "on_park": "proceed", "backoff_base_ms": 1, "backoff_cap_ms": 2, "margin_ms": null},
+    "batch": {"concurrency": 10, "on_park": "proceed", "max_attempts": 5, "backoff_base_ms": 10000,
+        "backoff_cap_ms": 3600000, "backoff_factor": 6, "backoff_least_percent": 75, "margin_ms": null},
     "idempotency": {"store": "dynamodb", "key": "event_id", "style": "sha256", "scope": null, "expires_after_s": 2678400},
-    "dead_letters": {"destination": "sqs", "max_receive_count": null}, "redelivery": "sqs",
+    "dead_letters": {"destination": "sqs"}, "redelivery": "sqs",
     "variables": [
         {"name": "IDEMPOTENCY_TABLE", "required": true, "uses": ["idempotency_table"]},
         {"name": "DEAD_LETTER_QUEUE_URL", "required": true, "uses": ["dead_letter_queue"]}
@@ -152,6 +153,119 @@ fn a_queue_is_encrypted_without_a_word_about_it() {
     ));
     assert!(of_queue("{SqsManagedSseEnabled: false}"));
     assert!(of_queue("{SqsManagedSseEnabled: 'False'}"));
+}
+
+/// What SQS moves without a reason is to be what the function could not count.
+#[test]
+fn the_queues_limit_is_several_times_the_attempts() {
+    let of_template = |change: &[(&str, &str)], worker: &str| {
+        let mut template = include_str!("foreign/orders.yaml").to_owned();
+        for (from, to) in change {
+            assert!(template.contains(from), "{from}");
+            template = template.replacen(from, to, 1);
+        }
+        let parameters = [
+            ("{Type: String}", "{Type: String, Default: ''}"),
+            (
+                "CommaDelimitedList}",
+                "CommaDelimitedList, Default: 'a, b'}",
+            ),
+        ];
+        for (from, to) in parameters {
+            template = template.replace(from, to);
+        }
+        let mut lines = found(&[("template.yaml", &template)], Some(worker));
+        lines.retain(|line| {
+            ["SH303", "SH312", "SH313", "SH314", "SH326"]
+                .iter()
+                .any(|rule| line.contains(rule))
+        });
+        lines
+    };
+    assert_eq!(of_template(&[], WORKER), [""; 0]);
+    let of_count = |count: &str, worker: &str| {
+        of_template(
+            &[("maxReceiveCount: 50", &format!("maxReceiveCount: {count}"))],
+            worker,
+        )
+    };
+    assert_eq!(
+        of_count("24", WORKER),
+        [
+            "template.yaml:16 SH303 Queue: its maxReceiveCount of 24 is less than 25, 5 receives for each of the 5 attempts of Worker"
+        ]
+    );
+    assert_eq!(of_count("25", WORKER), [""; 0]);
+    assert_eq!(
+        of_count("4", WORKER),
+        [
+            "template.yaml:16 SH312 Queue: SQS moves a message after 4 receives, without a reason, before Worker has made its 5 attempts"
+        ]
+    );
+    // The code's own limit.
+    let patient = WORKER.replace("\"max_attempts\": 5", "\"max_attempts\": 11");
+    assert_eq!(
+        of_count("50", &patient),
+        [
+            "template.yaml:16 SH303 Queue: its maxReceiveCount of 50 is less than 55, 5 receives for each of the 11 attempts of Worker"
+        ]
+    );
+    // In a FIFO batch every record waits for those before it.
+    let fifo = [
+        (
+            "VisibilityTimeout: 60",
+            "VisibilityTimeout: 60\n      FifoQueue: true",
+        ),
+        ("maxReceiveCount: 50", "maxReceiveCount: 49"),
+    ];
+    assert_eq!(
+        of_template(&fifo, WORKER)[0],
+        "template.yaml:17 SH303 Queue: its maxReceiveCount of 49 is less than 50, 10 receives for each of the 5 attempts of Worker"
+    );
+    let slow = [fifo[0], ("maxReceiveCount: 50", "maxReceiveCount: 13")];
+    let found = of_template(&slow, WORKER);
+    assert!(found[1].ends_with("SH326 Worker: a slow FIFO lane may use up receives: 10 records of one group share 10 s, and SQS moves one after 13 receives, of which its 5 attempts need some"), "{found:?}");
+    let late = [("VisibilityTimeout: 60", "VisibilityTimeout: 6913")];
+    assert_eq!(
+        of_template(&late, WORKER),
+        [
+            "template.yaml:16 SH313 Queue: a message that ends each process before it is claimed expires, and is lost: 50 receives with 6913 s after each take longer than the 345600 s for which it keeps messages"
+        ]
+    );
+}
+
+#[test]
+fn an_outage_that_fills_the_dead_letters_soon_is_told() {
+    let of_variables = |variables: &str, worker: &str| {
+        let template = include_str!("foreign/orders.yaml").replace(
+            "          IDEMPOTENCY_TABLE: !Ref Table\n",
+            &format!("          IDEMPOTENCY_TABLE: !Ref Table\n{variables}"),
+        );
+        let mut lines = found(&[("template.yaml", &template)], Some(worker));
+        lines.retain(|line| line.contains("SH314"));
+        lines
+    };
+    let reads = WORKER.replace(
+        "\"variables\": [",
+        "\"variables\": [{\"name\": \"MAX_ATTEMPTS\", \"required\": false, \"uses\": [\"max_attempts\"]}, \
+         {\"name\": \"MAX_BACKOFF_S\", \"required\": false, \"uses\": [\"max_backoff\"]},",
+    );
+    assert_eq!(of_variables("", &reads), [""; 0]);
+    let soon = "          MAX_BACKOFF_S: 300\n";
+    assert_eq!(
+        of_variables(soon, &reads),
+        [
+            "template.yaml:63 SH314 Worker: when what it calls is out for 8 min, its messages become dead letters: so long are its 5 attempts apart"
+        ]
+    );
+    // What the code sets after it has read the environment overrides that.
+    let patient = reads.replace("\"max_attempts\": 5", "\"max_attempts\": 10");
+    assert_eq!(of_variables(soon, &patient), [""; 0]);
+    let often = "          MAX_BACKOFF_S: 300\n          MAX_ATTEMPTS: 10\n";
+    assert_eq!(of_variables(often, &reads), [""; 0]);
+    // Only a deployment knows.
+    let unknown = "          MAX_BACKOFF_S: !ImportValue backoff\n";
+    assert_eq!(of_variables(unknown, &reads), [""; 0]);
 }
 
 #[test]

@@ -96,8 +96,7 @@ impl Scene<'_> {
         step.done("");
         self.settle(&witness, &mut events).await?;
         let mut lines = logs.read().await?;
-        let mut seen = observe(clients, events, &lines).await?;
-        redrive::explain(&self.run, clients, &mut seen).await?;
+        let seen = observe(clients, events, &lines).await?;
         let failed = self.account(&replies, &seen, Chapter::Failed);
 
         let archived = redrive::chapter(self, before).await?;

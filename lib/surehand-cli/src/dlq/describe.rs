@@ -124,7 +124,7 @@ pub(super) fn text(letter: &Letter, attempts: Option<&str>, retention: Option<Du
         line(
             "failed",
             &format!(
-                "when received for the {} time, at {when}, request {request}",
+                "in the {} attempt, at {when}, request {request}",
                 nth(attempt)
             ),
         );

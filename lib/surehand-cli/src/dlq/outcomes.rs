@@ -24,7 +24,7 @@ const TABLE: &str = "IDEMPOTENCY_TABLE";
 const SIDE_BY_SIDE: usize = 32;
 
 /// Asks the tables of the functions that failed.
-pub(crate) struct Facts {
+pub(super) struct Facts {
     cloud: Option<Cloud>,
     /// Of letters that do not name their function, and that SQS did not move here.
     function: Option<String>,
@@ -45,7 +45,7 @@ impl Facts {
     }
 
     /// As far as it can be known; what cannot be looked up is as if it were not there.
-    pub(crate) async fn find(cloud: Cloud, target: Option<&Target>) -> Self {
+    pub(super) async fn find(cloud: Cloud, target: Option<&Target>) -> Self {
         let function = match target {
             None => None,
             Some(target) => of_target(&cloud, target).await.ok().flatten(),
@@ -143,7 +143,7 @@ impl Facts {
     }
 
     /// The same for an event of a function.
-    pub(crate) async fn of_event(&self, function: &str, event: &Metadata) -> Option<String> {
+    async fn of_event(&self, function: &str, event: &Metadata) -> Option<String> {
         let key = IdempotencyKey::of_event(function, event);
         // Facts are a help; without them the letter is shown all the same.
         let facts = self.store(function).await?.history(&key).await.ok()??;

@@ -107,7 +107,7 @@ async fn a_letter_is_shown_with_its_reason_and_its_way_back() {
     for line in [
         "  event:       OrderPlaced a",
         "  reason:      rejected: no such sku `lamp`",
-        "  failed:      when received for the 1st time, at 2026-11-21T10:00:00.000Z, request r",
+        "  failed:      in the 1st attempt, at 2026-11-21T10:00:00.000Z, request r",
         "  handler:     reserve_stock of shop-reserve-stock",
         "  goes to:     queue shown",
         "    \"detail-type\": \"OrderPlaced\",",

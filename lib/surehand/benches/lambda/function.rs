@@ -101,7 +101,7 @@ const LAMBDA: [(&str, &str); 8] = [
 ];
 
 /// The variables that the shop's functions read when they start.
-const SHOP: [(&str, &str); 8] = [
+const SHOP: [(&str, &str); 7] = [
     ("IDEMPOTENCY_TABLE", "idempotency"),
     ("SHOP_TABLE", "shop"),
     ("EVENT_BUS_NAME", "shop"),
@@ -109,5 +109,4 @@ const SHOP: [(&str, &str); 8] = [
     ("LEDGER_QUEUE_URL", "http://127.0.0.1:1/1/ledger.fifo"),
     ("EMAIL_FROM", "shop@example.com"),
     ("DEAD_LETTER_QUEUE_URL", "http://127.0.0.1:1/1/dead-letters"),
-    ("MAX_RECEIVE_COUNT", "5"),
 ];

@@ -27,35 +27,6 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
             }
         }
         for (_, queue) in function.queues() {
-            let Some(redrive) = queue.property(&["RedrivePolicy", "maxReceiveCount"]) else {
-                continue;
-            };
-            for name in function.variables_for(Use::MaxReceiveCount) {
-                let Some(count) = function.variable(name) else {
-                    findings.add(
-                        &rule::NO_RECEIVE_COUNT,
-                        &place,
-                        function.id(),
-                        format!(
-                            "without {name} it does not know a message's last receive, and SQS moves it without its reason"
-                        ),
-                    );
-                    continue;
-                };
-                if let (Some(ours), Some(theirs)) = (count.text(), redrive.text())
-                    && ours != theirs
-                {
-                    findings.add(
-                        &rule::RECEIVE_COUNT,
-                        &count.place,
-                        function.id(),
-                        format!(
-                            "{name} is {ours}, and maxReceiveCount of {} is {theirs}",
-                            queue.id
-                        ),
-                    );
-                }
-            }
             let Some(dead_letters) = app.dead_letter_queue(queue) else {
                 continue;
             };

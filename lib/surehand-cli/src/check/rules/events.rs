@@ -9,6 +9,7 @@ use crate::{
     },
     check::{
         app::{App, EventRule, Function, Pipe, Target},
+        attempts,
         finding::{Findings, rule},
         pattern::{any_of, literals, matches, may_match, service_sources, unknown_fields},
         policy::Statement,
@@ -278,6 +279,9 @@ fn receiver(
             format!("it may not invoke {}", function.id()),
         );
     }
+    if event_rule.pattern.is_some() {
+        few_attempts(function, findings);
+    }
     // A schedule's event says nothing that its next one does not.
     if event_rule.pattern.is_some() && !keeps_failures(app, function) {
         findings.add(
@@ -287,6 +291,37 @@ fn receiver(
             format!(
                 "an event that it fails on is lost: Lambda has accepted it, so that it never reaches the dead letters of {}",
                 event_rule.id
+            ),
+        );
+    }
+}
+
+/// Lambda retries an asynchronous invocation twice, unless it is told to retry less.
+const ASYNC_RETRIES: u64 = 2;
+
+/// A function that is invoked asynchronously gets no more attempts than Lambda makes.
+fn few_attempts(function: &Function<'_>, findings: &mut Findings) {
+    let resource = function.resource;
+    let declared = attempts::declared(function, Use::MaxAttempts);
+    let parks = function
+        .description
+        .is_some_and(|it| it.dead_letters.is_some());
+    let retries = match resource.property(&["EventInvokeConfig", "MaximumRetryAttempts"]) {
+        Some(retries) => retries.number(),
+        None => Some(ASYNC_RETRIES),
+    };
+    if let (Some(attempts), Some(retries)) = (attempts::attempts(function), retries)
+        && (declared.is_some() || parks)
+        && u64::from(attempts) > retries + 1
+    {
+        let place = declared.map(|it| it.place.clone());
+        findings.add(
+            &rule::FEW_ASYNC_ATTEMPTS,
+            &place.unwrap_or_else(|| resource.place_of(&["EventInvokeConfig"])),
+            function.id(),
+            format!(
+                "its {attempts} attempts are never all made: Lambda gives an event up after {}",
+                retries + 1
             ),
         );
     }

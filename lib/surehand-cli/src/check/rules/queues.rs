@@ -1,18 +1,25 @@
 //! Queues, their dead-letter queues, and how functions take from them.
 
+use surehand::description::Use;
+
 use crate::{
     application::{resource::Resource, yaml::Node},
     check::{
         app::{App, Function, Trigger},
+        attempts::{self, Outage},
         finding::{Findings, rule},
     },
 };
 
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
+/// SQS keeps messages for so long unless a queue says otherwise, in seconds.
+const FOUR_DAYS: u64 = 4 * 24 * 60 * 60;
 /// As SQS's documentation asks for a queue that triggers a function.
 const RECEIVES: u64 = 5;
-/// SQS's default for a queue, in seconds.
-const DEFAULT_VISIBILITY: u64 = 30;
+/// Receives for each attempt: so many deliveries may end before a handler sees them.
+const RECEIVES_FOR_AN_ATTEMPT: u64 = 5;
+/// A deployment that is rolled back, or a service that fails over, takes no longer; in seconds.
+const LEAST_OUTAGE: u64 = 20 * 60;
 /// Less than this for each record of a lane is not much, in seconds.
 const SLOW: u64 = 2;
 
@@ -22,11 +29,14 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
             event_source(function, trigger, queue, findings);
             visibility(function, trigger, queue, findings);
             redrive(app, queue, findings);
+            receives(function, trigger, queue, findings);
+            outage(function, queue, findings);
         }
     }
     let piped = app.pipes.iter().filter_map(|it| it.source);
     for queue in piped.filter(|it| it.kind == "AWS::SQS::Queue") {
         redrive(app, queue, findings);
+        few_receives(queue, None, findings);
     }
     for queue in app.of_kind("AWS::SQS::Queue") {
         // SQS encrypts a queue with its own key unless it is told not to.
@@ -123,7 +133,7 @@ fn event_source(
 }
 
 /// A lane's records are handled one after the other, and those that time does not suffice for are returned with a
-/// receive used up.
+/// receive used up, though no attempt.
 fn slow_lane(
     function: &Function<'_>,
     trigger: &Trigger<'_>,
@@ -132,9 +142,12 @@ fn slow_lane(
     findings: &mut Findings,
 ) {
     let receives = queue.property(&["RedrivePolicy", "maxReceiveCount"]);
-    if let (Some(size), Some(timeout), Some(receives)) =
-        (size, function.timeout(), receives.and_then(Node::number))
-        && size > receives
+    if let (Some(size), Some(timeout), Some(receives), Some(attempts)) = (
+        size,
+        function.timeout(),
+        receives.and_then(Node::number),
+        attempts::attempts(function),
+    ) && size + u64::from(attempts) > receives + 1
         && timeout < SLOW * size
     {
         findings.add(
@@ -142,7 +155,7 @@ fn slow_lane(
             trigger.place_of(&["BatchSize"]),
             function.id(),
             format!(
-                "a slow FIFO lane may use up receives: {size} records of one group share {timeout} s, and one that is returned unhandled {receives} times is a dead letter"
+                "a slow FIFO lane may use up receives: {size} records of one group share {timeout} s, and SQS moves one after {receives} receives, of which its {attempts} attempts need some"
             ),
         );
     }
@@ -154,11 +167,8 @@ fn visibility(
     queue: &Resource,
     findings: &mut Findings,
 ) {
-    let visibility = match queue.property(&["VisibilityTimeout"]) {
-        Some(seconds) => seconds.number(),
-        None => Some(DEFAULT_VISIBILITY),
-    };
-    let (Some(visibility), Some(timeout)) = (visibility, function.timeout()) else {
+    let (Some(visibility), Some(timeout)) = (attempts::visibility(queue), function.timeout())
+    else {
         return;
     };
     let window = trigger.window();
@@ -193,13 +203,7 @@ fn redrive(app: &App<'_>, queue: &Resource, findings: &mut Findings) {
             &queue.id,
             "its redrive policy has no maxReceiveCount",
         ),
-        Some(count) if count.number().is_some_and(|count| count < RECEIVES) => findings.add(
-            &rule::FEW_RECEIVES,
-            &count.place,
-            &queue.id,
-            "a message is given up after fewer than 5 receives",
-        ),
-        Some(_) => {}
+        Some(count) => expiry(queue, count, findings),
     }
     if let Some(dead_letters) = app.dead_letter_queue(queue)
         && let (Some(ours), Some(theirs)) = (is_fifo(queue), is_fifo(dead_letters))
@@ -215,6 +219,110 @@ fn redrive(app: &App<'_>, queue: &Resource, findings: &mut Findings) {
             ),
         );
     }
+}
+
+/// What ends its process before the function can count comes back until SQS moves it, and must live that long.
+fn expiry(queue: &Resource, receives: &Node, findings: &mut Findings) {
+    let retention = match queue.property(&["MessageRetentionPeriod"]) {
+        Some(seconds) => seconds.number(),
+        None => Some(FOUR_DAYS),
+    };
+    let (Some(retention), Some(visibility), Some(count)) =
+        (retention, attempts::visibility(queue), receives.number())
+    else {
+        return;
+    };
+    if count.saturating_mul(visibility) > retention {
+        findings.add(
+            &rule::EXPIRES_BEFORE_MOVED,
+            &receives.place,
+            &queue.id,
+            format!(
+                "a message that ends each process before it is claimed expires, and is lost: {count} receives with {visibility} s after each take longer than the {retention} s for which it keeps messages"
+            ),
+        );
+    }
+}
+
+/// The queue's limit is only for what the function cannot count.
+fn receives(
+    function: &Function<'_>,
+    trigger: &Trigger<'_>,
+    queue: &Resource,
+    findings: &mut Findings,
+) {
+    let Some(attempts) = attempts::attempts(function).map(u64::from) else {
+        return few_receives(queue, None, findings);
+    };
+    let count = queue.property(&["RedrivePolicy", "maxReceiveCount"]);
+    if let Some(count) = count
+        && let Some(receives) = count.number()
+        && receives < attempts
+    {
+        return findings.add(
+            &rule::MOVED_BEFORE_PARKED,
+            &count.place,
+            &queue.id,
+            format!(
+                "SQS moves a message after {receives} receives, without a reason, before {} has made its {attempts} attempts",
+                function.id()
+            ),
+        );
+    }
+    // While one record of a FIFO batch fails, all behind it are returned.
+    let size = trigger
+        .property(&["BatchSize"])
+        .map_or(Some(10), Node::number);
+    let lane = size.filter(|_| is_fifo(queue) == Some(true)).unwrap_or(0);
+    let times = lane.clamp(RECEIVES_FOR_AN_ATTEMPT, 10);
+    few_receives(queue, Some((function, attempts, times)), findings);
+}
+
+/// With the function, how many attempts it makes, and how many receives each of them should have.
+fn few_receives(queue: &Resource, of: Option<(&Function<'_>, u64, u64)>, findings: &mut Findings) {
+    let Some(count) = queue.property(&["RedrivePolicy", "maxReceiveCount"]) else {
+        return;
+    };
+    let Some(receives) = count.number() else {
+        return;
+    };
+    let least = of.map_or(RECEIVES, |(_, attempts, times)| attempts * times);
+    if receives >= least {
+        return;
+    }
+    let message = match of {
+        None => format!("a message is given up after fewer than {RECEIVES} receives"),
+        Some((function, attempts, times)) => format!(
+            "its maxReceiveCount of {receives} is less than {least}, {times} receives for each of the {attempts} attempts of {}",
+            function.id()
+        ),
+    };
+    findings.add(&rule::FEW_RECEIVES, &count.place, &queue.id, message);
+}
+
+fn outage(function: &Function<'_>, queue: &Resource, findings: &mut Findings) {
+    let Some(outage) = Outage::of(function, queue).filter(|it| it.seconds < LEAST_OUTAGE) else {
+        return;
+    };
+    // It would say again that there are fewer receives than attempts.
+    if attempts::attempts(function).is_some_and(|attempts| attempts > outage.receives) {
+        return;
+    }
+    let variables = [Use::MaxBackoff, Use::MaxAttempts];
+    let mut declared = variables
+        .iter()
+        .filter_map(|what| attempts::declared(function, *what));
+    let place = declared.next().map(|it| &it.place);
+    findings.add(
+        &rule::SHORT_OUTAGE,
+        place.unwrap_or(&function.resource.place),
+        function.id(),
+        format!(
+            "when what it calls is out for {}, its messages become dead letters: so long are its {} attempts apart",
+            outage.time(),
+            outage.attempts
+        ),
+    );
 }
 
 fn dead_letters(queue: &Resource, findings: &mut Findings) {

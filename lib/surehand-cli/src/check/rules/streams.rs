@@ -4,10 +4,14 @@ use crate::{
     application::yaml::Node,
     check::{
         app::{App, Function, Trigger},
+        attempts,
         finding::{Findings, rule},
     },
 };
 use surehand::description::Use;
+
+/// A stream of DynamoDB keeps its records for so long, in seconds.
+const A_DAY: u64 = 24 * 60 * 60;
 
 pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
     for function in &app.functions {
@@ -48,17 +52,31 @@ fn event_source(function: &Function<'_>, trigger: &Trigger<'_>, findings: &mut F
             "a change that crashes it takes its whole batch with it",
         );
     }
-    for limit in ["MaximumRetryAttempts", "MaximumRecordAgeInSeconds"] {
-        let value = trigger.property(&[limit]);
-        // -1 is for ever, as is its absence.
-        if value.is_none_or(|it| !it.is_unknown() && it.number().is_none()) {
-            findings.add(
-                &rule::STREAM_FOREVER,
-                trigger.place_of(&[limit]),
-                id,
-                format!("a change that it cannot handle stops its shard until it expires: {limit} is not limited"),
-            );
-        }
+    let age = trigger.property(&["MaximumRecordAgeInSeconds"]);
+    // -1 is for ever, as is its absence.
+    if age.is_none_or(|it| !it.is_unknown() && it.number().is_none_or(|age| age >= A_DAY)) {
+        findings.add(
+            &rule::STREAM_FOREVER,
+            trigger.place_of(&["MaximumRecordAgeInSeconds"]),
+            id,
+            "a change that it cannot handle expires in the stream before Lambda gives it up, and leaves no trace",
+        );
+    }
+    let retries = trigger.property(&["MaximumRetryAttempts"]);
+    if let Some(retries) = retries
+        && let Some(count) = retries.number()
+        && let Some(attempts) = attempts::attempts(function)
+        && count + 1 < u64::from(attempts)
+    {
+        findings.add(
+            &rule::STREAM_FEW_TRIES,
+            &retries.place,
+            id,
+            format!(
+                "Lambda gives a change up after {} tries, before its {attempts} attempts are made, and counts those that no handler saw",
+                count + 1
+            ),
+        );
     }
     if trigger.on_failure().is_none() {
         findings.add(

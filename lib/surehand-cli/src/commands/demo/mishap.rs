@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 
+use super::{clients::Clients, plan::Plan};
 use anyhow::{Context as _, Result};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::types::Environment;
 use aws_sdk_sqs::types::QueueAttributeName;
-use serde_json::Value;
-
-use super::{clients::Clients, plan::Plan};
 
 /// The variable with the addresses at whose mail notify-customer's process dies.
 const ABORT: &str = "DRILL_ABORT_AT_MAIL_TO";
@@ -21,12 +19,15 @@ const UNKNOWN_SKU: &str = "UNKNOWN_SKU";
 const TIMEOUT: i32 = 2;
 const VISIBILITY: &str = "4";
 
-/// How many lost invocations are enough.
-const RECEIVES: u32 = 2;
+/// The variable with the number of attempts, and how many lost processes are enough: when the message comes once more,
+/// the function parks it before it runs again.
+const MAX_ATTEMPTS: &str = "MAX_ATTEMPTS";
+const ATTEMPTS: &str = "2";
 
 /// The settings before the mishap.
 pub(super) struct Before {
     timeout: Option<i32>,
+    max_attempts: Option<String>,
     queue_url: String,
     attributes: HashMap<QueueAttributeName, String>,
 }
@@ -34,37 +35,29 @@ pub(super) struct Before {
 /// Makes notify-customer's process die at the mails about the struck orders, soon and not often.
 pub(super) async fn strike(clients: &Clients, plan: &Plan) -> Result<Before> {
     let queue_url = clients.queue("NotifyCustomerQueue")?.to_owned();
-    let names = [
-        QueueAttributeName::VisibilityTimeout,
-        QueueAttributeName::RedrivePolicy,
-    ];
     let output = clients
         .sqs
         .get_queue_attributes()
         .queue_url(&queue_url)
-        .set_attribute_names(Some(names.to_vec()))
+        .attribute_names(QueueAttributeName::VisibilityTimeout)
         .send()
         .await
         .context("cannot read notify-customer's queue")?;
     let attributes = output.attributes.unwrap_or_default();
-    let policy = attributes.get(&QueueAttributeName::RedrivePolicy);
-    let mut policy: Value = serde_json::from_str(policy.map_or("null", String::as_str))?;
-    policy["maxReceiveCount"] = RECEIVES.into();
-    let hasty = HashMap::from([
-        (QueueAttributeName::VisibilityTimeout, VISIBILITY.to_owned()),
-        (QueueAttributeName::RedrivePolicy, policy.to_string()),
-    ]);
+    let hasty = HashMap::from([(QueueAttributeName::VisibilityTimeout, VISIBILITY.to_owned())]);
     set_attributes(clients, &queue_url, hasty).await?;
     let addresses: Vec<&str> = plan.struck().map(|order| order.email.as_str()).collect();
-    let timeout = configure(
+    let addresses = addresses.join(",");
+    let (timeout, mut variables) = configure(
         clients,
         &clients.notify_customer,
-        (ABORT, Some(&addresses.join(","))),
+        &[(ABORT, Some(&addresses)), (MAX_ATTEMPTS, Some(ATTEMPTS))],
         Some(TIMEOUT),
     )
     .await?;
     Ok(Before {
         timeout,
+        max_attempts: variables.remove(MAX_ATTEMPTS),
         queue_url,
         attributes,
     })
@@ -77,14 +70,17 @@ pub(super) async fn mend(clients: &Clients, plan: &Plan, before: Before) -> Resu
     configure(
         clients,
         &clients.notify_customer,
-        (ABORT, None),
+        &[
+            (ABORT, None),
+            (MAX_ATTEMPTS, before.max_attempts.as_deref()),
+        ],
         before.timeout,
     )
     .await?;
     configure(
         clients,
         &clients.reserve_stock,
-        (UNKNOWN_SKU, Some("sold-out")),
+        &[(UNKNOWN_SKU, Some("sold-out"))],
         None,
     )
     .await?;
@@ -108,13 +104,13 @@ async fn set_attributes(
     Ok(())
 }
 
-/// Sets or removes a variable of a function; returns its timeout before.
+/// Sets or removes variables of a function; returns its timeout and all its variables before.
 async fn configure(
     clients: &Clients,
     function: &str,
-    (name, value): (&str, Option<&str>),
+    changes: &[(&str, Option<&str>)],
     timeout: Option<i32>,
-) -> Result<Option<i32>> {
+) -> Result<(Option<i32>, HashMap<String, String>)> {
     let output = clients
         .lambda
         .get_function_configuration()
@@ -123,10 +119,13 @@ async fn configure(
         .await
         .with_context(|| format!("cannot describe {function}"))?;
     let variables = output.environment.and_then(|it| it.variables);
-    let mut variables = variables.unwrap_or_default();
-    match value {
-        Some(value) => drop(variables.insert(name.to_owned(), value.to_owned())),
-        None => drop(variables.remove(name)),
+    let before = variables.unwrap_or_default();
+    let mut variables = before.clone();
+    for (name, value) in changes {
+        match value {
+            Some(value) => drop(variables.insert((*name).to_owned(), (*value).to_owned())),
+            None => drop(variables.remove(*name)),
+        }
     }
     clients
         .lambda
@@ -141,5 +140,5 @@ async fn configure(
         .send()
         .await
         .with_context(|| format!("cannot configure {function}"))?;
-    Ok(output.timeout)
+    Ok((output.timeout, before))
 }

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::Select;
 use serde_json::{Map, Value};
 
 pub(crate) use self::{
-    letters::{DeadLetter, MOVED, NO_NOTE, dead_letters},
+    letters::{DeadLetter, NO_NOTE, dead_letters},
     pages::mails,
     rows::{Rows, rows},
 };

@@ -17,8 +17,8 @@ const SCARCE: u64 = 12;
 /// How many orders are for a sku that is not sold.
 const UNKNOWN: usize = 5;
 
-/// How many orders are for the sku whose stock row cannot be read. Each is tried until its last
-/// receive, with a growing delay before each attempt, so that a few are enough.
+/// How many orders are for the sku whose stock row cannot be read. Each is tried as often as the function tries,
+/// with a delay before each further attempt, so that a few are enough.
 const POISONED: usize = 3;
 
 /// How many orders are those at whose mail the process dies.
@@ -85,9 +85,9 @@ pub(crate) enum Fate {
     Reserved,
     /// Its stock is reserved or it is rejected: the first orders win.
     Contested,
-    /// It is parked on the first receive. Once what it asks for is known to be sold out, it is rejected.
+    /// It is parked in the first attempt. Once what it asks for is known to be sold out, it is rejected.
     Refused,
-    /// It is parked on the last receive. Once the row is corrected, its stock is reserved.
+    /// It is parked in the last attempt. Once the row is corrected, its stock is reserved.
     Poisoned,
     /// Its stock is reserved, but the process that mails about it dies until the drill ends.
     Struck,

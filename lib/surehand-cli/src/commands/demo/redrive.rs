@@ -8,36 +8,15 @@ use serde_json::Value;
 use surehand_redrive::FileJournal;
 
 use super::{
-    clients::Clients,
     mishap::{self, Before},
-    observation::{MOVED, NO_NOTE, Observation},
     scene::Scene,
 };
 use crate::terminal::{self, plain};
 use crate::{
-    cloud::{Cloud, Wanted},
-    dlq::{self, Dlq, End, Facts},
+    dlq::{self, Dlq, End},
     private,
     progress::Progress,
 };
-
-/// Adds to dead letters without a note what the idempotency table knows about their attempts.
-pub(super) async fn explain(run: &str, clients: &Clients, seen: &mut Observation) -> Result<()> {
-    let wanted = Wanted {
-        run: Some(run.to_owned()),
-        ..Wanted::default()
-    };
-    let facts = Facts::find(Cloud::connect(&wanted).await?, None).await;
-    for letter in &mut seen.dead_letters {
-        if let (NO_NOTE, Some(event)) = (letter.reason.as_str(), &letter.event)
-            && let Some(attempts) = facts.of_event(&clients.notify_customer, event).await
-        {
-            letter.reason = MOVED.to_owned();
-            letter.message = attempts;
-        }
-    }
-    Ok(())
-}
 
 /// Looks at the dead letters, removes their causes, and redrives them. Returns the purged events,
 /// as in the archive.

@@ -5,11 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use console::style;
 
-use super::{
-    accounts::Check,
-    observation::{MOVED, Observation},
-    traffic::Replies,
-};
+use super::{accounts::Check, observation::Observation, traffic::Replies};
 use crate::terminal::plain;
 
 /// How many offenders of a check are shown.
@@ -89,22 +85,14 @@ fn outcomes(seen: &Observation, wanted: &str) -> (usize, String) {
     (sum, parts.join(", "))
 }
 
-/// Returns how many dead letters there are for each reason; for those that SQS moved, with what is
-/// known about the first one's last attempt.
-fn letters(seen: &Observation) -> Vec<(String, usize)> {
-    let mut letters = BTreeMap::<(&str, &str), (&str, usize)>::new();
+/// Returns how many dead letters there are for each reason.
+fn letters(seen: &Observation) -> BTreeMap<String, usize> {
+    let mut letters = BTreeMap::new();
     for letter in &seen.dead_letters {
-        let key = (letter.queue.as_str(), letter.reason.as_str());
-        letters.entry(key).or_insert((&letter.message, 0)).1 += 1;
+        let (queue, reason) = (&letter.queue, &letter.reason);
+        *letters.entry(format!("{queue}: {reason}")).or_default() += 1;
     }
-    let in_words = |((queue, reason), (message, count)): ((&str, &str), (&str, usize))| {
-        let attempt = message.split(';').next().unwrap_or_default();
-        match reason {
-            MOVED => (format!("{queue}: {reason}: {attempt}"), count),
-            _ => (format!("{queue}: {reason}"), count),
-        }
-    };
-    letters.into_iter().map(in_words).collect()
+    letters
 }
 
 /// Writes each check with a mark, and what contradicts it.

@@ -3,13 +3,10 @@
 use serde_json::Value;
 
 use super::books::{Books, Chapter, NOTIFY};
-use crate::commands::demo::{
-    observation::{MOVED, NO_NOTE},
-    plan::Fate,
-};
+use crate::commands::demo::{observation::NO_NOTE, plan::Fate};
 
-/// What is known about an attempt whose process died.
-const NEVER_ENDED: &str = "never ended";
+/// The reason of a message whose process died in each attempt.
+const INTERRUPTED: &str = "interrupted";
 
 impl Books<'_> {
     /// Checks that before the redrive there is each expected dead letter with its reason, and after
@@ -40,21 +37,17 @@ impl Books<'_> {
             self.plan.malformed.len(),
         );
         let struck = self.plan.orders.iter().filter(|it| it.fate == Fate::Struck);
-        let moved = letters
+        let interrupted = letters
             .iter()
-            .filter(|letter| letter.queue == NOTIFY && letter.reason == MOVED)
-            .filter(|letter| letter.message.contains(NEVER_ENDED));
+            .filter(|letter| letter.queue == NOTIFY && letter.reason == INTERRUPTED);
         count(
-            "mails whose last attempt never ended",
-            moved.count(),
+            "mails whose attempts never ended",
+            interrupted.count(),
             struck.count(),
         );
         let others = letters.iter().filter(|letter| match &letter.order_id {
             None => letter.reason != "malformed" && letter.reason != NO_NOTE,
-            Some(_) if letter.queue == NOTIFY => {
-                letter.reason != MOVED || !letter.message.contains(NEVER_ENDED)
-            }
-            Some(_) => letter.reason == MOVED,
+            Some(_) => (letter.queue == NOTIFY) != (letter.reason == INTERRUPTED),
         });
         offenders.extend(others.map(|letter| {
             let (queue, reason) = (&letter.queue, &letter.reason);

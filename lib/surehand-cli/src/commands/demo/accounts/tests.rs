@@ -7,7 +7,7 @@ use super::{
     *,
 };
 use crate::commands::demo::{
-    observation::{DeadLetter, MOVED, NO_NOTE, Rows},
+    observation::{DeadLetter, NO_NOTE, Rows},
     plan::Fate,
     traffic::{ORDER_PLACED, Placed},
     witness::Sighting,
@@ -61,8 +61,7 @@ fn perfect() -> (Plan, Replies, Observation) {
                 if order.fate == Fate::Struck {
                     seen.dead_letters.push(DeadLetter {
                         queue: NOTIFY.to_owned(),
-                        message: "attempt 2 started at 10:00, never ended".to_owned(),
-                        ..letter(MOVED, Some(&id))
+                        ..letter("interrupted", Some(&id))
                     });
                 } else {
                     seen.mails.push(order.email.clone());
@@ -104,7 +103,6 @@ fn letter(reason: &str, order: Option<&str>) -> DeadLetter {
         reason: reason.to_owned(),
         message: String::new(),
         order_id: order.map(str::to_owned),
-        event: None,
     }
 }
 
@@ -262,17 +260,13 @@ fn an_unanswered_request_is_named() {
 }
 
 #[test]
-fn a_letter_that_sqs_moved_needs_an_attempt_that_never_ended() {
-    for (reason, message) in [
-        (NO_NOTE, ""),
-        (MOVED, "attempt 2 succeeded"),
-        ("transient", "attempt 2 started at 10:00, never ended"),
-    ] {
+fn a_mail_at_which_the_process_died_is_parked_as_interrupted() {
+    // SQS moves a message without a reason.
+    for reason in [NO_NOTE, "transient"] {
         let checks = broken(|_, _, seen| {
-            let moved = |letter: &&mut DeadLetter| letter.queue == NOTIFY;
-            let letter = seen.dead_letters.iter_mut().find(moved).unwrap();
+            let of_mail = |letter: &&mut DeadLetter| letter.queue == NOTIFY;
+            let letter = seen.dead_letters.iter_mut().find(of_mail).unwrap();
             letter.reason = reason.to_owned();
-            letter.message = message.to_owned();
         });
         assert_eq!(
             statements(&checks),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::Value;
-use surehand::{Metadata, dead_letter::FailureNote};
+use surehand::dead_letter::FailureNote;
 
 use super::pages::messages;
 use crate::commands::demo::{clients::Clients, witness::order_id};
@@ -10,21 +10,16 @@ use crate::commands::demo::{clients::Clients, witness::order_id};
 /// A dead letter without a known reason.
 pub(crate) const NO_NOTE: &str = "no reason";
 
-/// A dead letter that SQS moved by its redrive policy, whose attempts the idempotency table knows.
-pub(crate) const MOVED: &str = "moved by SQS";
-
 /// A message in a dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DeadLetter {
     /// The name of its queue.
     pub(crate) queue: String,
-    /// The note's kind, [`MOVED`] or [`NO_NOTE`].
+    /// The note's kind, or [`NO_NOTE`].
     pub(crate) reason: String,
-    /// The note's message, or what is known about the attempts.
+    /// The note's message.
     pub(crate) message: String,
     pub(crate) order_id: Option<String>,
-    /// Which event it is, where it says so.
-    pub(crate) event: Option<Metadata>,
 }
 
 /// Reads every dead letter without removing it.
@@ -55,16 +50,7 @@ fn dead_letter(queue: &str, message: &Value) -> DeadLetter {
             .map_or_else(|| NO_NOTE.to_owned(), |note| note.kind.clone()),
         message: note.map(|note| note.message).unwrap_or_default(),
         order_id: order_id.map(str::to_owned),
-        event: identity(&event),
     }
-}
-
-fn identity(event: &Value) -> Option<Metadata> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let mut metadata = Metadata::new(text(&event["detail"]["metadata"]["id"])?);
-    metadata.source = text(&event["source"]);
-    metadata.detail_type = text(&event["detail-type"]);
-    Some(metadata)
 }
 
 #[cfg(test)]
@@ -97,7 +83,6 @@ mod tests {
                 reason: "rejected".to_owned(),
                 message: "no such sku".to_owned(),
                 order_id: Some("7".to_owned()),
-                event: None,
             }
         );
         let moved = json!({"Body": "nonsense", "MessageAttributes": {}});
