@@ -298,8 +298,7 @@ where
         let all: Vec<Value> = all.map(|it| change(*it, &committed[*it])).collect();
         let function = Arc::clone(&current.function);
         let run: Run = Box::pin(async move {
-            // Raw JSON can only be deserialized from text.
-            let event = serde_json::from_str(&json!({ "Records": all }).to_string())?;
+            let event = serde_json::from_value(json!({ "Records": all }))?;
             let response = function.invoke(event, context).await?;
             let failures = response.batch_item_failures.into_iter();
             Ok(failures.filter_map(|it| it.item_identifier).collect())
