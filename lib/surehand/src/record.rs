@@ -101,7 +101,7 @@ impl Record {
             id: &delivery.message_id,
             time: delivery.sent_at,
         };
-        let event = read(&body, &fallback)
+        let event = read(&body, &delivery.attributes, &fallback)
             .map(|event| with_trace(event, &delivery))
             .map_err(|error| error.to_string());
         let lane = delivery.group.clone().or_else(|| {
