@@ -313,6 +313,8 @@ impl Simulation {
             owners: BTreeMap::new(),
             effects: Vec::new(),
             published: Vec::new(),
+            refused: BTreeMap::new(),
+            parked: BTreeMap::new(),
             rates,
         });
         let faults = world.state().rates.describe();

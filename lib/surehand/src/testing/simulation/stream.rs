@@ -266,9 +266,10 @@ where
         let lowest = failed.iter().filter_map(place_of).min();
         let (passed, rest) = records.split_at(lowest.unwrap_or(records.len()));
         for number in passed {
-            if !self.is_published(&committed[*number]) {
-                let problem =
-                    format!("the checkpoint passes record {number}, which is not published");
+            if !self.is_done(&committed[*number]) {
+                let problem = format!(
+                    "the checkpoint passes record {number}, which is neither published nor parked"
+                );
                 self.world.violation(problem);
             }
         }
