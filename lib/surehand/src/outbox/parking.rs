@@ -1,6 +1,6 @@
 //! Events that their destination will never take.
 
-use super::Waiting;
+use super::waiting::Waiting;
 use crate::{
     Clock, Deadline, Delivery, ErrorKind, Publisher, Record, Result,
     aws::{Fault, lasting_fault},
