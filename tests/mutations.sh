@@ -87,7 +87,9 @@ if [[ ${1:-claims} == claims ]]; then
     mutate "go on after a park" batch.rs \
         's/Verdict::Parked \{ \.\. \} if self\.policy\.on_park == OnPark::Proceed => None/Verdict::Parked { .. } if self.policy.concurrency > 0 => None/'
     mutate "mark what was refused as published" outbox.rs \
-        's/if let Err\(error\) = self\.publisher\.send\(&waiting\.events\)\.await \{/if let Err(error) = self.publisher.send(\&waiting.events).await \&\& false {/'
+        's/let Err\(error\) = self\.publisher\.send\(&waiting\.events\)\.await else \{/let (Err(error), false) = (self.publisher.send(\&waiting.events).await, true) else {/'
+    mutate "take an event for parked that was not" outbox/parking.rs \
+        's/(refused for good was not parked"\s*\);)/$1 parked.push(id.to_owned());/'
     mutate "forget what is not known" idempotency/lease.rs \
         's/\(!is_put_back_after\(until, record\)\)\.then_some\(until\)/(is_put_back_after(until, record) \&\& false).then_some(until)/'
     mutate "settle by a park" idempotency/lease.rs \

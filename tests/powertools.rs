@@ -280,3 +280,71 @@ async fn both_write_json_alike() {
         assert_eq!(answer.map_err(|e| e.kind()).ok(), Some(expected), "{order}");
     }
 }
+
+/// Numbers, texts, lists and objects, in whatever spelling.
+#[tokio::test]
+async fn any_json_is_a_key_that_both_write_alike() {
+    let (mut python, client) = open().await;
+    let surehand = Process::keyed(&client, &scope("place_order_keyed"), |it| it["key"].clone());
+    let mut rng = fastrand::Rng::with_seed(2);
+    let mut shared = 0;
+    for number in 0..400 {
+        let key = json::random(&mut rng, 3);
+        // Two orders may have one key, such as `true`.
+        let key = format!(r#"["{number}", {key}]"#);
+        let key = match rng.u8(..8) {
+            0 => number.to_string(),
+            1 => format!("{number}.250"),
+            2 => format!(r#""grün {number}""#),
+            3 => format!(r#"{{"z": 1, "a": {key}}}"#),
+            _ => key,
+        };
+        let order = format!(r#"{{"key": {key}}}"#);
+        let expected = json!({ "number": number });
+        let is_first = rng.bool();
+        if is_first {
+            surehand.script.then(Step::Return(expected.clone()));
+        } else {
+            let running = python.call("place_order_keyed", &order).await;
+            assert_eq!(running, Running, "{order}");
+            python.proceed(json!({ "return": expected })).await;
+        }
+        match surehand.order(&order).await {
+            Ok(reply) => assert_eq!(reply, expected, "{order}"),
+            Err(error) => {
+                // It is not known whether Python has an integer there.
+                assert!(error.to_string().contains("no certain digest"), "{error}");
+                if is_first {
+                    surehand.script.forget();
+                }
+                continue;
+            }
+        }
+        assert!(surehand.script.is_done());
+        let answer = python.call("place_order_keyed", &order).await;
+        assert_eq!(answer, Returned(expected), "{order}");
+        shared += 1;
+    }
+    assert!(shared > 200, "{shared}");
+}
+
+#[tokio::test]
+async fn a_key_of_several_fields_is_a_list_as_jmespath_makes_it() {
+    let (mut python, client) = open().await;
+    let composed = |it: &Value| json!([it["customer"], it["lines"][0]["sku"], it["number"]]);
+    let surehand = Process::keyed(&client, &scope("place_order_composed"), composed);
+    for (number, order) in [
+        r#"{"customer": "Jürgen", "lines": [{"sku": "mug"}], "number": 12.50}"#,
+        r#"{"customer": "Jürgen", "lines": [], "number": 7}"#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let expected = json!({ "number": number });
+        assert_eq!(python.call("place_order_composed", order).await, Running);
+        python.proceed(json!({ "return": expected })).await;
+        assert_eq!(surehand.order(order).await.unwrap(), expected);
+    }
+    let error = surehand.order("{}").await.unwrap_err();
+    assert!(error.is_malformed(), "nothing but null: {error}");
+}

@@ -42,7 +42,7 @@ pub fn sqs_event(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<<Sqs as Source>::Event>(bytes) else {
         return;
     };
-    let ids: Vec<Option<String>> = event.records.iter().map(|m| m.message_id.clone()).collect();
+    let ids: Vec<Option<String>> = event.records.iter().map(|it| message_id(it)).collect();
     let is_answerable = ids
         .iter()
         .all(|id| id.as_ref().is_some_and(|id| !id.is_empty()));
@@ -72,6 +72,12 @@ pub fn sqs_event(bytes: &[u8]) {
     assert_eq!(testing::failed_ids(&response), failed);
 }
 
+/// What a response would name the message by. Of a name that is there twice the last one counts.
+fn message_id(message: &RawValue) -> Option<String> {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(message.get()).ok()?;
+    serde_json::from_str(fields.get("messageId")?.get()).ok()
+}
+
 /// The same event, handled by a whole function whose handler takes every record that can be read.
 pub fn sqs_invocation(bytes: &[u8]) {
     async fn handle(event: Envelope<Value>) -> surehand::Result<()> {
@@ -85,10 +91,8 @@ pub fn sqs_invocation(bytes: &[u8]) {
     if event.records.len() > 100 {
         return;
     }
-    let ids: Vec<String> = event
-        .records
-        .iter()
-        .filter_map(|m| m.message_id.clone())
+    let ids: Vec<String> = (event.records.iter())
+        .filter_map(|it| message_id(it))
         .collect();
     for style in [KeyStyle::Sha256, KeyStyle::Powertools] {
         let once = Idempotency::new(MemoryStore::new()).style(style);
@@ -147,7 +151,6 @@ pub fn stream_event(bytes: &[u8]) {
     };
     for record in &batch.records {
         assert_ne!(record.id(), "", "a record without a sequence number");
-        assert!(record.event().is_ok(), "a change is its own event");
         check_record(record);
     }
     // All records fail, so that the checkpoint is the first one.

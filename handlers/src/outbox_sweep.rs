@@ -23,6 +23,7 @@ pub async fn outbox_sweep(
     // The count is of commits, each with its events. The next sweep finds those that still wait.
     metrics.count("CommitsSwept", swept.published as u64);
     metrics.count("CommitsWaiting", swept.failed as u64);
+    metrics.count("EventsParked", swept.parked as u64);
     // Also when nothing waits: an alarm takes the lack of values for a sweep that does not run.
     let oldest = swept.oldest_ms as f64 / 1_000.0;
     metrics.record("OutboxAge", oldest, Unit::Seconds);
@@ -30,6 +31,7 @@ pub async fn outbox_sweep(
         tracing::warn!(
             published = swept.published,
             failed = swept.failed,
+            parked = swept.parked,
             "events had waited for too long"
         );
     }

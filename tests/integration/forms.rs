@@ -18,6 +18,8 @@ fn every_form_is_read_and_the_same_event_is_known_again_by_any_way() {
                     effects: &[
                         "bus-plain",
                         "ce-1",
+                        "ce-2",
+                        "ce-3",
                         "e-in-sns",
                         "e-ours",
                         "e-ours-without-bus",

@@ -111,10 +111,11 @@ impl World {
         let message = Message::outgoing(&self.event)
             .attribute(FailureNote::REDRIVE_COUNT, "1")
             .receive_count(receive);
-        let mut event = testing::sqs_event("orders", [message]);
+        let event = testing::sqs_event("orders", [message]);
+        let mut event = serde_json::to_value(event).unwrap();
         let sent = sent.duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let attributes = &mut event.records[0].attributes;
-        attributes.insert("SentTimestamp".into(), sent.as_millis().to_string());
+        event["Records"][0]["attributes"]["SentTimestamp"] = sent.as_millis().to_string().into();
+        let event = serde_json::from_value(event).unwrap();
         let context = context_at(&self.clock, TIMEOUT);
         let response = self.function.invoke(event, context).await.unwrap();
         testing::failed_ids(&response).is_empty()

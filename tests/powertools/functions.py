@@ -54,6 +54,18 @@ def place_order_prefixed(event, context):
     return act()
 
 
+@idempotent(persistence_store=table(), config=IdempotencyConfig(event_key_jmespath="key"))
+def place_order_keyed(event, context):
+    return act()
+
+
+@idempotent(
+    persistence_store=table(), config=IdempotencyConfig(event_key_jmespath="[customer, lines[0].sku, number]")
+)
+def place_order_composed(event, context):
+    return act()
+
+
 by_message = IdempotencyConfig(event_key_jmespath="powertools_json(body).detail.metadata.id")
 
 

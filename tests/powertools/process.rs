@@ -40,6 +40,10 @@ impl Script {
         self.0.lock().unwrap().push_back(step);
     }
 
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.0.lock().unwrap().is_empty()
     }
@@ -116,6 +120,13 @@ impl Process<Direct> {
     pub(crate) fn of_orders(client: &Client, scope: &str, ahead: Ahead) -> Self {
         Self::new(Direct, client, scope, ahead, |once| {
             once.key(|Json(order): Json<Value>| order["request_id"].as_str().map(str::to_owned))
+        })
+    }
+
+    /// Takes orders, each once by what `key` makes of it.
+    pub(crate) fn keyed(client: &Client, scope: &str, key: fn(&Value) -> Value) -> Self {
+        Self::new(Direct, client, scope, 0, |once| {
+            once.key(move |Json(order): Json<Value>| key(&order))
         })
     }
 

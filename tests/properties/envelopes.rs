@@ -112,7 +112,11 @@ fn deadline() -> Deadline {
 
 /// Makes the record of a message with this body.
 fn from_queue(body: &str) -> Record {
-    let event = testing::sqs_event("orders", [Message::body(body).id("message-1")]);
+    of_message(Message::body(body))
+}
+
+fn of_message(message: Message) -> Record {
+    let event = testing::sqs_event("orders", [message.id("message-1")]);
     let batch = Sqs.split(event, testing::context(), deadline());
     batch
         .expect("an event that can be answered")
@@ -194,6 +198,7 @@ proptest! {
         let mut cloud_event = json!({
             "specversion": "1.0", "id": id, "source": source, "type": kind, "data": data,
             "datacontenttype": "application/json", "someextension": 7,
+            "time": "2026-11-21T10:00:00Z",
         });
         for (name, value) in [("subject", &subject), ("partitionkey", &key)] {
             if let Some(value) = value {
@@ -201,7 +206,21 @@ proptest! {
             }
         }
         let mut random = fastrand::Rng::with_seed(seed);
-        let event = read(&json::respelled(&cloud_event, &mut random));
+        let text = json::respelled(&cloud_event, &mut random);
+        let event = read(&text);
+        prop_assert_eq!(&read(&format!(
+            r#"{{"id":"bus-1","source":"shop","detail-type":"Any","detail":{text}}}"#
+        )), &event);
+        for prefix in ["ce_", "ce-", "cloudEvents_"] {
+            let mut message = Message::body(event.data.as_str());
+            for (name, value) in cloud_event.as_object().unwrap() {
+                if let Some(value) = value.as_str().filter(|_| name != "data") {
+                    message = message.attribute(format!("{prefix}{name}"), value);
+                }
+            }
+            let record = of_message(message);
+            prop_assert_eq!(record.event().unwrap(), &event);
+        }
         let m = event.metadata;
         prop_assert_eq!((m.id, m.source, m.detail_type), (id, Some(source), Some(kind)));
         prop_assert_eq!((m.subject, m.partition_key), (subject, key));

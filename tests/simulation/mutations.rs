@@ -466,7 +466,7 @@ impl Transport for Hopeful {
 #[test]
 fn a_refused_event_is_taken_for_published() {
     let exercised = Exercised::default();
-    let part = "which is not published";
+    let part = "which is neither published nor parked";
     caught(
         "take refused events for published",
         part,
@@ -482,6 +482,28 @@ fn a_refused_event_is_taken_for_published() {
                         inner: process.transport(),
                         exercised: exercised.clone(),
                     }))
+                },
+            )
+        },
+    );
+}
+
+#[test]
+fn an_event_that_nobody_has_is_taken_for_parked() {
+    let exercised = Exercised::default();
+    caught(
+        "take an event for parked that was not",
+        "which is neither published nor parked",
+        &exercised,
+        |simulation, is_mutated| {
+            Scenario::new(simulation).with_relay(
+                || OutboxStream,
+                |process| match is_mutated {
+                    false => process.outbox(),
+                    true => process.outbox().dead_letters(Careless {
+                        inner: process.dead_letters(),
+                        exercised: exercised.clone(),
+                    }),
                 },
             )
         },
@@ -568,7 +590,7 @@ fn stream_mutation(name: &str, part: &str, lanes: Lanes, names_the_last: bool) {
 
 #[test]
 fn a_checkpoint_passes_what_failed() {
-    let part = "which is not published";
+    let part = "which is neither published nor parked";
     stream_mutation("name the last failure", part, Lanes::Shared, true);
 }
 

@@ -11,10 +11,11 @@ pub(crate) const RUNS: u64 = 5_000;
 const RELAY_RUNS: u64 = 1_500;
 
 /// The faults that only a relay meets.
-const PUBLISHING: [Fault; 3] = [
+const PUBLISHING: [Fault; 4] = [
     Fault::PublishRefused,
     Fault::PublishAnswerLost,
     Fault::PublishHangs,
+    Fault::PublishRefusedForGood,
 ];
 
 /// A fault that is never met proves nothing.

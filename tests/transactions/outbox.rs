@@ -13,11 +13,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Change, Clock, Envelope, Event, Function, Publisher, Sqs, State, Transaction,
+    Change, Clock, Envelope, Event, Function, Publisher, Record, Sqs, State, Transaction,
+    dead_letter::{DeadLetters, FailureNote},
     envelope::Outgoing,
     outbox::{Outbox, OutboxStream},
     publish::{PublishError, Transport, Unpublished},
-    testing::{self, Message, RecordedEvents},
+    testing::{self, Message, RecordedDeadLetters, RecordedEvents},
 };
 
 #[tokio::test]
@@ -476,4 +477,189 @@ async fn items_that_fail_do_not_keep_older_ones_waiting() {
         1,
         "a sweep must reach the oldest item"
     );
+}
+
+/// Refuses events of one type with a code; what is in the same call is not sent.
+#[derive(Clone)]
+struct Strict {
+    recorded: RecordedEvents,
+    refused: &'static str,
+    code: &'static str,
+}
+
+impl Transport for Strict {
+    fn send<'a>(&'a self, events: &'a [Outgoing]) -> BoxFuture<'a, Result<(), PublishError>> {
+        Box::pin(async move {
+            let is_refused = |event: &Outgoing| event.detail_type() == self.refused;
+            if !events.iter().any(is_refused) {
+                return self.recorded.send(events).await;
+            }
+            let unpublished = events.iter().map(|event| match is_refused(event) {
+                true => Unpublished::new(event, self.code, "never"),
+                false => Unpublished::new(event, "NotSent", "another one cannot be"),
+            });
+            Err(PublishError::new(Vec::new(), unpublished.collect()))
+        })
+    }
+}
+
+fn strict(code: &'static str) -> Strict {
+    Strict {
+        recorded: RecordedEvents::new(),
+        refused: "Credited",
+        code,
+    }
+}
+
+impl World {
+    /// The item that has events, or had some.
+    async fn outbox_item(&self) -> surehand::transaction::Item {
+        let items = self.items("idempotency").await.into_iter();
+        let mut items = items.filter(|item| item.keys().any(|name| name.starts_with("outbox")));
+        items.next().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_is_parked_as_it_would_have_been_published() {
+    let world = World::new().await;
+    world.transfer("a", "b", 1).await;
+    let item = world.outbox_item().await;
+    let bodies: Vec<String> = item["outbox"].as_l().unwrap().iter().map(body).collect();
+    let (transport, letters) = (strict("MalformedDetail"), RecordedDeadLetters::new());
+    let outbox = world
+        .outbox(transport.clone())
+        .dead_letters(letters.clone());
+
+    // What was held up by it goes on at once.
+    assert_eq!(outbox.publish_item(&item).await.unwrap(), 1);
+    assert_eq!(transport.recorded.of_type::<Debited>().len(), 1);
+    let parked = letters.parked();
+    assert_eq!(parked.len(), 1);
+    let (record, note) = &parked[0];
+    assert_eq!(record.body(), bodies[1]);
+    assert_eq!(note.kind, "publish");
+    assert_eq!(note.event_id.as_deref(), Some(record.id()));
+    assert_eq!(note.event_type.as_deref(), Some("Credited"));
+    assert!(
+        note.message.contains("MalformedDetail: never"),
+        "{}",
+        note.message
+    );
+
+    let item = world.outbox_item().await;
+    assert!(!item.contains_key("outbox_since"), "nothing waits");
+    assert_eq!(
+        item["outbox_parked"].as_l().unwrap(),
+        &[AttributeValue::S(record.id().to_owned())]
+    );
+    // What comes later for the same partition keys goes on as well.
+    world.transfer("a", "b", 2).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let swept = outbox.sweep(Duration::ZERO, || false).await.unwrap();
+    assert_eq!((swept.published, swept.parked, swept.failed), (1, 1, 0));
+    let debits = transport.recorded.of_type::<Debited>();
+    assert_eq!(
+        debits.iter().map(|it| it.number).collect::<Vec<_>>(),
+        [1, 2]
+    );
+}
+
+fn body(event: &AttributeValue) -> String {
+    event.as_m().unwrap()["body"].as_s().unwrap().clone()
+}
+
+#[tokio::test]
+async fn events_wait_a_day_for_a_destination_that_can_be_mended() {
+    let world = World::new().await;
+    world.transfer("a", "b", 1).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let (transport, letters) = (strict("AccessDeniedException"), RecordedDeadLetters::new());
+    for (hours, failed, parked) in [(0, 1, 0), (23, 1, 0), (25, 0, 1), (26, 0, 0)] {
+        let now = SystemTime::now() + Duration::from_secs(hours * 60 * 60);
+        let outbox = world
+            .outbox(transport.clone())
+            .dead_letters(letters.clone());
+        let outbox = outbox.with_clock(Clock::virtual_from(now));
+        let swept = outbox.sweep(Duration::ZERO, || false).await.unwrap();
+        assert_eq!((swept.failed, swept.parked), (failed, parked), "{hours}");
+    }
+    assert_eq!(letters.parked().len(), 1);
+    assert_eq!(transport.recorded.of_type::<Debited>().len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_that_no_dead_letter_queue_takes_stays_in_the_outbox() {
+    let world = World::new().await;
+    world.transfer("a", "b", 1).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let without = world.outbox(strict("MalformedDetail"));
+    let refusing = without
+        .clone()
+        .dead_letters(RecordedDeadLetters::refusing());
+    for (number, outbox) in [without, refusing].into_iter().enumerate() {
+        let swept = outbox.sweep(Duration::ZERO, || false).await.unwrap();
+        assert_eq!((swept.failed, swept.parked), (1, 0), "{number}");
+        let item = world.outbox_item().await;
+        assert_eq!(item["outbox"].as_l().unwrap().len(), 2);
+        assert!(
+            item["outbox_error"]
+                .as_s()
+                .unwrap()
+                .contains("MalformedDetail")
+        );
+    }
+}
+
+/// Has the dead letter, and gives no answer the first time.
+#[derive(Clone, Default)]
+struct Silent(RecordedDeadLetters, Arc<AtomicBool>);
+
+impl DeadLetters for Silent {
+    fn park<'a>(
+        &'a self,
+        record: &'a Record,
+        note: &'a FailureNote,
+    ) -> BoxFuture<'a, surehand::Result<()>> {
+        Box::pin(async move {
+            self.0.park(record, note).await?;
+            if !self.1.swap(true, Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_dies_after_a_park_parks_the_same_event_once_more() {
+    let world = World::new().await;
+    world.transfer("a", "b", 1).await;
+    let item = world.outbox_item().await;
+    let (transport, letters) = (strict("MalformedDetail"), Silent::default());
+    let outbox = || {
+        world
+            .outbox(transport.clone())
+            .dead_letters(letters.clone())
+    };
+    let first = outbox();
+    let dying = first.publish_item(&item);
+    let died = tokio::select! {
+        _ = dying => false,
+        () = async {
+            while letters.0.parked().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        } => true,
+    };
+    assert!(died);
+    assert!(world.outbox_item().await.contains_key("outbox_since"));
+    for expected in [1, 0] {
+        let now = world.outbox_item().await;
+        assert_eq!(outbox().publish_item(&now).await.unwrap(), expected);
+    }
+    let parked = letters.0.parked();
+    assert_eq!(parked.len(), 2);
+    assert_eq!(parked[0].0.id(), parked[1].0.id());
+    assert_eq!(transport.recorded.sent().len(), 1);
 }

@@ -157,3 +157,17 @@ fn every_function_describes_itself_without_an_environment() {
         assert_eq!(requires(&function), needs, "{program}");
     }
 }
+
+#[test]
+fn those_who_publish_from_the_outbox_may_park_what_is_refused_for_good() {
+    for program in [
+        env!("CARGO_BIN_EXE_outbox-relay"),
+        env!("CARGO_BIN_EXE_outbox-sweep"),
+    ] {
+        let function = describe(program);
+        let mut variables = function.variables.iter();
+        let letters = variables.find(|it| it.name == "DEAD_LETTER_QUEUE_URL");
+        let letters = letters.unwrap();
+        assert!(!letters.required && letters.uses == [Use::DeadLetterQueue]);
+    }
+}

@@ -42,7 +42,7 @@ async fn sweep(table: &ShopTable, events: &RecordedEvents, later: Duration) -> V
     let oldest = oldest_ms.unwrap().as_f64().unwrap() / 1_000.0;
     assert_eq!(metrics.values("OutboxAge", None), [oldest]);
     // What the sweep has found had waited since it was committed, just now.
-    let found = reply != json!({"published": 0, "failed": 0});
+    let found = reply != json!({"published": 0, "failed": 0, "parked": 0});
     let waited = later.as_secs_f64();
     assert!(if found {
         (waited..waited + 30.0).contains(&oldest)
@@ -106,11 +106,11 @@ async fn the_sweep_publishes_what_the_relay_did_not_and_says_how_much() {
     let table = ShopTable::create().await;
     let events = RecordedEvents::new();
     commit(&table).await;
-    let nothing = json!({"published": 0, "failed": 0});
+    let nothing = json!({"published": 0, "failed": 0, "parked": 0});
     let soon = Duration::from_secs(50);
     assert_eq!(sweep(&table, &events, soon).await, nothing);
     let late = Duration::from_secs(70);
-    let one = json!({"published": 1, "failed": 0});
+    let one = json!({"published": 1, "failed": 0, "parked": 0});
     assert_eq!(sweep(&table, &events, late).await, one);
     assert_eq!(events.of_type::<StockReserved>().len(), 1);
     assert_eq!(sweep(&table, &events, late).await, nothing);

@@ -2,7 +2,8 @@
 
 use crate::letter::Letter;
 use serde_json::{Map, Value};
-use surehand::{Error, Result};
+use std::collections::BTreeMap;
+use surehand::{Error, Metadata, Result, envelope::RawEvent};
 
 /// The body for an edit of the letter's event: `body` with a new event id, and the old one as what
 /// caused it, so that consumers that handled the old event handle this one too.
@@ -24,6 +25,9 @@ pub fn edited(letter: &Letter, body: &str) -> Result<String> {
     let mut value: Value = serde_json::from_str(body)
         .map_err(|error| Error::malformed(format!("the edited body is not JSON: {error}")))?;
     let new = uuid::Uuid::now_v7().to_string();
+    if let Some(metadata) = of_attributes(letter) {
+        return Ok(structured(metadata, &new, value).to_string());
+    }
     if let Value::Object(fields) = &mut value {
         rename(fields, &new, old.as_deref())?;
     }
@@ -32,31 +36,21 @@ pub fn edited(letter: &Letter, body: &str) -> Result<String> {
 
 /// The forms are those that `envelope::read` knows.
 fn rename(fields: &mut Map<String, Value>, new: &str, old: Option<&str>) -> Result<()> {
-    let is_text = |name: &str, fields: &Map<String, Value>| {
-        fields.get(name).is_some_and(|value| value.is_string())
-    };
     if frame(fields, new, old) {
         return Ok(());
     }
     if is_text("source", fields) && is_text("detail-type", fields) && fields.contains_key("detail")
     {
-        let framed = match fields.get_mut("detail") {
-            Some(Value::Object(detail)) => frame(detail, new, old),
+        let has_its_own = match fields.get_mut("detail") {
+            Some(Value::Object(detail)) => frame(detail, new, old) || cloud(detail, new, old),
             _ => false,
         };
-        if !framed {
+        if !has_its_own {
             fields.insert("id".into(), new.into());
         }
         return Ok(());
     }
-    if ["specversion", "id", "source", "type"]
-        .iter()
-        .all(|name| is_text(name, fields))
-    {
-        fields.insert("id".into(), new.into());
-        if let Some(old) = old {
-            fields.insert("causationid".into(), old.into());
-        }
+    if cloud(fields, new, old) {
         return Ok(());
     }
     let is_notification = fields
@@ -76,6 +70,57 @@ fn rename(fields: &mut Map<String, Value>, new: &str, old: Option<&str>) -> Resu
         fields.insert("MessageId".into(), new.into());
     }
     Ok(())
+}
+
+fn is_text(name: &str, fields: &Map<String, Value>) -> bool {
+    fields.get(name).is_some_and(Value::is_string)
+}
+
+/// A CloudEvent in structured mode.
+fn cloud(fields: &mut Map<String, Value>, new: &str, old: Option<&str>) -> bool {
+    let context = ["specversion", "id", "source", "type"];
+    if !context.iter().all(|name| is_text(name, fields)) {
+        return false;
+    }
+    fields.insert("id".into(), new.into());
+    if let Some(old) = old {
+        fields.insert("causationid".into(), old.into());
+    }
+    true
+}
+
+/// What the letter's attributes say of its event, if that is a CloudEvent in binary mode: without them it
+/// would be another one.
+fn of_attributes(letter: &Letter) -> Option<Metadata> {
+    let metadata = letter.raw_event()?.metadata;
+    let without = RawEvent::read(&letter.payload()?, &BTreeMap::new(), &letter.id, None);
+    (!letter.attributes.is_empty() && without.ok()?.metadata.id != metadata.id).then_some(metadata)
+}
+
+/// The same CloudEvent in structured mode, with this data: an edit changes no attribute, and a body that
+/// says itself what it is counts before them.
+fn structured(event: Metadata, new: &str, data: Value) -> Value {
+    let time = event
+        .time
+        .and_then(|time| jiff::Timestamp::try_from(time).ok());
+    let mut fields = Map::from_iter([("data".to_owned(), data)]);
+    for (name, text) in [
+        ("specversion", Some("1.0".to_owned())),
+        ("id", Some(new.to_owned())),
+        ("source", event.source),
+        ("type", event.detail_type),
+        ("time", time.map(|time| time.to_string())),
+        ("subject", event.subject),
+        ("partitionkey", event.partition_key),
+        ("correlationid", event.correlation_id),
+        ("causationid", Some(event.id)),
+        ("traceparent", event.traceparent),
+    ] {
+        if let Some(text) = text {
+            fields.insert(name.to_owned(), text.into());
+        }
+    }
+    fields.into()
 }
 
 fn frame(fields: &mut Map<String, Value>, new: &str, old: Option<&str>) -> bool {
@@ -98,7 +143,35 @@ fn frame(fields: &mut Map<String, Value>, new: &str, old: Option<&str>) -> bool 
 mod tests {
     use super::*;
     use serde_json::json;
-    use surehand::envelope::RawEvent;
+    use surehand::record::{Attribute, AttributeValue};
+
+    fn read(body: &str, attributes: &BTreeMap<String, Attribute>) -> RawEvent {
+        RawEvent::read(body, attributes, "m", None).unwrap()
+    }
+
+    #[test]
+    fn an_edit_of_an_event_that_its_attributes_describe_is_another_event_too() {
+        let mut letter = Letter::new("m", r#"{"n": 1}"#);
+        for (name, text) in [
+            ("ce_specversion", "1.0"),
+            ("ce_id", "e-1"),
+            ("ce_source", "s"),
+            ("ce_type", "t"),
+            ("ce_subject", "order/1"),
+        ] {
+            let value = AttributeValue::Text(text.into());
+            let data_type = "String".into();
+            (letter.attributes).insert(name.into(), Attribute { data_type, value });
+        }
+        let edited = edited(&letter, r#"{"n": 2}"#).unwrap();
+        // The attributes travel with it as they are.
+        let event = read(&edited, &letter.attributes);
+        assert_eq!(event.metadata.id.len(), 36, "{edited}");
+        assert_eq!(event.metadata.causation_id.as_deref(), Some("e-1"));
+        assert_eq!(event.metadata.subject.as_deref(), Some("order/1"));
+        assert_eq!(event.metadata.detail_type.as_deref(), Some("t"));
+        assert_eq!(event.data, r#"{"n":2}"#);
+    }
 
     #[test]
     fn an_edit_is_another_event_caused_by_the_first() {
@@ -106,11 +179,13 @@ mod tests {
         let bus = json!({"id": "b", "source": "s", "detail-type": "t", "detail": framed});
         let cloud =
             json!({"specversion": "1.0", "id": "e-1", "source": "s", "type": "t", "data": 1});
+        let cloud_bus =
+            json!({"id": "b", "source": "s", "detail-type": "t", "detail": cloud.clone()});
         let sns = json!({"Type": "Notification", "MessageId": "n", "TopicArn": "t", "Message": bus.to_string()});
-        for body in [framed, bus, cloud, sns] {
+        for body in [framed, bus, cloud, cloud_bus, sns] {
             let letter = Letter::new("m", body.to_string());
             let edited = edited(&letter, &letter.body).unwrap();
-            let metadata = RawEvent::read(&edited, "m", None).unwrap().metadata;
+            let metadata = read(&edited, &BTreeMap::new()).metadata;
             assert_ne!(metadata.id, "e-1");
             assert_eq!(metadata.id.len(), 36, "{edited}");
             assert_eq!(metadata.causation_id.as_deref(), Some("e-1"), "{edited}");

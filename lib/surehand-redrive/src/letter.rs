@@ -125,10 +125,11 @@ impl Letter {
         })
     }
 
-    fn raw_event(&self) -> Option<RawEvent> {
+    pub(crate) fn raw_event(&self) -> Option<RawEvent> {
         let sent = self.sent_at_ms.and_then(|ms| i64::try_from(ms).ok());
         let sent = sent.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-        RawEvent::read(&self.payload()?, &self.id, sent.map(SystemTime::from)).ok()
+        let (body, sent) = (self.payload()?, sent.map(SystemTime::from));
+        RawEvent::read(&body, &self.attributes, &self.id, sent).ok()
     }
 
     /// The SHA-256 of the body, in hex: how a plan knows that it is still the letter that was looked

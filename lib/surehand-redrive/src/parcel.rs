@@ -32,6 +32,13 @@ pub struct Parcel {
     pub deduplication_id: Option<String>,
 }
 
+/// An outbox parks events in a standard queue, which has no groups. A FIFO queue gets them in the group in which
+/// they would have been published.
+fn group(letter: &Letter, to: &Destination) -> Option<String> {
+    let event = letter.event().filter(|_| to.is_fifo())?;
+    event.partition_key
+}
+
 /// A parcel that was taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
@@ -71,7 +78,7 @@ impl Parcel {
                 .map(|(name, attribute)| (name.to_owned(), attribute.clone()))
                 .collect(),
             trace_header: letter.trace_header.clone(),
-            group: letter.group.clone(),
+            group: letter.group.clone().or_else(|| group(letter, to)),
             deduplication_id: None,
         };
         parcel.count_redrive(letter.redrive_count().saturating_add(1));

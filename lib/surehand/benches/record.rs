@@ -138,7 +138,7 @@ fn once(cached: usize) -> Function<Sqs> {
 
 /// Lambda's side: bytes to bytes.
 async fn invoke(function: &Function<Sqs>, bytes: &[u8]) -> Vec<u8> {
-    let event: SqsEvent = serde_json::from_slice(bytes).expect("an SQS event");
+    let event = serde_json::from_slice(bytes).expect("an SQS event");
     let response = function.invoke(event, context()).await;
     let response = response.expect("a response");
     assert!(response.batch_item_failures.is_empty());

@@ -20,6 +20,8 @@ pub mod sqs;
 
 pub use arn::queue_url;
 pub use refusal::{Entries, Refusal};
+#[cfg(feature = "dynamodb")]
+pub(crate) use refusal::{Fault, lasting_fault};
 
 #[cfg(any(feature = "dynamodb", feature = "sqs", feature = "eventbridge"))]
 pub use clients::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, config, limited_config, with_time_limits};

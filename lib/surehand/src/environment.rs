@@ -71,7 +71,18 @@ pub(crate) fn used(name: &str, for_what: Use) -> Result<String> {
 /// and that of a dead-letter queue comes when there is a record to lose its reason.
 #[cfg(feature = "sqs")]
 pub(crate) fn used_url(name: &str, for_what: Use) -> Result<String> {
-    let value = used(name, for_what)?;
+    as_url(name, used(name, for_what)?)
+}
+
+/// Returns the URL of a queue, as [`used_url`], or none if the variable is not set.
+#[cfg(all(feature = "dynamodb", feature = "sqs"))]
+pub(crate) fn used_url_if_set(name: &str, for_what: Use) -> Result<Option<String>> {
+    let value = used_if_set(name, for_what);
+    value.map(|value| as_url(name, value)).transpose()
+}
+
+#[cfg(feature = "sqs")]
+fn as_url(name: &str, value: String) -> Result<String> {
     let is_url = value.starts_with("https://") || value.starts_with("http://");
     if is_url || Mode::current() != Mode::Serve {
         return Ok(value);

@@ -179,7 +179,7 @@ fn foreign(data: &str) -> Option<&'static str> {
     let shape: Shape<'_> = serde_json::from_str(data).ok()?;
     if shape.specversion.is_some() {
         return Some(
-            "; the data is a CloudEvent, which is unwrapped only if it is the whole message: take it with its `data`, or send that alone",
+            "; the data is a CloudEvent, which is unwrapped if it has `specversion` 1.0, `id`, `source` and `type`, and is the message or EventBridge's `detail`: send it so, or take it with its `data`",
         );
     }
     shape.metadata.and(shape.data)?;

@@ -290,6 +290,9 @@ where
     }
 
     fn call(&mut self, record: Record) -> Self::Future {
+        if let Err(error) = record.check() {
+            return Box::pin(async { Err(error) });
+        }
         Box::pin(self.handler.clone().call(record, self.state.clone()))
     }
 }

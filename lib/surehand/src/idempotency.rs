@@ -49,7 +49,7 @@ pub use request::Handled;
 pub use store::CommitStore;
 pub use store::{Commits, Store};
 
-pub use crate::key::{IdempotencyKey, KeyStyle};
+pub use crate::key::{IdempotencyKey, IntoKey, KeyStyle};
 
 use crate::{
     Clock, Deadline, Error, ErrorKind, Record, Reply, Result, clock::epoch_ms,
@@ -176,20 +176,19 @@ impl<St: Store> Idempotency<St> {
         }
     }
 
-    /// Takes the key from the record: `read` gets anything that a handler could take, and returns a
-    /// string or an `Option` of one.
+    /// Takes the key from the record: `read` gets anything that a handler could take, and returns
+    /// text or JSON, or an `Option` of either.
     ///
     /// A record without a key, or with an empty one, is malformed. It never shares a key with
-    /// others.
+    /// others. So is one whose key the [style](Self::style) cannot write as those do who share the table.
     pub fn key<T, K>(mut self, read: impl Fn(T) -> K + Send + Sync + 'static) -> Self
     where
         T: FromRecord<()>,
-        K: Into<Option<String>>,
+        K: IntoKey,
     {
         let settings = self.settings_mut();
         settings.key = Some(Arc::new(move |record| {
-            let key: Option<String> = read(T::from_record(record, &())?).into();
-            Ok(key.filter(|key| !key.is_empty()).map(Value::from))
+            Ok(read(T::from_record(record, &())?).into_key())
         }));
         self
     }
@@ -456,6 +455,12 @@ impl<St: Store> Idempotency<St> {
         let value = value.ok_or_else(|| {
             Error::malformed(format!(
                 "record {} has no idempotency key; its function's `.key(…)` must find one in every record",
+                record.id()
+            ))
+        })?;
+        style.check(&value).map_err(|problem| {
+            Error::malformed(format!(
+                "the idempotency key of record {} {problem}",
                 record.id()
             ))
         })?;

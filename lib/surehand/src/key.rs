@@ -1,6 +1,7 @@
 //! Idempotency keys and payload fingerprints.
 
 mod canonical;
+mod ecma;
 mod python;
 
 use crate::Metadata;
@@ -76,8 +77,8 @@ pub enum KeyStyle {
     /// sorted keys.
     ///
     /// Set the scope to theirs, `{function name}.{module}.{qualified name of the decorated
-    /// function}`. Their other languages write other digests and have styles of their own. In all of
-    /// them a key of Surehand's is one text, and never a number, a list or an object.
+    /// function}`. Their other languages write other digests and have styles of their own. A key is any
+    /// JSON, of which a value beyond 64 bits and `-0` are malformed, since Python writes them otherwise.
     ///
     /// Since those functions know no more of an event than its id, an event's key is made from its id
     /// alone: two sources that give one id to two events share a key. With events of several sources
@@ -88,15 +89,18 @@ pub enum KeyStyle {
     /// differ, and a shared key looks reused. Integers beyond 64 bits and `-0` have other digests
     /// than in Python.
     Powertools,
-    /// What Powertools for AWS Lambda for Java and for .NET write for a key that is text: MD5, in
-    /// hexadecimal, of the text itself, without quotation marks.
+    /// What Powertools for AWS Lambda for Java and for .NET write for a key that is text or an integer: MD5,
+    /// in hexadecimal, of the text itself, without quotation marks.
     ///
-    /// Their scope is `{function name}.{method}`. What is said of Python holds for the rest.
+    /// Any other key is malformed: fractions, booleans, lists and objects have other digests in Java than in
+    /// .NET, and depend on how the sender wrote them. Their scope is `{function name}.{method}`. What is
+    /// said of Python holds for the rest.
     PowertoolsText,
-    /// What Powertools for AWS Lambda (TypeScript) writes for a key that is text: MD5, in Base64, of the
-    /// JSON text.
+    /// What Powertools for AWS Lambda (TypeScript) writes: MD5, in Base64, of the JSON text, in which names
+    /// are sorted without regard to case, and numbers are JavaScript's.
     ///
-    /// Their scope is `{function name}.{name of the wrapped function}`. They keep a reply as an item's
+    /// A key is any JSON but an object in which a name is a number or not ASCII, or two names differ in
+    /// case alone: that is malformed. Their scope is `{function name}.{name of the wrapped function}`. They keep a reply as an item's
     /// map, and not as JSON text: so duplicates are absorbed, and none of the two reads the other's
     /// replies. What is said of Python holds for the rest.
     PowertoolsTypeScript,
@@ -110,6 +114,24 @@ impl KeyStyle {
             Self::PowertoolsText => "powertools_text",
             Self::PowertoolsTypeScript => "powertools_typescript",
         }
+    }
+
+    /// Fails for a value on whose digest those who share the key would not agree.
+    pub(crate) fn check(self, value: &Value) -> Result<(), String> {
+        let problem = match (self, value) {
+            (Self::Sha256, _) => Ok(()),
+            (Self::Powertools, _) => python::check(value),
+            (Self::PowertoolsTypeScript, _) => ecma::json_stringify(value).map(drop),
+            (Self::PowertoolsText, Value::String(_)) => Ok(()),
+            (Self::PowertoolsText, Value::Number(number)) if !number.is_f64() => Ok(()),
+            (Self::PowertoolsText, _) => Err("neither text nor a 64-bit integer"),
+        };
+        problem.map_err(|what| {
+            format!(
+                "is {what}, which has no certain digest in the style `{}`",
+                self.as_str()
+            )
+        })
     }
 
     pub(crate) fn key(self, scope: &str, value: &Value) -> IdempotencyKey {
@@ -163,8 +185,47 @@ impl KeyStyle {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             })),
-            Self::PowertoolsTypeScript => BASE64.encode(md5::Md5::digest(value.to_string())),
+            Self::PowertoolsTypeScript => BASE64.encode(md5::Md5::digest(
+                ecma::json_stringify(value).unwrap_or_else(|_| value.to_string()),
+            )),
         }
+    }
+}
+
+/// What [`Idempotency::key`](crate::Idempotency::key) may take from a record: text, any JSON, or an `Option` of
+/// either.
+#[diagnostic::on_unimplemented(
+    message = "an idempotency key cannot be `{Self}`",
+    note = "a key is a `String`, a `serde_json::Value`, or an `Option` of either"
+)]
+pub trait IntoKey {
+    /// Returns what the key is made from; none if there is none.
+    fn into_key(self) -> Option<Value>;
+}
+
+impl IntoKey for String {
+    fn into_key(self) -> Option<Value> {
+        Value::from(self).into_key()
+    }
+}
+
+/// A text, a list or an object that is empty is no key, nor is `null`, nor one with nothing but `null` in it.
+impl IntoKey for Value {
+    fn into_key(self) -> Option<Value> {
+        let is_missing = match &self {
+            Self::Null => true,
+            Self::String(text) => text.is_empty(),
+            Self::Array(items) => items.iter().all(Self::is_null),
+            Self::Object(map) => map.values().all(Self::is_null),
+            Self::Bool(_) | Self::Number(_) => false,
+        };
+        (!is_missing).then_some(self)
+    }
+}
+
+impl<K: IntoKey> IntoKey for Option<K> {
+    fn into_key(self) -> Option<Value> {
+        self?.into_key()
     }
 }
 
@@ -272,6 +333,64 @@ mod tests {
             let key = style.key("f", &json!(key));
             assert_eq!(key.as_str(), format!("f#{expected}"), "{style:?}");
         }
+    }
+
+    #[test]
+    fn a_value_on_whose_digest_others_would_not_agree_is_no_key() {
+        let text = |value: &str| serde_json::from_str::<Value>(value).unwrap();
+        for (style, good, bad) in [
+            (
+                KeyStyle::Sha256,
+                &["1", "[1.5]", "{\"a\":1e300}"][..],
+                &[][..],
+            ),
+            (
+                KeyStyle::Powertools,
+                &["1.5", "18446744073709551615", "-9223372036854775808", "0.0"],
+                &[
+                    "18446744073709551616",
+                    "-9223372036854775809",
+                    "[{\"a\":-0}]",
+                ],
+            ),
+            (
+                KeyStyle::PowertoolsText,
+                &["7", "\"a\""],
+                &["1.5", "true", "[]", "[\"a\"]", "{\"a\":1}"],
+            ),
+            (
+                KeyStyle::PowertoolsTypeScript,
+                &["1.5", "18446744073709551616", "{\"a\":[1]}"],
+                &["{\"a\":1,\"A\":2}", "[{\"1\":1}]"],
+            ),
+        ] {
+            for value in good {
+                assert_eq!(style.check(&text(value)), Ok(()), "{style:?} {value}");
+            }
+            for value in bad {
+                let problem = style.check(&text(value)).unwrap_err();
+                assert!(problem.contains(style.as_str()), "{problem}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_empty_is_no_key() {
+        for empty in [
+            json!(null),
+            json!(""),
+            json!([]),
+            json!({}),
+            json!([null, null]),
+            json!({"a": null}),
+        ] {
+            assert_eq!(empty.clone().into_key(), None, "{empty}");
+        }
+        for key in [json!(0), json!(false), json!([null, 1]), json!([""])] {
+            assert_eq!(key.clone().into_key(), Some(key));
+        }
+        assert_eq!(Some("a".to_owned()).into_key(), Some(json!("a")));
+        assert_eq!(None::<String>.into_key(), None);
     }
 
     #[test]

@@ -4,19 +4,22 @@
 //! yours publish them, both with an [`Outbox`]: one on the table's stream, with the source [`OutboxStream`], and one
 //! on a schedule, which [sweeps](Outbox::sweep) up what the first could not publish.
 
+mod parking;
 mod stream;
 mod table;
+mod waiting;
 
 pub use stream::OutboxStream;
 pub(crate) use table::Table;
 
 use crate::{
-    Clock, Error, Publisher, Result, clock::epoch_ms, description::Use, envelope::Outgoing,
-    publish::PublishError, stage::Item,
+    Clock, Error, Publisher, Result, clock::epoch_ms, dead_letter::DeadLetters, description::Use,
+    envelope::Outgoing, publish::PublishError, stage::Item,
 };
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use futures_util::{StreamExt, future::join_all};
 use lru::LruCache;
+use parking::Parking;
 use serde::Serialize;
 use std::{
     num::NonZeroUsize,
@@ -25,6 +28,7 @@ use std::{
 };
 pub(crate) use table::Failure;
 use table::{DynamoDbTable, FAILURES, PUBLISHED, RETRY_AT};
+use waiting::{Waiting, number};
 
 /// The events that transactions committed and nobody has published yet.
 ///
@@ -43,6 +47,7 @@ use table::{DynamoDbTable, FAILURES, PUBLISHED, RETRY_AT};
 /// | `outbox_failures` | N | how many tries to publish them failed |
 /// | `outbox_error` | S | why the last one did |
 /// | `outbox_retry_at` | N | when a sweep tries again, in milliseconds since the epoch |
+/// | `outbox_parked` | L of S | the ids of the events that were parked |
 ///
 /// Events that were accepted leave the item at once, also if others were refused. They wait for 14
 /// days at least, however soon the claim expires: if that is sooner, they have an item of their own.
@@ -55,14 +60,19 @@ use table::{DynamoDbTable, FAILURES, PUBLISHED, RETRY_AT};
 /// is delivered to another process within 3 s of its commit, after a try in which some of its events were
 /// accepted.
 ///
-/// An event that the bus never takes stays in the item with the reason (`outbox_error`), is tried each hour,
-/// and counts as [failed](Swept::failed) in each of those sweeps. Watch that: whoever is called can mend the bus's
-/// policy, or correct the item.
-/// With its item it is gone in the end: after 30 days with the claim, or 14 if claims expire sooner.
+/// An event that is refused for good is parked with the reason, if there is a [destination](Self::dead_letters) for
+/// that: at once where the event itself is refused, such as for a detail that EventBridge cannot read, and after a
+/// day where its destination is gone or may not be used, which can be mended. It has left the item then, the events
+/// behind it go on, also those of its partition key, and `surehand dlq` puts it on the bus. Without a dead-letter
+/// destination, and as long as that does not take it, it stays in the item with the reason (`outbox_error`), is tried
+/// each hour, and counts as [failed](Swept::failed) in each of those sweeps. Watch that: whoever is called can mend the
+/// bus's policy, or correct the item. With its item it is gone in the end: after 30 days with the claim, or 14 if
+/// claims expire sooner.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     table: Arc<dyn Table>,
     publisher: Publisher,
+    parking: Option<Parking>,
     clock: Clock,
     /// The items whose events could not all be published, as far as this process remembers: what the
     /// stream delivers again is their first image. After a while they are read in any case.
@@ -78,8 +88,6 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 /// than that whose try failed: its item is then read, which costs less than what is published twice.
 const LATE_MS: u64 = 3_000;
 
-const MAX_ERROR_CHARS: usize = 1_000;
-
 /// An index partition takes 1,000 writes a second; so many of them share the load.
 pub(crate) const SHARDS: u8 = 8;
 
@@ -93,6 +101,9 @@ pub struct Swept {
     /// finds them again: the next one after the first failure, then one after a minute, after two and
     /// so on, up to an hour.
     pub failed: usize,
+    /// Events that were refused for good and [parked](Outbox::dead_letters), of items of which no event
+    /// waits any more.
+    pub parked: usize,
     /// For how many milliseconds the oldest item that was found had waited; 0 if there was none.
     pub oldest_ms: u64,
 }
@@ -107,21 +118,40 @@ impl Outbox {
         Self {
             table: Arc::new(table),
             publisher,
+            parking: None,
             clock: Clock::system(),
             failed: Arc::new(Mutex::new(LruCache::new(REMEMBERED))),
         }
     }
 
     /// The events in the table that `IDEMPOTENCY_TABLE` names, with the environment's AWS
-    /// configuration. A call that gets no answer in 2 s is repeated, as
+    /// configuration. What is refused for good is parked in the queue whose URL is in
+    /// `DEAD_LETTER_QUEUE_URL`, if that is set (feature `sqs`). A call that gets no answer in 2 s is repeated, as
     /// [`aws::with_time_limits`](crate::aws::with_time_limits) says.
     ///
     /// # Errors
-    /// If the variable is not set.
+    /// If `IDEMPOTENCY_TABLE` is not set, or `DEAD_LETTER_QUEUE_URL` is not a URL.
     pub async fn from_env(publisher: Publisher) -> Result<Self> {
         let table = crate::environment::used("IDEMPOTENCY_TABLE", Use::OutboxTable)?;
         let client = Client::new(crate::aws::limited_config().await);
-        Ok(Self::new(client, table, publisher))
+        let this = Self::new(client, table, publisher);
+        #[cfg(feature = "sqs")]
+        if let Some(queue) =
+            crate::environment::used_url_if_set("DEAD_LETTER_QUEUE_URL", Use::DeadLetterQueue)?
+        {
+            let client = aws_sdk_sqs::Client::new(crate::aws::limited_config().await);
+            let letters = crate::dead_letter::SqsDeadLetters::new(client, queue);
+            return Ok(this.dead_letters(letters));
+        }
+        Ok(this)
+    }
+
+    /// Parks events that are refused for good, with the reason, as EventBridge would deliver them. An
+    /// event leaves its item once the destination has it: if the process dies in between, the destination
+    /// gets it twice, with one id.
+    pub fn dead_letters(mut self, destination: impl DeadLetters) -> Self {
+        self.parking = Some(Parking::new(destination));
+        self
     }
 
     /// The same outbox, with another clock.
@@ -135,8 +165,8 @@ impl Outbox {
     /// failed (`outbox_failures`): the record of its commit is delivered again, or a sweep finds it.
     ///
     /// # Errors
-    /// [`ErrorKind::Publish`](crate::ErrorKind::Publish) if not all events were accepted. Those that
-    /// were are no longer in the item. [`ErrorKind::Store`](crate::ErrorKind::Store) if all were, but
+    /// [`ErrorKind::Publish`](crate::ErrorKind::Publish) if not all events were accepted or parked. Those
+    /// that were are no longer in the item. [`ErrorKind::Store`](crate::ErrorKind::Store) if all were, but
     /// could not be marked.
     pub async fn publish_item(&self, item: &Item) -> Result<usize> {
         if item.contains_key(FAILURES) {
@@ -145,15 +175,14 @@ impl Outbox {
         let Some(image) = Waiting::read(item)? else {
             return Ok(0);
         };
-        let since = image.since.parse().unwrap_or_default();
-        let age = epoch_ms(self.clock.now()).saturating_sub(since);
+        let age = epoch_ms(self.clock.now()).saturating_sub(image.since_ms());
         let was_tried = self.failed().contains(&image.id) || age > LATE_MS;
         let waiting = match was_tried {
             true => self.as_it_is_now(image).await?,
             false => Some(image),
         };
         match waiting {
-            Some(waiting) => self.publish(&waiting, false).await,
+            Some(waiting) => Ok(self.publish(waiting, false).await?.published),
             None => Ok(0),
         }
     }
@@ -177,23 +206,43 @@ impl Outbox {
         })
     }
 
-    async fn publish(&self, waiting: &Waiting, is_sweep: bool) -> Result<usize> {
-        let now = epoch_ms(self.clock.now());
-        if let Err(error) = self.publisher.send(&waiting.events).await {
+    async fn publish(&self, mut waiting: Waiting, is_sweep: bool) -> Result<Done> {
+        let mut done = Done::default();
+        loop {
+            let now = epoch_ms(self.clock.now());
+            let Err(error) = self.publisher.send(&waiting.events).await else {
+                self.table.mark(&waiting.id, &waiting.since, now).await?;
+                self.failed().pop(&waiting.id);
+                done.published += waiting.events.len();
+                return Ok(done);
+            };
             self.failed().put(waiting.id.clone(), ());
-            let accepted = error.downcast_ref().map_or(&[][..], PublishError::accepted);
-            if is_sweep || !accepted.is_empty() {
-                let failure = waiting.failure(&error, accepted, now);
+            let refused: Option<&PublishError> = error.downcast_ref();
+            let accepted = refused.map_or(&[][..], PublishError::accepted);
+            let parked = match (&self.parking, refused) {
+                (Some(parking), Some(refused)) => {
+                    parking
+                        .park(&waiting, refused, &self.publisher, &self.clock)
+                        .await
+                }
+                _ => Vec::new(),
+            };
+            done.published += accepted.len();
+            done.parked += parked.len();
+            let may_go_on = !parked.is_empty();
+            let (failure, left) = waiting.failure(&error, accepted, parked, now);
+            if is_sweep || left.events.len() < waiting.events.len() {
                 let (id, since) = (&waiting.id, &waiting.since);
                 if let Err(late) = self.table.fail(id, since, failure).await {
-                    tracing::warn!(error = %format!("{late:#}"), "events that were published stay in the outbox");
+                    tracing::warn!(error = %format!("{late:#}"), "events that were published or parked stay in the outbox");
                 }
             }
-            return Err(error);
+            if !may_go_on {
+                return Err(error);
+            }
+            // Those that were held up by what is parked now. Without any, what remains is the mark.
+            waiting = left;
         }
-        self.table.mark(&waiting.id, &waiting.since, now).await?;
-        self.failed().pop(&waiting.id);
-        Ok(waiting.events.len())
     }
 
     fn failed(&self) -> MutexGuard<'_, LruCache<String, ()>> {
@@ -244,8 +293,10 @@ impl Outbox {
             }
             if let Some(Ok(keys)) = heads[shard].take() {
                 match self.publish_found(&keys).await {
-                    Ok(0) => {}
-                    Ok(_) => swept.published += 1,
+                    Ok(done) => {
+                        swept.published += usize::from(done.published > 0);
+                        swept.parked += done.parked;
+                    }
                     Err(error) => {
                         tracing::warn!(error = %format!("{error:#}"), "waiting events not published");
                         swept.failed += 1;
@@ -257,30 +308,25 @@ impl Outbox {
     }
 
     /// The index has the keys alone, and may be behind: the item itself says what still waits.
-    async fn publish_found(&self, keys: &Item) -> Result<usize> {
+    async fn publish_found(&self, keys: &Item) -> Result<Done> {
         let Some(AttributeValue::S(id)) = keys.get("id") else {
-            return Ok(0);
+            return Ok(Done::default());
         };
         let Some(item) = self.table.item(id).await? else {
-            return Ok(0);
+            return Ok(Done::default());
         };
         if number(&item, RETRY_AT) > epoch_ms(self.clock.now()) {
-            return Ok(0);
+            return Ok(Done::default());
         }
         match Waiting::read(&item)? {
-            Some(waiting) => self.publish(&waiting, true).await,
-            None => Ok(0),
+            Some(waiting) => self.publish(waiting, true).await,
+            None => Ok(Done::default()),
         }
     }
 }
 
 fn never() -> Error {
     Error::new(crate::ErrorKind::Store, "the outbox did not answer")
-}
-
-fn number(item: &Item, name: &str) -> u64 {
-    let number = item.get(name).and_then(|value| value.as_n().ok());
-    number.and_then(|n| n.parse().ok()).unwrap_or_default()
 }
 
 fn waits_since(item: &Item) -> u64 {
@@ -306,69 +352,9 @@ pub(crate) fn event_value(event: &Outgoing) -> AttributeValue {
     AttributeValue::M(fields)
 }
 
-/// The waiting events of an item.
-struct Waiting {
-    id: String,
-    since: String,
-    events: Vec<Outgoing>,
-    /// The events as they stand in the item.
-    values: Vec<AttributeValue>,
-    failures: u64,
-}
-
-impl Waiting {
-    fn partition_keys(&self) -> impl Iterator<Item = &str> {
-        let keys = self.events.iter();
-        keys.filter_map(|event| event.metadata().partition_key.as_deref())
-    }
-
-    fn read(item: &Item) -> Result<Option<Self>> {
-        let (
-            Some(AttributeValue::L(values)),
-            Some(AttributeValue::N(since)),
-            Some(AttributeValue::S(id)),
-        ) = (item.get("outbox"), item.get("outbox_since"), item.get("id"))
-        else {
-            return Ok(None);
-        };
-        let events = values.iter().map(event).collect::<Result<_>>()?;
-        Ok(Some(Self {
-            id: id.clone(),
-            since: since.clone(),
-            events,
-            values: values.clone(),
-            failures: number(item, FAILURES),
-        }))
-    }
-
-    /// What is left of it after a try in which these events were accepted.
-    fn failure(&self, error: &Error, accepted: &[String], now_ms: u64) -> Failure {
-        let failures = self.failures + 1;
-        let all = self.events.iter().zip(&self.values);
-        let left = all.filter(|(event, _)| !accepted.iter().any(|id| id == event.id()));
-        Failure {
-            left: left.map(|(_, value)| value.clone()).collect(),
-            accepted: accepted.to_vec(),
-            failures,
-            retry_at_ms: now_ms + pause_ms(failures),
-            error: format!("{error:#}").chars().take(MAX_ERROR_CHARS).collect(),
-        }
-    }
-}
-
-/// How long sweeps leave an item alone after its n-th failure.
-fn pause_ms(failures: u64) -> u64 {
-    const MINUTE: u64 = 60 * 1_000;
-    match failures {
-        0 | 1 => 0,
-        more => (MINUTE << (more - 2).min(6)).min(60 * MINUTE),
-    }
-}
-
-fn event(value: &AttributeValue) -> Result<Outgoing> {
-    let field = |name: &str| value.as_m().ok()?.get(name)?.as_s().ok();
-    let body = field("body").ok_or_else(|| Error::malformed("a waiting event without a body"))?;
-    let mut event = Outgoing::from_body(body)?;
-    event.set_trace_header(field("trace_header").cloned());
-    Ok(event)
+/// How many of an item's events need not wait any more.
+#[derive(Default)]
+struct Done {
+    published: usize,
+    parked: usize,
 }

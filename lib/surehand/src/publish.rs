@@ -230,6 +230,12 @@ impl Publisher {
         Ok(outgoing)
     }
 
+    /// Returns where an event goes, if the transport knows.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn destination(&self, event: &Outgoing) -> Option<Destination<'_>> {
+        self.transport.destination(event)
+    }
+
     /// Sends prepared events unchanged.
     ///
     /// # Errors

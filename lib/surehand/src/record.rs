@@ -34,6 +34,8 @@ struct Inner {
     id: String,
     body: String,
     event: Result<RawEvent, String>,
+    /// Whether its source could not read it, as opposed to its body alone.
+    is_malformed: bool,
     lane: Option<String>,
     wants_reply: bool,
     delivery: Delivery,
@@ -102,7 +104,7 @@ impl Record {
             id: &delivery.message_id,
             time: delivery.sent_at,
         };
-        let event = read(&body, &fallback)
+        let event = read(&body, &delivery.attributes, &fallback)
             .map(|event| with_trace(event, &delivery))
             .map_err(|error| error.to_string());
         let lane = delivery.group.clone().or_else(|| {
@@ -114,6 +116,7 @@ impl Record {
                 id: delivery.message_id.clone(),
                 body,
                 event,
+                is_malformed: false,
                 lane,
                 wants_reply: false,
                 delivery,
@@ -127,14 +130,27 @@ impl Record {
 
     /// Replaces what was read from the body, for sources whose records are not envelopes.
     pub fn with_event(mut self, event: RawEvent) -> Self {
-        Arc::make_mut(&mut self.inner).event = Ok(event);
+        let inner = Arc::make_mut(&mut self.inner);
+        inner.event = Ok(event);
+        inner.is_malformed = false;
         self
     }
 
-    /// Marks the record as one that could not be read because of `problem`.
+    /// Marks the record as one that its source could not read because of `problem`: its handler does
+    /// not run, whatever it takes.
     pub fn with_malformed(mut self, problem: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.inner).event = Err(problem.into());
+        let inner = Arc::make_mut(&mut self.inner);
+        inner.event = Err(problem.into());
+        inner.is_malformed = true;
         self
+    }
+
+    /// Fails if its source could not read the record.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.inner.is_malformed {
+            true => self.event().map(drop),
+            false => Ok(()),
+        }
     }
 
     /// Sets the lane. Records of one lane are handled one after the other.

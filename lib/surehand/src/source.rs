@@ -21,6 +21,7 @@ mod change;
 mod direct;
 mod dynamodb_stream;
 mod eventbridge;
+mod parts;
 mod sqs;
 
 #[cfg(feature = "dynamodb")]
@@ -28,7 +29,7 @@ pub use change::{Change, ChangeKind};
 pub use direct::Direct;
 pub use dynamodb_stream::{DynamoDbStream, StreamEvent};
 pub use eventbridge::EventBridge;
-pub use sqs::Sqs;
+pub use sqs::{QueueEvent, Sqs};
 
 use crate::{
     Deadline, Result,

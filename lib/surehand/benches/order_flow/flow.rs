@@ -1,7 +1,6 @@
 //! The function that reserves stock, under a lease and with a transaction.
 
 use super::orders::{OrderPlaced, RECORDS, StockReserved, order, reservation, take};
-use aws_lambda_events::sqs::SqsEvent;
 use aws_sdk_dynamodb::{Client, types::TransactWriteItem};
 use futures_util::future::{BoxFuture, join_all};
 use lambda_runtime::Context;
@@ -12,6 +11,7 @@ use surehand::{
     envelope::Outgoing,
     outbox::Outbox,
     publish::{PublishError, Transport},
+    source::QueueEvent,
     transaction::Item,
 };
 
@@ -136,7 +136,7 @@ impl Flow {
     }
 }
 
-async fn invoke(function: &Function<Sqs>, event: SqsEvent) {
+async fn invoke(function: &Function<Sqs>, event: QueueEvent) {
     let mut context = Context::default();
     let end = SystemTime::now() + Duration::from_secs(900);
     let since = end.duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -146,7 +146,7 @@ async fn invoke(function: &Function<Sqs>, event: SqsEvent) {
 }
 
 /// Makes a batch whose orders depend on its number: if it is delivered again, they are duplicates.
-fn event(mode: &str, batch: u64) -> SqsEvent {
+fn event(mode: &str, batch: u64) -> QueueEvent {
     let records = (0..RECORDS).map(|index| {
         let id = format!("{mode}-{batch:08}-{index:04}");
         let body = json!({

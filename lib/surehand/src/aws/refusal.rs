@@ -71,30 +71,48 @@ impl Refusal {
     }
 }
 
+/// What must be mended before a service takes what it has refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// What was sent: nothing but another request can help.
+    Request,
+    /// What it was sent to, or who may send to it: once that is mended, the same request may be taken.
+    Destination,
+}
+
 /// Throttling and failures inside a service pass, and codes that are not known here may pass too.
 fn is_permanent(code: &str) -> bool {
-    matches!(
-        code,
+    lasting_fault(code).is_some()
+}
+
+/// Says what is at fault for a refusal that lasts; none for one that may pass by itself.
+pub(crate) fn lasting_fault(code: &str) -> Option<Fault> {
+    match code {
+        "InvalidArgument"
+        | "InvalidMessageContents"
+        | "InvalidParameterValueException"
+        | "InvalidRequestContentException"
+        | "MalformedDetail"
+        | "RedactionFailure"
+        | "RequestTooLargeException"
+        | "UnsupportedMediaTypeException"
+        | "ValidationException"
+        // What is refused before it is sent.
+        | "InvalidGroup"
+        | "TooLarge" => Some(Fault::Request),
         "AccessDenied"
-            | "AccessDeniedException"
-            | "InvalidAccountIdException"
-            | "InvalidArgument"
-            | "InvalidParameterValueException"
-            | "InvalidRequestContentException"
-            | "MalformedDetail"
-            | "NotAuthorizedForDetailTypeException"
-            | "NotAuthorizedForSourceException"
-            | "QueueDoesNotExist"
-            | "RedactionFailure"
-            | "RequestTooLargeException"
-            | "ResourceNotFoundException"
-            | "UnsupportedMediaTypeException"
-            | "ValidationException"
-    )
-    // SQS uses this code with a prefix as well. An invalid receipt handle stays invalid.
-    || code.ends_with("ReceiptHandleIsInvalid")
-    // The older name of QueueDoesNotExist, which SQS gives as well.
-    || code.ends_with("NonExistentQueue")
+        | "AccessDeniedException"
+        | "InvalidAccountIdException"
+        | "NotAuthorizedForDetailTypeException"
+        | "NotAuthorizedForSourceException"
+        | "QueueDoesNotExist"
+        | "ResourceNotFoundException" => Some(Fault::Destination),
+        // SQS uses this code with a prefix as well. An invalid receipt handle stays invalid.
+        _ if code.ends_with("ReceiptHandleIsInvalid") => Some(Fault::Request),
+        // The older name of QueueDoesNotExist, which SQS gives as well.
+        _ if code.ends_with("NonExistentQueue") => Some(Fault::Destination),
+        _ => None,
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -108,6 +126,24 @@ impl std::error::Error for Refusal {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_destination_can_be_mended_and_a_request_cannot() {
+        for code in ["MalformedDetail", "TooLarge", "InvalidMessageContents"] {
+            assert_eq!(lasting_fault(code), Some(Fault::Request), "{code}");
+        }
+        for code in [
+            "AccessDeniedException",
+            "ResourceNotFoundException",
+            "AWS.SimpleQueueService.NonExistentQueue",
+        ] {
+            assert_eq!(lasting_fault(code), Some(Fault::Destination), "{code}");
+        }
+        // An event behind one that was refused was never sent.
+        for code in ["NotSent", "UnexpectedResponse", "ThrottlingException"] {
+            assert_eq!(lasting_fault(code), None, "{code}");
+        }
+    }
 
     #[test]
     fn the_code_decides_whether_another_attempt_can_help() {

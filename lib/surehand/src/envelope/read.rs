@@ -1,9 +1,13 @@
 //! Reads the forms in which events arrive.
 
-use crate::{Error, Metadata, Result, redact};
+use crate::{
+    Error, Metadata, Result,
+    attribute::{Attribute, AttributeValue},
+    redact,
+};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 /// An event whose metadata has been read and whose data is still JSON text.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,20 +19,25 @@ pub struct RawEvent {
 }
 
 impl RawEvent {
-    /// Reads the event in a message's body, in any of the forms in which events arrive.
+    /// Reads the event in a message, in any of the [forms](super) in which events arrive.
     ///
     /// `message_id` and `sent` are the transport's; an event without an id or a time of its own
-    /// gets them.
+    /// gets them. `attributes` are the message's: a CloudEvent in binary mode is described there.
     ///
     /// # Errors
     /// [Malformed](crate::ErrorKind::Malformed) if the body is not JSON, or its metadata does not
     /// have the form that it claims.
-    pub fn read(body: &str, message_id: &str, sent: Option<SystemTime>) -> Result<Self> {
+    pub fn read(
+        body: &str,
+        attributes: &BTreeMap<String, Attribute>,
+        message_id: &str,
+        sent: Option<SystemTime>,
+    ) -> Result<Self> {
         let fallback = Fallback {
             id: message_id,
             time: sent,
         };
-        read(body, &fallback)
+        read(body, attributes, &fallback)
     }
 }
 
@@ -44,11 +53,68 @@ pub(crate) struct Fallback<'a> {
 /// nesting is data.
 const MAX_NOTIFICATIONS: u8 = 2;
 
-/// Reads a message body.
-pub(crate) fn read(body: &str, fallback: &Fallback<'_>) -> Result<RawEvent> {
-    let event = read_nested(body, fallback, MAX_NOTIFICATIONS)?;
+/// Reads a message.
+pub(crate) fn read(
+    body: &str,
+    attributes: &BTreeMap<String, Attribute>,
+    fallback: &Fallback<'_>,
+) -> Result<RawEvent> {
+    let event = match in_binary_mode(body, attributes, fallback) {
+        Some(metadata) => as_data(body, metadata)?,
+        None => read_nested(body, fallback, MAX_NOTIFICATIONS)?,
+    };
     check_lengths(&event.metadata)?;
     Ok(event)
+}
+
+/// What begins the names of a CloudEvent's attributes on a message: Kafka's way, which a draft for SNS has
+/// taken over, that of HTTP, and the two of AMQP. SQS itself takes no colon in a name.
+const PREFIXES: [&str; 4] = ["ce_", "ce-", "cloudEvents_", "cloudEvents:"];
+
+/// A CloudEvents 1.0 event in binary mode: the message's attributes describe it, and the body is its data.
+///
+/// A body that is a CloudEvent itself says what it is, and the attributes repeat it for filters.
+fn in_binary_mode(
+    body: &str,
+    attributes: &BTreeMap<String, Attribute>,
+    fallback: &Fallback<'_>,
+) -> Option<Metadata> {
+    let attribute = |prefix: &str, name: &str| {
+        let attribute = attributes.get(&format!("{prefix}{name}"))?;
+        match &attribute.value {
+            AttributeValue::Text(text) => Some(text.clone()),
+            AttributeValue::Binary(_) => None,
+        }
+    };
+    // Most messages have none, and need not be asked for four names.
+    let mut prefixes = PREFIXES.iter().filter(|_| !attributes.is_empty());
+    let metadata =
+        prefixes.find_map(|prefix| cloud_event(|name| attribute(prefix, name), fallback.time))?;
+    let shape = serde_json::from_str::<Shape<'_>>(body).ok();
+    let is_structured = shape.is_some_and(|it| cloud_event(|name| it.text(name), None).is_some());
+    (!is_structured).then_some(metadata)
+}
+
+/// The metadata of a CloudEvents 1.0 event with these context attributes; none if it is not one.
+fn cloud_event(
+    attribute: impl Fn(&str) -> Option<String>,
+    time: Option<SystemTime>,
+) -> Option<Metadata> {
+    let is_known = attribute("specversion")?.starts_with("1.");
+    let id = attribute("id").filter(|id| is_known && !id.is_empty())?;
+    Some(Metadata {
+        source: Some(attribute("source")?),
+        detail_type: Some(attribute("type")?),
+        time: attribute("time")
+            .and_then(|time| parse_time(&time))
+            .or(time),
+        subject: attribute("subject"),
+        partition_key: attribute("partitionkey"),
+        correlation_id: attribute("correlationid"),
+        causation_id: attribute("causationid"),
+        traceparent: attribute("traceparent"),
+        ..Metadata::new(id)
+    })
 }
 
 /// The longest id, in bytes.
@@ -92,10 +158,10 @@ fn read_nested(body: &str, fallback: &Fallback<'_>, notifications: u8) -> Result
     if let Some(event) = shape.framed(None) {
         return Ok(event);
     }
-    if let Some(event) = shape.eventbridge() {
+    if let Some(event) = shape.eventbridge()? {
         return Ok(event);
     }
-    if let Some(event) = shape.cloud_event(fallback)? {
+    if let Some(event) = shape.cloud_event(fallback.time)? {
         return Ok(event);
     }
     if notifications > 0
@@ -118,6 +184,15 @@ fn read_nested(body: &str, fallback: &Fallback<'_>, notifications: u8) -> Result
 }
 
 fn other_json(body: &str, fallback: &Fallback<'_>) -> Result<RawEvent> {
+    let metadata = Metadata {
+        time: fallback.time,
+        ..Metadata::new(fallback.id)
+    };
+    as_data(body, metadata)
+}
+
+/// The event whose data is the whole body.
+fn as_data(body: &str, metadata: Metadata) -> Result<RawEvent> {
     serde_json::from_str::<&RawValue>(body).map_err(|error| {
         Error::malformed(match body.starts_with('\u{feff}') {
             true => "the body is not JSON: it begins with a byte order mark (U+FEFF), which JSON does not have: send it without".to_owned(),
@@ -125,10 +200,7 @@ fn other_json(body: &str, fallback: &Fallback<'_>) -> Result<RawEvent> {
         })
     })?;
     Ok(RawEvent {
-        metadata: Metadata {
-            time: fallback.time,
-            ..Metadata::new(fallback.id)
-        },
+        metadata,
         data: body.to_owned(),
     })
 }
@@ -233,63 +305,67 @@ impl<'a> Shape<'a> {
     }
 
     /// `{"id": …, "source": …, "detail-type": …, "detail": …}`
-    fn eventbridge(&self) -> Option<RawEvent> {
-        let detail = self.detail?.get();
+    fn eventbridge(&self) -> Result<Option<RawEvent>> {
+        let (Some(detail), Some(source), Some(detail_type)) =
+            (self.detail, text(self.source), text(self.detail_type))
+        else {
+            return Ok(None);
+        };
         // EventBridge Scheduler writes the object as text.
         let decoded = text(self.detail).filter(|text| is_object(text));
-        let detail = decoded.as_deref().unwrap_or(detail);
+        let detail = decoded.as_deref().unwrap_or(detail.get());
         let outer = Metadata {
             time: timestamp(self.time),
-            source: Some(text(self.source)?),
-            detail_type: Some(text(self.detail_type)?),
+            source: Some(source),
+            detail_type: Some(detail_type),
             ..Metadata::new(text(self.id).unwrap_or_default())
         };
-        if let Ok(inner) = serde_json::from_str::<Shape<'_>>(detail)
-            && let Some(event) = inner.framed(Some(&outer))
-        {
-            return Some(event);
+        if let Ok(inner) = serde_json::from_str::<Shape<'_>>(detail) {
+            if let Some(event) = inner.framed(Some(&outer)) {
+                return Ok(Some(event));
+            }
+            if let Some(event) = inner.cloud_event(outer.time)? {
+                return Ok(Some(event));
+            }
         }
-        (!outer.id.is_empty()).then(|| RawEvent {
+        Ok((!outer.id.is_empty()).then(|| RawEvent {
             metadata: outer,
             data: detail.to_owned(),
-        })
+        }))
     }
 
-    /// A CloudEvents 1.0 event in structured mode.
-    fn cloud_event(&self, fallback: &Fallback<'_>) -> Result<Option<RawEvent>> {
-        let (Some(spec), Some(id), Some(source), Some(kind)) = (
-            text(self.specversion),
-            text(self.id),
-            text(self.source),
-            text(self.ce_type),
-        ) else {
+    /// A CloudEvents 1.0 event in structured mode. Without a time of its own it has this one.
+    fn cloud_event(&self, time: Option<SystemTime>) -> Result<Option<RawEvent>> {
+        let Some(metadata) = cloud_event(|name| self.text(name), time) else {
             return Ok(None);
         };
-        if !spec.starts_with("1.") || id.is_empty() {
-            return Ok(None);
-        }
         if self.data_base64.is_some() {
             return Err(Error::malformed(format!(
                 "CloudEvent {} has binary data (`data_base64`), but only JSON data can be read: send JSON in `data`",
-                redact::name(&id)
+                redact::name(&metadata.id)
             )));
         }
         Ok(Some(RawEvent {
-            metadata: Metadata {
-                id,
-                time: timestamp(self.time).or(fallback.time),
-                source: Some(source),
-                detail_type: Some(kind),
-                version: 1,
-                subject: text(self.subject),
-                partition_key: text(self.partitionkey),
-                correlation_id: text(self.correlationid),
-                causation_id: text(self.causationid),
-                traceparent: text(self.traceparent),
-                producer: None,
-            },
+            metadata,
             data: self.data.map_or("null", RawValue::get).to_owned(),
         }))
+    }
+
+    /// The text of a CloudEvent's context attribute.
+    fn text(&self, attribute: &str) -> Option<String> {
+        text(match attribute {
+            "specversion" => self.specversion,
+            "id" => self.id,
+            "source" => self.source,
+            "type" => self.ce_type,
+            "time" => self.time,
+            "subject" => self.subject,
+            "partitionkey" => self.partitionkey,
+            "correlationid" => self.correlationid,
+            "causationid" => self.causationid,
+            "traceparent" => self.traceparent,
+            _ => None,
+        })
     }
 
     /// An SNS notification: its message, and what SNS knows about it.
@@ -353,11 +429,7 @@ mod tests {
     }
 
     fn parse_text(body: &str) -> Result<RawEvent> {
-        let fallback = Fallback {
-            id: "message-1",
-            time: None,
-        };
-        read(body, &fallback)
+        RawEvent::read(body, &BTreeMap::new(), "message-1", None)
     }
 
     fn framed() -> Value {
@@ -455,6 +527,74 @@ mod tests {
         assert_eq!(event.metadata.detail_type.as_deref(), Some("placed"));
         assert_eq!(event.metadata.partition_key.as_deref(), Some("p"));
         assert_eq!(event.data, r#"{"a":1}"#);
+    }
+
+    fn cloud() -> Value {
+        json!({
+            "specversion": "1.0", "id": "ce-1", "source": "/shop", "type": "placed",
+            "time": "2026-11-21T10:00:00+02:00", "subject": "order/1", "partitionkey": "p",
+            "data": {"a": 1}
+        })
+    }
+
+    #[test]
+    fn a_cloud_event_on_the_bus_is_that_event() {
+        let alone = parse(&cloud());
+        assert_eq!(parse(&on_the_bus(cloud())), alone);
+        assert_eq!(parse(&on_the_bus(json!(cloud().to_string()))), alone);
+        let mut timeless = cloud();
+        timeless["time"] = Value::Null;
+        let event = parse(&on_the_bus(timeless));
+        assert!(event.metadata.time.is_some(), "the bus knows when");
+        let mut older = cloud();
+        older["specversion"] = "0.3".into();
+        assert_eq!(parse(&on_the_bus(older)).metadata.id, "bus-1");
+        let mut binary = cloud();
+        binary["data_base64"] = "AA==".into();
+        assert!(parse_text(&on_the_bus(binary).to_string()).is_err());
+    }
+
+    fn with_attributes(body: &str, prefix: &str, context: &Value) -> Result<RawEvent> {
+        let context = context.as_object().unwrap().iter();
+        let attribute = |text: &Value| Attribute {
+            data_type: "String".into(),
+            value: AttributeValue::Text(text.as_str().unwrap_or_default().to_owned()),
+        };
+        let attributes = context.map(|(name, text)| (format!("{prefix}{name}"), attribute(text)));
+        RawEvent::read(body, &attributes.collect(), "message-1", None)
+    }
+
+    #[test]
+    fn a_cloud_event_in_a_messages_attributes_is_that_event() {
+        let alone = parse(&cloud());
+        for prefix in PREFIXES {
+            let event = with_attributes(r#"{"a":1}"#, prefix, &cloud()).unwrap();
+            assert_eq!(event, alone, "{prefix}");
+        }
+        // The attributes decide what it is, whatever its data look like.
+        let data = framed().to_string();
+        let event = with_attributes(&data, "ce_", &cloud()).unwrap();
+        assert_eq!((&*event.metadata.id, event.data), ("ce-1", data));
+        let error = with_attributes("text", "ce_", &cloud()).unwrap_err();
+        assert!(error.is_malformed());
+    }
+
+    #[test]
+    fn a_body_that_is_a_cloud_event_itself_counts_before_its_attributes() {
+        let mut other = cloud();
+        other["id"] = "ce-2".into();
+        let event = with_attributes(&cloud().to_string(), "ce-", &other).unwrap();
+        assert_eq!(event, parse(&cloud()));
+    }
+
+    #[test]
+    fn attributes_that_describe_no_cloud_event_are_attributes() {
+        for name in ["specversion", "id", "source", "type"] {
+            let mut part = cloud();
+            part.as_object_mut().unwrap().remove(name);
+            let event = with_attributes(&framed().to_string(), "ce_", &part).unwrap();
+            assert_eq!(event.metadata.id, "e-1", "{name}");
+        }
     }
 
     #[test]

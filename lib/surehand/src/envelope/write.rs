@@ -4,7 +4,7 @@ use super::{Fallback, read};
 use crate::{Error, ErrorKind, Event, Metadata, Result};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::{borrow::Cow, time::SystemTime};
+use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
 
 /// An event that is ready to be sent: its metadata is complete and its data serialized.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ impl Outgoing {
     /// [`ErrorKind::Malformed`] if it is not such a body.
     pub fn from_body(body: &str) -> Result<Self> {
         let nowhere = Fallback { id: "", time: None };
-        let event = read(body, &nowhere)?;
+        let event = read(body, &BTreeMap::new(), &nowhere)?;
         let m = event.metadata;
         let (Some(source), Some(detail_type), false) =
             (m.source.clone(), m.detail_type.clone(), m.id.is_empty())
@@ -233,7 +233,7 @@ mod tests {
             id: "m",
             time: None,
         };
-        let back = read(&out.body(), &fallback).unwrap();
+        let back = read(&out.body(), &BTreeMap::new(), &fallback).unwrap();
         let mut expected = out.metadata().clone();
         expected.correlation_id = Some(expected.id.clone());
         // Times travel in milliseconds.

@@ -9,6 +9,28 @@ pub(super) fn json_dumps(value: &Value) -> String {
     out
 }
 
+/// Whether the value tells what Python wrote. Integers beyond 64 bits, and `-0`, are integers in Python, and have
+/// become floats here.
+pub(super) fn check(value: &Value) -> Result<(), &'static str> {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap_or_default();
+            let is_small =
+                (-9_223_372_036_854_775_808.0..18_446_744_073_709_551_616.0).contains(&float);
+            match is_small
+                && float != -9_223_372_036_854_775_808.0
+                && !(float == 0.0 && float.is_sign_negative())
+            {
+                true => Ok(()),
+                false => Err("a number beyond 64 bits, or -0"),
+            }
+        }
+        Value::Array(items) => items.iter().try_for_each(check),
+        Value::Object(map) => map.values().try_for_each(check),
+        _ => Ok(()),
+    }
+}
+
 fn write_value(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("null"),

@@ -1,6 +1,6 @@
 //! The outbox's table as a source.
 
-use super::Waiting;
+use super::waiting::Waiting;
 use crate::{
     Change, Deadline, DynamoDbStream, Record, Result,
     extract::FromRecord,

@@ -33,6 +33,8 @@ pub(crate) struct Failure {
         expect(dead_code, reason = "the table is told what is left")
     )]
     pub(crate) accepted: Vec<String>,
+    /// The ids of those that will never be, and which a dead-letter destination has.
+    pub(crate) parked: Vec<String>,
     pub(crate) failures: u64,
     pub(crate) retry_at_ms: u64,
     pub(crate) error: String,
@@ -46,8 +48,8 @@ pub(crate) trait Table: fmt::Debug + Send + Sync + 'static {
     /// An item as it is now.
     fn item<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Item>>>;
 
-    /// Leaves those events that were not accepted, and writes down that they were not. Does nothing if
-    /// the item has other events by now.
+    /// Leaves those events that were neither accepted nor parked, and writes down that they were not. Does
+    /// nothing if the item has other events by now.
     fn fail<'a>(
         &'a self,
         id: &'a str,
@@ -93,12 +95,21 @@ impl DynamoDbTable {
     }
 
     async fn set_failure(&self, id: &str, since: &str, failure: Failure) -> Result<()> {
-        let update = self
-            .update(id, since)
-            .update_expression(
-                "SET outbox = :left, outbox_failures = :failures, outbox_retry_at = :retry_at, \
-                 outbox_error = :error",
-            )
+        let mut set = "SET outbox = :left, outbox_failures = :failures, \
+                       outbox_retry_at = :retry_at, outbox_error = :error"
+            .to_owned();
+        let mut update = self.update(id, since);
+        if !failure.parked.is_empty() {
+            set.push_str(
+                ", outbox_parked = list_append(if_not_exists(outbox_parked, :none), :parked)",
+            );
+            let parked = failure.parked.into_iter().map(AttributeValue::S).collect();
+            update = update
+                .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
+                .expression_attribute_values(":parked", AttributeValue::L(parked));
+        }
+        let update = update
+            .update_expression(set)
             .expression_attribute_values(":left", AttributeValue::L(failure.left))
             .expression_attribute_values(":failures", number(failure.failures))
             .expression_attribute_values(":retry_at", number(failure.retry_at_ms))

@@ -1,13 +1,13 @@
 //! DynamoDB streams.
 
-use super::Source;
+use super::{Source, parts::Parts};
 use crate::{
     Deadline, Delivery, Error, ErrorKind, Metadata, Record, Result,
     envelope::RawEvent,
     record::{Batch, Outcome},
 };
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
     collections::BTreeMap,
@@ -27,13 +27,13 @@ use std::{
 pub struct DynamoDbStream;
 
 /// The event that Lambda delivers: the records, unparsed.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StreamEvent {
     #[serde(rename = "Records")]
     records: Vec<Box<RawValue>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct StreamRecord<'a> {
     #[serde(rename = "eventID")]
     id: Option<String>,
@@ -47,7 +47,7 @@ struct StreamRecord<'a> {
     dynamodb: Option<Details<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Details<'a> {
     #[serde(rename = "SequenceNumber")]
     sequence_number: Option<String>,
@@ -56,6 +56,33 @@ struct Details<'a> {
     keys: Option<BTreeMap<String, &'a RawValue>>,
     #[serde(rename = "ApproximateCreationDateTime")]
     created: Option<f64>,
+}
+
+impl<'a> StreamRecord<'a> {
+    /// Reads a record, and says what of it could not be read. The rest of it is kept.
+    fn read(json: &'a str) -> (Self, Option<String>) {
+        if let Ok(record) = serde_json::from_str(json) {
+            return (record, None);
+        }
+        let Some(mut parts) = Parts::of(json) else {
+            return Default::default();
+        };
+        let mut details = parts.inside("dynamodb");
+        let mut keys = details.inside("Keys");
+        let record = Self {
+            id: parts.read("eventID"),
+            name: parts.read("eventName"),
+            source: parts.read("eventSource"),
+            arn: parts.read("eventSourceARN"),
+            dynamodb: Some(Details {
+                sequence_number: details.read("SequenceNumber"),
+                keys: Some(std::mem::take(&mut keys.fields)).filter(|keys| !keys.is_empty()),
+                created: details.read("ApproximateCreationDateTime"),
+            }),
+        };
+        parts.problems.append(&mut details.problems);
+        (record, parts.problem("the stream record"))
+    }
 }
 
 impl Source for DynamoDbStream {
@@ -101,14 +128,7 @@ fn record(
     context: &lambda_runtime::Context,
     deadline: &Deadline,
 ) -> Result<Record> {
-    let change: StreamRecord<'_> = serde_json::from_str(raw.get()).map_err(|error| {
-        Error::new(
-            ErrorKind::Invocation,
-            format!(
-                "a stream record cannot be read, so no record of the batch was handled: {error}"
-            ),
-        )
-    })?;
+    let (change, problem) = StreamRecord::read(raw.get());
     let details = change.dynamodb;
     let sequence_number = details
         .as_ref()
@@ -149,9 +169,11 @@ fn record(
         metadata,
         data: raw.get().to_owned(),
     };
-    Ok(
-        Record::new(delivery, raw.get(), context.clone(), deadline.clone())
-            .with_event(event)
-            .with_lane(keys),
-    )
+    let record = Record::new(delivery, raw.get(), context.clone(), deadline.clone())
+        .with_event(event)
+        .with_lane(keys);
+    Ok(match problem {
+        Some(problem) => record.with_malformed(problem),
+        None => record,
+    })
 }

@@ -1,15 +1,18 @@
 //! SQS queues, standard and FIFO.
 
+mod message;
+
 use super::{Needs, Source};
 use crate::{
     Deadline, Delivery, Error, ErrorKind, Record, Result,
-    attribute::{Attribute, AttributeValue},
     clock::from_epoch_ms,
     dead_letter::FailureNote,
     record::{Batch, Outcome},
 };
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
-use std::collections::BTreeMap;
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use message::Message;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// An SQS queue, with `ReportBatchItemFailures` in the event source mapping.
 ///
@@ -19,11 +22,35 @@ use std::collections::BTreeMap;
 ///
 /// On a standard queue a `MessageGroupId` is only a hint for fair sharing and does not imply an
 /// order, so it does not make a group there.
+///
+/// A message of which something cannot be read, such as an attribute whose Base64 is wrong, is
+/// malformed and parked with the reason, and the others are handled. Only a message without a
+/// `messageId`, which the response could not name, fails the whole batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sqs;
 
+/// The event that Lambda delivers from a queue: the messages, unparsed.
+///
+/// It deserializes from Lambda's JSON, and is made from an
+/// [`SqsEvent`](aws_lambda_events::sqs::SqsEvent) with `into`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QueueEvent {
+    /// The messages.
+    #[serde(rename = "Records")]
+    pub records: Vec<Box<RawValue>>,
+}
+
+impl From<SqsEvent> for QueueEvent {
+    fn from(event: SqsEvent) -> Self {
+        let raw = |message| serde_json::value::to_raw_value(&message).unwrap_or_default();
+        Self {
+            records: event.records.into_iter().map(raw).collect(),
+        }
+    }
+}
+
 impl Source for Sqs {
-    type Event = SqsEvent;
+    type Event = QueueEvent;
     type Response = SqsBatchResponse;
 
     fn kind(&self) -> &'static str {
@@ -36,13 +63,13 @@ impl Source for Sqs {
 
     fn split(
         &self,
-        event: SqsEvent,
+        event: QueueEvent,
         context: lambda_runtime::Context,
         deadline: Deadline,
     ) -> Result<Batch> {
         let records = event
             .records
-            .into_iter()
+            .iter()
             .map(|message| record(message, &context, &deadline))
             .collect::<Result<_>>()?;
         Ok(Batch { records })
@@ -60,11 +87,13 @@ impl Source for Sqs {
 }
 
 fn record(
-    message: SqsMessage,
+    message: &RawValue,
     context: &lambda_runtime::Context,
     deadline: &Deadline,
 ) -> Result<Record> {
-    let Some(id) = message.message_id.filter(|id| !id.is_empty()) else {
+    let mut message = Message::read(message.get());
+    let (attributes, problem) = message.take_attributes();
+    let Some(id) = message.id.filter(|id| !id.is_empty()) else {
         // To Lambda a response with an unknown id is a failed invocation, and a message that the
         // response leaves out a success. Neither is right for a message without an id.
         return Err(Error::new(
@@ -72,34 +101,35 @@ fn record(
             "an SQS message has no messageId, so that its outcome could not be reported: no message of the batch was handled",
         ));
     };
-    let attribute = |name: &str| message.attributes.get(name);
+    let system = message.attributes.unwrap_or_default();
     let is_fifo = message
-        .event_source_arn
+        .source_arn
         .as_ref()
         .is_some_and(|arn| arn.ends_with(".fifo"));
     let delivery = Delivery {
         message_id: id,
         sending_id: None,
-        receive_count: attribute("ApproximateReceiveCount")
+        receive_count: system
+            .approximate_receive_count
             .and_then(|count| count.parse().ok())
             .unwrap_or(1),
-        sent_at: attribute("SentTimestamp")
+        sent_at: system
+            .sent_timestamp
             .and_then(|ms| ms.parse().ok())
             .map(from_epoch_ms),
-        group: attribute("MessageGroupId").filter(|_| is_fifo).cloned(),
-        trace_header: attribute("AWSTraceHeader").cloned(),
-        source_arn: message.event_source_arn,
+        group: system.message_group_id.filter(|_| is_fifo),
+        trace_header: system.trace_header,
+        source_arn: message.source_arn,
         receipt_handle: message.receipt_handle,
-        attributes: attributes(message.message_attributes),
+        attributes,
     };
-    let body = message.body;
-    let missing = body.is_none();
-    let (delivery, body) = without_note(delivery, body.unwrap_or_default());
+    let missing = message.body.is_none();
+    let problem = problem.or_else(|| missing.then(|| "the message has no body".into()));
+    let (delivery, body) = without_note(delivery, message.body.unwrap_or_default());
     let record = Record::new(delivery, body, context.clone(), deadline.clone());
-    Ok(if missing {
-        record.with_malformed("the message has no body")
-    } else {
-        record
+    Ok(match problem {
+        Some(problem) => record.with_malformed(problem),
+        None => record,
     })
 }
 
@@ -113,19 +143,36 @@ fn without_note(mut delivery: Delivery, body: String) -> (Delivery, String) {
     (delivery, body)
 }
 
-fn attributes(
-    all: impl IntoIterator<Item = (String, SqsMessageAttribute)>,
-) -> BTreeMap<String, Attribute> {
-    all.into_iter()
-        .filter_map(|(name, attribute)| {
-            // The format has lists, but SQS does not support them.
-            let value = match (attribute.string_value, attribute.binary_value) {
-                (Some(text), _) => AttributeValue::Text(text),
-                (None, Some(bytes)) => AttributeValue::Binary(bytes.0),
-                (None, None) => return None,
-            };
-            let data_type = attribute.data_type.unwrap_or_else(|| "String".into());
-            Some((name, Attribute { data_type, value }))
-        })
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Clock,
+        record::{Attribute, AttributeValue},
+    };
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn an_sqs_event_becomes_a_queue_event_with_all_that_it_has() {
+        let event = r#"{"Records": [{
+            "messageId": "m-1", "receiptHandle": "handle", "body": "{}",
+            "attributes": {"ApproximateReceiveCount": "3", "MessageGroupId": "g"},
+            "messageAttributes": {"a": {"binaryValue": "AQI=", "dataType": "Binary"}},
+            "eventSourceARN": "arn:aws:sqs:r:1:orders.fifo"
+        }]}"#;
+        let event: SqsEvent = serde_json::from_str(event).unwrap();
+        let ends_at = SystemTime::now() + Duration::from_secs(1);
+        let deadline = Deadline::new(ends_at, &Clock::system());
+        let batch = Sqs.split(event.into(), lambda_runtime::Context::default(), deadline);
+        let delivery = batch.unwrap().records[0].delivery().clone();
+        assert_eq!(delivery.message_id, "m-1");
+        assert_eq!(delivery.receive_count, 3);
+        assert_eq!(delivery.group.as_deref(), Some("g"));
+        assert_eq!(delivery.receipt_handle.as_deref(), Some("handle"));
+        let attribute = Attribute {
+            data_type: "Binary".into(),
+            value: AttributeValue::Binary(vec![1, 2]),
+        };
+        assert_eq!(delivery.attributes.get("a"), Some(&attribute));
+    }
 }

@@ -1,7 +1,11 @@
 //! What Lambda delivers.
 
-use crate::{Event, envelope::Outgoing};
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use crate::{
+    Event,
+    envelope::Outgoing,
+    source::{QueueEvent, StreamEvent},
+};
+use aws_lambda_events::sqs::SqsBatchResponse;
 use lambda_runtime::Context;
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -137,7 +141,7 @@ impl Message {
 ///
 /// # Panics
 /// Never: the shape is the one that the event type reads.
-pub fn sqs_event(queue: &str, messages: impl IntoIterator<Item = Message>) -> SqsEvent {
+pub fn sqs_event(queue: &str, messages: impl IntoIterator<Item = Message>) -> QueueEvent {
     let records: Vec<Value> = messages.into_iter().map(|m| m.to_json(queue)).collect();
     serde_json::from_value(json!({ "Records": records })).expect("the shape of an SQS event")
 }
@@ -175,7 +179,7 @@ pub fn direct_event(request: &impl Serialize) -> Box<RawValue> {
 pub fn stream_event(
     table: &str,
     changes: impl IntoIterator<Item = (&'static str, Value, Value)>,
-) -> crate::source::StreamEvent {
+) -> StreamEvent {
     let arn = format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}/stream/1");
     let records: Vec<Value> = changes
         .into_iter()
@@ -199,9 +203,7 @@ pub fn stream_event(
             })
         })
         .collect();
-    // Raw JSON can only be deserialized from text.
-    let text = json!({ "Records": records }).to_string();
-    serde_json::from_str(&text).expect("the shape of a stream event")
+    serde_json::from_value(json!({ "Records": records })).expect("the shape of a stream event")
 }
 
 fn outgoing<E: Event>(event: &E) -> Outgoing {

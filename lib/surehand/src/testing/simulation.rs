@@ -111,8 +111,12 @@ pub use report::{MessageReport, Report};
 pub use store::SimulatedStore;
 pub use surroundings::{SimulatedDeadLetters, SimulatedRedelivery};
 
-use crate::{Event, Function, IdempotencyKey, MemoryStore, envelope::Outgoing, source::Source};
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use crate::{
+    Event, Function, IdempotencyKey, MemoryStore,
+    envelope::Outgoing,
+    source::{QueueEvent, Source},
+};
+use aws_lambda_events::sqs::SqsBatchResponse;
 use driver::Driver;
 use fault::Rates;
 use queue::{Message, Messages};
@@ -246,7 +250,7 @@ impl Simulation {
     /// If no runtime can be built.
     pub fn run<So>(self, mut build: impl FnMut(&Process) -> Function<So>) -> Report
     where
-        So: Source<Event = SqsEvent, Response = SqsBatchResponse>,
+        So: Source<Event = QueueEvent, Response = SqsBatchResponse>,
     {
         // The library draws its jitter from the thread's own generator.
         fastrand::seed(self.seed);
@@ -326,6 +330,8 @@ impl Simulation {
             owners: BTreeMap::new(),
             effects: Vec::new(),
             published: Vec::new(),
+            refused: BTreeMap::new(),
+            parked: BTreeMap::new(),
             rates,
         });
         let faults = world.state().rates.describe();

@@ -5,8 +5,11 @@ use super::{
     process::Process,
     world::{Dead, Invocation, InvocationState, Plan, START_MS, World},
 };
-use crate::{Function, MemoryStore, Result, source::Source};
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use crate::{
+    Function, MemoryStore, Result,
+    source::{QueueEvent, Source},
+};
+use aws_lambda_events::sqs::SqsBatchResponse;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use std::{
@@ -73,7 +76,7 @@ impl Wake for Woken {
 
 impl<'a, So> Driver<'a, So>
 where
-    So: Source<Event = SqsEvent, Response = SqsBatchResponse>,
+    So: Source<Event = QueueEvent, Response = SqsBatchResponse>,
 {
     /// Makes the driver, inside the runtime with the virtual time.
     pub(super) fn new(

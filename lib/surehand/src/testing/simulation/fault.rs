@@ -43,11 +43,13 @@ pub enum Fault {
     PublishAnswerLost,
     /// A call that publishes never gets an answer, and no event is published.
     PublishHangs,
+    /// An event is refused for good: each time, and alone.
+    PublishRefusedForGood,
 }
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Duplicate,
         Self::Kill,
         Self::Timeout,
@@ -66,6 +68,7 @@ impl Fault {
         Self::PublishRefused,
         Self::PublishAnswerLost,
         Self::PublishHangs,
+        Self::PublishRefusedForGood,
     ];
 }
 

@@ -115,7 +115,8 @@ impl Table for SimulatedTable {
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.call("the removal of accepted events", move || {
             let since = since.parse().unwrap_or_default();
-            self.0.memory.accepted(id, since, failure.accepted);
+            let gone = failure.accepted.into_iter().chain(failure.parked);
+            self.0.memory.accepted(id, since, gone.collect());
         }))
     }
 
@@ -151,8 +152,19 @@ impl SimulatedTransport {
             return std::future::pending().await;
         }
         let mut accepted = Vec::new();
-        for event in events {
+        let mut unpublished = Vec::new();
+        for (place, event) in events.iter().enumerate() {
+            if self.is_refused_for_good(event) {
+                world.note(format_args!(
+                    "process {process}: {} is refused for good",
+                    event.id()
+                ));
+                unpublished.push(Unpublished::new(event, "MalformedDetail", "simulated"));
+                continue;
+            }
             if world.meets(Fault::PublishRefused) {
+                world.note(format_args!("process {process}: {} is refused", event.id()));
+                unpublished.extend(all_unpublished(&events[place..], "Refused"));
                 break;
             }
             let line = format!("process {process}: {} PUBLISHED", event.id());
@@ -163,25 +175,36 @@ impl SimulatedTransport {
             });
             accepted.push(event.id().to_owned());
         }
-        let refused = &events[accepted.len()..];
         tokio::time::sleep(latency(world)).await;
         if world.meets(Fault::PublishAnswerLost) {
             world.note(format_args!("process {process}: but gets no answer"));
-            return Err(unpublished(Vec::new(), events, "NoAnswer"));
+            let unpublished = all_unpublished(events, "NoAnswer");
+            return Err(PublishError::new(Vec::new(), unpublished.collect()));
         }
-        if refused.is_empty() {
-            return Ok(());
+        match unpublished.is_empty() {
+            true => Ok(()),
+            false => Err(PublishError::new(accepted, unpublished)),
         }
-        let first = refused[0].id();
-        world.note(format_args!("process {process}: {first} is refused"));
-        Err(unpublished(accepted, refused, "Refused"))
+    }
+
+    /// What the bus thinks of an event does not change.
+    fn is_refused_for_good(&self, event: &Outgoing) -> bool {
+        let world = &self.process.world;
+        let known = world.state().refused.get(event.id()).copied();
+        known.unwrap_or_else(|| {
+            let refused = world.meets(Fault::PublishRefusedForGood);
+            world.state().refused.insert(event.id().to_owned(), refused);
+            refused
+        })
     }
 }
 
-fn unpublished(accepted: Vec<String>, events: &[Outgoing], code: &str) -> PublishError {
+fn all_unpublished<'a>(
+    events: &'a [Outgoing],
+    code: &'a str,
+) -> impl Iterator<Item = Unpublished> + 'a {
     let all = events.iter();
-    let all = all.map(|event| Unpublished::new(event, code, "simulated"));
-    PublishError::new(accepted, all.collect())
+    all.map(move |event| Unpublished::new(event, code, "simulated"))
 }
 
 impl Transport for SimulatedTransport {

@@ -266,9 +266,10 @@ where
         let lowest = failed.iter().filter_map(place_of).min();
         let (passed, rest) = records.split_at(lowest.unwrap_or(records.len()));
         for number in passed {
-            if !self.is_published(&committed[*number]) {
-                let problem =
-                    format!("the checkpoint passes record {number}, which is not published");
+            if !self.is_done(&committed[*number]) {
+                let problem = format!(
+                    "the checkpoint passes record {number}, which is neither published nor parked"
+                );
                 self.world.violation(problem);
             }
         }
@@ -298,8 +299,7 @@ where
         let all: Vec<Value> = all.map(|it| change(*it, &committed[*it])).collect();
         let function = Arc::clone(&current.function);
         let run: Run = Box::pin(async move {
-            // Raw JSON can only be deserialized from text.
-            let event = serde_json::from_str(&json!({ "Records": all }).to_string())?;
+            let event = serde_json::from_value(json!({ "Records": all }))?;
             let response = function.invoke(event, context).await?;
             let failures = response.batch_item_failures.into_iter();
             Ok(failures.filter_map(|it| it.item_identifier).collect())

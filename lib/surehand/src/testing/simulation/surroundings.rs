@@ -48,7 +48,9 @@ impl Process {
     /// Returns the same outbox with a publisher of your own.
     pub fn outbox_to(&self, publisher: Publisher) -> Outbox {
         let table = SimulatedTable::new(self.clone());
-        Outbox::over(table, publisher).with_clock(self.clock())
+        Outbox::over(table, publisher)
+            .with_clock(self.clock())
+            .dead_letters(self.dead_letters())
     }
 
     /// Returns a bus with a network in front of it.
@@ -123,9 +125,12 @@ impl SimulatedDeadLetters {
                     note: Some(note.clone()),
                     invocation: attempt.invocation,
                 }),
+                None if state.refused.get(id) == Some(&true) => {
+                    state.parked.insert(id.to_owned(), record.body().to_owned());
+                }
                 None => state.violation(
                     now,
-                    format!("{id} was parked, but is not a message of the queue"),
+                    format!("{id} was parked, but is neither a message of the queue nor an event that is refused for good"),
                 ),
             }
         }

@@ -71,6 +71,10 @@ pub(super) struct State {
     pub(super) effects: Vec<Effect>,
     /// The events that transports accepted, as often as they did.
     pub(super) published: Vec<Published>,
+    /// Whether the bus refuses an event for good, by its id.
+    pub(super) refused: BTreeMap<String, bool>,
+    /// The bodies of the events that an outbox has parked, by their ids.
+    pub(super) parked: BTreeMap<String, String>,
 }
 
 /// An event that a transport accepted.

@@ -5,12 +5,13 @@ use crate::idempotency::memory::Waiting;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl<So> Stream<'_, So> {
-    pub(super) fn is_published(&self, waiting: &Waiting) -> bool {
+    /// Whether no event waits any more: each is published, or parked.
+    pub(super) fn is_done(&self, waiting: &Waiting) -> bool {
         let state = self.world.state();
         let mut events = waiting.events.iter();
         events.all(|event| {
             let mut published = state.published.iter();
-            published.any(|it| it.event.id() == event.id())
+            published.any(|it| it.event.id() == event.id()) || state.parked.contains_key(event.id())
         })
     }
 
@@ -35,7 +36,15 @@ impl<So> Stream<'_, So> {
                     let id = event.id();
                     let bodies = bodies.remove(id).unwrap_or_default();
                     let Some((at, is_swept)) = first.get(id) else {
-                        problems.push(format!("{id} was committed, but is not published"));
+                        match state.parked.get(id) {
+                            None => problems.push(format!(
+                                "{id} was committed, but is neither published nor parked"
+                            )),
+                            Some(body) if *body != event.body() => problems.push(format!(
+                                "{id} is parked with other content than was committed"
+                            )),
+                            Some(_) => {}
+                        }
                         continue;
                     };
                     if bodies != BTreeSet::from([event.body()]) {
