@@ -405,15 +405,54 @@ async fn a_letter_goes_where_the_plan_lets_it_go() {
 #[tokio::test(start_paused = true)]
 async fn a_plan_is_for_its_queue_in_its_account_and_region() {
     for (arn, is_ours) in [
-        ("arn:aws:sqs:r:1:dead", true),
-        ("arn:aws:sqs:r:2:dead", false),
-        ("arn:aws:sqs:s:1:dead", false),
+        (Some("arn:aws:sqs:r:1:dead"), true),
+        (Some("arn:aws:sqs:r:2:dead"), false),
+        (Some("arn:aws:sqs:s:1:dead"), false),
+        // A plan of an older version has only the URL.
+        (None, true),
     ] {
-        let plan = Plan::new(DEAD).queue_arn(arn);
+        let mut plan = Plan::new(DEAD);
+        plan.header.queue_arn = arn.map(str::to_owned);
         let world = World::new(0, false, vec![]);
         let dry = Apply::new(&world, &world, &plan);
         let dry = dry.dry_run(&Ledger::default()).await;
         assert_eq!(dry.is_ok(), is_ours, "{dry:?}");
+    }
+}
+
+/// An older version wrote no ARN. A queue of the same name is in every account and region.
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_does_not_say_where_its_queue_is_is_applied_nowhere() {
+    for (url, says) in [
+        ("https://sqs.r.amazonaws.com/1/dead", None),
+        (
+            "https://sqs.r.amazonaws.com/2/dead",
+            Some("the plan is for queue"),
+        ),
+        (
+            "https://sqs.s.amazonaws.com/1/dead",
+            Some("the plan is for queue"),
+        ),
+        (
+            "https://sqs.r.amazonaws.com/1/other",
+            Some("the plan is for queue"),
+        ),
+        (
+            "https://sqs.local/1/dead",
+            Some("add the queue's ARN to its first line as `queue_arn`"),
+        ),
+    ] {
+        let plan = Plan::new(url);
+        let world = World::new(0, false, vec![]);
+        let dry = Apply::new(&world, &world, &plan);
+        let dry = dry.dry_run(&Ledger::default()).await;
+        match says {
+            None => assert!(dry.is_ok(), "{url}: {dry:?}"),
+            Some(says) => {
+                let error = dry.unwrap_err().to_string();
+                assert!(error.contains(says), "{url}: {error}");
+            }
+        }
     }
 }
 

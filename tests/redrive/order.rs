@@ -6,7 +6,7 @@ use std::time::Duration;
 use surehand::record::{Attribute, AttributeValue};
 use surehand_redrive::{
     Accepted, Action, Apply, ApplyOptions, Destination, Entries, Ledger, Outcomes, Parcel, Plan,
-    Post, Ramp, ReadOptions, Reader, Redriven, Refusal, Stop, Unlisted, undo,
+    Post, Ramp, ReadOptions, Reader, Redriven, Refusal, Stop, Undo, Unlisted,
 };
 use tokio::time::Instant;
 
@@ -110,15 +110,8 @@ async fn a_rate_is_kept_and_an_undo_restores_all() {
     // Now all dead letters are restored, from the journal.
     let mut ledger = world.ledger();
     let mut archive = all.into_iter().map(Ok);
-    let options = ReadOptions::default();
-    let undone = undo(
-        &world,
-        &options,
-        &world,
-        &mut archive,
-        &mut journal,
-        &mut ledger,
-    );
+    let undo = Undo::new(&world, &world);
+    let undone = undo.run(&mut archive, &mut journal, &mut ledger);
     assert_eq!(undone.await.unwrap().restored, 200);
     assert_eq!(world.state().delivered.len(), 400);
 }

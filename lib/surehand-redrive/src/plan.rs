@@ -1,7 +1,7 @@
 //! What is to become of which letter, as a file that can be read, changed and kept.
 
 use crate::{
-    destination::Destination,
+    destination::{self, Destination},
     group::Selection,
     letter::Letter,
     parcel::{MAX_REDRIVES, Parcel},
@@ -287,18 +287,31 @@ impl Plan {
     /// Whether the plan is for this queue: the same name is in every account and region.
     ///
     /// # Errors
-    /// If the plan is for another queue than this one.
+    /// If the plan is for another queue than this one, or does not say which one it is for: without
+    /// [the ARN](Header::queue_arn) only a URL at AWS has account and region.
     pub fn check_queue(&self, info: &QueueInfo) -> Result<()> {
-        let (ours, theirs) = match &self.header.queue_arn {
-            Some(arn) => (arn, &info.arn),
-            None => (&self.header.queue, &info.url),
+        let Header {
+            queue, queue_arn, ..
+        } = &self.header;
+        let (ours, is_this) = match queue_arn {
+            Some(arn) => (arn, *arn == info.arn),
+            None => match destination::queue_arn(queue, &info.arn) {
+                Some(arn) => (queue, arn == info.arn),
+                None => {
+                    return Err(Error::rejected(format!(
+                        "the plan does not say in which account and region its queue {queue} is: write it again, or add \
+                         the queue's ARN to its first line as `queue_arn`"
+                    )));
+                }
+            },
         };
-        if ours == theirs {
-            return Ok(());
+        match is_this {
+            true => Ok(()),
+            false => Err(Error::rejected(format!(
+                "the plan is for queue {ours}, and this is {}: use the account and the region that the plan was made in",
+                info.arn
+            ))),
         }
-        Err(Error::rejected(format!(
-            "the plan is for queue {ours}, and this is {theirs}: use the account and the region that the plan was made in"
-        )))
     }
 
     /// The letter as it is sent; none where nothing is. The error is why it cannot be, in one line.

@@ -83,6 +83,7 @@ impl Site {
     pub(super) fn read_options(&self, visibility: Duration) -> ReadOptions {
         let mut options = read::options(&self.cloud);
         options.visibility = visibility;
+        options.despite_redrive_policy = self.target.despite_redrive_policy;
         options
     }
 
