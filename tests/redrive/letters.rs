@@ -1,6 +1,6 @@
 //! What letters are, and what of them goes back.
 
-use super::world::{DEAD, World};
+use super::world::{DEAD, World, source};
 use proptest::prelude::*;
 use surehand::{
     dead_letter::FailureNote,
@@ -378,7 +378,7 @@ async fn a_letter_goes_where_the_plan_lets_it_go() {
     let source: Destination = super::world::SOURCE.parse().unwrap();
     let mut letter = Letter::new("m", "{}");
     let mut note = FailureNote::about("rejected", "no", std::time::SystemTime::now());
-    note.source_queue = Some("arn:aws:sqs:local:1:source".into());
+    note.source_queue = Some("arn:aws:sqs:r:1:source".into());
     let attribute = note.to_attribute();
     letter
         .attributes
@@ -483,6 +483,32 @@ fn what_is_not_whole_cannot_be_put_back() {
         let step = plan.add(&letter, Action::Redrive);
         assert!(step.note.as_ref().unwrap().contains(reason), "{step:?}");
     }
+}
+
+/// EventBridge's dead-letter queues keep no order, so that what it could not deliver to a FIFO queue has no group. Its
+/// rule says with which one it would have been delivered.
+#[tokio::test(start_paused = true)]
+async fn a_letter_without_a_group_goes_to_a_fifo_queue_in_the_group_of_its_step() {
+    let letter = Letter::new("m-0", r#"{"n":0}"#);
+    let mut plan = Plan::new(DEAD).to(source(true));
+    let step = plan.add(&letter, Action::Redrive);
+    assert_eq!(step.action, Action::Hold);
+    let why = step.note.as_deref().unwrap();
+    assert!(why.contains("needs a message group"), "{why}");
+
+    let step = plan.add_in_group(&letter, Action::Redrive, Some("orders"));
+    assert_eq!((&step.action, &step.note), (&Action::Redrive, &None));
+    // A plan is a file in between.
+    let mut file = Vec::new();
+    plan.write(&mut file).unwrap();
+    let plan = Plan::read(&*file).unwrap();
+    let world = World::new(0, false, vec![letter]);
+    let apply = Apply::new(&world, &world, &plan);
+    let (mut journal, mut ledger) = (world.clone(), Ledger::default());
+    let report = apply.run(&mut journal, &mut ledger, &mut |_| {}).await;
+    let report = report.unwrap();
+    assert_eq!(report.redriven, 1, "{report:?}");
+    assert_eq!(world.state().delivered[0].group.as_deref(), Some("orders"));
 }
 
 /// What a plan says and no step has would not be done.

@@ -48,7 +48,8 @@ pub struct Accepted {
 pub(crate) const MAX_REDRIVES: u32 = 3;
 
 impl Parcel {
-    /// The letter as it goes back to its consumer, with another body if that is given.
+    /// The letter as it goes back to its consumer, with another body if that is given, and in a group if it has
+    /// none itself.
     ///
     /// `attempt` is what sends of the same parcel have in common: the plan.
     ///
@@ -59,6 +60,7 @@ impl Parcel {
         to: &Destination,
         attempt: &str,
         body: Option<&str>,
+        group: Option<&str>,
     ) -> Result<Self, String> {
         let Some(payload) = body.map(Cow::Borrowed).or_else(|| letter.payload()) else {
             return Err(letter.why_without_payload().into());
@@ -71,7 +73,7 @@ impl Parcel {
                 .map(|(name, attribute)| (name.to_owned(), attribute.clone()))
                 .collect(),
             trace_header: letter.trace_header.clone(),
-            group: letter.group.clone(),
+            group: letter.group.clone().or_else(|| group.map(str::to_owned)),
             deduplication_id: None,
         };
         parcel.count_redrive(letter.redrive_count().saturating_add(1));

@@ -73,7 +73,7 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
         let ledger = Ledger::default();
         return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
     }
-    let facts = site.facts(&arguments.pace).await?;
+    let facts = site.facts(&arguments.pace, context).await?;
     let journal = FileJournal::create(&path).map_err(said)?;
     let begun = Begun {
         journal: &path,
@@ -116,7 +116,7 @@ pub(super) async fn resume(arguments: &ApplyArgs, context: &Context<'_>) -> Resu
         let ledger = ledger_of(&path)?;
         return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
     }
-    let facts = site.facts(&arguments.pace).await?;
+    let facts = site.facts(&arguments.pace, context).await?;
     let begun = Begun {
         journal: &path,
         opened: FileJournal::open(&path).map_err(said)?,

@@ -27,7 +27,7 @@ pub(super) async fn explain(run: &str, clients: &Clients, seen: &mut Observation
         run: Some(run.to_owned()),
         ..Wanted::default()
     };
-    let facts = Facts::find(Cloud::connect(&wanted).await?, None).await;
+    let facts = Facts::of_function(Cloud::connect(&wanted).await?, None);
     for letter in &mut seen.dead_letters {
         if let (NO_NOTE, Some(event)) = (letter.reason.as_str(), &letter.event)
             && let Some(attempts) = facts.of_event(&clients.notify_customer, event).await
