@@ -274,7 +274,7 @@ mod tests {
     /// As the function itself claims it, so that others can look the claim up.
     #[tokio::test]
     async fn the_key_of_an_event_is_the_one_that_is_claimed() {
-        use crate::{KeyStyle, idempotency::Store as _, testing};
+        use crate::{idempotency::Store as _, testing};
 
         let event = json!({
             "source": "shop.orders", "detail-type": "OrderPlaced", "id": "bus-1",
