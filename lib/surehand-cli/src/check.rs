@@ -56,7 +56,8 @@ pub(crate) async fn run(arguments: &CheckArgs, progress: &Progress) -> Result<Ex
         false => {
             let output = project.state()?.join("check");
             let (binaries, descriptions) =
-                describe::functions(&project, &sources.templates, output, progress).await?;
+                describe::functions(&project, &sources.templates, output, |it| progress.step(it))
+                    .await?;
             (Some(binaries), descriptions)
         }
     };

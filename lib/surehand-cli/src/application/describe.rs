@@ -16,7 +16,7 @@ use super::{
     project::{Binary, Project},
     templates::Templates,
 };
-use crate::progress::{Progress, number_of};
+use crate::progress::{Step, number_of};
 
 /// The description of each binary, or why there is none.
 pub(crate) type Descriptions = BTreeMap<String, Result<Description, String>>;
@@ -27,12 +27,13 @@ pub(crate) type Binaries = BTreeMap<String, Vec<Binary>>;
 /// How long a function may take. It takes milliseconds unless it waits for a service.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Builds the functions of the templates and has them describe themselves; `output` is a folder for their packages.
+/// Builds the functions of the templates and has them describe themselves; `output` is a folder for their packages, and
+/// `begin` shows that it is done, if there is something to build.
 pub(crate) async fn functions(
     project: &Project,
     templates: &Templates,
     output: PathBuf,
-    progress: &Progress,
+    begin: impl FnOnce(&'static str) -> Step,
 ) -> Result<(Binaries, Descriptions)> {
     let workspace = {
         let project = project.clone();
@@ -47,7 +48,7 @@ pub(crate) async fn functions(
         return Ok((binaries, Descriptions::new()));
     }
     let compiler = Compiler::new(project, &workspace, named, Profile::Dev, output)?;
-    let step = progress.step("building the functions");
+    let step = begin("building the functions");
     let executables = compiler.executables(&step).await?;
     step.say("asking the functions what they are made of");
     let descriptions = describe(&executables).await;

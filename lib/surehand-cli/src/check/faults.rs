@@ -148,7 +148,8 @@ fn shop() -> &'static (Project, Binaries, Descriptions) {
         let sources = Sources::read(&project).unwrap();
         let progress = Progress::new();
         let output = project.state().unwrap().join("check");
-        let functions = describe::functions(&project, &sources.templates, output, &progress);
+        let functions =
+            describe::functions(&project, &sources.templates, output, |it| progress.step(it));
         let (binaries, descriptions) = runtime.block_on(functions).unwrap();
         assert!(descriptions.len() >= 7);
         assert!(descriptions.values().all(Result::is_ok));

@@ -36,7 +36,8 @@ impl Keys {
         let templates = Templates::read(&project)?;
         let output = project.state()?.join("rehearsal");
         let (_, descriptions) =
-            describe::functions(&project, &templates, output, context.progress).await?;
+            describe::functions(&project, &templates, output, |it| context.progress.task(it))
+                .await?;
         Ok(Self::Described {
             project,
             descriptions,
