@@ -148,7 +148,7 @@ if [[ ${1:-redrive} == redrive ]]; then
     mutate "send wherever a message says" plan.rs \
         's/\.any\(\|it\| it\.is_same\(to\)\)/.all(|it| it.is_same(to) || true)/'
     mutate "apply in any account" plan.rs \
-        's/if ours == theirs \{/if ours == theirs || self.header.queue_arn.is_some() {/'
+        's/\(arn, \*arn == info\.arn\)/(arn, *arn == info.arn || true)/'
     mutate "let go of what is worked on" reader.rs \
         's/self\.change\(due, visibility\)\.await/{ let _ = due; Vec::<String>::new() }/'
     mutate "keep what is left to others" reader.rs \

@@ -28,7 +28,7 @@ use surehand_redrive::{
 };
 use surehand_test_support::dynamodb;
 
-const DEAD: &str = "https://sqs.local/1/dead";
+const DEAD: &str = "https://sqs.eu-west-1.amazonaws.com/1/dead";
 const ORDERS: &str = "https://sqs.local/1/orders";
 const TABLE: &str = "idempotency";
 

@@ -1,6 +1,6 @@
 //! What letters are, and what of them goes back.
 
-use super::world::{DEAD, World};
+use super::world::{DEAD, World, source};
 use proptest::prelude::*;
 use surehand::{
     dead_letter::FailureNote,
@@ -378,7 +378,7 @@ async fn a_letter_goes_where_the_plan_lets_it_go() {
     let source: Destination = super::world::SOURCE.parse().unwrap();
     let mut letter = Letter::new("m", "{}");
     let mut note = FailureNote::about("rejected", "no", std::time::SystemTime::now());
-    note.source_queue = Some("arn:aws:sqs:local:1:source".into());
+    note.source_queue = Some("arn:aws:sqs:r:1:source".into());
     let attribute = note.to_attribute();
     letter
         .attributes
@@ -405,15 +405,54 @@ async fn a_letter_goes_where_the_plan_lets_it_go() {
 #[tokio::test(start_paused = true)]
 async fn a_plan_is_for_its_queue_in_its_account_and_region() {
     for (arn, is_ours) in [
-        ("arn:aws:sqs:r:1:dead", true),
-        ("arn:aws:sqs:r:2:dead", false),
-        ("arn:aws:sqs:s:1:dead", false),
+        (Some("arn:aws:sqs:r:1:dead"), true),
+        (Some("arn:aws:sqs:r:2:dead"), false),
+        (Some("arn:aws:sqs:s:1:dead"), false),
+        // A plan of an older version has only the URL.
+        (None, true),
     ] {
-        let plan = Plan::new(DEAD).queue_arn(arn);
+        let mut plan = Plan::new(DEAD);
+        plan.header.queue_arn = arn.map(str::to_owned);
         let world = World::new(0, false, vec![]);
         let dry = Apply::new(&world, &world, &plan);
         let dry = dry.dry_run(&Ledger::default()).await;
         assert_eq!(dry.is_ok(), is_ours, "{dry:?}");
+    }
+}
+
+/// An older version wrote no ARN. A queue of the same name is in every account and region.
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_does_not_say_where_its_queue_is_is_applied_nowhere() {
+    for (url, says) in [
+        ("https://sqs.r.amazonaws.com/1/dead", None),
+        (
+            "https://sqs.r.amazonaws.com/2/dead",
+            Some("the plan is for queue"),
+        ),
+        (
+            "https://sqs.s.amazonaws.com/1/dead",
+            Some("the plan is for queue"),
+        ),
+        (
+            "https://sqs.r.amazonaws.com/1/other",
+            Some("the plan is for queue"),
+        ),
+        (
+            "https://sqs.local/1/dead",
+            Some("add the queue's ARN to its first line as `queue_arn`"),
+        ),
+    ] {
+        let plan = Plan::new(url);
+        let world = World::new(0, false, vec![]);
+        let dry = Apply::new(&world, &world, &plan);
+        let dry = dry.dry_run(&Ledger::default()).await;
+        match says {
+            None => assert!(dry.is_ok(), "{url}: {dry:?}"),
+            Some(says) => {
+                let error = dry.unwrap_err().to_string();
+                assert!(error.contains(says), "{url}: {error}");
+            }
+        }
     }
 }
 
@@ -444,6 +483,32 @@ fn what_is_not_whole_cannot_be_put_back() {
         let step = plan.add(&letter, Action::Redrive);
         assert!(step.note.as_ref().unwrap().contains(reason), "{step:?}");
     }
+}
+
+/// EventBridge's dead-letter queues keep no order, so that what it could not deliver to a FIFO queue has no group. Its
+/// rule says with which one it would have been delivered.
+#[tokio::test(start_paused = true)]
+async fn a_letter_without_a_group_goes_to_a_fifo_queue_in_the_group_of_its_step() {
+    let letter = Letter::new("m-0", r#"{"n":0}"#);
+    let mut plan = Plan::new(DEAD).to(source(true));
+    let step = plan.add(&letter, Action::Redrive);
+    assert_eq!(step.action, Action::Hold);
+    let why = step.note.as_deref().unwrap();
+    assert!(why.contains("needs a message group"), "{why}");
+
+    let step = plan.add_in_group(&letter, Action::Redrive, Some("orders"));
+    assert_eq!((&step.action, &step.note), (&Action::Redrive, &None));
+    // A plan is a file in between.
+    let mut file = Vec::new();
+    plan.write(&mut file).unwrap();
+    let plan = Plan::read(&*file).unwrap();
+    let world = World::new(0, false, vec![letter]);
+    let apply = Apply::new(&world, &world, &plan);
+    let (mut journal, mut ledger) = (world.clone(), Ledger::default());
+    let report = apply.run(&mut journal, &mut ledger, &mut |_| {}).await;
+    let report = report.unwrap();
+    assert_eq!(report.redriven, 1, "{report:?}");
+    assert_eq!(world.state().delivered[0].group.as_deref(), Some("orders"));
 }
 
 /// What a plan says and no step has would not be done.

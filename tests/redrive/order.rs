@@ -6,7 +6,7 @@ use std::time::Duration;
 use surehand::record::{Attribute, AttributeValue};
 use surehand_redrive::{
     Accepted, Action, Apply, ApplyOptions, Destination, Entries, Ledger, Outcomes, Parcel, Plan,
-    Post, Ramp, ReadOptions, Reader, Redriven, Refusal, Stop, Unlisted, undo,
+    Post, Ramp, ReadOptions, Reader, Redriven, Refusal, Stop, Undo, Unlisted,
 };
 use tokio::time::Instant;
 
@@ -110,15 +110,8 @@ async fn a_rate_is_kept_and_an_undo_restores_all() {
     // Now all dead letters are restored, from the journal.
     let mut ledger = world.ledger();
     let mut archive = all.into_iter().map(Ok);
-    let options = ReadOptions::default();
-    let undone = undo(
-        &world,
-        &options,
-        &world,
-        &mut archive,
-        &mut journal,
-        &mut ledger,
-    );
+    let undo = Undo::new(&world, &world);
+    let undone = undo.run(&mut archive, &mut journal, &mut ledger);
     assert_eq!(undone.await.unwrap().restored, 200);
     assert_eq!(world.state().delivered.len(), 400);
 }
@@ -204,6 +197,64 @@ impl Outcomes for Mostly {
         let is_fourth = |it: &Redriven| it.letter_id.ends_with(['3', '7']);
         Box::pin(async move { Ok(redriven.iter().map(|it| !is_fourth(it)).collect()) })
     }
+}
+
+/// Knows what becomes of what goes to one place, and nothing of the rest.
+struct OnlyOf(Destination);
+
+impl Outcomes for OnlyOf {
+    fn completed<'a>(
+        &'a self,
+        redriven: &'a [Redriven],
+    ) -> BoxFuture<'a, surehand::Result<Vec<bool>>> {
+        let is_known = |it: &Redriven| it.to == self.0;
+        Box::pin(async move { Ok(redriven.iter().map(is_known).collect()) })
+    }
+
+    fn check<'a>(&'a self, to: &'a Destination) -> BoxFuture<'a, surehand::Result<()>> {
+        Box::pin(async move {
+            match *to == self.0 {
+                true => Ok(()),
+                false => Err(surehand::Error::rejected(
+                    "its function has a key of its own",
+                )),
+            }
+        })
+    }
+}
+
+/// Two queues share one for their dead letters, and of one of them the outcomes cannot be known.
+#[tokio::test(start_paused = true)]
+async fn a_ramp_sends_nothing_whose_outcome_it_would_wait_for_in_vain() {
+    let mut all = letters(12, None);
+    for (index, letter) in all.iter_mut().enumerate() {
+        let queue = ["source", "other"][usize::from(index % 6 == 5)];
+        letter.source_arn = Some(format!("arn:aws:sqs:r:1:{queue}"));
+    }
+    let mut plan = Plan::new(DEAD);
+    for letter in &all {
+        plan.add(letter, Action::Redrive);
+    }
+    let world = World::new(3, false, all);
+    let outcomes = OnlyOf(source(false));
+    let begun = Instant::now();
+    let report = Apply::new(&world, &world, &plan)
+        .ramp(Ramp::new(&outcomes))
+        .run(&mut world.clone(), &mut Ledger::default(), &mut |_| {})
+        .await
+        .unwrap();
+    assert_eq!(
+        (report.redriven, report.failed.len()),
+        (10, 2),
+        "{report:?}"
+    );
+    for id in ["m-5", "m-11"] {
+        assert_eq!(report.failed[id], "its function has a key of its own");
+    }
+    assert!(report.not_fixed.is_empty(), "{report:?}");
+    let waited = begun.elapsed();
+    assert!(waited < std::time::Duration::from_secs(60), "{waited:?}");
+    assert_eq!(world.state().delivered.len(), 10);
 }
 
 /// The event's key was completed, long ago and for another payload.

@@ -14,7 +14,10 @@ use surehand_redrive::{
     Action, Apply, ApplyOptions, AwsPost, Destination, Letter, Plan, Queue, ReadOptions, Reader,
     Report, SqsDeadLetterQueue, Unlisted,
 };
-use surehand_test_support::{cargo, sqs::Sqs};
+use surehand_test_support::{
+    cargo,
+    sqs::{Queues, Sqs},
+};
 
 /// The emulator of these tests, and a client for this one.
 async fn sqs() -> (&'static Sqs, Client) {
@@ -93,6 +96,13 @@ async fn apply(queue: &SqsDeadLetterQueue, client: &Client, plan: &Plan) -> Repo
     report.unwrap()
 }
 
+/// The emulator's URLs say nothing of the region.
+fn plan_for(queues: &Queues) -> Plan {
+    let (place, _) = queues.arn.rsplit_once(':').unwrap();
+    let (_, name) = queues.letters.rsplit_once('/').unwrap();
+    Plan::new(&queues.letters).queue_arn(format!("{place}:{name}"))
+}
+
 fn text(data_type: &str, value: impl Into<String>) -> MessageAttributeValue {
     let builder = MessageAttributeValue::builder().data_type(data_type);
     builder.string_value(value).build().unwrap()
@@ -149,7 +159,7 @@ async fn everything_of_a_message_travels() {
     let letters = read(&queue).await;
     assert_eq!((letters.len(), letters[0].attributes.len()), (1, 10));
     assert_eq!(letters[0].redrive_count(), 1);
-    let mut plan = Plan::new(&queues.letters);
+    let mut plan = plan_for(&queues);
     assert_eq!(plan.add(&letters[0], Action::Redrive).note, None);
     // The emulator's queue is not at AWS's address.
     let to = plan.destination(&letters[0]).unwrap();
@@ -200,7 +210,7 @@ async fn groups_keep_their_order() {
     let queue = SqsDeadLetterQueue::new(client.clone(), &queues.letters);
     let info = queue.info().await.unwrap();
     assert!(info.fifo && info.visible == 75, "{info:?}");
-    let plan = Plan::new(&queues.letters)
+    let plan = plan_for(&queues)
         .to(Destination::Queue(queues.queue.clone()))
         .unlisted(Unlisted::Redrive);
     let report = apply(&queue, &client, &plan).await;
@@ -252,7 +262,7 @@ async fn results_are_each_entrys_own() {
     assert!(error.contains("NonExistentQueue"), "{error}");
     // Other destinations are not for this service.
     let letter = &received[1].letter;
-    let plan = Plan::new(&queues.letters).to(Destination::Function(
+    let plan = plan_for(&queues).to(Destination::Function(
         "arn:aws:lambda:r:1:function:orders".into(),
     ));
     let mut plan = plan.unlisted(Unlisted::Redrive);

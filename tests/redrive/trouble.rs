@@ -15,9 +15,9 @@ use surehand::Clock;
 use surehand_redrive::{
     Accepted, Action, Apply, ApplyOptions, Destination, Entries, Entry, Journal, Ledger, Letter,
     Outcomes, Parcel, Post, Progress, Ramp, ReadOptions, Redriven, Refusal, Report, Selection,
-    Stop, Unlisted, undo,
+    Stop, Undo, Unlisted,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 async fn run(world: &World, apply: &Apply<'_>) -> Report {
     let (mut journal, mut ledger) = (world.clone(), world.ledger());
@@ -337,13 +337,13 @@ async fn an_undo_keeps_the_order_of_groups() {
     world.state().source.clear();
 
     let refusing = Refusing(&world, "m-9");
-    let options = ReadOptions::default();
     let undo = async |post: &dyn Post, ledger: &mut Ledger| {
         // An interrupted and resumed redrive may send dead letters twice.
         let twice = [&all[..4], &all[..]].concat();
         let mut letters = twice.into_iter().map(Ok);
         let mut journal = world.clone();
-        let undone = undo(&world, &options, post, &mut letters, &mut journal, ledger);
+        let undo = Undo::new(&world, post);
+        let undone = undo.run(&mut letters, &mut journal, ledger);
         undone.await.unwrap()
     };
     let undone = undo(&refusing, &mut world.ledger()).await;
@@ -674,15 +674,8 @@ async fn an_undo_doubles_nothing_that_is_still_there() {
         assert!(open > 0);
         let (mut journal, mut ledger) = (world.clone(), world.ledger());
         let mut archive = all.into_iter().map(Ok);
-        let options = ReadOptions::default();
-        let undone = undo(
-            &world,
-            &options,
-            &world,
-            &mut archive,
-            &mut journal,
-            &mut ledger,
-        );
+        let undo = Undo::new(&world, &world);
+        let undone = undo.run(&mut archive, &mut journal, &mut ledger);
         let undone = undone.await.unwrap();
         assert_eq!((undone.restored, undone.untouched), (0, 30), "{undone:?}");
         assert_eq!(world.ledger().count(Progress::Restored) as u64, open);
@@ -691,6 +684,43 @@ async fn an_undo_doubles_nothing_that_is_still_there() {
         assert_eq!(report.finished, 0, "{report:?}");
         assert!(world.queued().len() as u64 >= open);
     }
+}
+
+/// A letter whose deletion had no answer may be there, or hidden for as long as the redrive hid it: the search for it
+/// takes minutes.
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_is_asked_to_stop_does_so_while_it_looks() {
+    let all = letters(30, None);
+    let plan = plan_of(&all);
+    let world = World::new(0, false, all.clone());
+    world.state().deletes_fail = true;
+    let mut options = waves_of(10);
+    options.threshold_percent = 100;
+    let apply = Apply::new(&world, &world, &plan).options(options);
+    let _ = tokio::time::timeout(Duration::from_secs(30), run(&world, &apply)).await;
+    assert!(world.ledger().count(Progress::Sent) > 0);
+    world.state().deletes_fail = false;
+
+    let begun = Instant::now();
+    let is_asked = move || begun.elapsed() >= Duration::from_secs(5);
+    let (mut journal, mut ledger) = (world.clone(), world.ledger());
+    let before = {
+        let state = world.state();
+        (state.journal.len(), state.delivered.len())
+    };
+    let mut archive = all.into_iter().map(Ok);
+    let undo = Undo::new(&world, &world).stop_when(&is_asked);
+    let undone = undo.run(&mut archive, &mut journal, &mut ledger);
+    let undone = undone.await.unwrap();
+    assert!(undone.stopped, "{undone:?}");
+    assert_eq!((undone.restored, undone.untouched), (0, 0), "{undone:?}");
+    assert!(begun.elapsed() < ReadOptions::default().visibility / 2);
+    let state = world.state();
+    assert_eq!(
+        (state.journal.len(), state.delivered.len()),
+        before,
+        "nothing was done"
+    );
 }
 
 #[tokio::test(start_paused = true)]

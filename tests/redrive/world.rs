@@ -13,10 +13,10 @@ use surehand_redrive::{
 };
 use tokio::time::{Instant, sleep};
 
-pub(crate) const DEAD: &str = "https://sqs.local/1/dead";
-pub(crate) const DEAD_FIFO: &str = "https://sqs.local/1/dead.fifo";
-pub(crate) const SOURCE: &str = "https://sqs.local/1/source";
-pub(crate) const SOURCE_FIFO: &str = "https://sqs.local/1/source.fifo";
+pub(crate) const DEAD: &str = "https://sqs.r.amazonaws.com/1/dead";
+pub(crate) const DEAD_FIFO: &str = "https://sqs.r.amazonaws.com/1/dead.fifo";
+pub(crate) const SOURCE: &str = "https://sqs.r.amazonaws.com/1/source";
+pub(crate) const SOURCE_FIFO: &str = "https://sqs.r.amazonaws.com/1/source.fifo";
 
 /// Letters `m-0`, `m-1`, … of one group, or of none.
 pub(crate) fn letters(count: usize, group: Option<&str>) -> Vec<Letter> {
@@ -334,7 +334,10 @@ impl Queue for World {
             let state = self.state();
             Ok(QueueInfo {
                 url: if state.fifo { DEAD_FIFO } else { DEAD }.into(),
-                arn: "arn:aws:sqs:r:1:dead".into(),
+                arn: match state.fifo {
+                    true => "arn:aws:sqs:r:1:dead.fifo".into(),
+                    false => "arn:aws:sqs:r:1:dead".into(),
+                },
                 fifo: state.fifo,
                 visible: state.held.len() as u64 - hidden,
                 in_flight: if state.counts_lag { 0 } else { hidden },

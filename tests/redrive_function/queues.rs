@@ -206,6 +206,7 @@ impl Queue for FakeQueues {
                 let hidden = state.held.iter().filter(|h| h.receipt.is_some()).count() as u64;
                 QueueInfo {
                     url: state.url.clone(),
+                    arn: "arn:aws:sqs:eu-west-1:1:dead".to_owned(),
                     visible: state.held.len() as u64 - hidden,
                     in_flight: hidden,
                     redrive_policy: state.policy.clone(),

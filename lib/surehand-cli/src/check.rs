@@ -28,8 +28,7 @@ use serde_json::json;
 use crate::terminal::{self, plain};
 use crate::{
     application::{
-        compile::{Compiler, Profile},
-        describe::{self, Descriptions},
+        describe::{self, Binaries, Descriptions},
         evaluate::{self, RemarkKind},
         project::Project,
         resource::Whereabouts,
@@ -39,7 +38,7 @@ use crate::{
 use app::App;
 use attempts::Outage;
 use finding::{Finding, Findings, Severity, rule};
-use rules::{environment, project::Binaries};
+use rules::environment;
 use sources::{Setting, Sources};
 
 /// How `surehand check` runs.
@@ -60,7 +59,10 @@ pub(crate) async fn run(arguments: &CheckArgs, progress: &Progress) -> Result<Ex
     let (binaries, descriptions) = match arguments.no_build {
         true => (None, Descriptions::new()),
         false => {
-            let (binaries, descriptions) = functions(&project, &sources, progress).await?;
+            let output = project.state()?.join("check");
+            let (binaries, descriptions) =
+                describe::functions(&project, &sources.templates, output, |it| progress.step(it))
+                    .await?;
             (Some(binaries), descriptions)
         }
     };
@@ -106,34 +108,6 @@ pub(crate) async fn run(arguments: &CheckArgs, progress: &Progress) -> Result<Ex
 fn note(sources: &Sources) -> Option<&'static str> {
     let has_aliases = sources.templates.have("AutoPublishAlias");
     has_aliases.then_some("the functions have aliases: `sam deploy` moves them for other code only, `surehand deploy` for other parameters as well")
-}
-
-/// Builds the functions and has them describe themselves.
-async fn functions(
-    project: &Project,
-    sources: &Sources,
-    progress: &Progress,
-) -> Result<(Binaries, Descriptions)> {
-    let workspace = {
-        let project = project.clone();
-        tokio::task::spawn_blocking(move || project.workspace()).await??
-    };
-    let binaries = workspace.binaries(project.root());
-    // A binary that does not exist is a finding, and no reason to stop.
-    let named: BTreeSet<String> = (sources.templates.binaries().into_iter())
-        .filter(|name| binaries.contains_key(name))
-        .collect();
-    if named.is_empty() {
-        return Ok((binaries, Descriptions::new()));
-    }
-    let output = project.state()?.join("check");
-    let compiler = Compiler::new(project, &workspace, named, Profile::Dev, output)?;
-    let step = progress.step("building the functions");
-    let executables = compiler.executables(&step).await?;
-    step.say("asking the functions what they are made of");
-    let descriptions = describe::describe(&executables).await;
-    step.done(number_of(executables.len() as u64, "function"));
-    Ok((binaries, descriptions))
 }
 
 /// How many values all evaluations of the templates may come to.

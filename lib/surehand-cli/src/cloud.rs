@@ -11,9 +11,10 @@ use aws_sdk_lambda::{
     operation::invoke::InvokeOutput,
     primitives::Blob,
 };
+use aws_types::service_config::ServiceConfigKey;
 use clap::Args;
 
-use crate::local::stack::Stack;
+use crate::local::{emulator::direct, stack::Stack};
 
 /// How long a connection, an attempt at a call and all attempts at it may take. The longest calls are those with a
 /// megabyte. Without limits, a command whose connection died would never end.
@@ -44,14 +45,14 @@ pub(crate) struct Cloud {
     pub(crate) stack: Option<Stack>,
 }
 
-/// What sends what is for one service elsewhere.
-const OF_ONE_SERVICE: [&str; 6] = [
-    "AWS_ENDPOINT_URL_SQS",
-    "AWS_ENDPOINT_URL_LAMBDA",
-    "AWS_ENDPOINT_URL_DYNAMODB",
-    "AWS_ENDPOINT_URL_EVENTBRIDGE",
-    "AWS_ENDPOINT_URL_CLOUDFORMATION",
-    "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
+/// The services that commands call, as the SDK's variables and the `services` section of a profile name them.
+const SERVICES: [&str; 6] = [
+    "SQS",
+    "Lambda",
+    "DynamoDB",
+    "EventBridge",
+    "CloudFormation",
+    "CloudWatch Logs",
 ];
 
 /// What the environment and the project say.
@@ -152,6 +153,10 @@ impl Cloud {
                         "--aws means AWS itself, and the configuration has the endpoint {url}: choose another profile, or \
                          leave out --aws"
                     ),
+                    Some(url) if is_here(url) => Ok(Self {
+                        config: limited(&config.to_builder().http_client(direct()).build()),
+                        stack: None,
+                    }),
                     _ => Ok(Self {
                         config: limited(&config),
                         stack: None,
@@ -198,17 +203,44 @@ impl Cloud {
                  AWS_IGNORE_CONFIGURED_ENDPOINT_URLS, or unset AWS_ENDPOINT_URL and pass --aws"
             );
         }
-        let set = OF_ONE_SERVICE.map(|name| (name, std::env::var(name).unwrap_or_default()));
-        // A VPC's own endpoint for a service is AWS as well.
-        let astray =
-            |(_, url): &&(_, String)| !url.is_empty() && is_here(url) != self.is_emulator();
-        match set.iter().find(astray) {
-            Some((name, url)) => bail!(
-                "{name} is {url}, and all else of this command is for {}: unset the variable",
-                self.name()
-            ),
-            None => Ok(()),
+        for service in SERVICES {
+            let Some(url) = self.endpoint_of(service) else {
+                continue;
+            };
+            let is_here_too = match self.config.endpoint_url() {
+                // A VPC's own endpoint for a service is AWS as well.
+                None => is_aws(&url),
+                Some(endpoint) => is_here(&url) == is_here(endpoint),
+            };
+            if is_here_too {
+                continue;
+            }
+            let variable = format!(
+                "AWS_ENDPOINT_URL_{}",
+                service.to_uppercase().replace(' ', "_")
+            );
+            let rest = format!("{url}, and all else of this command is for {}", self.name());
+            match std::env::var(&variable).is_ok_and(|it| !it.is_empty()) {
+                true => bail!("{variable} is {rest}: unset the variable"),
+                false => bail!(
+                    "the AWS profile sends what is for {service} to {rest}: choose another profile, or take the endpoint \
+                     out of its `services`"
+                ),
+            }
         }
+        Ok(())
+    }
+
+    /// The endpoint that the environment or the profile has for one service.
+    fn endpoint_of(&self, service: &str) -> Option<String> {
+        let key = ServiceConfigKey::builder()
+            .service_id(service)
+            .env("AWS_ENDPOINT_URL")
+            .profile("endpoint_url")
+            .build()
+            .ok()?;
+        let url = self.config.service_config()?.load_config(key)?;
+        (!url.is_empty()).then_some(url)
     }
 
     /// Returns true if this is not AWS but the stack of a `surehand dev`, or an endpoint on this
@@ -299,6 +331,18 @@ fn is_here(endpoint: &str) -> bool {
         _ => authority,
     };
     ["127.0.0.1", "localhost", "[::1]"].contains(&host)
+}
+
+/// Returns true if the endpoint is AWS's, over an encrypted connection.
+fn is_aws(endpoint: &str) -> bool {
+    let Some(rest) = endpoint.strip_prefix("https://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = authority.strip_suffix(":443").unwrap_or(authority);
+    let is_plain = !host.contains(['@', ':']);
+    let ends = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
+    is_plain && ends.iter().any(|end| host.ends_with(end))
 }
 
 /// Returns true if the text names a host.
@@ -447,6 +491,27 @@ mod tests {
         ] {
             let error = place(case).unwrap_err();
             assert!(error.contains(says), "{case:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_of_aws_is_encrypted_and_amazons() {
+        for endpoint in [
+            "https://sqs.eu-west-1.amazonaws.com",
+            "https://vpce-1-a.sqs.eu-west-1.vpce.amazonaws.com:443/",
+            "https://sqs.cn-north-1.amazonaws.com.cn",
+            "https://sqs.eu-west-1.api.aws",
+        ] {
+            assert!(is_aws(endpoint), "{endpoint}");
+        }
+        for elsewhere in [
+            "http://sqs.eu-west-1.amazonaws.com",
+            "https://sqs.eu-west-1.amazonaws.com.example.com",
+            "https://amazonaws.com@example.com",
+            "https://example.com/.amazonaws.com",
+            "https://10.0.0.5:4566",
+        ] {
+            assert!(!is_aws(elsewhere), "{elsewhere}");
         }
     }
 

@@ -4,9 +4,11 @@
 //! read.
 
 mod apply;
+mod binary;
 mod context;
 mod describe;
 mod edit;
+mod keys;
 mod list;
 mod move_task;
 mod new_file;

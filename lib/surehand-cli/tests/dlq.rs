@@ -13,5 +13,7 @@ mod dlq {
     pub(crate) mod looks;
     pub(crate) mod misuse;
     pub(crate) mod moves;
+    pub(crate) mod outcomes;
+    pub(crate) mod rules;
     pub(crate) mod world;
 }

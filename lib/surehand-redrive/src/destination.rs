@@ -104,6 +104,20 @@ impl FromStr for Destination {
     }
 }
 
+/// The ARN of the queue with this URL, in the partition of another one; none where the URL does not name the region, as
+/// at an emulator.
+pub(crate) fn queue_arn(url: &str, like: &str) -> Option<String> {
+    let partition = like.split(':').nth(1)?;
+    let region = region(url)?;
+    let mut path = url.splitn(4, '/').nth(3)?.split('/');
+    match (path.next(), path.next(), path.next()) {
+        (Some(account), Some(name), None) => {
+            Some(format!("arn:{partition}:sqs:{region}:{account}:{name}"))
+        }
+        _ => None,
+    }
+}
+
 /// The region in the URL of a queue at AWS, `https://sqs.REGION.amazonaws.com/…`.
 fn region(url: &str) -> Option<&str> {
     let host = url.strip_prefix("https://")?.split('/').next()?;

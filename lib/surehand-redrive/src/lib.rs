@@ -19,12 +19,12 @@
 //! 5. **Journal.** Each step is in a [`Journal`] before the next is taken, so that a redrive that died is
 //!    taken up with the same plan and journal. A crash can send a letter twice, and never loses one.
 //!    Event ids stay, so that a consumer that is idempotent by them acts once.
-//! 6. **Undo.** [`undo()`] puts the letters of a journal into the dead-letter queue again.
+//! 6. **Undo.** [`Undo`] puts the letters of a journal into the dead-letter queue again.
 //!
 //! ```no_run
 //! use surehand_redrive::{
 //!     Action, Apply, AwsPost, FileJournal, Groups, Ledger, Plan, ReadOptions, Reader, Selection,
-//!     SqsDeadLetterQueue, undo,
+//!     SqsDeadLetterQueue, Undo,
 //! };
 //!
 //! async fn redrive(client: aws_sdk_sqs::Client, url: &str) -> surehand::Result<()> {
@@ -69,8 +69,8 @@
 //!     // It was a mistake.
 //!     let mut letters = FileJournal::letters("redrive.journal")?;
 //!     let (mut journal, mut ledger) = FileJournal::open("redrive.journal")?;
-//!     let options = ReadOptions::default();
-//!     let undone = undo(&queue, &options, &post, &mut letters, &mut journal, &mut ledger).await?;
+//!     let undo = Undo::new(&queue, &post);
+//!     let undone = undo.run(&mut letters, &mut journal, &mut ledger).await?;
 //!     println!("{} are dead letters again", undone.restored);
 //!     Ok(())
 //! }
@@ -115,4 +115,4 @@ pub use ramp::{Outcomes, Ramp, Redriven};
 pub use reader::{ReadOptions, ReadReport, Reader};
 pub use sqs::SqsDeadLetterQueue;
 pub use surehand::aws::{Entries, Refusal};
-pub use undo::{Undone, undo};
+pub use undo::{Undo, Undone};

@@ -34,7 +34,7 @@ pub struct Parcel {
 
 /// An outbox parks events in a standard queue, which has no groups. A FIFO queue gets them in the group in which
 /// they would have been published.
-fn group(letter: &Letter, to: &Destination) -> Option<String> {
+fn partition(letter: &Letter, to: &Destination) -> Option<String> {
     let event = letter.event().filter(|_| to.is_fifo())?;
     event.partition_key
 }
@@ -55,7 +55,8 @@ pub struct Accepted {
 pub(crate) const MAX_REDRIVES: u32 = 3;
 
 impl Parcel {
-    /// The letter as it goes back to its consumer, with another body if that is given.
+    /// The letter as it goes back to its consumer, with another body if that is given, and in a group if it has
+    /// none itself.
     ///
     /// `attempt` is what sends of the same parcel have in common: the plan.
     ///
@@ -66,6 +67,7 @@ impl Parcel {
         to: &Destination,
         attempt: &str,
         body: Option<&str>,
+        group: Option<&str>,
     ) -> Result<Self, String> {
         let Some(payload) = body.map(Cow::Borrowed).or_else(|| letter.payload()) else {
             return Err(letter.why_without_payload().into());
@@ -78,7 +80,9 @@ impl Parcel {
                 .map(|(name, attribute)| (name.to_owned(), attribute.clone()))
                 .collect(),
             trace_header: letter.trace_header.clone(),
-            group: letter.group.clone().or_else(|| group(letter, to)),
+            group: (letter.group.clone())
+                .or_else(|| group.map(str::to_owned))
+                .or_else(|| partition(letter, to)),
             deduplication_id: None,
         };
         parcel.count_redrive(letter.redrive_count().saturating_add(1));

@@ -1,7 +1,7 @@
 //! What is to become of which letter, as a file that can be read, changed and kept.
 
 use crate::{
-    destination::Destination,
+    destination::{self, Destination},
     group::Selection,
     letter::Letter,
     parcel::{MAX_REDRIVES, Parcel},
@@ -87,6 +87,10 @@ pub struct Step {
     /// What to do.
     #[serde(flatten)]
     pub action: Action,
+    /// The message group that it is sent with, where it has none: dead letters of EventBridge have none, and the rule
+    /// says which group its target has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// For people: why a letter is held though it was to go back, or what of it does not
     /// travel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,7 +100,7 @@ pub struct Step {
 impl Step {
     /// What is no part of a step is an error: it would not be done.
     fn read(line: &str) -> Result<Self, String> {
-        const KNOWN: [&str; 5] = ["message_id", "sha256", "action", "body", "note"];
+        const KNOWN: [&str; 6] = ["message_id", "sha256", "action", "body", "group", "note"];
         let Fields(fields) = serde_json::from_str(line).map_err(|error| error.to_string())?;
         if let Some(name) = fields.keys().find(|name| !KNOWN.contains(&name.as_str())) {
             return Err(match name.as_str() {
@@ -223,10 +227,18 @@ impl Plan {
     /// Where letters may go ([`allow`](Self::allow)) can still be said later: until it is, what is
     /// written on a letter counts here, and not when the plan is applied.
     pub fn add(&mut self, letter: &Letter, action: Action) -> &Step {
-        let prepared = match self.header.destinations {
-            Some(_) => self.prepare(letter, &action),
-            None => self.prepare_for_any(letter, &action),
-        };
+        self.add_in_group(letter, action, None)
+    }
+
+    /// As [`add`](Self::add), with a message group for a letter that has none.
+    pub fn add_in_group(&mut self, letter: &Letter, action: Action, group: Option<&str>) -> &Step {
+        let prepared = self.prepare_in_group(letter, &action, group);
+        let prepared = prepared.and_then(|prepared| {
+            if let (Some((to, _)), Some(_)) = (&prepared, &self.header.destinations) {
+                self.check_destination(letter, to)?;
+            }
+            Ok(prepared)
+        });
         let (action, note) = match prepared {
             Err(problem) => (Action::Hold, Some(problem)),
             Ok(Some(_)) if !letter.dropped_attributes.is_empty() => {
@@ -240,6 +252,7 @@ impl Plan {
             message_id: letter.id.clone(),
             sha256: letter.digest(),
             action,
+            group: group.map(str::to_owned),
             note,
         };
         let index = self.insert(step);
@@ -287,18 +300,31 @@ impl Plan {
     /// Whether the plan is for this queue: the same name is in every account and region.
     ///
     /// # Errors
-    /// If the plan is for another queue than this one.
+    /// If the plan is for another queue than this one, or does not say which one it is for: without
+    /// [the ARN](Header::queue_arn) only a URL at AWS has account and region.
     pub fn check_queue(&self, info: &QueueInfo) -> Result<()> {
-        let (ours, theirs) = match &self.header.queue_arn {
-            Some(arn) => (arn, &info.arn),
-            None => (&self.header.queue, &info.url),
+        let Header {
+            queue, queue_arn, ..
+        } = &self.header;
+        let (ours, is_this) = match queue_arn {
+            Some(arn) => (arn, *arn == info.arn),
+            None => match destination::queue_arn(queue, &info.arn) {
+                Some(arn) => (queue, arn == info.arn),
+                None => {
+                    return Err(Error::rejected(format!(
+                        "the plan does not say in which account and region its queue {queue} is: write it again, or add \
+                         the queue's ARN to its first line as `queue_arn`"
+                    )));
+                }
+            },
         };
-        if ours == theirs {
-            return Ok(());
+        match is_this {
+            true => Ok(()),
+            false => Err(Error::rejected(format!(
+                "the plan is for queue {ours}, and this is {}: use the account and the region that the plan was made in",
+                info.arn
+            ))),
         }
-        Err(Error::rejected(format!(
-            "the plan is for queue {ours}, and this is {theirs}: use the account and the region that the plan was made in"
-        )))
     }
 
     /// The letter as it is sent; none where nothing is. The error is why it cannot be, in one line.
@@ -307,7 +333,9 @@ impl Plan {
         letter: &Letter,
         action: &Action,
     ) -> Result<Option<(Destination, Parcel)>, String> {
-        let prepared = self.prepare_for_any(letter, action)?;
+        let step = self.step(&letter.id);
+        let group = step.and_then(|step| step.group.as_deref());
+        let prepared = self.prepare_in_group(letter, action, group)?;
         if let Some((to, _)) = &prepared {
             self.check_destination(letter, to)?;
         }
@@ -329,10 +357,11 @@ impl Plan {
     }
 
     /// As [`prepare`](Self::prepare), wherever it goes.
-    fn prepare_for_any(
+    fn prepare_in_group(
         &self,
         letter: &Letter,
         action: &Action,
+        group: Option<&str>,
     ) -> Result<Option<(Destination, Parcel)>, String> {
         let body = match action {
             Action::Redrive => None,
@@ -352,7 +381,7 @@ impl Plan {
                 "the letter does not tell where it came from; the plan needs `to`"
             }
         })?;
-        let parcel = Parcel::redriven(letter, &to, &self.header.plan, body)?;
+        let parcel = Parcel::redriven(letter, &to, &self.header.plan, body, group)?;
         Ok(Some((to, parcel)))
     }
 

@@ -1,5 +1,6 @@
 //! A few letters first, and more once those were handled.
 
+use crate::destination::Destination;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use surehand::{Metadata, Result};
@@ -21,6 +22,16 @@ pub trait Outcomes: Send + Sync {
     /// Whether each was handled, in their order: for example, whether the idempotency table has it as
     /// completed. A false may become true.
     fn completed<'a>(&'a self, redriven: &'a [Redriven]) -> BoxFuture<'a, Result<Vec<bool>>>;
+
+    /// Asked before anything is sent to a destination. A letter whose outcome cannot be known is not
+    /// sent, since it would be waited for in vain.
+    ///
+    /// # Errors
+    /// Why nothing will be known of what goes there.
+    fn check<'a>(&'a self, to: &'a Destination) -> BoxFuture<'a, Result<()>> {
+        let _ = to;
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// A letter that was put back.
@@ -36,12 +47,10 @@ pub struct Redriven {
     pub letter_id: String,
     /// The handler that failed, where it is known.
     pub handler: Option<String>,
-    /// The function that failed, where it is known.
-    pub function: Option<String>,
+    /// Where it was sent: what is said of it elsewhere can have been written by its sender.
+    pub to: Destination,
     /// The id of its [`Group`](crate::Group).
     pub group_id: String,
-    /// The ARN of the queue that SQS moved the dead letter from; none if it was sent here.
-    pub source_arn: Option<String>,
     /// The message group that the dead letter has.
     pub(crate) message_group: Option<String>,
     pub(crate) redrive_count: u32,

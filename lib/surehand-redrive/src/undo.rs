@@ -27,6 +27,8 @@ pub struct Undone {
     pub untouched: u64,
     /// The letters that could not be put there, with the reason.
     pub failed: BTreeMap<String, String>,
+    /// Whether it ended early, because it was [asked](Undo::stop_when) to.
+    pub stopped: bool,
 }
 
 const WAVE: usize = 100;
@@ -38,98 +40,145 @@ const WAVE_BYTES: usize = 4 * 1024 * 1024;
 ///
 /// A letter that was sent, or written down to be dropped, and is not known to be deleted, may still be
 /// there. The queue is read for those, for as long as the redrive may have hidden them
-/// (`options.visibility`). What is found stays as it is, and counts as untouched.
+/// ([`ReadOptions::visibility`]). What is found stays as it is, and counts as untouched.
 ///
-/// `letters` and `ledger` are what the redrive's journal has
-/// ([`FileJournal::letters`](crate::FileJournal::letters)); the undo is written into the same journal,
-/// so that it can be taken up as well. A letter that was moved by SQS gets a note that says so, since
-/// SQS tells where a message came from only of those it moved.
+/// A letter that was moved by SQS gets a note that says so, since SQS tells where a message came from
+/// only of those it moved.
 ///
 /// A FIFO queue has the letters of a group in their order again, up to the first that could not be
 /// restored; they are behind what is in the queue already.
-///
-/// # Errors
-/// If the queue cannot be read, or the journal not be read or written.
-pub async fn undo(
-    queue: &dyn Queue,
-    options: &ReadOptions,
-    post: &dyn Post,
-    letters: &mut (dyn Iterator<Item = Result<Letter>> + Send),
-    journal: &mut dyn Journal,
-    ledger: &mut Ledger,
-) -> Result<Undone> {
-    let to = Destination::Queue(queue.info().await?.url);
-    let (there, is_certain) = doubtful(queue, options, ledger).await?;
-    let attempt = format!("undo {}", ledger.plan().unwrap_or_default());
-    let mut undoing = Undoing {
-        post,
-        book: Book { journal, ledger },
-        is_fifo: to.is_fifo(),
-        to,
-        wave: Vec::new(),
-        bytes: 0,
-        halted: HashSet::new(),
-        undone: Undone::default(),
-    };
-    // A resume is not to delete them, now that they are to stay.
-    let there = there.into_iter().map(|id| Entry::Restored {
-        message_id: id.clone(),
-        id,
-    });
-    undoing.book.write(&there.collect::<Vec<_>>()).await?;
-    for letter in letters {
-        let letter = letter?;
-        match undoing.book.ledger.progress(&letter.id) {
-            Some(Progress::Sent | Progress::Dropping) if !is_certain => {
-                let problem = "it may still be in the dead-letter queue, of which not all can be seen; undo again later";
-                undoing.fail(letter.id, letter.group, problem.to_owned());
-            }
-            Some(Progress::Sent | Progress::Dropping | Progress::Done | Progress::Restoring) => {
-                undoing.add(&letter, &attempt).await?;
-            }
-            // What may have been sent is still there.
-            _ => undoing.undone.untouched += 1,
-        }
-    }
-    undoing.send().await?;
-    Ok(undoing.undone)
+pub struct Undo<'a> {
+    queue: &'a dyn Queue,
+    post: &'a dyn Post,
+    options: ReadOptions,
+    stop: Option<&'a (dyn Fn() -> bool + Send + Sync)>,
 }
 
-/// Looks for the letters that were sent or archived, and are not known to be deleted. Gives those that
-/// are in the queue, and whether all that is in the queue was seen.
-async fn doubtful(
-    queue: &dyn Queue,
-    options: &ReadOptions,
-    ledger: &Ledger,
-) -> Result<(HashSet<String>, bool)> {
-    let at = [Progress::Sent, Progress::Dropping].map(|at| ledger.at(at));
-    let open: HashSet<&String> = at.into_iter().flatten().collect();
-    if open.is_empty() {
-        return Ok((HashSet::new(), true));
-    }
-    // Until then whoever sent them may hide them.
-    let until = Instant::now() + options.visibility;
-    let mut reader = Reader::open(queue, options.clone()).await?;
-    let mut there = HashSet::new();
-    let read = loop {
-        match reader.look().await {
-            Ok(Some(letters)) => {
-                let ids = letters.into_iter().map(|received| received.letter.id);
-                there.extend(ids.filter(|id| open.contains(id)));
-            }
-            Ok(None) if there.len() == open.len() || Instant::now() >= until => break Ok(()),
-            Ok(None) => {
-                let left = until.saturating_duration_since(Instant::now());
-                reader.wait(left.min(LOOK_AGAIN)).await;
-                reader.reopen();
-            }
-            Err(error) => break Err(error),
+impl<'a> Undo<'a> {
+    /// The letters go to `queue` again, brought by `post`.
+    pub fn new(queue: &'a dyn Queue, post: &'a dyn Post) -> Self {
+        Self {
+            queue,
+            post,
+            options: ReadOptions::default(),
+            stop: None,
         }
-    };
-    let is_certain = reader.has_seen_all();
-    reader.close().await;
-    read?;
-    Ok((there, is_certain))
+    }
+
+    /// Sets how the queue is read for the letters that may still be there.
+    pub fn options(mut self, options: ReadOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Ends early, after what is on the way, when `stop` says so. Another undo goes on.
+    pub fn stop_when(mut self, stop: &'a (dyn Fn() -> bool + Send + Sync)) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    /// Does it. `letters` and `ledger` are what the redrive's journal has
+    /// ([`FileJournal::letters`](crate::FileJournal::letters)); the undo is written into the same
+    /// journal, so that it can be taken up as well.
+    ///
+    /// # Errors
+    /// If the queue cannot be read, or the journal not be read or written.
+    pub async fn run(
+        &self,
+        letters: &mut (dyn Iterator<Item = Result<Letter>> + Send),
+        journal: &mut dyn Journal,
+        ledger: &mut Ledger,
+    ) -> Result<Undone> {
+        let to = Destination::Queue(self.queue.info().await?.url);
+        let Looked { there, is_certain } = self.look(ledger).await?;
+        let attempt = format!("undo {}", ledger.plan().unwrap_or_default());
+        let mut undoing = Undoing {
+            post: self.post,
+            book: Book { journal, ledger },
+            is_fifo: to.is_fifo(),
+            to,
+            wave: Vec::new(),
+            bytes: 0,
+            halted: HashSet::new(),
+            undone: Undone::default(),
+        };
+        // A resume is not to delete them, now that they are to stay.
+        let there = there.into_iter().map(|id| Entry::Restored {
+            message_id: id.clone(),
+            id,
+        });
+        undoing.book.write(&there.collect::<Vec<_>>()).await?;
+        for letter in letters {
+            if self.is_stopped() {
+                undoing.undone.stopped = true;
+                break;
+            }
+            let letter = letter?;
+            match undoing.book.ledger.progress(&letter.id) {
+                Some(Progress::Sent | Progress::Dropping) if !is_certain => {
+                    let problem = "it may still be in the dead-letter queue, of which not all can be seen; undo again later";
+                    undoing.fail(letter.id, letter.group, problem.to_owned());
+                }
+                Some(
+                    Progress::Sent | Progress::Dropping | Progress::Done | Progress::Restoring,
+                ) => {
+                    undoing.add(&letter, &attempt).await?;
+                }
+                // What may have been sent is still there.
+                _ => undoing.undone.untouched += 1,
+            }
+        }
+        undoing.send().await?;
+        Ok(undoing.undone)
+    }
+
+    /// Looks for the letters that were sent or archived, and are not known to be deleted.
+    async fn look(&self, ledger: &Ledger) -> Result<Looked> {
+        let at = [Progress::Sent, Progress::Dropping].map(|at| ledger.at(at));
+        let open: HashSet<&String> = at.into_iter().flatten().collect();
+        let mut there = HashSet::new();
+        if open.is_empty() {
+            let is_certain = true;
+            return Ok(Looked { there, is_certain });
+        }
+        // Until then whoever sent them may hide them.
+        let until = Instant::now() + self.options.visibility;
+        let mut reader = Reader::open(self.queue, self.options.clone()).await?;
+        let read = loop {
+            if self.is_stopped() {
+                break Ok(());
+            }
+            match reader.look().await {
+                Ok(Some(letters)) => {
+                    let ids = letters.into_iter().map(|received| received.letter.id);
+                    there.extend(ids.filter(|id| open.contains(id)));
+                }
+                Ok(None) if there.len() == open.len() || Instant::now() >= until => break Ok(()),
+                Ok(None) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    reader.wait(left.min(LOOK_AGAIN)).await;
+                    reader.reopen();
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        let is_certain = reader.has_seen_all();
+        reader.close().await;
+        read?;
+        Ok(Looked { there, is_certain })
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop())
+    }
+}
+
+/// What the dead-letter queue has of a redrive that did not end.
+struct Looked {
+    /// The letters that are still there.
+    there: HashSet<String>,
+    /// Whether all that is in the queue was seen.
+    is_certain: bool,
 }
 
 struct Undoing<'a> {

@@ -18,7 +18,7 @@
 //!  "variables": [{"name": "IDEMPOTENCY_TABLE", "required": true, "uses": ["idempotency_table"]}]}
 //! ```
 
-use crate::{Event, event::EventName};
+use crate::{Event, IdempotencyKey, Metadata, event::EventName, key::KeyStyle};
 use serde::{Deserialize, Serialize};
 
 /// The description of a function, made by [`Function::describe`](crate::Function::describe).
@@ -128,12 +128,22 @@ pub struct IdempotencySettings {
     pub store: String,
     /// `event_id`, or `custom` for a key that the function's own code reads.
     pub key: String,
-    /// How keys are written: `sha256` or `powertools`.
+    /// How keys are written: `sha256`, `powertools`, `powertools_text` or `powertools_typescript`.
     pub style: String,
     /// The scope within which keys are unique; none for the function's name.
     pub scope: Option<String>,
     /// How long a key is remembered, in seconds.
     pub expires_after_s: u64,
+}
+
+impl IdempotencySettings {
+    /// The key that the function of this name claims for an event; none if only its own code can tell, or
+    /// a newer version of the library.
+    pub fn key_of(&self, function: &str, event: &Metadata) -> Option<IdempotencyKey> {
+        let style = KeyStyle::named(&self.style).filter(|_| self.key == "event_id")?;
+        let scope = self.scope.as_deref().unwrap_or(function);
+        Some(style.key(scope, &style.identity(event)))
+    }
 }
 
 /// Where a function parks records.
@@ -265,6 +275,48 @@ mod tests {
                 "variables": [],
             })
         );
+    }
+
+    /// As the function itself claims it, so that others can look the claim up.
+    #[tokio::test]
+    async fn the_key_of_an_event_is_the_one_that_is_claimed() {
+        use crate::{idempotency::Store as _, testing};
+
+        let event = json!({
+            "source": "shop.orders", "detail-type": "OrderPlaced", "id": "bus-1",
+            "detail": {"metadata": {"id": "1"}, "data": {}},
+        });
+        let metadata = Metadata {
+            source: Some("shop.orders".to_owned()),
+            detail_type: Some("OrderPlaced".to_owned()),
+            ..Metadata::new("1")
+        };
+        async fn any(_: Envelope<Value>) -> crate::Result<()> {
+            Ok(())
+        }
+        let store = MemoryStore::new();
+        for once in [
+            Idempotency::new(store.clone()),
+            Idempotency::new(store.clone()).scope("mails"),
+            Idempotency::new(store.clone()).style(KeyStyle::Powertools),
+            Idempotency::new(store.clone()).style(KeyStyle::PowertoolsText),
+            Idempotency::new(store.clone()).style(KeyStyle::PowertoolsTypeScript),
+        ] {
+            let function = Function::new(Sqs, any, ()).idempotent(once);
+            let settings = function.describe().idempotency.unwrap();
+            let context = testing::context();
+            let name = context.env_config.function_name.clone();
+            let key = settings.key_of(&name, &metadata).unwrap();
+            assert!(store.find(&key).await.unwrap().is_none(), "{settings:?}");
+            let message = testing::Message::body(event.to_string());
+            let batch = testing::sqs_event("orders", [message]);
+            function.invoke(batch, context).await.unwrap();
+            assert!(store.find(&key).await.unwrap().is_some(), "{settings:?}");
+        }
+        let custom = Idempotency::new(store).key(|_: Json<Value>| "1".to_owned());
+        let function = Function::new(Sqs, any, ()).idempotent(custom);
+        let settings = function.describe().idempotency.unwrap();
+        assert_eq!(settings.key_of("f", &metadata), None);
     }
 
     #[test]

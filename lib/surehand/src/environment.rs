@@ -77,7 +77,7 @@ pub(crate) fn used_url(name: &str, for_what: Use) -> Result<String> {
 /// Returns the URL of a queue, as [`used_url`], or none if the variable is not set.
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
 pub(crate) fn used_url_if_set(name: &str, for_what: Use) -> Result<Option<String>> {
-    let value = used_if_set(name, for_what);
+    let value = read_optional(name, Some(for_what));
     value.map(|value| as_url(name, value)).transpose()
 }
 

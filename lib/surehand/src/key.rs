@@ -134,6 +134,17 @@ impl KeyStyle {
         })
     }
 
+    /// The style of this [name](Self::as_str).
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::Sha256,
+            Self::Powertools,
+            Self::PowertoolsText,
+            Self::PowertoolsTypeScript,
+        ];
+        all.into_iter().find(|style| style.as_str() == name)
+    }
+
     pub(crate) fn key(self, scope: &str, value: &Value) -> IdempotencyKey {
         IdempotencyKey(format!("{scope}#{}", self.digest(value)))
     }

@@ -11,8 +11,10 @@ use std::{
 /// A call, before it is passed on or after it was answered.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// `SendMessageBatch`, for example.
+    /// `SendMessageBatch`, for example; of a service without names for its calls, `GET /path`.
     pub action: String,
+    /// What it is called with.
+    pub body: String,
     /// Its number among the calls of its action, from 1.
     pub number: usize,
     /// When the proxy sees it.
@@ -80,7 +82,16 @@ fn serve(client: TcpStream, shared: &Shared) -> Option<()> {
     loop {
         let request = read(&mut requests)?;
         let action = header(&request.head, "x-amz-target");
-        let action = action.rsplit('.').next().unwrap_or_default().to_owned();
+        let action = match action.rsplit('.').next().unwrap_or_default() {
+            "" => request
+                .head
+                .split(['?', ' '])
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(" "),
+            action => action.to_owned(),
+        };
+        let body = String::from_utf8_lossy(&request.body).into_owned();
         let number = {
             let mut counts = shared.counts.lock().unwrap();
             let count = counts.entry(action.clone()).or_default();
@@ -89,6 +100,7 @@ fn serve(client: TcpStream, shared: &Shared) -> Option<()> {
         };
         let call = |moment| Call {
             action: action.clone(),
+            body: body.clone(),
             number,
             moment,
         };

@@ -1,18 +1,63 @@
 //! Asks the functions what they are made of.
 
-use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
+use anyhow::Result;
 use surehand::description::Description;
 use tokio::{process::Command, time::timeout};
+
+use super::{
+    compile::{Compiler, Profile},
+    project::{Binary, Project},
+    templates::Templates,
+};
+use crate::progress::{Step, number_of};
 
 /// The description of each binary, or why there is none.
 pub(crate) type Descriptions = BTreeMap<String, Result<Description, String>>;
 
+/// The binaries of each package of the workspace, with the package's manifest.
+pub(crate) type Binaries = BTreeMap<String, Vec<Binary>>;
+
 /// How long a function may take. It takes milliseconds unless it waits for a service.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// Builds the functions of the templates and has them describe themselves; `output` is a folder for their packages, and
+/// `begin` shows that it is done, if there is something to build.
+pub(crate) async fn functions(
+    project: &Project,
+    templates: &Templates,
+    output: PathBuf,
+    begin: impl FnOnce(&'static str) -> Step,
+) -> Result<(Binaries, Descriptions)> {
+    let workspace = {
+        let project = project.clone();
+        tokio::task::spawn_blocking(move || project.workspace()).await??
+    };
+    let binaries = workspace.binaries(project.root());
+    // A binary that does not exist is a finding, and no reason to stop.
+    let named: BTreeSet<String> = (templates.binaries().into_iter())
+        .filter(|name| binaries.contains_key(name))
+        .collect();
+    if named.is_empty() {
+        return Ok((binaries, Descriptions::new()));
+    }
+    let compiler = Compiler::new(project, &workspace, named, Profile::Dev, output)?;
+    let step = begin("building the functions");
+    let executables = compiler.executables(&step).await?;
+    step.say("asking the functions what they are made of");
+    let descriptions = describe(&executables).await;
+    step.done(number_of(executables.len() as u64, "function"));
+    Ok((binaries, descriptions))
+}
+
 /// Asks these binaries, each given with its executable, for their descriptions.
-pub(crate) async fn describe<'a>(
+async fn describe<'a>(
     executables: impl IntoIterator<Item = (&'a String, &'a std::path::PathBuf)>,
 ) -> Descriptions {
     let mut descriptions = Descriptions::new();

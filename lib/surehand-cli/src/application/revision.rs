@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     evaluate::{self, Evaluated, Remark, RemarkKind, TRANSFORMS, parameter::is_hidden},
     resource::{Resource, Whereabouts, name_property},
-    templates::{Templates, located},
+    templates::{Templates, located, resources},
     yaml::{Node, Value},
 };
 
@@ -69,6 +69,18 @@ pub(crate) fn revisions(
     let Evaluated {
         resources, remarks, ..
     } = evaluate::resources(templates, parameters, at)?;
+    for template in templates.all() {
+        let (name, node) = match looped(template) {
+            Some(looped) => looped,
+            None => continue,
+        };
+        bail!(
+            "{}:{}: {name} makes functions with an alias, whose versions cannot be told before the deployment: write them out, \
+             or use `sam build` and `sam deploy`, which move the aliases for other code only",
+            node.place.file,
+            node.place.line
+        );
+    }
     let is_elsewhere = |it: &Remark| it.kind == RemarkKind::Unseen;
     let application = Application {
         root,
@@ -202,6 +214,16 @@ fn is_apart(kind: &str, property: &str) -> bool {
     }
 }
 
+/// A loop of the language extensions over functions whose aliases deployments move.
+fn looped(template: &Node) -> Option<(&str, &Node)> {
+    let globals = template.at(&["Globals", "Function", "AutoPublishAlias"]);
+    let mut loops = resources(template).filter(|(name, _)| name.starts_with("Fn::ForEach"));
+    loops.find(|(_, node)| {
+        let has_alias = globals.is_some() || mentions(node, "AutoPublishAlias");
+        has_alias && mentions(node, FUNCTION)
+    })
+}
+
 fn has_macros(template: &Node) -> bool {
     let transforms = template.get("Transform").map_or(&[][..], Node::items);
     let is_known = |it: &Node| it.text().is_some_and(|name| TRANSFORMS.contains(&name));
@@ -281,7 +303,7 @@ fn add(path: &Path, digest: &mut Sha256) -> Result<()> {
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in bytes {
         // Writing to a string does not fail.

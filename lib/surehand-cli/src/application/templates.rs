@@ -106,6 +106,11 @@ impl Templates {
         })
     }
 
+    /// The path of every template that was read.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
     /// Every template that was read.
     pub(super) fn all(&self) -> impl Iterator<Item = &Node> {
         self.files.values().map(|template| &**template)

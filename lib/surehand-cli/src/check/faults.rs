@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use super::{
     Binaries, Checked, Descriptions, Finding, Sources, check,
     finding::{ALL, Severity},
-    functions,
 };
-use crate::{application::project::Project, progress::Progress};
+use crate::{
+    application::{describe, project::Project},
+    progress::Progress,
+};
 
 /// Replaces `from`, the first after `after`, by `to`; the rule is found at the first `at` after `after`.
 struct Fault {
@@ -148,7 +150,9 @@ fn shop() -> &'static (Project, Binaries, Descriptions) {
             .unwrap();
         let sources = Sources::read(&project).unwrap();
         let progress = Progress::new();
-        let functions = functions(&project, &sources, &progress);
+        let output = project.state().unwrap().join("check");
+        let functions =
+            describe::functions(&project, &sources.templates, output, |it| progress.step(it));
         let (binaries, descriptions) = runtime.block_on(functions).unwrap();
         assert!(descriptions.len() >= 7);
         assert!(descriptions.values().all(Result::is_ok));

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 use crate::terminal::say;
@@ -102,8 +103,10 @@ pub(crate) async fn run(arguments: Deploy, progress: &Progress) -> Result<ExitCo
     }
     if !arguments.no_build {
         build(&project, &tools, &arguments.arguments, &answer).await?;
-    } else if modified(&built)? < modified(project.template())? {
-        bail!("{BUILT} is older than the template: leave --no-build out");
+    } else if !is_current(&project, &built)? {
+        bail!(
+            "{BUILT} was built from other templates than those that are here: leave --no-build out"
+        );
     }
     let revisions = stamp(&project, &answer)?;
     for revision in &revisions {
@@ -206,7 +209,7 @@ async fn build(
     arguments: &[String],
     answer: &Answer,
 ) -> Result<()> {
-    let templates = Templates::read(project)?;
+    let (templates, source) = (Templates::read(project)?, source(project)?);
     for package in packages(project, &templates, answer)? {
         let mut cargo = with_tools(project, tools, "cargo-lambda")?;
         cargo
@@ -239,7 +242,32 @@ async fn build(
     if code != ExitCode::SUCCESS {
         bail!("sam build failed, and nothing was deployed");
     }
-    Ok(())
+    // Each `sam build` empties the folder, so that this is of what is in it.
+    let record = project.root().join(BUILT).join(SOURCE);
+    fs::write(&record, source).with_context(|| format!("cannot write {}", record.display()))
+}
+
+/// The file that says from which templates the folder of what is built was built.
+const SOURCE: &str = "surehand-source";
+
+/// Whether what is built was built from the templates as they are: by their content where this command has built it, and
+/// else by their times.
+fn is_current(project: &Project, built: &Path) -> Result<bool> {
+    match fs::read_to_string(built.with_file_name(SOURCE)) {
+        Ok(record) => Ok(record == source(project)?),
+        Err(_) => Ok(modified(built)? >= modified(project.template())?),
+    }
+}
+
+/// The hash of the templates' content.
+fn source(project: &Project) -> Result<String> {
+    let mut digest = Sha256::new();
+    for file in Templates::read(project)?.files() {
+        let text = project.text(file)?.unwrap_or_default();
+        digest.update(Sha256::digest(file));
+        digest.update(Sha256::digest(text));
+    }
+    Ok(revision::hex(&digest.finalize()))
 }
 
 /// The functions that are built from one folder for one processor.

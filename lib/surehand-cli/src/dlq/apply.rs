@@ -68,29 +68,7 @@ pub(super) async fn apply(arguments: &ApplyArgs, context: &Context<'_>) -> Resul
             arguments.plan.display()
         );
     }
-    let site = Site::of(&plan, arguments.despite_redrive_policy, context).await?;
-    if !arguments.yes {
-        let ledger = Ledger::default();
-        return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
-    }
-    let facts = site.facts(&arguments.pace).await?;
-    let journal = FileJournal::create(&path).map_err(said)?;
-    let begun = Begun {
-        journal: &path,
-        opened: (journal, Ledger::default()),
-        facts,
-    };
-    let name = arguments.plan.display().to_string();
-    steps(
-        &arguments.pace,
-        "redriving",
-        &name,
-        &site,
-        &plan,
-        begun,
-        context,
-    )
-    .await
+    carry_out(arguments, &plan, &path, Turn::First, context).await
 }
 
 /// `dlq resume`.
@@ -111,28 +89,47 @@ pub(super) async fn resume(arguments: &ApplyArgs, context: &Context<'_>) -> Resu
         );
     }
     check_journal(&path, &plan)?;
-    let site = Site::of(&plan, arguments.despite_redrive_policy, context).await?;
+    carry_out(arguments, &plan, &path, Turn::Next, context).await
+}
+
+/// Whether a plan has a journal by now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Next,
+}
+
+async fn carry_out(
+    arguments: &ApplyArgs,
+    plan: &Plan,
+    journal: &Path,
+    turn: Turn,
+    context: &Context<'_>,
+) -> Result<End> {
+    let site = Site::of(plan, arguments.despite_redrive_policy, context).await?;
     if !arguments.yes {
-        let ledger = ledger_of(&path)?;
-        return site.dry_run(&plan, &ledger, &arguments.pace, context).await;
+        let ledger = match turn {
+            Turn::First => Ledger::default(),
+            Turn::Next => ledger_of(journal)?,
+        };
+        return site.dry_run(plan, &ledger, &arguments.pace, context).await;
     }
-    let facts = site.facts(&arguments.pace).await?;
+    // Without outcomes to wait for nothing is begun, and no journal made.
+    let facts = site.facts(&arguments.pace, context).await?;
+    let (doing, opened) = match turn {
+        Turn::First => {
+            let created = FileJournal::create(journal).map_err(said)?;
+            ("redriving", (created, Ledger::default()))
+        }
+        Turn::Next => ("resuming", FileJournal::open(journal).map_err(said)?),
+    };
     let begun = Begun {
-        journal: &path,
-        opened: FileJournal::open(&path).map_err(said)?,
+        journal,
+        opened,
         facts,
     };
     let name = arguments.plan.display().to_string();
-    steps(
-        &arguments.pace,
-        "resuming",
-        &name,
-        &site,
-        &plan,
-        begun,
-        context,
-    )
-    .await
+    steps(&arguments.pace, doing, &name, &site, plan, begun, context).await
 }
 
 /// What a run writes to, and what it waits for.

@@ -96,6 +96,18 @@ fn time(ms: u64) -> String {
         .map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
 }
 
+/// When a note says that it failed, and how long ago that was.
+fn when(note: &FailureNote) -> String {
+    match note.last_failure.parse::<jiff::Timestamp>() {
+        Ok(time) => {
+            let ms = u64::try_from(time.as_millisecond()).unwrap_or_default();
+            format!("{time:.3}, {} ago", age(ms))
+        }
+        // A note can be written by anybody.
+        Err(_) => note.last_failure.clone(),
+    }
+}
+
 /// A letter on several lines; `retention` is that of its queue, if it is in one.
 pub(super) fn text(letter: &Letter, attempts: Option<&str>, retention: Option<Duration>) -> String {
     let mut text = String::new();
@@ -112,14 +124,15 @@ pub(super) fn text(letter: &Letter, attempts: Option<&str>, retention: Option<Du
     if let Some(attempts) = attempts {
         line("attempts", attempts);
     }
-    if let Origin::Parked { note, .. } = letter.origin() {
+    let origin = letter.origin();
+    if let Origin::Parked { note, .. } = &origin {
         for cause in &note.chain {
             line("because", cause);
         }
-        let when = match note.last_failure.parse::<jiff::Timestamp>() {
-            Ok(time) => format!("{time:.3}"),
-            Err(_) => note.last_failure.clone(),
-        };
+        if let Some(place) = &note.at {
+            line("made at", place);
+        }
+        let when = when(note);
         let (attempt, request) = (note.attempts, &note.request_id);
         line(
             "failed",
@@ -128,6 +141,13 @@ pub(super) fn text(letter: &Letter, attempts: Option<&str>, retention: Option<Du
                 nth(attempt)
             ),
         );
+    }
+    if let Origin::MovedBySqs {
+        earlier: Some(note),
+        ..
+    } = &origin
+    {
+        line("failed", &format!("before that, at {}", when(note)));
     }
     match (&cause.handler, &cause.function) {
         (Some(handler), Some(function)) => line("handler", &format!("{handler} of {function}")),

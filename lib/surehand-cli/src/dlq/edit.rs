@@ -100,11 +100,12 @@ pub(super) async fn run(arguments: &EditArgs, context: &Context<'_>) -> Result<E
     }
     let mut plan = existing.unwrap_or_else(|| Plan::new(&target.url).queue_arn(&info.arn));
     let allowed = plan.header.destinations.take();
-    plan.add(&letter, Action::Edit { body });
+    let mut claims = Claims::default();
+    let action = Action::Edit { body };
+    let step = plan.add(&letter, action.clone());
+    claims.note(&letter, step, &action);
     plan.header.destinations = allowed;
     if plan.header.to.is_none() {
-        let mut claims = Claims::default();
-        claims.note(&letter);
         claims.settle(&mut plan, &cloud, &[]).await?;
     }
     let step = plan.step(&letter.id);

@@ -9,12 +9,17 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use surehand::{
-    DynamoDbStore, IdempotencyKey, Metadata,
+    DynamoDbStore, Error, Metadata,
     idempotency::{AttemptEnd, Claim, Store as _},
 };
-use surehand_redrive::{Letter, Outcomes, Redriven};
+use surehand_redrive::{Destination, Letter, Outcomes, Queue as _, Redriven, SqsDeadLetterQueue};
 
-use super::target::{self, Target};
+use super::{
+    context::{Context, said},
+    keys::Keys,
+    target::{self, Target},
+    trust::Trust,
+};
 use crate::cloud::{Cloud, reason};
 
 /// The table of a function, by the variable that the library reads it from.
@@ -23,13 +28,18 @@ const TABLE: &str = "IDEMPOTENCY_TABLE";
 /// How many outcomes are asked for at once.
 const SIDE_BY_SIDE: usize = 32;
 
-/// Asks the tables of the functions that failed.
+/// Asks the tables of the functions that letters are for.
 pub(super) struct Facts {
     cloud: Option<Cloud>,
-    /// Of letters that do not name their function, and that SQS did not move here.
+    /// That of letters which do not say, by a word that others confirm, where they go.
     function: Option<String>,
+    /// What others confirm of the letters' ways; none if the queue is not known.
+    trust: Option<tokio::sync::Mutex<Trust>>,
+    /// The account and the region of the dead-letter queue: `eu-west-1:123456789012`.
+    place: Option<String>,
+    keys: Keys,
     stores: Mutex<HashMap<String, Option<DynamoDbStore>>>,
-    /// The functions that read queues, by the queues' ARNs.
+    /// The functions that read queues, by the queues' URLs.
     readers: Mutex<HashMap<String, Option<String>>>,
 }
 
@@ -39,50 +49,74 @@ impl Facts {
         Self {
             cloud: None,
             function: None,
+            trust: None,
+            place: None,
+            keys: Keys::OfEvents,
             stores: Mutex::default(),
             readers: Mutex::default(),
         }
     }
 
     /// As far as it can be known; what cannot be looked up is as if it were not there.
-    pub(super) async fn find(cloud: Cloud, target: Option<&Target>) -> Self {
-        let function = match target {
-            None => None,
-            Some(target) => of_target(&cloud, target).await.ok().flatten(),
-        };
+    pub(super) async fn find(cloud: Cloud, target: &Target) -> Self {
+        let mut facts = Self::none();
+        facts.function = of_target(&cloud, target).await.ok().flatten();
+        if let Ok(arn) = arn(&cloud, &target.url).await {
+            let trust = Trust::of(&cloud, &target.url, &arn).await;
+            facts.trust = Some(tokio::sync::Mutex::new(trust));
+            facts.place = place(&arn);
+        }
+        facts.cloud = Some(cloud);
+        facts
+    }
+
+    /// Without a queue: of letters that this function is for, unless SQS says otherwise.
+    pub(super) fn of_function(cloud: Cloud, function: Option<String>) -> Self {
         Self {
+            cloud: Some(cloud),
             function,
-            ..Self::of_cloud(cloud)
+            ..Self::none()
         }
     }
 
-    /// As [`find`](Self::find), for those who rely on it.
+    /// As [`find`](Self::find), for those who rely on it. With `event_keys` the functions make their keys as they do
+    /// unless their code says otherwise; else their builds are asked.
     ///
     /// # Errors
     /// Why the outcomes of the queue's messages cannot be known.
-    pub(super) async fn relied_on(cloud: Cloud, target: &Target) -> Result<Self> {
-        let function = of_target(&cloud, target).await?.with_context(|| {
+    pub(super) async fn relied_on(
+        cloud: &Cloud,
+        target: &Target,
+        letters: &str,
+        event_keys: bool,
+        context: &Context<'_>,
+    ) -> Result<Self> {
+        let function = of_target(cloud, target).await?.with_context(|| {
             format!(
                 "no function was found that reads the queue of which {} has the dead letters",
                 target.name()
             )
         })?;
-        let facts = Self {
+        let mut facts = Self {
+            cloud: Some(cloud.clone()),
             function: Some(function.clone()),
-            ..Self::of_cloud(cloud)
+            place: place(letters),
+            ..Self::none()
         };
-        match facts.look_up(&function).await? {
-            Some(_) => Ok(facts),
+        facts.check_table(&function).await?;
+        if !event_keys {
+            facts.keys = Keys::described(context).await?;
+        }
+        facts.keys.check(cloud, &function)?;
+        Ok(facts)
+    }
+
+    async fn check_table(&self, function: &str) -> Result<()> {
+        match self.look_up(function).await? {
+            Some(_) => Ok(()),
             None => bail!(
                 "{function} has no {TABLE}, so that it keeps no record of what it has handled"
             ),
-        }
-    }
-
-    fn of_cloud(cloud: Cloud) -> Self {
-        Self {
-            cloud: Some(cloud),
-            ..Self::none()
         }
     }
 
@@ -107,44 +141,51 @@ impl Facts {
 
     /// What is known of the attempts at a letter's event, in a few words.
     pub(super) async fn of(&self, letter: &Letter) -> Option<String> {
-        let function = letter.cause().function;
-        let function = self.function_of(function, letter.source_arn.as_deref());
-        self.of_event(&function.await?, &letter.event()?.identity())
-            .await
+        let to = match &self.trust {
+            Some(trust) => trust.lock().await.destination(letter).await,
+            None => letter.destination().filter(|_| letter.source_arn.is_some()),
+        };
+        let function = self.function_of(to.as_ref()).await?;
+        self.of_event(&function, &letter.event()?.identity()).await
     }
 
-    /// The function that a letter is for: the one that reads the queue which SQS moved it from, else the one that the
-    /// letter names. Several queues may share one for their dead letters.
+    /// The function that gets what goes there; without a destination, the one that this dead-letter queue is of.
     ///
-    /// What a letter names can have been written by whoever sent it: another function may have handled the same event
-    /// long ago, and a ramp would take that for the outcome of the redrive. A function of another account, which its
-    /// ARN would name, is never asked.
-    async fn function_of(&self, named: Option<String>, source_arn: Option<&str>) -> Option<String> {
-        match (source_arn, named.filter(|name| !name.contains(':'))) {
-            (Some(arn), _) => self.reader(arn).await,
-            (None, Some(function)) => Some(function),
-            (None, None) => self.function.clone(),
+    /// What a letter says of its function can have been written by whoever sent it: another function may have handled
+    /// the same event long ago, and a ramp would take that for the outcome of the redrive. A function of another
+    /// account is never asked: here it would be another one of its name.
+    async fn function_of(&self, to: Option<&Destination>) -> Option<String> {
+        match to {
+            Some(Destination::Queue(url)) => self.reader(url).await,
+            Some(Destination::Function(arn)) => {
+                let is_here = place(arn) == self.place;
+                name_of_function(arn).filter(|_| is_here)
+            }
+            // Who gets what is on a bus is the rules' choice.
+            Some(_) | None => self.function.clone(),
         }
     }
 
-    async fn reader(&self, source_arn: &str) -> Option<String> {
+    async fn reader(&self, url: &str) -> Option<String> {
         let readers = || self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reader) = readers().get(source_arn) {
+        if let Some(reader) = readers().get(url) {
             return reader.clone();
         }
-        let lambda = aws_sdk_lambda::Client::new(&self.cloud.as_ref()?.config);
+        let cloud = self.cloud.clone()?.in_region(target::region_of(url));
+        let arn = arn(&cloud, url).await.ok()?;
+        let lambda = aws_sdk_lambda::Client::new(&cloud.config);
         let request = lambda.list_event_source_mappings();
         // Without an answer it is asked again, with the next letter.
-        let answer = request.event_source_arn(source_arn).send().await.ok()?;
+        let answer = request.event_source_arn(arn).send().await.ok()?;
         let mut mappings = answer.event_source_mappings.unwrap_or_default().into_iter();
         let reader = mappings.find_map(|it| name_of_function(&it.function_arn?));
-        readers().insert(source_arn.to_owned(), reader.clone());
+        readers().insert(url.to_owned(), reader.clone());
         reader
     }
 
     /// The same for an event of a function.
-    async fn of_event(&self, function: &str, event: &Metadata) -> Option<String> {
-        let key = IdempotencyKey::of_event(function, event);
+    pub(super) async fn of_event(&self, function: &str, event: &Metadata) -> Option<String> {
+        let key = self.keys.key(self.cloud.as_ref()?, function, event)?;
         // Facts are a help; without them the letter is shown all the same.
         let facts = self.store(function).await?.history(&key).await.ok()??;
         Some(in_words(&facts, SystemTime::now()))
@@ -171,18 +212,23 @@ impl Facts {
         Ok(store)
     }
 
-    async fn is_completed(&self, letter: &Redriven) -> bool {
-        let function = letter.function.clone();
-        let function = self.function_of(function, letter.source_arn.as_deref());
-        let Some(function) = function.await else {
-            return false;
-        };
-        let Some(store) = self.store(&function).await else {
-            return false;
-        };
-        let key = IdempotencyKey::of_event(&function, &letter.event);
+    async fn is_completed(&self, letter: &Redriven) -> Option<bool> {
+        let function = self.function_of(Some(&letter.to)).await?;
+        let key = self
+            .keys
+            .key(self.cloud.as_ref()?, &function, &letter.event)?;
         // Without an answer for this one it is not known yet; the others are.
-        matches!(store.find(&key).await, Ok(Some(Claim::Completed(_))))
+        let claim = self.store(&function).await?.find(&key).await.ok()?;
+        Some(matches!(claim, Some(Claim::Completed(_))))
+    }
+
+    async fn check_function_of(&self, to: &Destination) -> Result<()> {
+        let function = self.function_of(Some(to)).await;
+        let function =
+            function.with_context(|| format!("no function was found that gets it from {to}"))?;
+        self.check_table(&function).await?;
+        let cloud = self.cloud.as_ref().context("no cloud is known")?;
+        self.keys.check(cloud, &function)
     }
 }
 
@@ -193,9 +239,33 @@ impl Outcomes for Facts {
     ) -> BoxFuture<'a, surehand::Result<Vec<bool>>> {
         Box::pin(async move {
             let asked: Vec<_> = redriven.iter().map(|it| self.is_completed(it)).collect();
-            Ok(stream::iter(asked).buffered(SIDE_BY_SIDE).collect().await)
+            let known = stream::iter(asked).buffered(SIDE_BY_SIDE);
+            Ok(known.map(Option::unwrap_or_default).collect().await)
         })
     }
+
+    fn check<'a>(&'a self, to: &'a Destination) -> BoxFuture<'a, surehand::Result<()>> {
+        Box::pin(async move {
+            self.check_function_of(to).await.map_err(|error| {
+                Error::rejected(format!(
+                    "its outcome could not be known, so that the ramp would wait in vain: {error:#}; --no-ramp sends it"
+                ))
+            })
+        })
+    }
+}
+
+/// The ARN of a queue.
+async fn arn(cloud: &Cloud, url: &str) -> Result<String> {
+    let sqs = aws_sdk_sqs::Client::new(&cloud.config);
+    let info = SqsDeadLetterQueue::new(sqs, url).info().await;
+    Ok(info.map_err(said)?.arn)
+}
+
+/// The region and the account of an ARN.
+fn place(arn: &str) -> Option<String> {
+    let mut parts = arn.split(':').skip(3);
+    Some(format!("{}:{}", parts.next()?, parts.next()?))
 }
 
 async fn of_target(cloud: &Cloud, target: &Target) -> Result<Option<String>> {
@@ -267,37 +337,61 @@ fn in_words(facts: &surehand::idempotency::AttemptHistory, now: SystemTime) -> S
 mod tests {
     use std::time::Duration;
 
-    use surehand::{MemoryStore, idempotency::ClaimRequest};
+    use surehand::{IdempotencyKey, MemoryStore, idempotency::ClaimRequest};
 
     use super::*;
 
-    /// Several queues may share one for their dead letters, each read by a function of its own.
+    /// Several queues may share one for their dead letters, each read by a function of its own. What a letter says of
+    /// its function is not asked for.
     #[tokio::test]
-    async fn a_letter_is_judged_by_the_function_that_reads_its_source() {
+    async fn a_letter_is_judged_by_the_function_that_gets_it() {
+        let queue = |name: &str| format!("https://sqs.r.amazonaws.com/1/{name}");
         let readers = HashMap::from([
-            ("orders".to_owned(), Some("reserve".to_owned())),
-            ("mails".to_owned(), Some("notify".to_owned())),
-            ("nobodys".to_owned(), None),
+            (queue("orders"), Some("reserve".to_owned())),
+            (queue("mails"), Some("notify".to_owned())),
+            (queue("nobodys"), None),
         ]);
         let facts = Facts {
             function: Some("reserve".to_owned()),
+            place: Some("r:1".to_owned()),
             readers: Mutex::new(readers),
             ..Facts::none()
         };
-        for (named, source, expected) in [
-            (None, Some("orders"), Some("reserve")),
-            (None, Some("mails"), Some("notify")),
-            (None, Some("nobodys"), None),
-            (Some("refund"), Some("mails"), Some("notify")),
-            (Some("refund"), Some("nobodys"), None),
-            (Some("refund"), None, Some("refund")),
-            (Some("arn:aws:lambda:r:2:function:f"), None, Some("reserve")),
-            (None, None, Some("reserve")),
+        for (to, expected) in [
+            ("arn:aws:sqs:r:1:orders", Some("reserve")),
+            ("arn:aws:sqs:r:1:mails", Some("notify")),
+            ("arn:aws:sqs:r:1:nobodys", None),
+            ("arn:aws:lambda:r:1:function:refund:live", Some("refund")),
+            ("arn:aws:lambda:r:2:function:refund", None),
+            ("arn:aws:lambda:s:1:function:refund", None),
+            ("arn:aws:events:r:1:event-bus/shop", Some("reserve")),
         ] {
-            let named = named.map(str::to_owned);
-            let function = facts.function_of(named.clone(), source).await;
-            assert_eq!(function.as_deref(), expected, "{named:?} {source:?}");
+            let function = facts.function_of(Some(&to.parse().unwrap())).await;
+            assert_eq!(function.as_deref(), expected, "{to}");
         }
+        assert_eq!(facts.function_of(None).await.as_deref(), Some("reserve"));
+
+        // A note names a function and a queue. Nobody else does, so that this is as if it named none.
+        let note = serde_json::json!({
+            "kind": "rejected", "message": "", "handler": "h", "function": "refund", "request_id": "r",
+            "attempts": 1, "last_failure": "", "source_queue": "arn:aws:sqs:r:1:mails",
+        });
+        let mut letter = Letter::new("m", "{}");
+        let value = surehand::record::AttributeValue::Text(note.to_string());
+        let data_type = "String".to_owned();
+        let note = surehand::record::Attribute { data_type, value };
+        letter.attributes.insert("SurehandFailure".to_owned(), note);
+        assert!(letter.destination().is_some());
+        let key = crate::local::emulator::Key::new().unwrap();
+        let cloud = Cloud {
+            config: crate::local::emulator::config("http://127.0.0.1:1", &key),
+            stack: None,
+        };
+        let mut trust = Trust::of(&cloud, "https://sqs.r.amazonaws.com/1/dead", "").await;
+        assert_eq!(trust.destination(&letter).await, None);
+        letter.source_arn = Some("arn:aws:sqs:r:1:orders".to_owned());
+        let orders = "arn:aws:sqs:r:1:orders".parse().unwrap();
+        assert_eq!(trust.destination(&letter).await, Some(orders));
     }
 
     #[tokio::test]

@@ -91,8 +91,9 @@ impl Choice {
         let limit = self.limit.unwrap_or(u64::MAX);
         let (report, info) = read::queue(cloud, target, &selection, context, &mut |letter| {
             let is_within = (plan.steps().len() as u64) < limit;
-            if is_within && plan.add(&letter, action.clone()).action == Action::Redrive {
-                claims.note(&letter);
+            if is_within {
+                let step = plan.add(&letter, action.clone());
+                claims.note(&letter, step, &action);
             }
             Ok(())
         })

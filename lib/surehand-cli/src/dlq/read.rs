@@ -212,8 +212,12 @@ pub(super) async fn show(
     })
     .await?;
     let facts = match (&from.queue, &source.target.function) {
-        (Some((cloud, target)), _) => Facts::find(cloud.clone(), Some(target)).await,
-        (None, Some(_)) => Facts::find(context.connect().await?, None).await,
+        (Some((cloud, target)), _) => Facts::find(cloud.clone(), target).await,
+        (None, Some(function)) => {
+            let cloud = context.connect().await?;
+            let function = cloud.full_name(function)?;
+            Facts::of_function(cloud, Some(function))
+        }
         (None, None) => Facts::none(),
     };
     for letter in &letters {
@@ -255,7 +259,7 @@ pub(super) async fn groups(
     .await?;
     let facts = match &from.queue {
         Some((cloud, target)) if !unexplained.is_empty() => {
-            Facts::find(cloud.clone(), Some(target)).await
+            Facts::find(cloud.clone(), target).await
         }
         _ => Facts::none(),
     };

@@ -5,7 +5,7 @@ mod report;
 
 use std::{collections::BTreeSet, io::Write as _, path::PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -14,6 +14,7 @@ use surehand_redrive::{Destination, Letter};
 
 use self::{process::Stage, report::Tally};
 use super::{
+    binary::binary,
     context::{Coded, Context, End},
     new_file::NewFile,
     read,
@@ -25,7 +26,6 @@ use crate::{
     application::{
         compile::{Compiler, Profile},
         project::Project,
-        templates::Templates,
     },
     cloud::Cloud,
 };
@@ -165,31 +165,6 @@ async fn rehearse(
         true => End::Done,
         false => End::Partly,
     })
-}
-
-/// The binary that the function runs, by the stack or by the template.
-fn binary(cloud: &Cloud, project: &Project, function: &str) -> Result<String> {
-    if let Some(stack) = &cloud.stack {
-        let name = cloud.full_name(function)?;
-        let known = stack.functions.iter().find(|it| it.name == name);
-        return Ok(known.map_or(function, |it| &it.binary).to_owned());
-    }
-    let functions = Templates::read(project)?.functions()?;
-    // What CloudFormation names a function by ends in what the template calls it, or holds its logical id.
-    let known = functions.iter().find(|it| {
-        it.binary == function
-            || it.logical_id == function
-            || function.ends_with(&it.binary)
-            || (it.logical_id.rsplit('/').next())
-                .is_some_and(|id| function.contains(&format!("-{id}-")))
-    });
-    match known {
-        Some(function) => Ok(function.binary.clone()),
-        None => bail!(
-            "no function `{function}` in {}",
-            project.template().display()
-        ),
-    }
 }
 
 /// What Lambda would deliver for the letter, once it is put back.

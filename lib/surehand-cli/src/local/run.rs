@@ -261,13 +261,7 @@ impl Local {
                 "CAPABILITY_NAMED_IAM",
                 "CAPABILITY_AUTO_EXPAND",
             ]);
-        let parameters: Vec<String> = parameters
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        if !parameters.is_empty() {
-            sam.arg("--parameter-overrides").args(&parameters);
-        }
+        give(&mut sam, parameters, &self.folder)?;
         let log = self.folder.join("deploy.log");
         let outcome = child::run(&mut sam, "sam deploy", |line| step.say(line.to_owned())).await;
         let text = match &outcome {
@@ -305,6 +299,20 @@ impl Local {
         self.packages = packages;
         Ok(updated)
     }
+}
+
+/// Gives the SAM CLI the parameters by a file: everyone on the machine sees a command's arguments, and some values are
+/// not to be shown.
+fn give(sam: &mut Command, parameters: &BTreeMap<String, String>, folder: &Path) -> Result<()> {
+    if parameters.is_empty() {
+        return Ok(());
+    }
+    // It takes YAML, of which JSON is a part.
+    let file = folder.join("parameters.yaml");
+    private::write(&file, serde_json::to_vec_pretty(parameters)?)?;
+    sam.arg("--parameter-overrides");
+    sam.arg(format!("file://{}", file.display()));
+    Ok(())
 }
 
 impl Drop for Local {
@@ -367,5 +375,37 @@ fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "aarch64" => "arm64",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// `ps` shows the arguments to everyone.
+    #[test]
+    fn a_parameters_value_is_in_no_argument() {
+        let folder = tempfile::tempdir().unwrap();
+        let parameters = [("Secret", "s3cr3t \"x\""), ("Empty", "")];
+        let parameters: BTreeMap<_, _> = parameters
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let mut sam = Command::new("sam");
+        give(&mut sam, &parameters, folder.path()).unwrap();
+        let file = folder.path().join("parameters.yaml");
+        let arguments: Vec<_> = sam.as_std().get_args().collect();
+        let reference = format!("file://{}", file.display());
+        assert_eq!(arguments, ["--parameter-overrides", &reference]);
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let text = std::fs::read(&file).unwrap();
+        let read: BTreeMap<String, String> = serde_json::from_slice(&text).unwrap();
+        assert_eq!(read, parameters);
+
+        let mut sam = Command::new("sam");
+        give(&mut sam, &BTreeMap::new(), folder.path()).unwrap();
+        assert_eq!(sam.as_std().get_args().count(), 0);
     }
 }

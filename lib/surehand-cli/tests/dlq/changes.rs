@@ -628,6 +628,22 @@ async fn a_plan_is_for_one_account_and_region() {
             assert_eq!(said.code, Some(1), "{said:?}");
         }
     }
+    // An older version wrote no ARN, and the URL of an emulator's queue has no region.
+    let old = plan.replace(&format!("\"queue_arn\":\"{arn}\","), "");
+    assert_ne!(old, plan);
+    fs::write(world.path("old"), old).unwrap();
+    for yes in [&[][..], &["--yes"]] {
+        let said = world
+            .run(&[&["apply", "old", "--no-ramp"][..], yes].concat())
+            .await;
+        assert_eq!((said.code, &*said.out), (Some(1), ""), "{said:?}");
+        assert!(
+            said.err
+                .contains("add the queue's ARN to its first line as `queue_arn`"),
+            "{said:?}"
+        );
+    }
+    assert!(!world.path("old.journal").exists());
     assert_eq!(world.depths().await, (2, 0));
 
     // What was taken out of one queue is not put into another of its name, and is not taken for undone.

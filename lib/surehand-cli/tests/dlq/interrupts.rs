@@ -1,7 +1,7 @@
 //! Ctrl-C, at a moment that is known.
 
 use super::{
-    kills::pid,
+    kills::{killed_at, pid},
     world::{Said, World, said},
 };
 use rustix::process::{Signal, kill_process};
@@ -108,6 +108,29 @@ async fn an_interrupted_undo_goes_on_with_the_rest() {
     assert_eq!(rest[0]["untouched"], 101, "{rest:?}");
     assert_eq!(rest[0]["stopped"], serde_json::Value::Null);
     assert_eq!(world.depths().await, (120, 120));
+}
+
+/// It looks for letters whose deletion had no answer for as long as they may be hidden.
+#[tokio::test]
+async fn an_interrupted_undo_ends_while_it_looks() {
+    let world = World::planned("interrupted-look", 10).await;
+    // The first of them only asks for the right. What it has sent it hides for two minutes.
+    let deletion = ("DeleteMessageBatch", 2, Moment::Before);
+    let apply = ["apply", "p", "--yes", "--no-ramp"];
+    assert_eq!(killed_at(&world, &apply, deletion).await, None);
+    assert_eq!(world.depths().await, (10, 10));
+    let journal = world.read("p.journal");
+
+    let undo = ["undo", "p", "--yes"];
+    let said = interrupted(&world, &undo, ("ReceiveMessage", 1), false).await;
+    assert_eq!((said.code, &*said.err), (Some(130), GENTLY), "{said:?}");
+    assert_eq!(
+        said.out,
+        "no letters\nstopped as asked; `surehand dlq undo p --yes` goes on\n"
+    );
+    // Nothing was done, so that nothing is lost of it.
+    assert_eq!(world.depths().await, (10, 10));
+    assert_eq!(world.read("p.journal"), journal);
 }
 
 #[tokio::test]

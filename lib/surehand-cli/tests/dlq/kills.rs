@@ -100,7 +100,7 @@ async fn check(world: &World, death: Death) {
 }
 
 /// Runs it until it is killed at the call.
-async fn killed_at(
+pub(crate) async fn killed_at(
     world: &World,
     arguments: &[&str],
     (action, number, moment): (&'static str, usize, Moment),

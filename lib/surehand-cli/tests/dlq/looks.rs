@@ -107,13 +107,18 @@ async fn a_letter_is_shown_with_its_reason_and_its_way_back() {
     for line in [
         "  event:       OrderPlaced a",
         "  reason:      rejected: no such sku `lamp`",
-        "  failed:      in the 1st attempt, at 2026-11-21T10:00:00.000Z, request r",
+        "  made at:     src/stock.rs:33:20",
         "  handler:     reserve_stock of shop-reserve-stock",
         "  goes to:     queue shown",
         "    \"detail-type\": \"OrderPlaced\",",
     ] {
         assert!(said.lines().any(|it| it == line), "{line}\n{said}");
     }
+    // With how long ago it was.
+    let failed = "  failed:      in the 1st attempt, at 2026-11-21T10:00:00.000Z, ";
+    let mut lines = said.lines().filter_map(|it| it.strip_prefix(failed));
+    let age = lines.next().unwrap();
+    assert!(age.ends_with(" d ago, request r"), "{said}");
     let few = world
         .ends(0, &["show", "--queue", "shown-dlq", "--limit", "1"])
         .await;

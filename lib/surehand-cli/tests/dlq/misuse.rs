@@ -402,6 +402,66 @@ async fn a_command_goes_to_one_cloud_and_to_the_one_that_was_named() {
     );
 }
 
+/// A profile can send what is for one service elsewhere as well, also under --aws.
+#[tokio::test]
+async fn a_profile_does_not_send_one_service_elsewhere() {
+    let world = World::planned("services", 1).await;
+    let elsewhere = "http://127.0.0.1:1";
+    let config = format!(
+        "[profile p]\nregion = nowhere-1\nservices = s\n[services s]\nsqs =\n  endpoint_url = {elsewhere}\n"
+    );
+    fs::write(world.path("config"), config).unwrap();
+    for arguments in [&["list", "--aws"][..], &["groups", "-q", "services-dlq"]] {
+        let mut command = world.command(arguments);
+        command
+            .env_remove("AWS_ENDPOINT_URL")
+            .env("AWS_CONFIG_FILE", world.path("config"))
+            .env("AWS_PROFILE", "p");
+        let said = said(command.spawn().unwrap()).await;
+        assert_eq!(
+            (said.code, &*said.err),
+            (
+                Some(1),
+                "error: the AWS profile sends what is for SQS to http://127.0.0.1:1, and all else of this command is for \
+                 AWS us-east-1: choose another profile, or take the endpoint out of its `services`\n"
+            ),
+            "{arguments:?}: {said:?}"
+        );
+    }
+    // A variable that sends nothing elsewhere is no reason to refuse.
+    let mut command = world.command(&["list", "--prefix", "services"]);
+    command.env("AWS_ENDPOINT_URL_SQS", &world.sqs.endpoint);
+    let said = said(command.spawn().unwrap()).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+/// A proxy would see the key with which a local cloud is used, and what is in its messages.
+#[tokio::test]
+async fn no_proxy_sees_a_call_that_stays_on_this_machine() {
+    let world = World::planned("proxied", 1).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let mut command = world.command(&["groups", "-q", "proxied-dlq"]);
+    for name in [
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "all_proxy",
+    ] {
+        command.env(name, &proxy);
+    }
+    let said = said(command.spawn().unwrap()).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    listener.set_nonblocking(true).unwrap();
+    let seen = listener.accept();
+    assert_eq!(
+        seen.unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock,
+        "nobody has called"
+    );
+}
+
 /// A service that takes a call and never answers.
 #[tokio::test]
 async fn a_silent_service_is_given_up() {

@@ -128,7 +128,8 @@ impl World {
     /// Letters as a function parks them, one for each of `events`, for `message`.
     pub(crate) async fn park(&self, message: &str, events: &[&str]) {
         let note = json!({
-            "kind": "rejected", "message": message, "chain": [], "handler": "reserve_stock",
+            "kind": "rejected", "message": message, "chain": [], "at": "src/stock.rs:33:20",
+            "handler": "reserve_stock",
             "function": "shop-reserve-stock", "request_id": "r", "attempts": 1,
             "last_failure": "2026-11-21T10:00:00Z", "source_queue": self.queues.arn,
             "redrive_count": 0,

@@ -13,6 +13,7 @@ use super::{
     stock::{Stock, Wave},
 };
 use crate::{
+    destination::Destination,
     journal::{Book, Entry, Journal, Ledger, Progress},
     letter::Letter,
     plan::{Action, Unlisted},
@@ -22,7 +23,10 @@ use crate::{
     transfer::{self, Deletion},
 };
 use futures_util::future::join3;
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 use surehand::{Error, Result};
 use tokio::time::Instant;
 
@@ -72,6 +76,8 @@ struct Engine<'a, 'b> {
     counts: Counts<'b>,
     /// Of a ramp: what is on the way.
     stage: Stage,
+    /// Of a ramp: whether it will know what becomes of what is sent there.
+    answers: BTreeMap<Destination, Result<(), String>>,
     returns: Returns,
     /// Until when letters that were sent may be hidden by a reader that died, or by a deletion without
     /// an answer.
@@ -99,6 +105,7 @@ impl<'a, 'b> Engine<'a, 'b> {
             deletions: Deletions::default(),
             counts: Counts::new(apply.plan, book.ledger),
             stage: Stage::default(),
+            answers: BTreeMap::new(),
             returns: Returns::since(apply.options.clock.now()),
             settled_at: Instant::now() + apply.options.settle(),
             end: None,
@@ -118,7 +125,7 @@ impl<'a, 'b> Engine<'a, 'b> {
         loop {
             self.tell(progress);
             self.watch();
-            let jobs = self.choose();
+            let jobs = self.choose().await;
             self.commit().await?;
             if !jobs.is_empty() || self.deletions.len() > 0 {
                 self.round(jobs).await;
@@ -215,7 +222,7 @@ impl<'a, 'b> Engine<'a, 'b> {
     }
 
     /// The next letters to send, of a group one. The journal has to have their intents before.
-    fn choose(&mut self) -> Vec<Job> {
+    async fn choose(&mut self) -> Vec<Job> {
         let mut jobs = Vec::new();
         let now = Instant::now();
         let size = self.wave_size();
@@ -229,16 +236,20 @@ impl<'a, 'b> Engine<'a, 'b> {
         behind.for_each(|letter| self.counts.settled(&letter.id));
         let mut count = 0;
         for letter in letters {
-            count += u32::from(self.begin(letter, &mut jobs));
+            count += u32::from(self.begin(letter, &mut jobs).await);
         }
         self.pacing.begin(count, now);
         jobs
     }
 
     /// False if the letter cannot be what the plan wants it to be.
-    fn begin(&mut self, letter: Letter, jobs: &mut Vec<Job>) -> bool {
+    async fn begin(&mut self, letter: Letter, jobs: &mut Vec<Job>) -> bool {
         let action = self.apply.planned(&letter).clone();
-        let (to, is_announced) = match self.apply.plan.prepare(&letter, &action) {
+        let prepared = match self.apply.plan.prepare(&letter, &action) {
+            Ok(Some((to, parcel))) => self.answers(&to).await.map(|()| Some((to, parcel))),
+            other => other,
+        };
+        let (to, is_announced) = match prepared {
             Err(problem) => {
                 self.halt(&letter.id, letter.group.as_deref(), problem);
                 return false;
@@ -263,6 +274,20 @@ impl<'a, 'b> Engine<'a, 'b> {
             self.news.push(Entry::Intent { action, to, letter });
         }
         true
+    }
+
+    /// Whether a ramp will know what becomes of what is sent there. The error says why not.
+    async fn answers(&mut self, to: &Destination) -> Result<(), String> {
+        let Some(ramp) = &self.apply.ramp else {
+            return Ok(());
+        };
+        if !self.answers.contains_key(to) {
+            let check = ramp.outcomes.check(to);
+            let answers = self.reader.during(check).await;
+            let answers = answers.map_err(|error| error.to_string());
+            self.answers.insert(to.clone(), answers);
+        }
+        self.answers.get(to).cloned().unwrap_or(Ok(()))
     }
 
     /// Writes the journal, and does what may be done once it has been written.

@@ -29,7 +29,6 @@ pub(super) struct Story {
     pub(super) redrive_count: u32,
     /// The event goes back under a key that was completed for another payload.
     pub(super) reuses_key: bool,
-    pub(super) source_arn: Option<String>,
 }
 
 impl Job {
@@ -53,7 +52,6 @@ impl Job {
                 group: Group::of(letter),
                 cause,
                 redrive_count: letter.redrive_count(),
-                source_arn: letter.source_arn.clone(),
             }
         };
         Self {

@@ -163,6 +163,7 @@ pub(super) async fn plan_letters(
     let (mut groups, mut acts) = (Groups::default(), 0);
     let half = deadline.remaining() / 2;
     let mut reader = Reader::open(queue, Pace::of(deadline).read_options()).await?;
+    plan = plan.queue_arn(&reader.info().arn);
     let read = loop {
         if acts >= ROUND || deadline.remaining() < half {
             break Ok(());

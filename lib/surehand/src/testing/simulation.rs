@@ -63,7 +63,7 @@
 //! 8. Nothing is lost: every message is done or dead.
 //! 9. Every dead letter that was parked says why. What was malformed or rejected had no effect.
 //! 10. In a FIFO queue's group, first effects come in the order of their messages. What died has left
-//!    its place. In a batch, effects of one group or partition key come in its order.
+//!     its place. In a batch, effects of one group or partition key come in its order.
 //!
 //! Then nothing fails any more, all leases have had their time, and all dead letters are put back but
 //! those that were malformed, rejected, or had a used key. In the end:

@@ -188,3 +188,39 @@ fn a_template_that_cannot_be_written_is_an_error() {
         assert!(stamped("t", template, &hashes).is_err(), "{template}");
     }
 }
+
+/// Its functions would keep their old settings after a change of parameters, without a word.
+#[test]
+fn functions_that_a_loop_makes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = |alias: &str| {
+        format!(
+            "Transform: [AWS::LanguageExtensions, AWS::Serverless-2016-10-31]
+Resources:
+  Fn::ForEach::Workers:
+    - Name
+    - [A, B]
+    - Worker${{Name}}:
+        Type: AWS::Serverless::Function
+        Properties: {{CodeUri: code, {alias}: live}}
+"
+        )
+    };
+    let revisions = |text: String| {
+        let read = |_: &str| Ok(Some(text.clone()));
+        let templates = Templates::read_by(folder.path(), "template.yaml", read)?;
+        let at = Whereabouts {
+            stack: "s".to_owned(),
+            region: "r".to_owned(),
+        };
+        super::revisions(&templates, folder.path(), &BTreeMap::new(), &at, "")
+    };
+    let error = revisions(template("AutoPublishAlias")).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("Fn::ForEach::Workers makes functions with an alias"),
+        "{error}"
+    );
+    assert_eq!(revisions(template("Alias")).unwrap(), []);
+}

@@ -1,17 +1,15 @@
 //! What is not in the templates: binaries, profiles, and the SAM CLI's settings.
 
-use std::collections::BTreeMap;
-
 use crate::{
-    application::{describe::Descriptions, project::Binary, yaml::Place},
+    application::{
+        describe::{Binaries, Descriptions},
+        yaml::Place,
+    },
     check::{
         app::App,
         finding::{Findings, rule},
     },
 };
-
-/// The binaries of each package of the workspace, with the package's manifest.
-pub(crate) type Binaries = BTreeMap<String, Vec<Binary>>;
 
 /// Holds the functions against the workspace that builds them.
 pub(crate) fn check_binaries(

@@ -22,6 +22,10 @@ pub(super) struct PaceArgs {
     /// Redrive everything at once, without waiting for outcomes
     #[arg(long, conflicts_with = "ramp")]
     pub(super) no_ramp: bool,
+    /// Look outcomes up by the events' identities without asking the functions: their code sets neither a key, nor a
+    /// scope, nor a style of keys. Otherwise the application in this folder is built, and its functions say
+    #[arg(long, conflicts_with = "no_ramp")]
+    pub(super) event_keys: bool,
     /// How long to wait for the outcome of a step, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     pub(super) wait: u64,

@@ -81,6 +81,7 @@ pub(in crate::dlq) async fn purge(arguments: &PurgeArgs, context: &Context<'_>) 
         rate: None,
         ramp: Vec::new(),
         no_ramp: true,
+        event_keys: false,
         wait: 0,
         threshold: 20,
         visibility: 120,

@@ -48,7 +48,7 @@ pub(in crate::dlq) async fn redrive(arguments: &RedriveArgs, context: &Context<'
     }
     let site = Site::at(cloud, target).await?;
     let end = if arguments.yes {
-        let facts = site.facts(&arguments.pace).await?;
+        let facts = site.facts(&arguments.pace, context).await?;
         let path = runs::new_plan(&made.plan)?;
         plan::write(&made.plan, NewFile::create(&path)?)?;
         let journal = journal_of(&path, None);

@@ -22,6 +22,9 @@ pub(in crate::dlq) struct RestoreArgs {
     /// Make the changes; without this option the command only shows them
     #[arg(long)]
     yes: bool,
+    /// Read the queue even if it has a redrive policy of its own
+    #[arg(long)]
+    despite_redrive_policy: bool,
 }
 
 /// `dlq restore`.
@@ -41,7 +44,7 @@ pub(in crate::dlq) async fn restore(arguments: &RestoreArgs, context: &Context<'
     let arguments_of_queue = TargetArgs {
         queue: Some(queue),
         function: None,
-        despite_redrive_policy: false,
+        despite_redrive_policy: arguments.despite_redrive_policy,
     };
     let (cloud, target) = arguments_of_queue.find(context).await?;
     let site = Site::at(cloud, target).await?;

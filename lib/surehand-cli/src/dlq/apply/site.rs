@@ -83,15 +83,21 @@ impl Site {
     pub(super) fn read_options(&self, visibility: Duration) -> ReadOptions {
         let mut options = read::options(&self.cloud);
         options.visibility = visibility;
+        options.despite_redrive_policy = self.target.despite_redrive_policy;
         options
     }
 
     /// What tells the outcomes that a ramp waits for; none without a ramp.
-    pub(super) async fn facts(&self, pace: &PaceArgs) -> Result<Option<Facts>> {
+    pub(super) async fn facts(
+        &self,
+        pace: &PaceArgs,
+        context: &Context<'_>,
+    ) -> Result<Option<Facts>> {
         if pace.no_ramp {
             return Ok(None);
         }
-        let facts = Facts::relied_on(self.cloud.clone(), &self.target).await;
+        let (target, letters) = (&self.target, &self.info.arn);
+        let facts = Facts::relied_on(&self.cloud, target, letters, pace.event_keys, context).await;
         let facts = facts.context(
             "nothing was sent: the outcomes of these messages cannot be known, so that no ramp can wait for them; pass \
              --no-ramp to redrive all of them at once",

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
-use surehand_redrive::{FileJournal, Progress};
+use surehand_redrive::{FileJournal, Progress, Undo};
 
 use super::{
     journal::{check_journal, journal_of, ledger_of},
@@ -31,6 +31,9 @@ pub(in crate::dlq) struct UndoArgs {
     /// The journal; `PLAN.journal` by default
     #[arg(long)]
     journal: Option<PathBuf>,
+    /// Read the queue even if it has a redrive policy of its own
+    #[arg(long)]
+    despite_redrive_policy: bool,
 }
 
 /// For how long a redrive hides what it holds, unless it was told otherwise.
@@ -45,7 +48,7 @@ pub(in crate::dlq) async fn undo(arguments: &UndoArgs, context: &Context<'_>) ->
         bail!("no journal {}: nothing was applied", path.display());
     }
     check_journal(&path, &plan)?;
-    let site = Site::of(&plan, false, context).await?;
+    let site = Site::of(&plan, arguments.despite_redrive_policy, context).await?;
     if !arguments.yes {
         return dry_run(&site, &path, context);
     }
@@ -87,34 +90,24 @@ pub(super) async fn put_back(
         .progress
         .task(format!("restoring {}", site.target.name()));
     let all = ledger.len() as u64;
-    let (mut read, mut is_stopped) = (0, false);
-    // What was read by then is restored, and the rest by the next undo.
-    let mut letters = FileJournal::letters(path)
-        .map_err(said)?
-        .take_while(|_| {
-            is_stopped = context.is_stopped();
-            !is_stopped
-        })
-        .inspect(|_| {
-            read += 1;
-            step.count(read, all.max(read), "");
-        });
-    let undone = surehand_redrive::undo(
-        &site.queue,
-        &site.read_options(VISIBILITY),
-        &site.post,
-        &mut letters,
-        &mut journal,
-        &mut ledger,
-    )
-    .await
-    .map_err(said)?;
+    let mut read = 0;
+    let mut letters = FileJournal::letters(path).map_err(said)?.inspect(|_| {
+        read += 1;
+        step.count(read, all.max(read), "");
+    });
+    let is_asked = || context.is_stopped();
+    let undone = Undo::new(&site.queue, &site.post)
+        .options(site.read_options(VISIBILITY))
+        .stop_when(&is_asked)
+        .run(&mut letters, &mut journal, &mut ledger)
+        .await
+        .map_err(said)?;
     drop(letters);
     step.done("");
-    let hint = is_stopped.then_some(hint);
+    let hint = undone.stopped.then_some(hint);
     report::undone(&undone, hint, context.json);
     Ok(match (undone.failed.len(), undone.restored) {
-        _ if is_stopped => End::Stopped,
+        _ if undone.stopped => End::Stopped,
         (0, 0) => End::Nothing,
         (0, _) => End::Done,
         _ => End::Partly,

@@ -16,6 +16,28 @@ use crate::{child::Group, cloud::Cloud};
 /// So much longer than the invocation may take a process may take to answer, its start included.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// What a process needs of this machine, and Lambda has as well: all else here is the operator's, and the payload that
+/// is rehearsed was written by others.
+const OF_THIS_MACHINE: [&str; 6] = [
+    "PATH",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    // Where the certificates are by which services are known.
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// The way to AWS from behind a proxy.
+const TO_AWS: [&str; 6] = [
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
+
 /// The build, and the environment that the deployed function has.
 pub(super) struct Stage {
     executable: PathBuf,
@@ -45,6 +67,16 @@ impl Stage {
         cloud: &Cloud,
         with_effects: bool,
     ) -> Self {
+        let proxies = match cloud.is_emulator() {
+            true => &[][..],
+            false => &TO_AWS,
+        };
+        for name in OF_THIS_MACHINE.iter().chain(proxies) {
+            if let Ok(value) = std::env::var(name) {
+                // The function's own variables are what it is deployed with.
+                environment.entry((*name).to_owned()).or_insert(value);
+            }
+        }
         let mut set = |name: &str, value: &str| {
             environment.insert(name.to_owned(), value.to_owned());
         };
@@ -54,6 +86,10 @@ impl Stage {
             if with_effects { "1" } else { "0" },
         );
         set("AWS_LAMBDA_FUNCTION_NAME", name);
+        // The command has decided on a cloud: no file of the operator's leads to another one.
+        set("AWS_CONFIG_FILE", "/dev/null");
+        set("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        set("AWS_EC2_METADATA_DISABLED", "true");
         if let Some(region) = cloud.config.region() {
             set("AWS_REGION", region.as_ref());
         }
@@ -90,6 +126,7 @@ impl Stage {
     async fn start(&self) -> Result<Running> {
         let mut command = Command::new(&self.executable);
         command
+            .env_clear()
             .envs(&self.environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -104,10 +141,9 @@ impl Stage {
             command
                 .env("AWS_ACCESS_KEY_ID", credentials.access_key_id())
                 .env("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key());
-            match credentials.session_token() {
-                Some(token) => command.env("AWS_SESSION_TOKEN", token),
-                None => command.env_remove("AWS_SESSION_TOKEN"),
-            };
+            if let Some(token) = credentials.session_token() {
+                command.env("AWS_SESSION_TOKEN", token);
+            }
         }
         let mut group = Group::spawn(&mut command)?;
         let input = group.child().stdin.take();
@@ -141,5 +177,74 @@ impl Running {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::local::emulator::{self, Key};
+
+    /// What it handles was written by others, and its code may be new: the operator's own secrets are not for it.
+    #[tokio::test]
+    async fn a_rehearsed_build_has_the_functions_environment_and_not_the_operators() {
+        let folder = tempfile::tempdir().unwrap();
+        let executable = folder.path().join("function");
+        let script = r#"#!/bin/sh
+while read -r trial; do
+  env > "$SAW"
+  echo '{"record":"m","verdict":"handled","handler":"h","staged":[],"conditions":0,"failure":null}'
+done
+"#;
+        fs::write(&executable, script).unwrap();
+        fs::set_permissions(&executable, fs::Permissions::from_mode(0o700)).unwrap();
+        let saw = folder.path().join("saw");
+        let variables = HashMap::from([
+            ("SAW".to_owned(), saw.display().to_string()),
+            ("ORDERS_TABLE".to_owned(), "orders".to_owned()),
+            ("LANG".to_owned(), "xx".to_owned()),
+        ]);
+        let key = Key::new().unwrap();
+        let cloud = Cloud {
+            config: emulator::config("http://127.0.0.1:1", &key),
+            stack: None,
+        };
+        let mut stage = Stage::new(executable, "shop-audit", variables, &cloud, false);
+        let trial = Trial {
+            event: Value::Null,
+            timeout_ms: 1_000,
+        };
+        let answer = stage.answer(&Letter::new("m", "{}"), &trial).await.unwrap();
+        assert!(matches!(answer, Answer::Found(_)));
+
+        let text = fs::read_to_string(saw).unwrap();
+        let mut saw: BTreeMap<&str, &str> =
+            text.lines().filter_map(|it| it.split_once('=')).collect();
+        for (name, value) in [
+            ("ORDERS_TABLE", "orders"),
+            ("LANG", "xx"),
+            ("AWS_LAMBDA_FUNCTION_NAME", "shop-audit"),
+            ("AWS_REGION", emulator::REGION),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+            ("AWS_ACCESS_KEY_ID", &key.id),
+            ("AWS_SECRET_ACCESS_KEY", &key.secret),
+            ("AWS_CONFIG_FILE", "/dev/null"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("SUREHAND_REHEARSE", "1"),
+            ("SUREHAND_REHEARSE_EFFECTS", "0"),
+        ] {
+            assert_eq!(saw.remove(name), Some(value), "{name}");
+        }
+        // Of the shell that runs the script.
+        let others = ["SAW", "PWD", "OLDPWD", "SHLVL", "_"];
+        saw.retain(|name, _| !OF_THIS_MACHINE.contains(name) && !others.contains(name));
+        assert!(saw.is_empty(), "{saw:?}");
+        // Cargo gives its tests some variables, as a shell gives its commands.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
     }
 }
