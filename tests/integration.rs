@@ -6,6 +6,7 @@
 )]
 
 mod integration {
+    mod attempts;
     mod batches;
     mod chaos;
     mod check;
