@@ -4,7 +4,7 @@
 # tests in simulation/mutations.rs and redrive/mutations.rs break some of the same rules at the seams;
 # this breaks the code.
 #
-# usage: tests/mutations.sh [claims | redrive [WORDS]]    only those whose name has these words
+# usage: tests/mutations.sh [attempts | claims | redrive [WORDS]]    only those whose name has these words
 #        (builds in target/mutations, or in $MUTATIONS_TARGET)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -65,6 +65,41 @@ sound() {
     echo "$suite without a mutation: nothing is wrong"
 }
 
+count() {
+    changed
+    timeout --kill-after=10s 600s cargo test --locked --quiet --workspace --test integration --test simulation -- attempts contract >out 2>&1
+}
+
+if [[ ${1:-attempts} == attempts ]]; then
+    suite=count says='panicked at' source=lib/surehand/src
+    sound
+    mutate "count what no handler saw" error.rs \
+        's/(Self::Skipped \| Self::Invocation => \{\s+)false/$1true/'
+    mutate "count a copy anew" idempotency/attempts.rs \
+        's/if \*kept == sending\.id \|\| !is_later => self/if *kept == sending.id || (is_later \&\& false) => self/'
+    mutate "count on after a redrive" idempotency/attempts.rs \
+        's/\|\| !is_later => self/|| !is_later || self.begun > 0 => self/'
+    mutate "count on after an expiry" idempotency/dynamodb.rs \
+        's/if self\.is_expired\(now\) \{\s+return Attempts/if self.is_expired(now) \&\& self.0.is_empty() { return Attempts/'
+    mutate "forget who died" idempotency/attempts.rs \
+        's/self\.begun\.saturating_sub\(self\.ended\)/self.begun.saturating_sub(self.ended).min(0)/'
+    mutate "run what has killed as often as it may" idempotency.rs \
+        's/if !is_used_up \{/if !is_used_up || suspect.attempts > 0 {/'
+    mutate "the most deaths first" batch.rs \
+        's/\.min_by_key\(\|&index\|/.max_by_key(|\&index|/'
+    mutate "suspects side by side" batch.rs \
+        's/let has_neighbours = lanes\.len\(\) > 1;/let has_neighbours = lanes.is_empty();/'
+    mutate "forget the failure of a transaction" idempotency/transaction.rs \
+        's/if attempt\.has_begun \|\| \(is_counted/if attempt.has_begun || (is_counted \&\& is_parked/'
+    mutate "do not begin where nobody counts" idempotency/transaction.rs \
+        's/0 => self\.settings\.begins_first,/0 => false \&\& self.settings.begins_first,/'
+    mutate "come back within seconds" redelivery.rs \
+        's/factor: 6,/factor: 1,/'
+    mutate "count what did not count" idempotency/attempts.rs \
+        's/false => self\.begun = self\.begun\.saturating_sub\(1\)\.max\(self\.ended\)/false => self.ended = self.begun/'
+    mutate "take a deadline for a death" idempotency/lease.rs \
+        's/let counts = error\.kind\(\)\.counts\(\);/if error.kind() == ErrorKind::Deadline { return Err(error); } let counts = error.kind().counts();/'
+fi
 if [[ ${1:-claims} == claims ]]; then
     suite=simulate says='^simulation with seed' source=lib/surehand/src
     sound
@@ -75,9 +110,9 @@ if [[ ${1:-claims} == claims ]]; then
     mutate "emit outside the transaction" idempotency/memory.rs \
         's/(async fn commit.*?let state = &mut \*self\.state\(\);)(.*?)        state\.events\.extend_from_slice\(commit\.events\);\n/$1\n        state.events.extend_from_slice(commit.events);$2/s'
     mutate "skip the group rule" batch.rs \
-        's/if halted\.is_none\(\) \{/if false {/'
+        's/if lane\.halted\.is_none\(\) \{/if false {/'
     mutate "ignore the deadline" batch.rs \
-        's/timeout_at\(deadline\.last_call\(\), all\)/timeout_at(deadline.last_call() + Duration::from_secs(3600), all)/'
+        's/timeout_at\(deadline\.last_call\(\), run/timeout_at(deadline.last_call() + Duration::from_secs(3600), run/'
     mutate "lease without expiry" idempotency/lease.rs \
         's/deadline\.ends_at\(\) \+ self\.settings\.skew/deadline.ends_at() + Duration::from_secs(30 * 24 * 3600)/'
     mutate "reuse a token with other bytes" idempotency/transaction.rs \
@@ -93,7 +128,7 @@ if [[ ${1:-claims} == claims ]]; then
     mutate "forget what is not known" idempotency/lease.rs \
         's/\(!is_put_back_after\(until, record\)\)\.then_some\(until\)/(is_put_back_after(until, record) \&\& false).then_some(until)/'
     mutate "settle by a park" idempotency/lease.rs \
-        's/true => store\.abandon\(&lease, &reason\)\.await/true => store.release(\&lease, \&reason).await/'
+        's/true => store\.abandon\(&lease, &reason\)\.await/true => store.release(\&lease, true, \&reason).await/'
     mutate "order changes by their first key" outbox/stream.rs \
         's/it\.partition_keys\(\)\.map\(str::to_owned\)/it.partition_keys().take(1).map(str::to_owned)/'
     mutate "order changes by item" outbox/stream.rs \

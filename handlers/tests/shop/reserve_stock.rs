@@ -163,7 +163,7 @@ async fn the_last_ones_go_to_as_many_orders_as_there_are() {
     let mut lost = shop.attempt(orders.iter().map(message)).await;
     let mut decided = 10 - lost.len();
     assert_eq!(shop.table.claims().await.len(), decided);
-    // The orders that read the row before it was empty and came too late have left no trace.
+    // The orders that read the row before it was empty and came too late have left nothing but a count.
     for id in &lost {
         assert_eq!(shop.reservation(id).await, None);
     }

@@ -91,7 +91,10 @@ impl ShopTable {
     }
 
     pub(crate) async fn claims(&self) -> Vec<Item> {
-        self.items(IDEMPOTENCY).await
+        let mut items = self.items(IDEMPOTENCY).await;
+        // Of an attempt that failed only its count is there.
+        items.retain(|item| !item.contains_key("attempt"));
+        items
     }
 
     /// Returns the table as the handlers see it.

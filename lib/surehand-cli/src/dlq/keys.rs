@@ -132,8 +132,8 @@ Resources:
     fn described(idempotency: &Value) -> Description {
         let description = json!({
             "surehand": "0.1.0", "source": "sqs", "handlers": [], "publishes": [],
-            "batch": {"concurrency": 10, "on_park": "proceed", "backoff_base_ms": 1, "backoff_cap_ms": 2,
-                      "margin_ms": null},
+            "batch": {"concurrency": 10, "on_park": "proceed", "max_attempts": 5, "backoff_base_ms": 1,
+                      "backoff_cap_ms": 2, "backoff_factor": 6, "backoff_least_percent": 75, "margin_ms": null},
             "idempotency": idempotency, "dead_letters": null, "redelivery": null, "variables": [],
         });
         serde_json::from_value(description).unwrap()
