@@ -359,6 +359,28 @@ async fn a_record_of_a_source_without_a_count_is_counted_as_the_table_says() {
     }
 }
 
+/// The store writes down that an attempt begins, and its answer is lost: no handler was called.
+#[tokio::test(start_paused = true)]
+async fn a_beginning_without_an_answer_is_no_attempt() {
+    let case = Case::new(Happens::NoStore, true);
+    let event = order(1);
+    let key = IdempotencyKey::of_event("test-function", event.metadata());
+    let lost = RemoteStore::new(case.store.clone(), Duration::ZERO)
+        .faults(|call| (call == Call::Find).then_some(Fault::AnswerLost));
+    let once = Idempotency::new(lost).clock(case.clock.clone());
+    let function = case.function(Sqs).idempotent(once);
+    for receive in 2..20 {
+        let message = Message::outgoing(&event).id("m").receive_count(receive);
+        let message = message.sent_at(std::time::UNIX_EPOCH);
+        let event = testing::sqs_event("orders", [message]);
+        let context = context_at(&case.clock, TIMEOUT);
+        function.invoke(event, context).await.unwrap();
+        sleep(TIMEOUT * 2).await;
+    }
+    assert_eq!(case.attempts(&key).await, (0, 0));
+    assert!(case.dead.parked().is_empty());
+}
+
 /// The handler fails as often as it is told, and how often it was called.
 #[derive(Clone, Default)]
 struct Failing(std::sync::Arc<std::sync::Mutex<(u32, u32)>>);

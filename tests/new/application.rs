@@ -70,6 +70,12 @@ impl Application {
         let more = "members = [\"handlers\", \"unify\"]";
         self.write("Cargo.toml", &manifest.replace(members, more));
         fs::copy(workspace.join("Cargo.lock"), self.folder.join("Cargo.lock")).unwrap();
+        // Also what only other platforms need, which no build downloads and cargo's metadata wants.
+        cargo::output_of(
+            cargo::cargo()
+                .args(["fetch", "--quiet", "--locked"])
+                .current_dir(&workspace),
+        );
         // Makes the lock file fit these packages, which the command's builds refuse to do.
         cargo::output_of(self.cargo().args(["metadata", "--format-version=1"]));
 

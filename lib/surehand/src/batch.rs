@@ -286,6 +286,7 @@ impl Run<'_> {
             None => {
                 let companion = Companion {
                     limit: self.limit(record),
+                    retries_malformed: self.policy.on_malformed == OnMalformed::Retry,
                     has_neighbours,
                     ..Companion::new(self.metrics.clone(), handler.commits)
                 };
@@ -351,7 +352,11 @@ impl Run<'_> {
         let is_last = counted.is_some_and(|attempt| attempt >= self.policy.max_attempts);
         let comes_back = match error.disposition() {
             Disposition::Retry => true,
-            Disposition::Park => is_malformed && self.policy.on_malformed == OnMalformed::Retry,
+            // Where nobody counts, it would come back for ever.
+            Disposition::Park => {
+                let is_retried = is_malformed && self.policy.on_malformed == OnMalformed::Retry;
+                is_retried && (attempt != Some(receives) || record.delivery().receive_count > 0)
+            }
         };
         if comes_back && !is_last {
             return Verdict::Retry { error, delay };

@@ -27,6 +27,8 @@ pub(crate) struct Companion {
     pub(crate) commits: bool,
     /// How many attempts are made at the record; none if it cannot be parked then.
     pub(crate) limit: Option<u32>,
+    /// Whether a record that cannot be read comes back.
+    pub(crate) retries_malformed: bool,
     /// Whether other records are handled beside it, which its process would take along if it died.
     pub(crate) has_neighbours: bool,
     /// The key that the record is claimed under, once it is known.

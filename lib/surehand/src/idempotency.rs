@@ -227,7 +227,8 @@ impl<St: Store> Idempotency<St> {
     }
 
     /// Sets whether a transaction's attempt is written down before it is made where the source does not say
-    /// that it is the first: a stream, or an asynchronous invocation. It is, unless set otherwise, at the
+    /// that it is the first: a stream, or an asynchronous invocation of a function that has
+    /// [dead letters](crate::Function::dead_letters). It is, unless set otherwise, at the
     /// price of one write to the store an attempt. Without it, a record whose process dies in the handler leaves no
     /// trace: it is never parked for that, and tried until its source gives up.
     ///
@@ -402,6 +403,15 @@ impl<St: Store> Idempotency<St> {
             .limit
             .is_some_and(|limit| suspect.attempts >= limit);
         if !is_used_up {
+            if !companion.has_neighbours {
+                return Error::new(
+                    ErrorKind::Store,
+                    format!(
+                        "the store does not give out {} within its limit",
+                        subject.key
+                    ),
+                );
+            }
             companion.ending.is_suspect(suspect.deaths);
             return suspected(&subject.key, suspect);
         }
@@ -419,10 +429,8 @@ impl<St: Store> Idempotency<St> {
     /// How many attempts a suspect may have had that is to be handled now.
     fn limit(&self, record: &Record) -> u32 {
         let companion = record.companion();
-        match companion.has_neighbours && !self.parks_unknown() {
+        match companion.has_neighbours {
             true => 0,
-            // What is parked for the first attempt that never ended never gets so far.
-            false if self.parks_unknown() => u32::MAX,
             false => companion.limit.unwrap_or(u32::MAX),
         }
     }

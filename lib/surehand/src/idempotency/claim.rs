@@ -84,9 +84,10 @@ pub enum Begun {
 pub struct AttemptFailure {
     /// The attempt, as it began or would have.
     pub start: AttemptStart,
-    /// Whether it was written down when it began.
+    /// Whether it is known to have been written down when it began.
     pub has_begun: bool,
-    /// Whether it counts; else it is as if it had not begun.
+    /// Whether it counts; else it is as if it had not begun. If it is not known to have begun, it is then taken
+    /// back only if it is the last one that has.
     pub counts: bool,
     /// Why it failed.
     pub error: String,

@@ -46,6 +46,7 @@ use std::{collections::HashMap, time::SystemTime};
 /// | `sending` | S | what the attempts were made for, a message or an invocation; gone once the key is completed |
 /// | `attempt` | N | how many attempts at it have begun |
 /// | `ended` | N | how many of those have ended |
+/// | `ended_at` | N | when the one without a lease began that ended last, in milliseconds since the epoch |
 /// | `attempted_at` | N | when the last one began, in milliseconds since the epoch |
 /// | `last_error` | S | why the last one failed |
 /// | `interrupted` | N | when the lease before this one ended, if it ended by itself, in milliseconds since the epoch; else 0 |
@@ -67,9 +68,13 @@ const CLAIMABLE: &str = "attribute_not_exists(#id) OR #expiration < :now \
         AND #in_progress_expiration < :now_ms)";
 
 /// And it goes on with the count that is kept, or begins one. The rest is decided by what the item holds.
-const COUNTED: &str = "attribute_not_exists(#sending) \
+const COUNTED: &str = "(attribute_not_exists(#sending) \
+        AND (attribute_not_exists(#in_progress_expiration) OR #expiration >= :now)) \
     OR (#sending = :sending AND #expiration >= :now AND #attempted_at <> :at \
         AND (#attempt <= #ended OR #attempt < :limit))";
+
+/// When the lease before this one ended, unless it was given back.
+const INTERRUPTED: &str = "if_not_exists(#in_progress_expiration, :zero)";
 
 /// How often a change is tried again that depends on what an item holds, when that has changed meanwhile.
 const TRIES: u32 = 4;
@@ -179,7 +184,8 @@ impl DynamoDbStore {
              REMOVE #data{}",
             start.removes
         );
-        for _ in 0..TRIES {
+        let mut tries = 0;
+        loop {
             let item = match &sent {
                 Ok(output) => {
                     return Ok(Started::Begun(StoredItem(
@@ -196,22 +202,36 @@ impl DynamoDbStore {
                 let until = item.until().map(from_epoch_ms);
                 return Ok(Started::Suspect(attempts.suspect(until)));
             }
+            tries += 1;
+            if tries > TRIES {
+                return Err(busy(start.key));
+            }
             let attempts = attempts.and_begin(start.at_ms);
             let (unchanged, was) = item.unchanged();
+            // Of what is forgotten no attempt is left whose end could be unknown.
+            let change = match item.is_expired(now) {
+                true => absolute.replace(INTERRUPTED, ":zero"),
+                false => absolute.clone(),
+            };
             let update = self
-                .update(start.key, &absolute, &unchanged)
+                .update(start.key, &change, &unchanged)
                 .set_expression_attribute_values(Some(was));
             sent = common(counts(update, &attempts)).send().await;
         }
-        Err(busy(start.key))
     }
 
     /// Ends the attempt that is the last one to have begun.
     fn end_begun(&self, failure: &AttemptFailure) -> UpdateItemFluentBuilder {
         let start = &failure.start;
         let change = match failure.counts {
-            true => "SET #ended = #ended + :one, #last_error = :error REMOVE #attempt_until",
-            false => "SET #attempt = #attempt - :one, #last_error = :error REMOVE #attempt_until",
+            true => {
+                "SET #ended = #ended + :one, #ended_at = :at, #last_error = :error \
+                 REMOVE #attempt_until"
+            }
+            false => {
+                "SET #attempt = #attempt - :one, #ended_at = :at, #last_error = :error \
+                 REMOVE #attempt_until"
+            }
         };
         let condition = "#attempted_at = :at AND #attempt_until = :until";
         self.update(&start.key, change, condition)
@@ -230,8 +250,8 @@ impl DynamoDbStore {
         attempts: Attempts,
         (unchanged, was): (String, HashMap<String, AttributeValue>),
     ) -> UpdateItemFluentBuilder {
-        const COUNTED: &str =
-            "SET #sending = :sending, #attempt = :attempt, #ended = :ended, #last_error = :error";
+        const COUNTED: &str = "SET #sending = :sending, #attempt = :attempt, #ended = :ended, #ended_at = :at, \
+             #last_error = :error";
         let start = &failure.start;
         let at_ms = epoch_ms(start.at);
         let whole = format!(
@@ -251,13 +271,13 @@ impl DynamoDbStore {
                 .expression_attribute_values(":zero", number(0))
                 .expression_attribute_values(":expiration", number(expiration))
                 .expression_attribute_values(":fingerprint", text(&start.fingerprint))
-                .expression_attribute_values(":at", number(at_ms))
         };
         let attempts = match failure.has_begun {
             true => attempts,
             false => attempts.and_begin(at_ms),
         };
         let update = update
+            .expression_attribute_values(":at", number(at_ms))
             .expression_attribute_values(":error", text(&shortened(&failure.error)))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -401,9 +421,10 @@ impl Store for DynamoDbStore {
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
-        let change = "SET #status = :inprogress, #owner = :me, #in_progress_expiration = :until, \
-            #expiration = :expiration, #validation = :fingerprint, \
-            #interrupted = if_not_exists(#in_progress_expiration, :zero)";
+        let change = format!(
+            "SET #status = :inprogress, #owner = :me, #in_progress_expiration = :until, \
+             #expiration = :expiration, #validation = :fingerprint, #interrupted = {INTERRUPTED}"
+        );
         let start = Start {
             key: &request.key,
             fingerprint: &request.fingerprint,
@@ -411,7 +432,7 @@ impl Store for DynamoDbStore {
             sending: &request.sending,
             limit: request.limit,
             at_ms: epoch_ms(self.clock.now()),
-            removes: ", #attempt_until",
+            removes: ", #attempt_until, #ended_at",
             is_repeated: &|_| false,
         };
         let values = [
@@ -430,7 +451,7 @@ impl Store for DynamoDbStore {
                     .map(from_epoch_ms),
             })
         };
-        match self.begin_attempt(change, &start, &values).await? {
+        match self.begin_attempt(&change, &start, &values).await? {
             Started::Begun(item) => Ok(acquired(&item)),
             Started::Suspect(suspect) => Ok(Claim::Suspect(suspect)),
             Started::Met(item) => match item.taken(&request.key)? {
@@ -455,11 +476,11 @@ impl Store for DynamoDbStore {
         let change = match data {
             Some(_) => {
                 "SET #status = :completed, #expiration = :expiration, #data = :data \
-                 REMOVE #in_progress_expiration, #sending, #attempt, #ended"
+                 REMOVE #in_progress_expiration, #sending, #attempt, #ended, #ended_at"
             }
             None => {
                 "SET #status = :completed, #expiration = :expiration \
-                 REMOVE #in_progress_expiration, #sending, #attempt, #ended"
+                 REMOVE #in_progress_expiration, #sending, #attempt, #ended, #ended_at"
             }
         };
         let mut update = self
@@ -495,7 +516,7 @@ impl Store for DynamoDbStore {
             sending: &attempt.sending,
             limit: attempt.limit,
             at_ms,
-            removes: "",
+            removes: ", #ended_at",
             is_repeated: &is_repeated,
         };
         let values = [
@@ -517,7 +538,7 @@ impl Store for DynamoDbStore {
         let start = &failure.start;
         let now = self.clock.now();
         // What is most often there: the attempt as it began, or nothing.
-        let mut update = match failure.has_begun {
+        let mut update = match failure.has_begun || !failure.counts {
             true => self.end_begun(failure),
             false => {
                 let first = Attempts::default().of(&start.sending);
@@ -546,17 +567,18 @@ impl Store for DynamoDbStore {
                 });
             }
             // The answer was lost, and the call repeated.
-            let is_own = item.number("attempted_at") == Some(epoch_ms(start.at));
-            if is_own && item.number("attempt_until").is_none() {
+            if item.number("ended_at") == Some(epoch_ms(start.at)) {
                 return Ok(Begun::Begun {
                     number: Some(item.count("attempt")),
                 });
             }
-            update = self.end_as(
-                failure,
-                item.attempts(now).of(&start.sending),
-                item.unchanged(),
-            );
+            let attempts = item.attempts(now).of(&start.sending);
+            // What the attempt began with is gone, or it has never begun.
+            let is_gone = failure.has_begun && attempts.begun == 0;
+            if is_gone || (!failure.has_begun && !failure.counts) {
+                return Ok(Begun::Begun { number: None });
+            }
+            update = self.end_as(failure, attempts, item.unchanged());
         }
         Err(busy(&start.key))
     }

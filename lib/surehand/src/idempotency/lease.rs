@@ -44,7 +44,11 @@ impl<St: Store> Idempotency<St> {
             self.count_expires_at(now),
         );
         request.sending = self.sending(&record);
-        request.limit = self.limit(&record);
+        // What is parked for the first attempt that never ended is granted, and then not run.
+        request.limit = match self.parks_unknown() {
+            true => u32::MAX,
+            false => self.limit(&record),
+        };
         let attempt = UnderLease {
             is_put_back_by_message: record.delivery().receipt_handle.is_some(),
             ending: record.companion().ending.clone(),
@@ -145,6 +149,9 @@ impl<St: Store> Idempotency<St> {
     /// known, until the record is parked.
     fn interrupted(&self, lease: &Lease, until: SystemTime, attempt: &UnderLease) -> Error {
         let until = jiff::Timestamp::try_from(until).unwrap_or_default();
+        attempt
+            .ending
+            .counts(Some(lease.attempt.saturating_sub(1).max(1)));
         let which = match lease.attempt.saturating_sub(1) {
             // It was made for another message of this event.
             0 => "an attempt at the event".to_owned(),

@@ -76,6 +76,8 @@ struct Item {
     /// When the last attempt began, also if it has completed the key, in milliseconds since the epoch.
     attempted_at: u64,
     interrupted: Option<u64>,
+    /// When the attempt without a lease began that ended last.
+    ended_at: Option<u64>,
     status: Status,
     last_error: Option<String>,
 }
@@ -250,7 +252,10 @@ impl Store for MemoryStore {
                 return Ok(Claim::Suspect(attempts.suspect(until)));
             }
             last_error = item.last_error.clone();
-            if let Status::InProgress { until } = item.status {
+            // Of what is forgotten no attempt is left whose end could be unknown.
+            if let Status::InProgress { until } = item.status
+                && !item.is_expired(now_ms)
+            {
                 interrupted = Some(until);
             }
         }
@@ -263,6 +268,7 @@ impl Store for MemoryStore {
             attempts,
             attempted_at: now_ms,
             interrupted,
+            ended_at: None,
             status: Status::InProgress {
                 until: epoch_ms(request.until),
             },
@@ -350,30 +356,38 @@ impl Store for MemoryStore {
             }
             attempts = item.attempts(now_ms).of(&start.sending);
             // The answer was lost, and the call repeated.
-            if attempts.at_ms == at && !matches!(item.status, Status::Begun { .. }) {
+            if item.ended_at == Some(at) {
                 return Ok(Begun::Begun {
                     number: Some(attempts.begun),
                 });
             }
         }
         let attempts = attempts.of(&start.sending);
-        let attempts = match failure.has_begun {
-            true => attempts.and_end(failure.counts),
-            false => attempts.and_begin(at).and_end(failure.counts),
+        let is_last = old.is_some_and(|item| {
+            item.attempts.at_ms == at && matches!(item.status, Status::Begun { .. })
+        });
+        let (has_begun, counts) = (failure.has_begun, failure.counts);
+        // What the attempt began with is gone, or it has never begun.
+        if (has_begun && attempts.begun == 0) || (!has_begun && !counts && !is_last) {
+            return Ok(Begun::Begun { number: None });
+        }
+        let attempts = match has_begun || !counts {
+            true => attempts.and_end(counts),
+            false => attempts.and_begin(at).and_end(counts),
         };
         let number = Some(attempts.begun);
         let error = Some(failure.error.clone());
-        match state.items.get_mut(&start.key) {
+        let mut item = match old {
             // Another one has begun since, and goes on.
-            Some(item) if failure.has_begun && item.attempts.at_ms != at => {
-                item.attempts = attempts;
-                item.last_error = error;
-            }
-            old => {
-                let item = without_lease(old.as_deref(), start, attempts, Status::Released, error);
-                state.items.insert(start.key.clone(), item);
-            }
-        }
+            Some(old) if has_begun && !is_last => Item {
+                attempts,
+                last_error: error,
+                ..old.clone()
+            },
+            old => without_lease(old, start, attempts, Status::Released, error),
+        };
+        item.ended_at = Some(at);
+        state.items.insert(start.key.clone(), item);
         Ok(Begun::Begun { number })
     }
 
@@ -436,6 +450,7 @@ fn without_lease(
         attempts,
         attempted_at: epoch_ms(start.at),
         interrupted: None,
+        ended_at: None,
         status,
         last_error: error.or_else(|| old.and_then(|item| item.last_error.clone())),
     }
@@ -462,6 +477,7 @@ impl CommitStore for MemoryStore {
             attempts: Attempts::default(),
             attempted_at: epoch_ms(commit.now),
             interrupted: None,
+            ended_at: None,
             status: Status::Completed {
                 data: commit.data.map(str::to_owned),
             },

@@ -40,7 +40,11 @@ impl<St: Store> Idempotency<St> {
         let is_counted = is_counted(&record);
         let mut attempt = self.start(&subject, &record);
         if is_counted && self.begins(&record) {
-            attempt.has_begun = match self.begin(&mut attempt.start, &record).await? {
+            let begun = match self.begin(&mut attempt.start, &record).await {
+                Ok(begun) => begun,
+                Err(error) => return Err(self.without_a_beginning(error, attempt).await),
+            };
+            attempt.has_begun = match begun {
                 Begun::Begun { number } => {
                     ending.counts(number);
                     number.is_some()
@@ -51,6 +55,7 @@ impl<St: Store> Idempotency<St> {
                 Begun::Taken(taken) => return self.taken(&subject, taken),
             };
         }
+        let retries_malformed = record.companion().retries_malformed;
         let stage = Stage::default();
         record.companion_mut().stage = Some(stage.clone());
         let result = match inner.call(record).await {
@@ -72,12 +77,24 @@ impl<St: Store> Idempotency<St> {
             Err(error) => error,
         };
         attempt.counts = error.kind().counts();
-        let is_parked = error.disposition() == Disposition::Park;
+        let comes_back = error.kind() == ErrorKind::Malformed && retries_malformed;
+        let is_parked = error.disposition() == Disposition::Park && !comes_back;
         if attempt.has_begun || (is_counted && attempt.counts && !is_parked) {
             attempt.error = reason(&error);
             return self.failed(&subject, error, &attempt, &ending).await;
         }
         Err(error)
+    }
+
+    /// Nobody knows whether the attempt has been counted, and its handler is not called: it is taken back.
+    async fn without_a_beginning(&self, error: Error, mut attempt: AttemptFailure) -> Error {
+        attempt.counts = false;
+        attempt.error = reason(&error);
+        if let Err(late) = self.store.failed(&attempt).await {
+            let (key, late) = (&attempt.start.key, format!("{late:#}"));
+            tracing::warn!(%key, error = %late, "attempt not taken back");
+        }
+        error
     }
 
     fn start(&self, subject: &Subject, record: &Record) -> AttemptFailure {

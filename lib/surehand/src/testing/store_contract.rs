@@ -673,10 +673,30 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
             matches!(suspect, Begun::Taken(Claim::Suspect(_))),
             "what never ended makes a suspect, not {suspect:?}"
         );
+        for _ in 0..2 {
+            // It is the first attempt's end that is repeated here.
+            fail(2, true, true).await;
+        }
         fail(3, true, true).await;
         for _ in 0..2 {
             assert_eq!(fail(5, false, true).await, Some(4), "without a beginning");
         }
+        // A beginning whose answer was lost is taken back, and only that.
+        assert_eq!(begin(6).await, Some(5));
+        fail(6, false, false).await;
+        fail(7, false, false).await;
+        assert_eq!(begin(8).await, Some(5), "it is as if it had not begun");
+        fail(8, true, true).await;
+        // What an attempt began with may be gone by its end, and leaves nothing then.
+        let gone = AttemptFailure {
+            start: self.start_at(&new_key(), ms(0)),
+            has_begun: true,
+            counts: true,
+            error: "busy".into(),
+        };
+        assert_eq!(number(expect(self.now().failed(&gone).await)), None);
+        let facts = expect(self.now().history(&gone.start.key).await);
+        assert_eq!(facts, None, "the end of what is gone writes nothing");
         let fresh = new_key();
         let failure = AttemptFailure {
             start: self.start_at(&fresh, ms(6)),

@@ -95,8 +95,11 @@ pub(super) fn parked(state: &mut State, message: &str, note: &FailureNote, now: 
         ErrorKind::Fenced,
         ErrorKind::Invocation,
     ];
-    let key = state.messages.all.iter().find(|it| it.id == message);
-    let key = key.and_then(|it| it.key.as_ref());
+    let Some(sent) = state.messages.all.iter().find(|it| it.id == message) else {
+        // An outbox parks events, which no handler failed at.
+        return;
+    };
+    let key = sent.key.as_ref();
     let begun = key.and_then(|key| state.begun.get(key)).copied();
     let (begun, most) = (begun.unwrap_or_default(), state.max_attempts);
     if uncounted.into_iter().any(is) {
