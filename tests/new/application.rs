@@ -74,7 +74,7 @@ impl Application {
         cargo::output_of(
             cargo::cargo()
                 .args(["fetch", "--quiet", "--locked"])
-                .current_dir(&workspace),
+                .current_dir(workspace),
         );
         // Makes the lock file fit these packages, which the command's builds refuse to do.
         cargo::output_of(self.cargo().args(["metadata", "--format-version=1"]));

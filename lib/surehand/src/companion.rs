@@ -28,6 +28,10 @@ pub(crate) struct Companion {
     /// How many attempts are made at the record; none if it cannot be parked then.
     pub(crate) limit: Option<u32>,
     /// Whether a record that cannot be read comes back.
+    #[cfg_attr(
+        not(feature = "dynamodb"),
+        expect(dead_code, reason = "only a DynamoDB transaction commits")
+    )]
     pub(crate) retries_malformed: bool,
     /// Whether other records are handled beside it, which its process would take along if it died.
     pub(crate) has_neighbours: bool,
