@@ -359,6 +359,31 @@ async fn a_record_of_a_source_without_a_count_is_counted_as_the_table_says() {
     }
 }
 
+/// Also where only the claims count, and an attempt is not written down before it is made.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_tried_as_often_as_all_else_if_it_is_to_come_back() {
+    for (commits, begins) in [(false, true), (true, true), (true, false)] {
+        let case = Case::new(Happens::Returns(ErrorKind::Malformed), commits);
+        let once = Idempotency::new(case.store.clone())
+            .clock(case.clock.clone())
+            .begin_first(begins);
+        let function = case.function(EventBridge).on_malformed(OnMalformed::Retry);
+        let function = function.idempotent(once);
+        let event = order(1);
+        for attempt in 1..=5 {
+            let raw = RawValue::from_string(event.body()).unwrap();
+            let mut context = context_at(&case.clock, TIMEOUT);
+            context.request_id = "request".into();
+            let invoked = function.invoke(raw, context).await;
+            let what = format!("attempt {attempt}, transaction: {commits}, begins: {begins}");
+            assert_eq!(invoked.is_ok(), attempt == 5, "{what}");
+            assert_eq!(case.dead.parked().len(), attempt / 5, "{what}");
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(case.dead.parked()[0].1.attempts, 5);
+    }
+}
+
 /// The store writes down that an attempt begins, and its answer is lost: no handler was called.
 #[tokio::test(start_paused = true)]
 async fn a_beginning_without_an_answer_is_no_attempt() {

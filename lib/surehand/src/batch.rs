@@ -354,8 +354,9 @@ impl Run<'_> {
             Disposition::Retry => true,
             // Where nobody counts, it would come back for ever.
             Disposition::Park => {
-                let is_retried = is_malformed && self.policy.on_malformed == OnMalformed::Retry;
-                is_retried && (attempt != Some(receives) || record.delivery().receive_count > 0)
+                is_malformed
+                    && self.policy.on_malformed == OnMalformed::Retry
+                    && ending.is_counted(record.delivery().receive_count)
             }
         };
         if comes_back && !is_last {

@@ -148,6 +148,11 @@ impl Ending {
         }
     }
 
+    /// Whether somebody counts how often the record is tried; its source does by its receives.
+    pub(crate) fn is_counted(&self, receive_count: u32) -> bool {
+        matches!(*self.count(), Count::Claims(Some(_))) || receive_count > 0
+    }
+
     fn count(&self) -> std::sync::MutexGuard<'_, Count> {
         self.0.count.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -439,13 +439,13 @@ impl<St: Store> Idempotency<St> {
     fn sending(&self, record: &Record) -> Sending {
         let delivery = record.delivery();
         let id = delivery.sending_id.as_ref().unwrap_or(&delivery.message_id);
-        match (delivery.sent_at, &delivery.receipt_handle) {
+        match delivery.sent_at {
             // A message that is put back has another id, unless an emulator leaves it the old one.
-            (Some(sent), Some(_)) => Sending::new(
+            Some(sent) => Sending::new(
                 format!("{id}@{}", epoch_ms(sent)),
                 Some(sent + self.settings.skew),
             ),
-            _ => Sending::new(id, None),
+            None => Sending::new(id, None),
         }
     }
 

@@ -70,7 +70,7 @@ const CLAIMABLE: &str = "attribute_not_exists(#id) OR #expiration < :now \
 /// And it goes on with the count that is kept, or begins one. The rest is decided by what the item holds.
 const COUNTED: &str = "(attribute_not_exists(#sending) \
         AND (attribute_not_exists(#in_progress_expiration) OR #expiration >= :now)) \
-    OR (#sending = :sending AND #expiration >= :now AND #attempted_at <> :at \
+    OR (#sending = :sending AND #expiration >= :now AND #attempted_at < :at \
         AND (#attempt <= #ended OR #attempt < :limit))";
 
 /// When the lease before this one ended, unless it was given back.
@@ -233,7 +233,7 @@ impl DynamoDbStore {
                  REMOVE #attempt_until"
             }
         };
-        let condition = "#attempted_at = :at AND #attempt_until = :until";
+        let condition = "#attempted_at = :at AND #attempt_until = :until AND #ended < #attempt";
         self.update(&start.key, change, condition)
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":at", number(epoch_ms(start.at)))
@@ -476,11 +476,11 @@ impl Store for DynamoDbStore {
         let change = match data {
             Some(_) => {
                 "SET #status = :completed, #expiration = :expiration, #data = :data \
-                 REMOVE #in_progress_expiration, #sending, #attempt, #ended, #ended_at"
+                 REMOVE #in_progress_expiration, #attempt_until, #sending, #attempt, #ended, #ended_at"
             }
             None => {
                 "SET #status = :completed, #expiration = :expiration \
-                 REMOVE #in_progress_expiration, #sending, #attempt, #ended, #ended_at"
+                 REMOVE #in_progress_expiration, #attempt_until, #sending, #attempt, #ended, #ended_at"
             }
         };
         let mut update = self

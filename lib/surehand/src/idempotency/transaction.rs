@@ -56,6 +56,10 @@ impl<St: Store> Idempotency<St> {
             };
         }
         let retries_malformed = record.companion().retries_malformed;
+        let is_parked = |error: &Error| {
+            let comes_back = error.kind() == ErrorKind::Malformed && retries_malformed;
+            error.disposition() == Disposition::Park && !comes_back
+        };
         let stage = Stage::default();
         record.companion_mut().stage = Some(stage.clone());
         let result = match inner.call(record).await {
@@ -66,7 +70,7 @@ impl<St: Store> Idempotency<St> {
             // A handler may refuse what it sees to be done already, and who did it may have been an
             // earlier attempt at the same record: such a record is a duplicate, and no dead letter. The
             // read is worth its price where a record would be parked for good.
-            Err(error) if error.disposition() == Disposition::Park && !attempt.has_begun => {
+            Err(error) if is_parked(&error) && !attempt.has_begun => {
                 let found = self.store.find(&subject.key).await?;
                 return self.duplicate_or(error, found, &subject);
             }
@@ -77,9 +81,7 @@ impl<St: Store> Idempotency<St> {
             Err(error) => error,
         };
         attempt.counts = error.kind().counts();
-        let comes_back = error.kind() == ErrorKind::Malformed && retries_malformed;
-        let is_parked = error.disposition() == Disposition::Park && !comes_back;
-        if attempt.has_begun || (is_counted && attempt.counts && !is_parked) {
+        if attempt.has_begun || (is_counted && attempt.counts && !is_parked(&error)) {
             attempt.error = reason(&error);
             return self.failed(&subject, error, &attempt, &ending).await;
         }
