@@ -16,6 +16,10 @@ const ATTEMPTS: u32 = 4;
 const NEIGHBOURS: usize = 9;
 /// Before this its handler does nothing, so that what dies takes all others along.
 const WORK: Duration = Duration::from_secs(5);
+const BLOCKED: Duration = Duration::from_secs(100);
+const TIMEOUT: Duration = Duration::from_secs(120);
+const KILLER: &str = "killer";
+const BLOCKER: &str = "blocker";
 
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event(
@@ -25,7 +29,6 @@ const WORK: Duration = Duration::from_secs(5);
 )]
 struct OrderPlaced {
     customer: String,
-    kills: bool,
 }
 
 /// How often the handler of each event was called, and how many run at once.
@@ -37,6 +40,9 @@ struct Counts {
     runs: BTreeMap<String, u32>,
     running: usize,
     most: usize,
+    /// How many that are well are done, and how many were at each call of the killer.
+    done: usize,
+    done_at_kill: Vec<usize>,
 }
 
 impl Runs {
@@ -58,11 +64,19 @@ type Shop = (Process, Runs);
 async fn work(shop: &Shop, order: &OrderPlaced, event: &str) {
     let (process, runs) = shop;
     runs.begin(event);
-    if order.kills {
-        process.work(WORK / 2).await;
-        process.die().await;
+    match order.customer.as_str() {
+        KILLER => {
+            runs.with(|it| it.done_at_kill.push(it.done));
+            process.work(WORK / 2).await;
+            process.die().await;
+        }
+        // Whoever comes meanwhile waits for the end of it, and is in one batch.
+        BLOCKER => tokio::time::sleep(BLOCKED).await,
+        _ => {
+            tokio::time::sleep(WORK).await;
+            runs.with(|it| it.done += 1);
+        }
     }
-    tokio::time::sleep(WORK).await;
 }
 
 async fn notify(
@@ -87,38 +101,47 @@ async fn book(
     Ok(())
 }
 
-fn order(number: usize, kills: bool) -> OrderPlaced {
+fn order(number: usize) -> OrderPlaced {
+    of(&format!("customer-{number}"))
+}
+
+fn of(customer: &str) -> OrderPlaced {
     OrderPlaced {
-        customer: format!("customer-{number}"),
-        kills,
+        customer: customer.to_owned(),
     }
 }
 
-/// One killer, the event e-1, among nine that are well: sent with them, or before them, so that it has killed
-/// a process when they come.
+/// One killer among nine that are well, all in one batch: each for the first time, or the killer for the second. It
+/// is the event e-1 or e-2.
 fn with_killer(simulation: Simulation, are_fresh: bool, faults: Faults) -> Simulation {
-    let killer = simulation
-        .queue(
-            Queue::standard("orders")
-                .concurrency(1)
-                .max_receive_count(50),
-        )
+    let queue = Queue::standard("orders")
+        .concurrency(1)
+        .max_receive_count(50);
+    let simulation = simulation
+        .queue(queue.full_batches())
         .faults(faults)
-        .timeout(Duration::from_secs(120))
-        .send(&order(0, true));
-    let killer = match are_fresh {
-        true => killer.pause(Duration::from_secs(3_600)),
-        false => killer,
+        .timeout(TIMEOUT);
+    let both = match are_fresh {
+        true => {
+            let killer = simulation.send(&of(KILLER));
+            // It comes back while the function is busy.
+            killer.pause(TIMEOUT * 6 - BLOCKED / 2).send(&of(BLOCKER))
+        }
+        false => simulation.send(&of(BLOCKER)).send(&of(KILLER)),
     };
-    (1..=NEIGHBOURS).fold(killer, |it, number| it.send(&order(number, false)))
+    (1..=NEIGHBOURS).fold(both, |it, number| it.send(&order(number)))
 }
 
-fn check_killer(mut report: Report, runs: &Runs, unseen: u32) -> Report {
+fn killer(are_fresh: bool) -> &'static str {
+    if are_fresh { "e-1" } else { "e-2" }
+}
+
+fn check_killer(mut report: Report, runs: &Runs, killer: &str, unseen: u32) -> Report {
     for message in report.messages().to_vec() {
         let Some(event) = &message.event_id else {
             continue;
         };
-        let is_killer = event == "e-1";
+        let is_killer = event == killer;
         if message.is_redriven {
             report.expect(is_killer, format!("{event} was a dead letter"));
             continue;
@@ -133,9 +156,9 @@ fn check_killer(mut report: Report, runs: &Runs, unseen: u32) -> Report {
         );
     }
     // And once more, after it was put back.
-    let (killed, most) = (runs.of("e-1"), ATTEMPTS + unseen + 1);
+    let (killed, most) = (runs.of(killer), ATTEMPTS + unseen + 1);
     report.expect(
-        (ATTEMPTS + 1..=most).contains(&killed),
+        killed == most,
         format!("the killer ran {killed} times, and {most} were expected"),
     );
     report
@@ -143,7 +166,7 @@ fn check_killer(mut report: Report, runs: &Runs, unseen: u32) -> Report {
 
 /// How often the neighbours were called at most.
 fn most_runs(runs: &Runs) -> u32 {
-    let neighbours = (2..=NEIGHBOURS + 1).map(|number| runs.of(&format!("e-{number}")));
+    let neighbours = (3..=NEIGHBOURS + 2).map(|number| runs.of(&format!("e-{number}")));
     neighbours.max().unwrap_or_default()
 }
 
@@ -161,7 +184,8 @@ fn killer_among_nine(are_fresh: bool, is_lease: bool) {
             process.connect(function.max_attempts(ATTEMPTS))
         });
         // Under a lease the first death is seen, and not before a transaction's second.
-        let mut report = check_killer(report, &runs, u32::from(!is_lease));
+        let killer = killer(are_fresh);
+        let mut report = check_killer(report, &runs, killer, u32::from(!is_lease));
         for message in report.messages().to_vec() {
             let is_effect = is_lease && !message.is_redriven;
             let event = message.event_id.clone().unwrap_or_default();
@@ -172,9 +196,9 @@ fn killer_among_nine(are_fresh: bool, is_lease: bool) {
         }
         let bound = match (are_fresh, is_lease) {
             // The killer is known, and runs when they are done.
-            (true, _) => 1,
-            // All are interrupted once, and run one by one then.
-            (false, true) => 2,
+            (true, true) => 1,
+            // All are interrupted once, and run one by one then; or the killer's first death was not seen.
+            (false, true) | (true, false) => 2,
             // Once unseen, once seen.
             (false, false) => 3,
         };
@@ -182,6 +206,12 @@ fn killer_among_nine(are_fresh: bool, is_lease: bool) {
         report.expect(
             seen <= bound,
             format!("a neighbour was called {seen} times, and {bound} are allowed"),
+        );
+        // From then on it has died more often than any other.
+        let done = runs.with(|it| it.done_at_kill.get(bound as usize).copied());
+        report.expect(
+            done == Some(NEIGHBOURS),
+            format!("{done:?} were done before call {} of the killer", bound + 1),
         );
         let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
         *most.entry(seen).or_default() += 1;
@@ -236,7 +266,7 @@ fn ten_suspects_at_once() {
             .concurrency(1)
             .max_receive_count(200);
         let simulation = simulation.queue(queue).faults(Faults::none());
-        let simulation = (0..10).fold(simulation, |it, number| it.send(&order(number, false)));
+        let simulation = (0..10).fold(simulation, |it, number| it.send(&order(number)));
         let mut report = simulation.run(|process| {
             let shop = (process.clone(), runs.clone());
             // Each is taken along by the others a few times before they are known.
@@ -285,8 +315,7 @@ fn an_outage_of_twenty_minutes_parks_nothing() {
             let simulation = simulation
                 .queue(queue)
                 .faults(Faults::only([Fault::ClockSkew]));
-            let simulation =
-                (0..50).fold(simulation, |it, number| it.send(&order(number % 20, false)));
+            let simulation = (0..50).fold(simulation, |it, number| it.send(&order(number % 20)));
             let mut report = simulation.run(|process| {
                 process.connect(Function::new(Sqs, call, (process.clone(), runs.clone())))
             });
@@ -332,7 +361,7 @@ fn what_was_stopped_at_the_deadline_runs_beside_others() {
             .concurrency(1)
             .max_receive_count(50);
         let simulation = simulation.queue(queue).faults(Faults::none());
-        let simulation = (0..20).fold(simulation, |it, number| it.send(&order(number, false)));
+        let simulation = (0..20).fold(simulation, |it, number| it.send(&order(number)));
         let report = simulation.run(|process| {
             process.connect(Function::new(Sqs, wait, (process.clone(), runs.clone())))
         });

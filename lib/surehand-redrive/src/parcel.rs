@@ -1,6 +1,10 @@
 //! A dead letter made ready to be put back.
 
-use crate::{bus_event::BusEvent, destination::Destination, letter::Letter};
+use crate::{
+    bus_event::BusEvent,
+    destination::Destination,
+    letter::{Letter, Origin},
+};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 use std::{borrow::Cow, collections::BTreeMap};
@@ -35,8 +39,12 @@ pub struct Parcel {
 /// An outbox parks events in a standard queue, which has no groups. A FIFO queue gets them in the group in which
 /// they would have been published.
 fn partition(letter: &Letter, to: &Destination) -> Option<String> {
-    let event = letter.event().filter(|_| to.is_fifo())?;
-    event.partition_key
+    // Of all others the group is for whoever delivers to the queue to say, and not for the event.
+    let Origin::Parked { note, .. } = letter.origin() else {
+        return None;
+    };
+    let is_of_outbox = note.source_queue.is_none() && to.is_fifo();
+    letter.event().filter(|_| is_of_outbox)?.partition_key
 }
 
 /// A parcel that was taken.

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | [CloudEvents 1.0](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md) in binary mode: message attributes `ce_specversion`, `ce_id`, `ce_source`, `ce_type` and so on, also with `ce-` or `cloudEvents_` in front | the body, whole | `ce_source`, `ce_type`, `ce_id` |
 //! | `{"metadata": {"id": …}, "data": …}`, which [`Publisher`](crate::Publisher) writes, alone or as EventBridge's `detail` | `data` | `id`; source and type are EventBridge's, else in `metadata` |
-//! | CloudEvents 1.0 in structured JSON, alone or as EventBridge's `detail` | `data` | `source`, `type`, `id` |
+//! | CloudEvents 1.0 in structured JSON, alone or as EventBridge's `detail` | `data` | `source`, `type`, `id`; source and type are EventBridge's in a `detail` |
 //! | any other event from EventBridge | `detail` | `source`, `detail-type`, `id` |
 //! | an SNS notification around any of these, or around another one | that in `Message` | that event's; else `MessageId` |
 //! | other JSON | the body, whole | the message's id |

@@ -324,7 +324,10 @@ impl<'a> Shape<'a> {
             if let Some(event) = inner.framed(Some(&outer)) {
                 return Ok(Some(event));
             }
-            if let Some(event) = inner.cloud_event(outer.time)? {
+            if let Some(mut event) = inner.cloud_event(outer.time)? {
+                // The bus has allowed its sender this source and this type, and has routed by them.
+                event.metadata.source = outer.source;
+                event.metadata.detail_type = outer.detail_type;
                 return Ok(Some(event));
             }
         }
@@ -538,8 +541,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cloud_event_on_the_bus_is_that_event() {
-        let alone = parse(&cloud());
+    fn a_cloud_event_on_the_bus_is_that_event_under_the_names_of_the_bus() {
+        let mut alone = parse(&cloud());
+        // Its sender may put events of this source and type, and writes anything into the rest.
+        alone.metadata.source = Some("shop.orders".into());
+        alone.metadata.detail_type = Some("OrderPlaced".into());
         assert_eq!(parse(&on_the_bus(cloud())), alone);
         assert_eq!(parse(&on_the_bus(json!(cloud().to_string()))), alone);
         let mut timeless = cloud();

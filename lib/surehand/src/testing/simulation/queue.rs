@@ -14,6 +14,7 @@ pub struct Queue {
     pub(super) visibility: Option<Duration>,
     pub(super) batch_size: usize,
     pub(super) concurrency: usize,
+    pub(super) fills_batches: bool,
 }
 
 impl Queue {
@@ -28,6 +29,7 @@ impl Queue {
             visibility: None,
             batch_size: 10,
             concurrency: 3,
+            fills_batches: false,
         }
     }
 
@@ -56,6 +58,12 @@ impl Queue {
     /// Sets how many messages a batch has at most.
     pub fn batch_size(mut self, messages: usize) -> Self {
         self.batch_size = messages.max(1);
+        self
+    }
+
+    /// Has each batch take as many messages as there are and it may have; else a random number of them.
+    pub fn full_batches(mut self) -> Self {
+        self.fills_batches = true;
         self
     }
 
@@ -169,7 +177,10 @@ impl Messages {
         rng: &mut fastrand::Rng,
         mut is_met: impl FnMut(Fault, &mut fastrand::Rng) -> bool,
     ) -> Received {
-        let limit = rng.usize(1..=self.queue.batch_size);
+        let limit = match self.queue.fills_batches {
+            true => self.queue.batch_size,
+            false => rng.usize(1..=self.queue.batch_size),
+        };
         let candidates = if self.queue.is_fifo {
             self.in_group_order(now, rng)
         } else {
