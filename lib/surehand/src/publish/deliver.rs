@@ -3,7 +3,7 @@
 use super::{PublishError, Unpublished};
 use crate::{
     Backoff,
-    aws::{Entries, Refusal, limits::ENTRIES},
+    aws::{Entries, Fault, Refusal, lasting_fault, limits::ENTRIES},
     envelope::Outgoing,
 };
 use std::{borrow::Cow, collections::HashSet, time::Duration};
@@ -47,6 +47,7 @@ pub(super) async fn deliver(
             .iter()
             .map(|_| State::Waiting { failures: 0 })
             .collect(),
+        one_by_one: false,
     };
     if progress.refuse_large(max_size) {
         return progress.finish();
@@ -68,6 +69,14 @@ pub(super) async fn deliver(
                 progress.give_up(&chunk, Refusal::permanent("UnexpectedResponse", message));
                 return progress.finish();
             }
+            Err(refusal) if lasting_fault(&refusal.code) == Some(Fault::Request) => {
+                // One of them is what the service does not take, and alone it says which.
+                if chunk.len() == 1 {
+                    progress.settle(chunk[0], Err(refusal));
+                }
+                progress.one_by_one = true;
+                continue;
+            }
             Err(refusal) => {
                 progress.give_up(&chunk, refusal);
                 return progress.finish();
@@ -86,6 +95,8 @@ pub(super) async fn deliver(
 struct Progress<'a> {
     to_send: &'a [ToSend<'a>],
     states: Vec<State>,
+    /// Whether each call has one event.
+    one_by_one: bool,
 }
 
 enum State {
@@ -126,7 +137,7 @@ impl Progress<'_> {
             if is_first && size + one.size <= max_size {
                 size += one.size;
                 chunk.push(index);
-                if chunk.len() == ENTRIES {
+                if chunk.len() == ENTRIES || self.one_by_one {
                     break;
                 }
             }
@@ -296,6 +307,18 @@ mod tests {
             format!("{} {}", name(event.unwrap()), unpublished.code())
         });
         names.collect()
+    }
+
+    /// A service may refuse a call as a whole for one of its events. The others are not refused with it.
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_refused_for_one_event_is_made_again_one_by_one() {
+        let refused = || Err(Refusal::of_code("ValidationException", "too long"));
+        let accepted = || Ok(vec![Ok(())]);
+        let service = Service::answering([refused(), accepted(), refused(), accepted()]);
+        let failed = send(&events(&["a1", "b1", "c1"]), false, &service).await;
+        assert_eq!(service.calls(), ["a1 b1 c1", "a1", "b1", "c1"]);
+        assert_eq!(failed.len(), 1, "{failed:?}");
+        assert!(failed[0].contains("b1"), "{failed:?}");
     }
 
     #[tokio::test(start_paused = true)]
