@@ -90,7 +90,7 @@ if [[ ${1:-attempts} == attempts ]]; then
     mutate "suspects side by side" batch.rs \
         's/let has_neighbours = lanes\.len\(\) > 1;/let has_neighbours = lanes.is_empty();/'
     mutate "forget the failure of a transaction" idempotency/transaction.rs \
-        's/if attempt\.has_begun \|\| \(is_counted/if attempt.has_begun || (is_counted \&\& is_parked/'
+        's/if attempt\.has_begun \|\| \(is_counted/if attempt.has_begun || (is_counted \&\& attempt.has_begun/'
     mutate "do not begin where nobody counts" idempotency/transaction.rs \
         's/0 => self\.settings\.begins_first,/0 => false \&\& self.settings.begins_first,/'
     mutate "come back within seconds" redelivery.rs \

@@ -208,9 +208,13 @@ proptest! {
         let mut random = fastrand::Rng::with_seed(seed);
         let text = json::respelled(&cloud_event, &mut random);
         let event = read(&text);
+        // The bus has routed it by its own source and type.
+        let mut of_the_bus = event.clone();
+        of_the_bus.metadata.source = Some("shop".into());
+        of_the_bus.metadata.detail_type = Some("Any".into());
         prop_assert_eq!(&read(&format!(
             r#"{{"id":"bus-1","source":"shop","detail-type":"Any","detail":{text}}}"#
-        )), &event);
+        )), &of_the_bus);
         for prefix in ["ce_", "ce-", "cloudEvents_"] {
             let mut message = Message::body(event.data.as_str());
             for (name, value) in cloud_event.as_object().unwrap() {
