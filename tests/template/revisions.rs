@@ -460,7 +460,7 @@ fn nothing_is_written_without_knowing_the_stack() {
     );
     let template = stale.folder.join("template.yaml");
     fs::write(&template, fs::read(&template).unwrap()).unwrap();
-    fails(&stale, &[], "is older than the template");
+    fails(&stale, &[], "was built from other templates");
     stale.build();
     fs::remove_file(stale.folder.join(".aws-sam/build/Audit/bootstrap")).unwrap();
     fs::remove_dir(stale.folder.join(".aws-sam/build/Audit")).unwrap();
