@@ -243,6 +243,18 @@ fn a_killer_among_nine_that_it_interrupted_in_a_transaction() {
     killer_among_nine(false, false);
 }
 
+/// Each message has its effect once, and none is dead.
+fn each_once(mut report: Report) -> Report {
+    for message in report.messages().to_vec() {
+        let event = message.event_id.clone().unwrap_or_default();
+        report.expect(
+            message.dead.is_empty() && message.effects == 1,
+            format!("{event}: {:?}, {} effects", message.dead, message.effects),
+        );
+    }
+    report
+}
+
 /// Ten that each kill their process the first two times: all are suspects, and run one by one.
 #[test]
 fn ten_suspects_at_once() {
@@ -267,19 +279,11 @@ fn ten_suspects_at_once() {
             .max_receive_count(200);
         let simulation = simulation.queue(queue).faults(Faults::none());
         let simulation = (0..10).fold(simulation, |it, number| it.send(&order(number)));
-        let mut report = simulation.run(|process| {
+        each_once(simulation.run(|process| {
             let shop = (process.clone(), runs.clone());
             // Each is taken along by the others a few times before they are known.
             process.connect(Function::new(Sqs, kill_twice, shop).max_attempts(14))
-        });
-        for message in report.messages().to_vec() {
-            let event = message.event_id.clone().unwrap_or_default();
-            report.expect(
-                message.dead.is_empty() && message.effects == 1,
-                format!("{event}: {:?}, {} effects", message.dead, message.effects),
-            );
-        }
-        report
+        }))
     });
 }
 
@@ -316,17 +320,9 @@ fn an_outage_of_twenty_minutes_parks_nothing() {
                 .queue(queue)
                 .faults(Faults::only([Fault::ClockSkew]));
             let simulation = (0..50).fold(simulation, |it, number| it.send(&order(number % 20)));
-            let mut report = simulation.run(|process| {
+            each_once(simulation.run(|process| {
                 process.connect(Function::new(Sqs, call, (process.clone(), runs.clone())))
-            });
-            for message in report.messages().to_vec() {
-                let event = message.event_id.clone().unwrap_or_default();
-                report.expect(
-                    message.dead.is_empty() && message.effects == 1,
-                    format!("{event}: {:?}, {} effects", message.dead, message.effects),
-                );
-            }
-            report
+            }))
         });
     }
 }

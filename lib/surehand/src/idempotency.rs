@@ -407,13 +407,13 @@ impl<St: Store> Idempotency<St> {
                 return Error::new(
                     ErrorKind::Store,
                     format!(
-                        "the store does not give out {} within its limit",
+                        "the store refuses the key {}, although its attempts are not used up",
                         subject.key
                     ),
                 );
             }
             companion.ending.is_suspect(suspect.deaths);
-            return suspected(&subject.key, suspect);
+            return waits_alone(&subject.key, suspect);
         }
         let now = self.settings.clock.now();
         match suspect.until {
@@ -549,7 +549,7 @@ impl Subject {
 }
 
 /// Why a record is not handled whose earlier attempts began and never ended.
-fn suspected(key: &IdempotencyKey, suspect: &Suspect) -> Error {
+fn waits_alone(key: &IdempotencyKey, suspect: &Suspect) -> Error {
     Error::new(
         ErrorKind::Skipped,
         format!(
