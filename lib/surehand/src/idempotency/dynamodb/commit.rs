@@ -1,6 +1,10 @@
 //! Commits: one TransactWriteItems, or one PutItem where the claim is all there is.
 
-use super::{CLAIMABLE, DynamoDbStore, StoredItem, claimable, names, number, text, unavailable};
+use super::{
+    CLAIMABLE, DynamoDbStore, claimable,
+    item::{StoredItem, number, text},
+    names, unavailable,
+};
 use crate::{
     Error, ErrorKind, Result,
     clock::epoch_ms,

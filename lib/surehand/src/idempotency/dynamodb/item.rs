@@ -1,0 +1,144 @@
+//! An item of the table, whoever wrote it.
+
+use crate::{
+    Error, ErrorKind, IdempotencyKey, Result,
+    clock::{epoch_ms, from_epoch_ms},
+    idempotency::{
+        attempts::Attempts,
+        claim::{AttemptEnd, AttemptHistory, Claim, Completion},
+    },
+};
+use aws_sdk_dynamodb::types::AttributeValue;
+use std::{collections::HashMap, time::SystemTime};
+/// An item of the table, whoever wrote it.
+#[derive(Default)]
+pub(super) struct StoredItem(pub(super) HashMap<String, AttributeValue>);
+
+/// What changes with each attempt, and with its end.
+const CHANGING: [&str; 6] = [
+    "status",
+    "in_progress_expiration",
+    "sending",
+    "attempt",
+    "ended",
+    "attempted_at",
+];
+
+impl StoredItem {
+    pub(super) fn text(&self, name: &str) -> Option<&String> {
+        self.0.get(name)?.as_s().ok()
+    }
+
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        self.0.get(name)?.as_n().ok()?.parse().ok()
+    }
+
+    pub(super) fn count(&self, name: &str) -> u32 {
+        let count = self.number(name).unwrap_or_default();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn is_expired(&self, now: SystemTime) -> bool {
+        self.number("expiration")
+            .is_some_and(|then| then < epoch_ms(now) / 1000)
+    }
+
+    /// What [`CLAIMABLE`] asks.
+    pub(super) fn is_claimable(&self, now: SystemTime) -> bool {
+        let is_in_progress = self.text("status").is_some_and(|it| it == "INPROGRESS");
+        let until = self.number("in_progress_expiration");
+        let is_over = until.is_some_and(|then| then < epoch_ms(now));
+        self.0.is_empty() || self.is_expired(now) || (is_in_progress && is_over)
+    }
+
+    /// The attempts that count for one that is made now.
+    pub(super) fn attempts(&self, now: SystemTime) -> Attempts {
+        if self.is_expired(now) {
+            return Attempts::default();
+        }
+        Attempts {
+            sending: self.text("sending").cloned(),
+            begun: self.count("attempt"),
+            ended: self.count("ended"),
+            at_ms: self.number("attempted_at").unwrap_or_default(),
+        }
+    }
+
+    /// When the last attempt had to end, unless it has.
+    pub(super) fn until(&self) -> Option<u64> {
+        let until = self.number("in_progress_expiration").filter(|ms| *ms > 0);
+        until.or_else(|| self.number("attempt_until"))
+    }
+
+    pub(super) fn is_begun(&self, at_ms: u64, until_ms: u64) -> bool {
+        self.number("attempted_at") == Some(at_ms) && self.number("attempt_until") == Some(until_ms)
+    }
+
+    /// A condition that holds as long as the item is this one, and its values.
+    pub(super) fn unchanged(&self) -> (String, HashMap<String, AttributeValue>) {
+        let mut values = HashMap::new();
+        let parts = CHANGING.map(|name| match self.0.get(name) {
+            Some(value) => {
+                values.insert(format!(":was_{name}"), value.clone());
+                format!("#{name} = :was_{name}")
+            }
+            None => format!("attribute_not_exists(#{name})"),
+        });
+        (parts.join(" AND "), values)
+    }
+
+    pub(super) fn history(&self) -> AttemptHistory {
+        let deadline = self.until();
+        let is_completed = self.text("status").is_some_and(|s| s == "COMPLETED");
+        let (begun, ended) = (self.count("attempt"), self.count("ended"));
+        AttemptHistory {
+            attempts: begun,
+            unended: begun.saturating_sub(ended),
+            started_at: self.number("attempted_at").map(from_epoch_ms),
+            deadline: deadline.filter(|_| !is_completed).map(from_epoch_ms),
+            last_error: self.text("last_error").cloned(),
+            end: match deadline {
+                _ if is_completed => AttemptEnd::Completed,
+                Some(_) => AttemptEnd::Unknown,
+                None => AttemptEnd::Released,
+            },
+        }
+    }
+
+    /// Why the key could not be claimed.
+    pub(super) fn taken(&self, key: &IdempotencyKey) -> Result<Claim> {
+        let expires_at = from_epoch_ms(
+            self.number("expiration")
+                .unwrap_or_default()
+                .saturating_mul(1000),
+        );
+        match self.text("status").map(String::as_str) {
+            Some("COMPLETED") => Ok(Claim::Completed(Completion {
+                data: self.text("data").cloned(),
+                fingerprint: self
+                    .text("validation")
+                    .filter(|text| !text.is_empty())
+                    .cloned(),
+                expires_at,
+            })),
+            Some("INPROGRESS") => Ok(Claim::Held {
+                until: self.number("in_progress_expiration").map(from_epoch_ms),
+            }),
+            status => Err(Error::new(
+                ErrorKind::Store,
+                format!(
+                    "the item {} in the idempotency table has the status {status:?}, and INPROGRESS or COMPLETED was expected",
+                    key
+                ),
+            )),
+        }
+    }
+}
+
+pub(super) fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+pub(super) fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
