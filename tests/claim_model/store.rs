@@ -183,7 +183,6 @@ fn key() -> IdempotencyKey {
 
 fn lease(owner: Owner) -> Lease {
     Lease {
-        interrupted: None,
         key: key(),
         owner: format!("{owner:?}"),
         attempt: 1,

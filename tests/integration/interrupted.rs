@@ -204,7 +204,7 @@ async fn so_has_one_whose_handler_takes_a_transaction() {
             .deadline
             .unwrap()
             .duration_since(facts.started_at.unwrap());
-        assert_eq!(lasted.unwrap(), TIMEOUT);
+        assert_eq!(lasted.unwrap(), TIMEOUT + SKEW);
     }
     // It locks nothing.
     assert!(!world.deliver(4, false).await);

@@ -33,11 +33,8 @@ mod tests;
 #[cfg(feature = "dynamodb")]
 mod transaction;
 
-pub use attempts::{Attempts, Sending, Suspect};
-pub use claim::{
-    AttemptEnd, AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest,
-    Completion, Lease,
-};
+pub use attempts::{AttemptFailure, AttemptStart, Attempts, Counted, Sending, Suspect};
+pub use claim::{AttemptEnd, AttemptHistory, Begun, Claim, ClaimRequest, Completion, Lease};
 #[cfg(feature = "dynamodb")]
 pub use commit::{Commit, Committed};
 #[cfg(feature = "dynamodb")]

@@ -1,7 +1,10 @@
 //! How attempts are counted, as the only place that knows: what one belongs to, what starts the count anew, and
 //! whom earlier ones make a suspect. The stores only keep the numbers.
 
-use crate::clock::epoch_ms;
+use crate::{
+    IdempotencyKey,
+    clock::{epoch_ms, from_epoch_ms},
+};
 use std::time::SystemTime;
 
 /// What an attempt is made for: one message, or one asynchronous invocation, however often it is delivered.
@@ -37,8 +40,88 @@ pub struct Suspect {
     pub until: Option<SystemTime>,
 }
 
+/// As which attempt one was counted that holds no lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// For which sending: its own, or the one whose count it goes on with.
+    pub sending: String,
+    /// Which attempt at it, from 1.
+    pub number: u32,
+}
+
+/// An attempt that is about to be made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AttemptStart {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// A digest of the payload that the key stands for.
+    pub fingerprint: String,
+    /// When it begins, in milliseconds of the function's clock: of all attempts at the key it is the only one that
+    /// did so then.
+    pub at: SystemTime,
+    /// When it has to end, also by another clock.
+    pub until: SystemTime,
+    /// When the key is forgotten; the store keeps seconds.
+    pub expires_at: SystemTime,
+    /// What the attempt is made for. Attempts are counted by it.
+    pub sending: Sending,
+    /// How many attempts a [suspect](super::Claim::Suspect) may have had to begin; 0 for none of them.
+    pub limit: u32,
+}
+
+impl AttemptStart {
+    /// An attempt at `key` with this time, for one sending and without a limit.
+    pub fn new(
+        key: IdempotencyKey,
+        fingerprint: impl Into<String>,
+        at: SystemTime,
+        until: SystemTime,
+        expires_at: SystemTime,
+    ) -> Self {
+        Self {
+            key,
+            fingerprint: fingerprint.into(),
+            at,
+            until,
+            expires_at,
+            sending: Sending::default(),
+            limit: u32::MAX,
+        }
+    }
+}
+
+/// An attempt without a lease that has ended, and not by a commit.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AttemptFailure {
+    /// The attempt, as it began or would have.
+    pub start: AttemptStart,
+    /// As what it was counted when it began; none if it is not known to have been written down then.
+    pub begun: Option<Counted>,
+    /// Whether it counts; else it is as if it had not begun. If it is not known to have begun, it is then taken
+    /// back only if it is the last one that has.
+    pub counts: bool,
+    /// Why it failed.
+    pub error: String,
+}
+
+impl AttemptFailure {
+    /// The failure of an attempt that counts, and was not written down when it began.
+    pub fn new(start: AttemptStart, error: impl Into<String>) -> Self {
+        Self {
+            start,
+            begun: None,
+            counts: true,
+            error: error.into(),
+        }
+    }
+}
+
 /// What a store keeps of the attempts at a key, until the key is completed or expires. It is the rules of the count
 /// too: a store that goes by them keeps that part of the [contract](super::Store).
+///
+/// All times are in milliseconds since the epoch, and 0 if there is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     /// Of which sending; none if none is counted.
@@ -47,8 +130,12 @@ pub struct Attempts {
     pub begun: u32,
     /// How many of those have ended.
     pub ended: u32,
-    /// When the last one began, in milliseconds since the epoch.
+    /// When the last one began.
     pub at_ms: u64,
+    /// When the one began that ended last.
+    pub ended_at_ms: u64,
+    /// When the last of those has to end that hold no lease and have not ended.
+    pub until_ms: u64,
 }
 
 impl Attempts {
@@ -78,30 +165,104 @@ impl Attempts {
         self.deaths() > 0 && self.begun >= limit
     }
 
-    /// What such a request gets; `until` is when the last attempt had to end.
-    pub fn suspect(&self, until: Option<SystemTime>) -> Suspect {
+    /// What such a request gets. `lease` is when the last lease ended, unless its owner ended it.
+    pub fn suspect(&self, lease: Option<SystemTime>) -> Suspect {
         Suspect {
             attempts: self.begun,
             deaths: self.deaths(),
-            until,
+            until: lease.max(time(self.until_ms)),
         }
     }
 
-    /// With one more, which begins at so many milliseconds since the epoch.
-    pub fn and_begin(mut self, now_ms: u64) -> Self {
+    /// Until when an attempt must wait that would begin at `at_ms`, if another one has begun later. Either clocks
+    /// differ, or it is a call that was repeated long ago, and comes late: counted once more, it would be an attempt
+    /// that nobody makes. One without a lease needs a millisecond of its own, by which its end is known.
+    pub fn are_ahead_of(&self, at_ms: u64, has_lease: bool) -> Option<SystemTime> {
+        let is_ahead = self.at_ms > at_ms || (self.at_ms == at_ms && !has_lease);
+        time(self.at_ms).filter(|_| is_ahead && self.sending.is_some())
+    }
+
+    /// With one more, which begins then and holds a lease.
+    pub fn and_begin(mut self, at_ms: u64) -> Self {
         self.begun = self.begun.saturating_add(1);
-        self.at_ms = now_ms;
+        self.at_ms = at_ms;
         self
     }
 
-    /// With the end of one that has begun. One that does not count is as if it had not begun.
-    pub fn and_end(mut self, counts: bool) -> Self {
+    /// With the end of the one that began last. One that does not count is as if it had not begun.
+    pub fn and_end(self, counts: bool) -> Self {
+        let at_ms = self.at_ms;
+        self.and_end_of(at_ms, counts)
+    }
+
+    /// With one more, which holds no lease: others may begin before it ends.
+    pub fn and_begin_until(self, at_ms: u64, until_ms: u64) -> Self {
+        let mut all = self.and_begin(at_ms);
+        all.until_ms = all.until_ms.max(until_ms);
+        all
+    }
+
+    /// Whether the last one that has begun is this one, and has not ended: its beginning is repeated.
+    pub fn are_begun_by(&self, at_ms: u64, until_ms: u64) -> bool {
+        self.at_ms == at_ms && self.until_ms >= until_ms && self.ended_at_ms != at_ms
+    }
+
+    /// With the failure of one that holds no lease. None if it changes nothing: it is known already, or what the
+    /// attempt was counted with is no longer kept.
+    ///
+    /// Only the end that was written last is known again.
+    pub fn and_failed(self, failure: &AttemptFailure) -> Option<Self> {
+        let start = &failure.start;
+        let at_ms = epoch_ms(start.at);
+        let is_known = self.ended_at_ms == at_ms;
+        let is_open = self.deaths() > 0 && !is_known;
+        match &failure.begun {
+            Some(counted) => {
+                let is_kept = self.sending.as_ref() == Some(&counted.sending);
+                (is_kept && is_open).then(|| self.and_end_of(at_ms, failure.counts))
+            }
+            // Of one that another has overtaken it cannot be told from one that is known.
+            None if failure.counts => (at_ms > self.at_ms).then(|| {
+                let all = self.of(&start.sending).and_begin(at_ms);
+                all.and_end_of(at_ms, true)
+            }),
+            // It has perhaps begun.
+            None => {
+                let is_last = self.are_begun_by(at_ms, epoch_ms(start.until));
+                (is_last && is_open).then(|| self.and_end_of(at_ms, false))
+            }
+        }
+    }
+
+    /// As what the last one is counted.
+    pub fn counted(&self) -> Option<Counted> {
+        Some(Counted {
+            sending: self.sending.clone()?,
+            number: self.begun,
+        })
+    }
+
+    /// As what an attempt is counted, if its failure is the last one that was written down.
+    pub fn counted_as(&self, failure: &AttemptFailure) -> Option<Counted> {
+        let is_known = self.ended_at_ms == epoch_ms(failure.start.at);
+        self.counted().filter(|_| is_known)
+    }
+
+    fn and_end_of(mut self, at_ms: u64, counts: bool) -> Self {
         match counts {
             true => self.ended = self.ended.saturating_add(1).min(self.begun),
             false => self.begun = self.begun.saturating_sub(1).max(self.ended),
         }
+        self.ended_at_ms = at_ms;
+        if self.deaths() == 0 {
+            self.until_ms = 0;
+        }
         self
     }
+}
+
+fn time(ms: u64) -> Option<SystemTime> {
+    (ms > 0).then(|| from_epoch_ms(ms))
 }
 
 #[cfg(test)]
@@ -115,6 +276,7 @@ mod tests {
             begun,
             ended,
             at_ms: 1_000,
+            ..Attempts::default()
         }
     }
 

@@ -5,7 +5,8 @@ mod commit;
 mod item;
 
 use super::{
-    claim::{AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest, Lease},
+    attempts::{AttemptFailure, AttemptStart},
+    claim::{AttemptHistory, Begun, Claim, ClaimRequest, Lease},
     commit::{Commit, Committed},
     store::{CommitStore, Commits, Store},
 };
@@ -41,11 +42,10 @@ use std::{collections::HashMap, time::SystemTime};
 /// | `sending` | S | what the attempts were made for, a message or an invocation; gone once the key is completed |
 /// | `attempt` | N | how many attempts at it have begun |
 /// | `ended` | N | how many of those have ended |
-/// | `ended_at` | N | when the one without a lease began that ended last, in milliseconds since the epoch |
+/// | `ended_at` | N | when the one began that ended last, in milliseconds since the epoch |
 /// | `attempted_at` | N | when the last one began, in milliseconds since the epoch |
 /// | `last_error` | S | why the last one failed |
-/// | `interrupted` | N | when the lease before this one ended, if it ended by itself, in milliseconds since the epoch; else 0 |
-/// | `attempt_until` | N | when an attempt without a lease has to end, in milliseconds since the epoch |
+/// | `attempt_until` | N | when the last of the attempts without a lease has to end, in milliseconds since the epoch; 0 or stale once all have |
 ///
 /// A claim, a completion and a release cost one UpdateItem each, and so does a duplicate. A claim for an event
 /// whose attempts failed before it was put back costs two.
@@ -282,10 +282,11 @@ impl Store for DynamoDbStore {
 
     async fn release(&self, lease: &Lease, counts: bool, error: &str) -> Result<()> {
         let change = match counts {
-            true => ", #ended = if_not_exists(#ended, :zero) + :one",
-            false => ", #attempt = #attempt - :one",
+            true => "#ended = if_not_exists(#ended, :zero) + :one",
+            false => "#attempt = #attempt - :one",
         };
-        self.give_back(lease, 0, change, error).await
+        let change = format!(", {change}, #ended_at = if_not_exists(#attempted_at, :zero)");
+        self.give_back(lease, 0, &change, error).await
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{
     Idempotency, Subject,
-    attempts::Suspect,
-    claim::{AttemptFailure, AttemptStart, Begun, Claim, Completion},
+    attempts::{AttemptFailure, AttemptStart},
+    claim::{Begun, Claim, Completion},
     commit::{Commit, Committed},
     lease::{may_come_later, reason},
     store::Store,
@@ -44,10 +44,10 @@ impl<St: Store> Idempotency<St> {
                 Ok(begun) => begun,
                 Err(error) => return Err(self.without_a_beginning(error, attempt).await),
             };
-            attempt.has_begun = match begun {
-                Begun::Begun { number } => {
-                    ending.counts(number);
-                    number.is_some()
+            attempt.begun = match begun {
+                Begun::Begun { counted } => {
+                    ending.counts(counted.as_ref().map(|it| it.number));
+                    counted
                 }
                 Begun::Taken(Claim::Suspect(suspect)) => {
                     return Err(self.suspected(&subject, &suspect, &record));
@@ -70,7 +70,7 @@ impl<St: Store> Idempotency<St> {
             // A handler may refuse what it sees to be done already, and who did it may have been an
             // earlier attempt at the same record: such a record is a duplicate, and no dead letter. The
             // read is worth its price where a record would be parked for good.
-            Err(error) if is_parked(&error) && !attempt.has_begun => {
+            Err(error) if is_parked(&error) && attempt.begun.is_none() => {
                 let found = self.store.find(&subject.key).await?;
                 return self.duplicate_or(error, found, &subject);
             }
@@ -81,7 +81,7 @@ impl<St: Store> Idempotency<St> {
             Err(error) => error,
         };
         attempt.counts = error.kind().counts();
-        if attempt.has_begun || (is_counted && attempt.counts && !is_parked(&error)) {
+        if attempt.begun.is_some() || (is_counted && attempt.counts && !is_parked(&error)) {
             attempt.error = reason(&error);
             return self.failed(&subject, error, &attempt, &ending).await;
         }
@@ -101,20 +101,18 @@ impl<St: Store> Idempotency<St> {
 
     fn start(&self, subject: &Subject, record: &Record) -> AttemptFailure {
         let now = self.settings.clock.now();
-        AttemptFailure {
-            start: AttemptStart {
-                key: subject.key.clone(),
-                fingerprint: subject.fingerprint.clone(),
-                at: now,
-                until: record.deadline().ends_at(),
-                expires_at: self.count_expires_at(now),
-                sending: self.sending(record),
-                limit: self.limit(record),
-            },
-            has_begun: false,
-            counts: true,
-            error: String::new(),
-        }
+        // Others wait for its end by clocks of their own.
+        let until = record.deadline().ends_at() + self.settings.skew;
+        let mut start = AttemptStart::new(
+            subject.key.clone(),
+            subject.fingerprint.clone(),
+            now,
+            until,
+            self.count_expires_at(now),
+        );
+        start.sending = self.sending(record);
+        start.limit = self.limit(record);
+        AttemptFailure::new(start, "")
     }
 
     /// A first delivery is rarely a duplicate, and the commit finds out for free. A later one may
@@ -130,21 +128,31 @@ impl<St: Store> Idempotency<St> {
     }
 
     async fn begin(&self, start: &mut AttemptStart, record: &Record) -> Result<Begun> {
+        let mut has_waited = false;
         loop {
             let begun = self.store.begin(start).await?;
             let now = self.settings.clock.now();
-            let Begun::Taken(Claim::Suspect(Suspect {
-                until: Some(until), ..
-            })) = &begun
-            else {
+            let (until, is_soon) = match &begun {
+                // Its last attempt may go on elsewhere.
+                Begun::Taken(Claim::Suspect(suspect)) => (suspect.until, false),
+                // Another clock is ahead of this one, or a lease is nearly over.
+                Begun::Taken(Claim::Held { until }) => {
+                    let rest = until.map(|until| until.duration_since(now).unwrap_or_default());
+                    (*until, rest.is_some_and(|rest| rest <= self.settings.skew))
+                }
+                _ => (None, false),
+            };
+            let Some(until) = until.filter(|until| is_soon || *until > now) else {
                 return Ok(begun);
             };
-            // Its last attempt may go on elsewhere, and this source tries again at once.
-            let rest = until.duration_since(now).unwrap_or_default();
-            if rest.is_zero() || may_come_later(record) || record.deadline().remaining() <= rest {
+            // Where the source tries again at once, or soon, the attempt waits in its own time.
+            let waits = (is_soon && !has_waited) || (until > now && !may_come_later(record));
+            let rest = time_to(until, now);
+            if !waits || record.deadline().remaining() <= rest {
                 return Ok(begun);
             }
-            tokio::time::sleep(time_to(*until, now)).await;
+            tokio::time::sleep(rest).await;
+            has_waited = true;
             start.at = self.settings.clock.now();
         }
     }
@@ -159,9 +167,9 @@ impl<St: Store> Idempotency<St> {
     ) -> Result<Reply> {
         let found = match self.store.failed(attempt).await {
             Ok(Begun::Taken(taken)) => Some(taken),
-            Ok(Begun::Begun { number }) => {
-                if !attempt.has_begun {
-                    ending.counts(number);
+            Ok(Begun::Begun { counted }) => {
+                if attempt.begun.is_none() {
+                    ending.counts(counted.map(|it| it.number));
                 }
                 None
             }

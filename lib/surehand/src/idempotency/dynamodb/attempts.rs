@@ -7,10 +7,10 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, IdempotencyKey, Result,
-    clock::{epoch_ms, from_epoch_ms},
+    clock::epoch_ms,
     idempotency::{
-        attempts::{Attempts, Sending, Suspect},
-        claim::{AttemptFailure, AttemptStart, Begun, Claim, ClaimRequest, Lease},
+        attempts::{AttemptFailure, AttemptStart, Attempts, Counted, Sending},
+        claim::{Begun, Claim, ClaimRequest, Lease},
     },
 };
 use aws_sdk_dynamodb::{
@@ -25,18 +25,23 @@ const COUNTED: &str = "(attribute_not_exists(#sending) \
     OR (#sending = :sending AND #expiration >= :now AND #attempted_at < :at \
         AND (#attempt <= #ended OR #attempt < :limit))";
 
-/// When the lease before this one ended, unless it was given back.
-const INTERRUPTED: &str = "if_not_exists(#in_progress_expiration, :zero)";
+/// And no lease has ended by itself that the request minds.
+const SETTLED: &str =
+    "attribute_not_exists(#in_progress_expiration) OR #in_progress_expiration <= :settled";
+
+/// And it has to end after all others that go on.
+const LONGEST: &str = "attribute_not_exists(#attempt_until) OR #attempt_until <= :attempt_until";
+
+/// The whole count.
+const COUNT: &str = "#sending = :sending, #attempt = :attempt, #ended = :ended, #attempted_at = :attempted_at, \
+     #ended_at = :ended_at, #attempt_until = :attempt_until";
 
 /// How often a change is tried again that depends on what an item holds, when that has changed meanwhile.
 const TRIES: u32 = 4;
 
 impl DynamoDbStore {
     pub(super) async fn claim_key(&self, request: &ClaimRequest) -> Result<Claim> {
-        let change = format!(
-            "SET #status = :inprogress, #owner = :me, #in_progress_expiration = :until, \
-             #expiration = :expiration, #validation = :fingerprint, #interrupted = {INTERRUPTED}"
-        );
+        let is_own = |item: &StoredItem| item.text("owner") == Some(&request.owner);
         let start = Start {
             key: &request.key,
             fingerprint: &request.fingerprint,
@@ -44,44 +49,35 @@ impl DynamoDbStore {
             sending: &request.sending,
             limit: request.limit,
             at_ms: epoch_ms(self.clock.now()),
-            removes: ", #attempt_until, #ended_at",
-            is_repeated: &|_| false,
+            until: None,
+            change: "#status = :inprogress, #owner = :me, #in_progress_expiration = :until",
+            values: &[
+                (":me", text(&request.owner)),
+                (":until", number(epoch_ms(request.until))),
+            ],
+            claim: Some(request),
+            is_repeated: &is_own,
         };
-        let values = [
-            (":inprogress", text("INPROGRESS")),
-            (":me", text(&request.owner)),
-            (":until", number(epoch_ms(request.until))),
-        ];
-        let acquired = |item: &StoredItem| {
+        let acquired = |attempt: u32| {
             Claim::Acquired(Lease {
                 key: request.key.clone(),
                 owner: request.owner.clone(),
-                attempt: item.count("attempt").max(1),
-                interrupted: item
-                    .number("interrupted")
-                    .filter(|until| *until > 0)
-                    .map(from_epoch_ms),
+                attempt: attempt.max(1),
             })
         };
-        match self.begin_attempt(&change, &start, &values).await? {
-            Started::Begun(item) => Ok(acquired(&item)),
-            Started::Suspect(suspect) => Ok(Claim::Suspect(suspect)),
+        Ok(match self.begin_attempt(&start).await? {
+            Started::Begun(counted) => acquired(counted.map_or(1, |it| it.number)),
+            Started::Taken(claim) => claim,
             Started::Met(item) => match item.taken(&request.key)? {
-                // The client repeats a call whose answer was lost; then the claim in its way is
-                // its own.
-                Claim::Held { .. } if item.text("owner") == Some(&request.owner) => {
-                    Ok(acquired(&item))
-                }
-                taken => Ok(taken),
+                // The client repeats a call whose answer was lost; then the claim in its way is its own.
+                Claim::Held { .. } if is_own(&item) => acquired(item.count("attempt")),
+                taken => taken,
             },
-        }
+        })
     }
 
     pub(super) async fn begin_without_lease(&self, attempt: &AttemptStart) -> Result<Begun> {
-        let change = "SET #status = :inprogress, #in_progress_expiration = :zero, \
-            #expiration = :expiration, #validation = :fingerprint, #attempt_until = :attempt_until";
         let (at_ms, until_ms) = (epoch_ms(attempt.at), epoch_ms(attempt.until));
-        let is_repeated = |item: &StoredItem| item.is_begun(at_ms, until_ms);
         let start = Start {
             key: &attempt.key,
             fingerprint: &attempt.fingerprint,
@@ -89,46 +85,40 @@ impl DynamoDbStore {
             sending: &attempt.sending,
             limit: attempt.limit,
             at_ms,
-            removes: ", #ended_at",
-            is_repeated: &is_repeated,
+            until: Some(until_ms),
+            change: "#status = :inprogress, #in_progress_expiration = :zero",
+            values: &[(":zero", number(0))],
+            claim: None,
+            is_repeated: &|item| item.kept().are_begun_by(at_ms, until_ms),
         };
-        let values = [
-            (":inprogress", text("INPROGRESS")),
-            (":attempt_until", number(until_ms)),
-        ];
-        let begun = |item: &StoredItem| Begun::Begun {
-            number: Some(item.count("attempt")),
-        };
-        match self.begin_attempt(change, &start, &values).await? {
-            Started::Begun(item) => Ok(begun(&item)),
-            Started::Suspect(suspect) => Ok(Begun::Taken(Claim::Suspect(suspect))),
-            Started::Met(item) if is_repeated(&item) => Ok(begun(&item)),
-            Started::Met(item) => item.taken(&attempt.key).map(Begun::Taken),
-        }
+        Ok(match self.begin_attempt(&start).await? {
+            Started::Begun(counted) => Begun::Begun { counted },
+            Started::Taken(claim) => Begun::Taken(claim),
+            Started::Met(item) if item.is_claimable(self.clock.now()) => Begun::Begun {
+                counted: item.kept().counted(),
+            },
+            Started::Met(item) => Begun::Taken(item.taken(&attempt.key)?),
+        })
     }
 
     pub(super) async fn end_without_lease(&self, failure: &AttemptFailure) -> Result<Begun> {
         let start = &failure.start;
         let now = self.clock.now();
         // What is most often there: the attempt as it began, or nothing.
-        let mut update = match failure.has_begun || !failure.counts {
-            true => self.end_begun(failure),
+        let mut update = match failure.begun.is_some() || !failure.counts {
+            true => self.end_last(failure),
             false => {
-                let first = Attempts::default().of(&start.sending);
-                self.end_as(
-                    failure,
-                    first,
-                    ("attribute_not_exists(#id)".into(), HashMap::new()),
-                )
+                let first = Attempts::default().and_failed(failure).unwrap_or_default();
+                let nothing = ("attribute_not_exists(#id)".into(), HashMap::new());
+                self.end_as(failure, &first, nothing)
             }
         };
         for _ in 0..TRIES {
             let item = match update.send().await {
                 Ok(output) => {
                     let item = StoredItem(output.attributes.unwrap_or_default());
-                    return Ok(Begun::Begun {
-                        number: Some(item.count("attempt")),
-                    });
+                    let counted = item.kept().counted();
+                    return Ok(Begun::Begun { counted });
                 }
                 Err(error) => in_the_way(&error)?,
             };
@@ -136,101 +126,78 @@ impl DynamoDbStore {
                 return Ok(match item.taken(&start.key)? {
                     taken @ Claim::Completed(_) => Begun::Taken(taken),
                     // Whoever holds the key counts for itself.
-                    _ => Begun::Begun { number: None },
+                    _ => Begun::Begun { counted: None },
                 });
             }
-            // The answer was lost, and the call repeated.
-            if item.number("ended_at") == Some(epoch_ms(start.at)) {
-                return Ok(Begun::Begun {
-                    number: Some(item.count("attempt")),
-                });
-            }
-            let attempts = item.attempts(now).of(&start.sending);
-            // What the attempt began with is gone, or it has never begun.
-            let is_gone = failure.has_begun && attempts.begun == 0;
-            if is_gone || (!failure.has_begun && !failure.counts) {
-                return Ok(Begun::Begun { number: None });
-            }
-            update = self.end_as(failure, attempts, item.unchanged());
+            let kept = item.attempts(now);
+            let Some(attempts) = kept.clone().and_failed(failure) else {
+                let counted = kept.counted_as(failure);
+                return Ok(Begun::Begun { counted });
+            };
+            update = self.end_as(failure, &attempts, item.unchanged());
         }
         Err(busy(&start.key))
     }
 
-    /// Writes down that an attempt begins, if the key can be claimed: `change` is made, and the attempt counted.
-    /// Else it is what stands in the way.
-    async fn begin_attempt(
-        &self,
-        change: &str,
-        start: &Start<'_>,
-        values: &[(&str, AttributeValue)],
-    ) -> Result<Started> {
+    /// Writes down that an attempt begins, if the key can be claimed. Else it is what stands in the way.
+    async fn begin_attempt(&self, start: &Start<'_>) -> Result<Started> {
         let now = self.clock.now();
+        let set = format!(
+            "SET {}, #expiration = :expiration, #validation = :fingerprint",
+            start.change
+        );
         let common = |update: UpdateItemFluentBuilder| {
             let mut update = update
+                .expression_attribute_values(":inprogress", text("INPROGRESS"))
                 .expression_attribute_values(":fingerprint", text(start.fingerprint))
                 .expression_attribute_values(
                     ":expiration",
                     number(epoch_ms(start.expires_at) / 1000),
                 )
-                .expression_attribute_values(":zero", number(0))
-                .expression_attribute_values(":at", number(start.at_ms))
                 .return_values(ReturnValue::UpdatedNew)
                 .return_values_on_condition_check_failure(
                     ReturnValuesOnConditionCheckFailure::AllOld,
                 );
-            for (name, value) in values {
+            for (name, value) in start.values {
                 update = update.expression_attribute_values(*name, value.clone());
             }
             update
         };
-        let counted = format!(
-            "{change}, #attempted_at = :at, #sending = :sending, \
-             #attempt = if_not_exists(#attempt, :zero) + :one, #ended = if_not_exists(#ended, :zero) \
-             REMOVE #data{}",
-            start.removes
-        );
-        let condition = format!("({CLAIMABLE}) AND ({COUNTED})");
-        let update = self
-            .update(start.key, &counted, &condition)
-            .set_expression_attribute_values(Some(claimable(now)))
-            .expression_attribute_values(":sending", text(&start.sending.id))
-            .expression_attribute_values(":limit", number(u64::from(start.limit)))
-            .expression_attribute_values(":one", number(1));
-        let mut sent = common(update).send().await;
-        let absolute = format!(
-            "{change}, #attempted_at = :at, #sending = :sending, #attempt = :attempt, #ended = :ended \
-             REMOVE #data{}",
-            start.removes
-        );
+        let mut sent = common(self.count_one_more(start, &set, now)).send().await;
         let mut tries = 0;
         loop {
             let item = match &sent {
                 Ok(output) => {
-                    return Ok(Started::Begun(StoredItem(
-                        output.attributes.clone().unwrap_or_default(),
-                    )));
+                    let item = StoredItem(output.attributes.clone().unwrap_or_default());
+                    return Ok(Started::Begun(item.kept().counted()));
                 }
                 Err(error) => in_the_way(error)?,
             };
-            if !item.is_claimable(now) || (start.is_repeated)(&item) {
+            let is_repeated = !item.is_expired(now) && (start.is_repeated)(&item);
+            if !item.is_claimable(now) || is_repeated {
                 return Ok(Started::Met(item));
             }
-            let attempts = item.attempts(now).of(start.sending);
-            if attempts.are_suspect(start.limit) {
-                let until = item.until().map(from_epoch_ms);
-                return Ok(Started::Suspect(attempts.suspect(until)));
+            let kept = item.attempts(now);
+            if let until @ Some(_) = kept.are_ahead_of(start.at_ms, start.claim.is_some()) {
+                return Ok(Started::Taken(Claim::Held { until }));
+            }
+            let attempts = kept.of(start.sending);
+            // Of what is forgotten no attempt is left whose end could be unknown.
+            let lease = item.lease_until().filter(|_| !item.is_expired(now));
+            let is_minded = start.claim.is_some_and(|claim| claim.minds(lease));
+            if attempts.are_suspect(start.limit) || is_minded {
+                return Ok(Started::Taken(Claim::Suspect(attempts.suspect(lease))));
             }
             tries += 1;
             if tries > TRIES {
                 return Err(busy(start.key));
             }
-            let attempts = attempts.and_begin(start.at_ms);
-            let (unchanged, was) = item.unchanged();
-            // Of what is forgotten no attempt is left whose end could be unknown.
-            let change = match item.is_expired(now) {
-                true => absolute.replace(INTERRUPTED, ":zero"),
-                false => absolute.clone(),
+            let attempts = match start.until {
+                Some(until_ms) => attempts.and_begin_until(start.at_ms, until_ms),
+                None => attempts.and_begin(start.at_ms),
             };
+            let (unchanged, was) = item.unchanged();
+            let change = format!("{set}, {COUNT} REMOVE #data");
             let update = self
                 .update(start.key, &change, &unchanged)
                 .set_expression_attribute_values(Some(was));
@@ -238,21 +205,60 @@ impl DynamoDbStore {
         }
     }
 
-    /// Ends the attempt that is the last one to have begun.
-    fn end_begun(&self, failure: &AttemptFailure) -> UpdateItemFluentBuilder {
+    /// Counts the attempt as one more of its sending, without a look at the item.
+    fn count_one_more(
+        &self,
+        start: &Start<'_>,
+        set: &str,
+        now: SystemTime,
+    ) -> UpdateItemFluentBuilder {
+        let mut change = format!(
+            "{set}, #attempted_at = :at, #sending = :sending, \
+             #attempt = if_not_exists(#attempt, :none) + :one, #ended = if_not_exists(#ended, :none)"
+        );
+        let mut condition = format!("({CLAIMABLE}) AND ({COUNTED})");
+        let mut values = claimable(now);
+        let mut with = |name: &str, value| values.insert(name.to_owned(), value);
+        with(":sending", text(&start.sending.id));
+        with(":limit", number(u64::from(start.limit)));
+        with(":at", number(start.at_ms));
+        with(":none", number(0));
+        with(":one", number(1));
+        if let Some(until_ms) = start.until {
+            change.push_str(", #attempt_until = :attempt_until");
+            condition.push_str(&format!(" AND ({LONGEST})"));
+            with(":attempt_until", number(until_ms));
+        }
+        if let Some(settled) = start.claim.and_then(|claim| claim.settled) {
+            condition.push_str(&format!(" AND ({SETTLED})"));
+            with(":settled", number(epoch_ms(settled)));
+        }
+        change.push_str(" REMOVE #data");
+        self.update(start.key, &change, &condition)
+            .set_expression_attribute_values(Some(values))
+    }
+
+    /// Ends the attempt, if it is the last one to have begun.
+    fn end_last(&self, failure: &AttemptFailure) -> UpdateItemFluentBuilder {
         let start = &failure.start;
         let change = match failure.counts {
-            true => {
-                "SET #ended = #ended + :one, #ended_at = :at, #last_error = :error \
-                 REMOVE #attempt_until"
-            }
-            false => {
-                "SET #attempt = #attempt - :one, #ended_at = :at, #last_error = :error \
-                 REMOVE #attempt_until"
-            }
+            true => "SET #ended = #ended + :one, #ended_at = :at, #last_error = :error",
+            false => "SET #attempt = #attempt - :one, #ended_at = :at, #last_error = :error",
         };
-        let condition = "#attempted_at = :at AND #attempt_until = :until AND #ended < #attempt";
-        self.update(&start.key, change, condition)
+        let mut condition = "#in_progress_expiration = :zero AND #attempted_at = :at \
+             AND #attempt_until >= :until AND #ended < #attempt \
+             AND (attribute_not_exists(#ended_at) OR #ended_at <> :at)"
+            .to_owned();
+        if failure.begun.is_some() {
+            condition.push_str(" AND #sending = :sending");
+        }
+        let update = self.update(&start.key, change, &condition);
+        let update = match &failure.begun {
+            Some(counted) => update.expression_attribute_values(":sending", text(&counted.sending)),
+            None => update,
+        };
+        update
+            .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":at", number(epoch_ms(start.at)))
             .expression_attribute_values(":until", number(epoch_ms(start.until)))
@@ -261,45 +267,41 @@ impl DynamoDbStore {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    /// Ends the attempt as one of those that are kept, if the item is still what they were read from.
+    /// Writes the count with the attempt's end, if the item is still what it was made from.
     fn end_as(
         &self,
         failure: &AttemptFailure,
-        attempts: Attempts,
+        attempts: &Attempts,
         (unchanged, was): (String, HashMap<String, AttributeValue>),
     ) -> UpdateItemFluentBuilder {
-        const COUNTED: &str = "SET #sending = :sending, #attempt = :attempt, #ended = :ended, #ended_at = :at, \
-             #last_error = :error";
         let start = &failure.start;
-        let at_ms = epoch_ms(start.at);
-        let whole = format!(
-            "{COUNTED}, #status = :inprogress, #in_progress_expiration = :zero, \
-             #expiration = :expiration, #validation = :fingerprint, #attempted_at = :at \
-             REMOVE #attempt_until, #data"
-        );
-        let update = if failure.has_begun {
-            // Another one has begun since, and goes on.
-            let update = self.update(&start.key, COUNTED, &unchanged);
-            update.set_expression_attribute_values(Some(was))
-        } else {
-            let expiration = epoch_ms(start.expires_at) / 1000;
-            self.update(&start.key, &whole, &unchanged)
-                .set_expression_attribute_values(Some(was))
+        let mut change = format!("SET {COUNT}, #last_error = :error");
+        // What has begun has written down the rest, and others may have begun since.
+        let is_new = failure.begun.is_none();
+        if is_new {
+            change.push_str(
+                ", #status = :inprogress, #in_progress_expiration = :zero, \
+                 #expiration = :expiration, #validation = :fingerprint REMOVE #data",
+            );
+        }
+        let mut update = self
+            .update(&start.key, &change, &unchanged)
+            .set_expression_attribute_values(Some(was));
+        if is_new {
+            update = update
                 .expression_attribute_values(":inprogress", text("INPROGRESS"))
                 .expression_attribute_values(":zero", number(0))
-                .expression_attribute_values(":expiration", number(expiration))
-                .expression_attribute_values(":fingerprint", text(&start.fingerprint))
-        };
-        let attempts = match failure.has_begun {
-            true => attempts,
-            false => attempts.and_begin(at_ms),
-        };
+                .expression_attribute_values(
+                    ":expiration",
+                    number(epoch_ms(start.expires_at) / 1000),
+                )
+                .expression_attribute_values(":fingerprint", text(&start.fingerprint));
+        }
         let update = update
-            .expression_attribute_values(":at", number(at_ms))
             .expression_attribute_values(":error", text(&shortened(&failure.error)))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        counts(update, &attempts.and_end(failure.counts))
+        counts(update, attempts)
     }
 }
 
@@ -311,27 +313,35 @@ struct Start<'a> {
     sending: &'a Sending,
     limit: u32,
     at_ms: u64,
-    /// What else is removed.
-    removes: &'static str,
+    /// When it has to end that holds no lease.
+    until: Option<u64>,
+    /// What is set beside the count, and its values.
+    change: &'a str,
+    values: &'a [(&'a str, AttributeValue)],
+    claim: Option<&'a ClaimRequest>,
     /// Whether the item says that this very attempt has begun: an answer was lost, and the call repeated.
     is_repeated: &'a (dyn Fn(&StoredItem) -> bool + Sync),
 }
 
 enum Started {
-    /// With what was written.
-    Begun(StoredItem),
-    Suspect(Suspect),
-    /// With what is in the way.
+    /// As this one.
+    Begun(Option<Counted>),
+    /// This stands against it.
+    Taken(Claim),
+    /// The item is not free, or says that the attempt has begun.
     Met(StoredItem),
 }
 
-/// With the counts in [`Attempts`].
+/// The values in [`COUNT`].
 fn counts(update: UpdateItemFluentBuilder, attempts: &Attempts) -> UpdateItemFluentBuilder {
     let sending = attempts.sending.as_deref().unwrap_or_default();
     update
         .expression_attribute_values(":sending", text(sending))
         .expression_attribute_values(":attempt", number(u64::from(attempts.begun)))
         .expression_attribute_values(":ended", number(u64::from(attempts.ended)))
+        .expression_attribute_values(":attempted_at", number(attempts.at_ms))
+        .expression_attribute_values(":ended_at", number(attempts.ended_at_ms))
+        .expression_attribute_values(":attempt_until", number(attempts.until_ms))
 }
 
 fn busy(key: &IdempotencyKey) -> Error {

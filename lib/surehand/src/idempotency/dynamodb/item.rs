@@ -15,13 +15,15 @@ use std::{collections::HashMap, time::SystemTime};
 pub(super) struct StoredItem(pub(super) HashMap<String, AttributeValue>);
 
 /// What changes with each attempt, and with its end.
-const CHANGING: [&str; 6] = [
+const CHANGING: [&str; 8] = [
     "status",
     "in_progress_expiration",
     "sending",
     "attempt",
     "ended",
     "attempted_at",
+    "ended_at",
+    "attempt_until",
 ];
 
 impl StoredItem {
@@ -53,25 +55,35 @@ impl StoredItem {
 
     /// The attempts that count for one that is made now.
     pub(super) fn attempts(&self, now: SystemTime) -> Attempts {
-        if self.is_expired(now) {
-            return Attempts::default();
+        match self.is_expired(now) {
+            true => Attempts::default(),
+            false => self.kept(),
         }
+    }
+
+    /// Those that were counted, also if that is over.
+    pub(super) fn kept(&self) -> Attempts {
+        let (begun, ended) = (self.count("attempt"), self.count("ended"));
+        let ms = |name| self.number(name).unwrap_or_default();
         Attempts {
             sending: self.text("sending").cloned(),
-            begun: self.count("attempt"),
-            ended: self.count("ended"),
-            at_ms: self.number("attempted_at").unwrap_or_default(),
+            begun,
+            ended,
+            at_ms: ms("attempted_at"),
+            ended_at_ms: ms("ended_at"),
+            // It stays when all have ended.
+            until_ms: if begun > ended {
+                ms("attempt_until")
+            } else {
+                0
+            },
         }
     }
 
-    /// When the last attempt had to end, unless it has.
-    pub(super) fn until(&self) -> Option<u64> {
-        let until = self.number("in_progress_expiration").filter(|ms| *ms > 0);
-        until.or_else(|| self.number("attempt_until"))
-    }
-
-    pub(super) fn is_begun(&self, at_ms: u64, until_ms: u64) -> bool {
-        self.number("attempted_at") == Some(at_ms) && self.number("attempt_until") == Some(until_ms)
+    /// When the last lease ends or ended, unless its owner ended it.
+    pub(super) fn lease_until(&self) -> Option<SystemTime> {
+        let until = self.number("in_progress_expiration");
+        until.filter(|ms| *ms > 0).map(from_epoch_ms)
     }
 
     /// A condition that holds as long as the item is this one, and its values.
@@ -88,19 +100,20 @@ impl StoredItem {
     }
 
     pub(super) fn history(&self) -> AttemptHistory {
-        let deadline = self.until();
         let is_completed = self.text("status").is_some_and(|s| s == "COMPLETED");
-        let (begun, ended) = (self.count("attempt"), self.count("ended"));
+        let (attempts, lease) = (self.kept(), self.lease_until());
+        // What an older version gave back does not say when it began.
+        let is_over = attempts.ended_at_ms == attempts.at_ms || attempts.until_ms == 0;
         AttemptHistory {
-            attempts: begun,
-            unended: begun.saturating_sub(ended),
+            attempts: attempts.begun,
+            unended: attempts.deaths(),
             started_at: self.number("attempted_at").map(from_epoch_ms),
-            deadline: deadline.filter(|_| !is_completed).map(from_epoch_ms),
+            deadline: attempts.suspect(lease).until.filter(|_| !is_completed),
             last_error: self.text("last_error").cloned(),
-            end: match deadline {
+            end: match lease {
                 _ if is_completed => AttemptEnd::Completed,
-                Some(_) => AttemptEnd::Unknown,
-                None => AttemptEnd::Released,
+                None if is_over => AttemptEnd::Released,
+                _ => AttemptEnd::Unknown,
             },
         }
     }

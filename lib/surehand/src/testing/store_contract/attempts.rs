@@ -3,14 +3,19 @@
 use super::{EXPIRY, LEASE, World, acquired, expect, fenced, new_key};
 use crate::{
     Clock, IdempotencyKey,
-    idempotency::{AttemptEnd, AttemptFailure, AttemptStart, Begun, Claim, Lease, Sending, Store},
+    idempotency::{
+        AttemptEnd, AttemptFailure, AttemptStart, Begun, Claim, Counted, Lease, Sending, Store,
+        Suspect,
+    },
 };
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 impl<St: Store, F: Fn(Clock) -> St> World<F> {
     pub(super) async fn attempts(&self) {
         self.what_was_abandoned_stays_unknown().await;
-        self.an_attempt_that_never_ended_is_reported().await;
+        self.what_nobody_knows_is_in_the_way_until_it_is_settled()
+            .await;
+        self.a_claim_that_comes_late_is_no_attempt().await;
         self.attempts_leave_their_facts().await;
         self.a_beginning_locks_nothing().await;
         self.what_is_put_back_is_counted_from_one().await;
@@ -18,6 +23,23 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         self.what_does_not_count_is_as_if_it_had_not_begun().await;
         self.a_suspect_is_granted_within_its_limit().await;
         self.attempts_without_a_lease_are_counted().await;
+        self.the_end_of_what_was_overtaken_is_counted_for_no_other()
+            .await;
+        self.when_attempts_have_to_end_is_kept_while_one_goes_on()
+            .await;
+        self.what_comes_late_is_no_attempt().await;
+    }
+
+    /// A claim of somebody who has looked at what attempts did until then.
+    async fn claim_settled(
+        &self,
+        key: &IdempotencyKey,
+        after: Duration,
+        settled: SystemTime,
+    ) -> Claim {
+        let mut request = self.request_at(key, after);
+        request.settled = Some(settled);
+        expect(self.at(after).claim(&request).await)
     }
 
     async fn what_was_abandoned_stays_unknown(&self) {
@@ -25,14 +47,15 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         let lease = self.acquire(&key, Duration::ZERO).await;
         expect(self.now().abandon(&lease, "stopped").await);
         let later = LEASE + Duration::from_secs(1);
-        let next = self.acquire(&key, later).await;
+        let never = SystemTime::UNIX_EPOCH;
+        let minded = self.claim_settled(&key, later, never).await;
         assert!(
-            next.interrupted.is_some(),
-            "how an abandoned attempt ended is not known"
+            matches!(minded, Claim::Suspect(_)),
+            "how an abandoned attempt ended is not known: {minded:?}"
         );
+        let next = self.acquire(&key, later).await;
         expect(self.at(later).release(&next, true, "no").await);
-        let last = self.acquire(&key, later).await;
-        assert_eq!(last.interrupted, None, "the one after it said how it ended");
+        let last = acquired(Ok(self.claim_settled(&key, later, never).await));
         // A store may leave leases to end by themselves.
         if let Err(error) = self.at(later).abandon(&lease, "late").await {
             fenced(Err(error), "a replaced owner's end");
@@ -42,35 +65,62 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
             matches!(expect(held), Claim::Held { .. }),
             "a replaced owner abandons nothing"
         );
+        expect(self.at(later).release(&last, true, "no").await);
     }
 
-    async fn an_attempt_that_never_ended_is_reported(&self) {
+    async fn what_nobody_knows_is_in_the_way_until_it_is_settled(&self) {
         let key = new_key();
-        let first = self.acquire(&key, Duration::ZERO).await;
-        assert_eq!(
-            first.interrupted, None,
-            "there was no attempt before the first"
+        let s = Duration::from_secs;
+        self.acquire(&key, s(0)).await;
+        let later = LEASE + s(1);
+        for _ in 0..2 {
+            let Claim::Suspect(suspect) = self.claim_settled(&key, later, self.start).await else {
+                panic!("a lease that ended by itself is in the way of who minds");
+            };
+            assert_eq!(
+                (suspect.attempts, suspect.until),
+                (1, Some(self.start + LEASE)),
+                "a claim that is refused is no attempt, and the lease ended when it did"
+            );
+        }
+        let mut other = self.request_at(&key, later);
+        (other.settled, other.sending) = (Some(self.start), Sending::new("other", None));
+        let refused = expect(self.at(later).claim(&other).await);
+        assert!(
+            matches!(refused, Claim::Suspect(Suspect { attempts: 0, .. })),
+            "also of another message of the event, not {refused:?}"
         );
-        let later = LEASE + Duration::from_secs(1);
-        let request = self.request_at(&key, later);
-        let second = acquired(self.at(later).claim(&request).await);
-        let ended = Some(self.start + LEASE);
-        assert_eq!(second.interrupted, ended, "the lease ended by itself");
-        let repeated = acquired(self.at(later).claim(&request).await);
-        assert_eq!(
-            repeated, second,
-            "a claim whose answer was lost says the same"
+        let second = acquired(Ok(self
+            .claim_settled(&key, later, self.start + LEASE)
+            .await));
+        assert_eq!(second.attempt, 2, "who has looked at it is granted the key");
+        expect(self.at(later).release(&second, true, "no").await);
+        let third = acquired(Ok(self.claim_settled(&key, later, self.start).await));
+        assert_eq!(third.attempt, 3, "the second said how it ended");
+        let expired = EXPIRY + later + s(2);
+        let fresh = acquired(Ok(self.claim_settled(&key, expired, self.start).await));
+        assert_eq!(fresh.attempt, 1, "of what is forgotten no end is unknown");
+    }
+
+    /// A call that was repeated, and is answered, may come once more. Counted, it would be an attempt that nobody
+    /// makes.
+    async fn a_claim_that_comes_late_is_no_attempt(&self) {
+        let key = new_key();
+        let (first, second) = (Duration::ZERO, Duration::from_secs(1));
+        let request = self.request_at(&key, first);
+        for _ in 0..2 {
+            let lease = acquired(self.at(first).claim(&request).await);
+            assert_eq!(lease.attempt, 1, "a repeated claim is one attempt");
+            expect(self.at(first).release(&lease, true, "busy").await);
+        }
+        let lease = self.acquire(&key, second).await;
+        expect(self.at(second).release(&lease, true, "busy").await);
+        let late = expect(self.at(first).claim(&request).await);
+        assert!(
+            !matches!(late, Claim::Acquired(_)),
+            "a claim from before the last attempt is not granted, but it got {late:?}"
         );
-        let last = later + LEASE + Duration::from_secs(1);
-        let third = self.acquire(&key, last).await;
-        assert_eq!(
-            third.interrupted,
-            Some(self.start + later + LEASE),
-            "the second lease ended by itself as well"
-        );
-        expect(self.at(last).release(&third, true, "no").await);
-        let fourth = self.acquire(&key, last).await;
-        assert_eq!(fourth.interrupted, None, "the third said how it ended");
+        assert_eq!(self.acquire(&key, second * 2).await.attempt, 3);
     }
 
     /// Returns without a check if the store keeps no facts.
@@ -110,16 +160,15 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         }
         let second = begin(1, Duration::ZERO).await;
         assert!(is_free(second), "it stays free");
-        let lease = self.acquire(&key, Duration::ZERO).await;
-        assert_eq!(
-            lease.interrupted, None,
-            "a beginning is not a lease that could end"
-        );
+        let soon = Duration::from_millis(2);
+        let mut request = self.request_at(&key, soon);
+        request.settled = Some(self.start);
+        let lease = acquired(self.at(soon).claim(&request).await);
         let held = Claim::Held {
-            until: Some(self.start + LEASE),
+            until: Some(self.start + soon + LEASE),
         };
         assert_eq!(
-            begin(2, LEASE).await,
+            begin(3, LEASE).await,
             Begun::Taken(held),
             "a beginning meets a lease"
         );
@@ -226,110 +275,226 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         assert_eq!(put_back.attempt, 1, "what is put back is no suspect");
     }
 
-    /// The start of an attempt without a lease, which is always wanted.
+    /// An attempt without a lease, which is always wanted.
     fn start_at(&self, key: &IdempotencyKey, at: Duration) -> AttemptStart {
-        AttemptStart {
-            key: key.clone(),
-            fingerprint: "fingerprint".into(),
-            at: self.start + at,
-            until: self.start + at + LEASE,
-            expires_at: self.start + EXPIRY,
-            sending: Sending::new("a", None),
-            limit: u32::MAX,
-        }
+        let (at, expires_at) = (self.start + at, self.start + EXPIRY);
+        let mut start = AttemptStart::new(key.clone(), "fingerprint", at, at + LEASE, expires_at);
+        start.sending = Sending::new("a", None);
+        start
+    }
+
+    /// Its failure, if it was counted so when it began.
+    async fn end(&self, start: &AttemptStart, begun: Option<Counted>, counts: bool) -> Option<u32> {
+        let mut failure = AttemptFailure::new(start.clone(), "busy");
+        (failure.begun, failure.counts) = (begun, counts);
+        let after = start.at.duration_since(self.start).unwrap_or_default();
+        number(expect(self.at(after).failed(&failure).await))
     }
 
     /// Returns without a check if the store counts no such attempts.
     async fn attempts_without_a_lease_are_counted(&self) {
         let key = new_key();
-        let ms = Duration::from_millis;
-        let begin = async |at| {
-            let start = self.start_at(&key, ms(at));
-            number(expect(self.at(ms(at)).begin(&start).await))
+        let start = |ms| self.start_at(&key, Duration::from_millis(ms));
+        let begin = async |ms| {
+            let start = start(ms);
+            number(expect(
+                self.at(Duration::from_millis(ms)).begin(&start).await,
+            ))
         };
-        let fail = async |at, has_begun, counts| {
-            let failure = AttemptFailure {
-                start: self.start_at(&key, ms(at)),
-                has_begun,
-                counts,
-                error: "busy".into(),
-            };
-            number(expect(self.at(ms(at)).failed(&failure).await))
+        let fail = async |ms, has_begun: bool, counts| {
+            let begun = has_begun.then(|| Counted {
+                sending: "a".into(),
+                number: 1,
+            });
+            self.end(&start(ms), begun, counts).await
         };
-        let Some(first) = begin(0).await else { return };
+        let Some(first) = begin(1).await else { return };
         assert_eq!(
-            (first, begin(0).await),
+            (first, begin(1).await),
             (1, Some(1)),
             "a repeated beginning"
         );
         for _ in 0..2 {
-            assert_eq!(fail(0, true, true).await, Some(1), "a repeated end");
+            assert_eq!(fail(1, true, true).await, Some(1), "a repeated end");
         }
-        assert_eq!(begin(1).await, Some(2));
-        fail(1, true, false).await;
-        assert_eq!(begin(2).await, Some(2), "what did not count");
+        assert_eq!(begin(2).await, Some(2));
+        fail(2, true, false).await;
+        assert_eq!(begin(3).await, Some(2), "what did not count");
         // Two at once, the first of which ends while the second goes on.
-        assert_eq!(begin(3).await, Some(3));
-        fail(2, true, true).await;
-        let facts = expect(self.now().history(&key).await);
-        let facts = facts.expect("the facts of a key that is counted");
-        assert_eq!((facts.attempts, facts.unended), (3, 1), "one goes on");
-        let wanted = AttemptStart {
-            limit: 0,
-            ..self.start_at(&key, ms(4))
-        };
-        let suspect = expect(self.at(ms(4)).begin(&wanted).await);
+        assert_eq!(begin(4).await, Some(3));
+        fail(3, true, true).await;
+        assert_eq!(self.facts(&key).await, (3, 1), "one goes on");
+        let mut wanted = start(5);
+        wanted.limit = 0;
+        let suspect = expect(self.at(Duration::from_millis(5)).begin(&wanted).await);
         assert!(
             matches!(suspect, Begun::Taken(Claim::Suspect(_))),
             "what never ended makes a suspect, not {suspect:?}"
         );
         for _ in 0..2 {
             // It is the first attempt's end that is repeated here.
-            fail(2, true, true).await;
+            fail(3, true, true).await;
         }
-        fail(3, true, true).await;
+        fail(4, true, true).await;
         for _ in 0..2 {
-            assert_eq!(fail(5, false, true).await, Some(4), "without a beginning");
+            assert_eq!(fail(6, false, true).await, Some(4), "without a beginning");
         }
         // A beginning whose answer was lost is taken back, and only that.
-        assert_eq!(begin(6).await, Some(5));
-        fail(6, false, false).await;
+        assert_eq!(begin(7).await, Some(5));
         fail(7, false, false).await;
-        assert_eq!(begin(8).await, Some(5), "it is as if it had not begun");
-        fail(8, true, true).await;
+        fail(8, false, false).await;
+        assert_eq!(begin(9).await, Some(5), "it is as if it had not begun");
+        fail(9, true, true).await;
         // What an attempt began with may be gone by its end, and leaves nothing then.
-        let gone = AttemptFailure {
-            start: self.start_at(&new_key(), ms(0)),
-            has_begun: true,
-            counts: true,
-            error: "busy".into(),
+        let gone = self.start_at(&new_key(), Duration::ZERO);
+        let counted = Counted {
+            sending: "a".into(),
+            number: 1,
         };
-        assert_eq!(number(expect(self.now().failed(&gone).await)), None);
-        let facts = expect(self.now().history(&gone.start.key).await);
+        assert_eq!(self.end(&gone, Some(counted), true).await, None);
+        let facts = expect(self.now().history(&gone.key).await);
         assert_eq!(facts, None, "the end of what is gone writes nothing");
-        let fresh = new_key();
-        let failure = AttemptFailure {
-            start: self.start_at(&fresh, ms(6)),
-            has_begun: false,
-            counts: true,
-            error: "busy".into(),
-        };
-        let counted = number(expect(self.at(ms(6)).failed(&failure).await));
+        let fresh = self.start_at(&new_key(), Duration::from_millis(6));
+        let counted = self.end(&fresh, None, true).await;
         assert_eq!(counted, Some(1), "the first one, without a beginning");
-        let lease = self.acquire(&fresh, ms(7)).await;
-        expect(self.complete(&lease, ms(7), Some("done")).await);
-        let met = expect(self.at(ms(8)).failed(&failure).await);
+        let later = Duration::from_millis(7);
+        let lease = self.acquire(&fresh.key, later).await;
+        expect(self.complete(&lease, later, Some("done")).await);
+        let failure = AttemptFailure::new(fresh, "busy");
+        let met = expect(self.at(later).failed(&failure).await);
         assert!(
             matches!(met, Begun::Taken(Claim::Completed(_))),
             "a failure meets a completion, not {met:?}"
         );
+    }
+
+    /// How many attempts there were, and how many of them never ended.
+    async fn facts(&self, key: &IdempotencyKey) -> (u32, u32) {
+        let facts = expect(self.now().history(key).await);
+        let facts = facts.expect("the facts of a key that is counted");
+        (facts.attempts, facts.unended)
+    }
+
+    /// An attempt without a lease at what was sent at that second, if such attempts are counted.
+    async fn begun(
+        &self,
+        key: &IdempotencyKey,
+        (id, sent_s): (&str, u64),
+        at_s: u64,
+        lasts_s: u64,
+    ) -> Option<(AttemptStart, Option<Counted>)> {
+        let s = Duration::from_secs;
+        let mut start = self.start_at(key, s(at_s));
+        start.until = start.at + s(lasts_s);
+        start.sending = Sending::new(id, Some(self.start + s(sent_s)));
+        match expect(self.at(s(at_s)).begin(&start).await) {
+            Begun::Begun { counted } => counted.map(|it| (start, Some(it))),
+            Begun::Taken(claim) => panic!("an attempt begins, and does not meet {claim:?}"),
+        }
+    }
+
+    /// Until when a suspect's attempts go on.
+    async fn goes_on_until(&self, key: &IdempotencyKey, at_s: u64) -> Option<Duration> {
+        let mut start = self.start_at(key, Duration::from_secs(at_s));
+        (start.sending.at, start.limit) = (Some(self.start), 0);
+        let begun = expect(self.at(Duration::from_secs(at_s)).begin(&start).await);
+        let Begun::Taken(Claim::Suspect(suspect)) = begun else {
+            panic!("what goes on makes a suspect, not {begun:?}");
+        };
+        suspect.until?.duration_since(self.start).ok()
+    }
+
+    async fn the_end_of_what_was_overtaken_is_counted_for_no_other(&self) {
+        let key = new_key();
+        let Some((a, as_a)) = self.begun(&key, ("a", 0), 10, 30).await else {
+            return;
+        };
+        // A copy that waited goes on with the count.
+        let (b, as_b) = self.begun(&key, ("b", 0), 20, 30).await.expect("it counts");
+        let sending = as_b.as_ref().map(|it| (it.sending.as_str(), it.number));
+        assert_eq!(sending, Some(("a", 2)), "as what it is counted");
+        self.end(&b, as_b, true).await;
+        assert_eq!(self.facts(&key).await, (2, 1), "the copy's end");
+        // It was put back, while the first attempt still runs.
+        let (c, as_c) = self
+            .begun(&key, ("c", 25), 30, 30)
+            .await
+            .expect("it counts");
+        for counts in [true, false] {
+            self.end(&a, as_a.clone(), counts).await;
+            assert_eq!(self.facts(&key).await, (1, 1), "an end of another count");
+        }
+        let until = self.goes_on_until(&key, 31).await;
+        assert_eq!(until, Some(Duration::from_secs(60)), "it still goes on");
+        self.end(&c, as_c, true).await;
+        assert_eq!(self.facts(&key).await, (1, 0), "its own end");
+    }
+
+    async fn when_attempts_have_to_end_is_kept_while_one_goes_on(&self) {
+        let key = new_key();
+        let Some((a, as_a)) = self.begun(&key, ("a", 0), 10, 100).await else {
+            return;
+        };
+        // It began in an older invocation, whose time is out first.
+        let (b, as_b) = self.begun(&key, ("a", 0), 20, 30).await.expect("it counts");
+        let first = Some(Duration::from_secs(110));
+        assert_eq!(self.goes_on_until(&key, 21).await, first, "the last to end");
+        self.end(&b, as_b, true).await;
+        assert_eq!(
+            self.goes_on_until(&key, 22).await,
+            first,
+            "the first goes on"
+        );
+        if let Some(facts) = expect(self.now().history(&key).await) {
+            assert_eq!(
+                (facts.end, facts.deadline),
+                (AttemptEnd::Released, Some(a.until)),
+                "the last one ended, and another one goes on"
+            );
+        }
+        self.end(&a, as_a, true).await;
+        let (c, as_c) = self.begun(&key, ("a", 0), 30, 30).await.expect("it counts");
+        let last = Some(Duration::from_secs(60));
+        assert_eq!(self.goes_on_until(&key, 31).await, last, "all others ended");
+        // The lease that another attempt takes meanwhile does not hide it.
+        let (sending, then) = (Sending::new("a", None), Duration::from_secs(40));
+        let lease = self.attempt(&key, &sending, then).await;
+        self.fail(&lease, then).await;
+        assert_eq!(self.goes_on_until(&key, 41).await, last, "beside a lease");
+        self.end(&c, as_c, true).await;
+        assert_eq!(self.facts(&key).await, (4, 0));
+    }
+
+    /// A call that was repeated, and is answered, may come once more.
+    async fn what_comes_late_is_no_attempt(&self) {
+        let key = new_key();
+        let Some((a, as_a)) = self.begun(&key, ("a", 0), 10, 30).await else {
+            return;
+        };
+        self.end(&a, as_a.clone(), true).await;
+        let (b, as_b) = self.begun(&key, ("a", 0), 20, 30).await.expect("it counts");
+        let again = expect(self.at(Duration::from_secs(10)).begin(&a).await);
+        let held = Claim::Held { until: Some(b.at) };
+        assert_eq!(again, Begun::Taken(held.clone()), "before the last one");
+        let mut other = b.clone();
+        other.until += Duration::from_secs(1);
+        let same = expect(self.at(Duration::from_secs(20)).begin(&other).await);
+        assert_eq!(same, Begun::Taken(held), "another one at the same time");
+        // Whether it is known, or the last one has overtaken it, cannot be told.
+        for counts in [true, false] {
+            self.end(&a, None, counts).await;
+            self.end(&a, as_a.clone(), counts).await;
+        }
+        assert_eq!(self.facts(&key).await, (2, 1));
+        self.end(&b, as_b, true).await;
+        assert_eq!(self.facts(&key).await, (2, 0));
     }
 }
 
 #[track_caller]
 fn number(begun: Begun) -> Option<u32> {
     match begun {
-        Begun::Begun { number } => number,
+        Begun::Begun { counted } => counted.map(|it| it.number),
         Begun::Taken(claim) => panic!("an attempt begins, and does not meet {claim:?}"),
     }
 }

@@ -267,7 +267,6 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
             key: key.clone(),
             owner: request.owner.clone(),
             attempt: 0,
-            interrupted: None,
         };
         fenced(
             self.now().release(&blind, false, "no answer").await,
