@@ -19,7 +19,8 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use std::time::Duration;
 use tower::Service;
 
-/// Between two tries of one commit. A conflict lasts as long as the other transaction.
+/// Between two tries of one commit. A conflict lasts as long as the other transaction, and DynamoDB throttles by the
+/// second.
 const CONFLICT_BACKOFF: Backoff =
     Backoff::of_calls(Duration::from_millis(20), Duration::from_secs(1));
 
@@ -227,7 +228,7 @@ impl<St: Store> Idempotency<St> {
         };
         let mut tries = 1;
         loop {
-            match call(&self.store, &commit).await? {
+            let late = match call(&self.store, &commit).await? {
                 Committed::Done => {
                     self.remember(&subject.key, &completion);
                     return Ok(reply);
@@ -240,16 +241,19 @@ impl<St: Store> Idempotency<St> {
                     return Err(staged.writes.swap_remove(write).refuse(item));
                 }
                 Committed::Conflict(what) => {
-                    let pause = CONFLICT_BACKOFF.delay(tries);
-                    if deadline.remaining() <= pause {
-                        return Err(Error::transient(format!(
-                            "the transaction was not committed in time: {what}"
-                        )));
-                    }
-                    tokio::time::sleep(pause).await;
-                    tries += 1;
+                    Error::transient(format!("the transaction was not committed in time: {what}"))
                 }
+                Committed::Throttled(what) => Error::new(
+                    ErrorKind::Store,
+                    format!("DynamoDB throttled the transaction until time was out: {what}"),
+                ),
+            };
+            let pause = CONFLICT_BACKOFF.delay(tries);
+            if deadline.remaining() <= pause {
+                return Err(late);
             }
+            tokio::time::sleep(pause).await;
+            tries += 1;
         }
     }
 }

@@ -104,7 +104,7 @@ impl<St: CommitStore, F: Fn(Clock) -> St> World<F> {
         for commit in join_all(commits).await {
             match commit {
                 Ok(Committed::Done) => done += 1,
-                Ok(Committed::Completed(_) | Committed::Conflict(_)) => {}
+                Ok(Committed::Completed(_) | Committed::Conflict(_) | Committed::Throttled(_)) => {}
                 Err(error) if error.kind() == ErrorKind::Store => {}
                 other => panic!("concurrent commits are done or duplicates, not {other:?}"),
             }
