@@ -100,14 +100,15 @@ impl Store for MapStore {
             if let until @ Some(_) = attempts.are_ahead_of(now_ms, true) {
                 return Ok(Claim::Held { until });
             }
-            attempts = attempts.of(&request.sending);
+            attempts = attempts.of(&request.sending, &request.fingerprint);
             // A lease that ended by itself: nobody knows what its attempt has done.
             let ended = row.held_until();
             if attempts.are_suspect(request.limit) || request.minds(ended) {
                 return Ok(Claim::Suspect(attempts.suspect(ended)));
             }
         }
-        let attempts = attempts.of(&request.sending).and_begin(now_ms);
+        let attempts = attempts.of(&request.sending, &request.fingerprint);
+        let attempts = attempts.and_begin(now_ms);
         let lease = Lease {
             key: request.key.clone(),
             owner: request.owner.clone(),

@@ -126,6 +126,8 @@ impl AttemptFailure {
 pub struct Attempts {
     /// Of which sending; none if none is counted.
     pub sending: Option<String>,
+    /// The digest of the payload that it had; none if that is not known.
+    pub fingerprint: Option<String>,
     /// How many have begun.
     pub begun: u32,
     /// How many of those have ended.
@@ -139,17 +141,21 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// What counts for an attempt that is made for `sending`: what is kept, or nothing, if the sending is one
-    /// that came later.
+    /// What counts for an attempt that is made for `sending`, with this payload: what is kept, or nothing, if the
+    /// sending is one that came later, or the payload is another.
     ///
     /// Two messages of one event can be delivered by turns. Only one that was sent after the last attempt had
-    /// begun can be what somebody put back; the other one's attempts are attempts at this event as well.
-    pub fn of(self, sending: &Sending) -> Self {
+    /// begun can be what somebody put back; the other one's attempts are attempts at this event as well. Two events
+    /// can have one key too, if the function makes it from something else than the event's identity.
+    pub fn of(self, sending: &Sending, fingerprint: &str) -> Self {
         let is_later = sending.at.is_none_or(|sent| epoch_ms(sent) >= self.at_ms);
+        let payload = self.fingerprint.as_deref();
+        let is_same = payload.is_none_or(|kept| kept == fingerprint);
         match &self.sending {
-            Some(kept) if *kept == sending.id || !is_later => self,
+            Some(kept) if is_same && (*kept == sending.id || !is_later) => self,
             _ => Self {
                 sending: Some(sending.id.clone()),
+                fingerprint: Some(fingerprint.to_owned()),
                 ..Self::default()
             },
         }
@@ -223,7 +229,7 @@ impl Attempts {
             }
             // Of one that another has overtaken it cannot be told from one that is known.
             None if failure.counts => (at_ms > self.at_ms).then(|| {
-                let all = self.of(&start.sending).and_begin(at_ms);
+                let all = self.of(&start.sending, &start.fingerprint).and_begin(at_ms);
                 all.and_end_of(at_ms, true)
             }),
             // It has perhaps begun.
@@ -273,6 +279,7 @@ mod tests {
     fn kept(sending: &str, begun: u32, ended: u32) -> Attempts {
         Attempts {
             sending: Some(sending.into()),
+            fingerprint: Some("payload".into()),
             begun,
             ended,
             at_ms: 1_000,
@@ -282,17 +289,21 @@ mod tests {
 
     #[test]
     fn a_sending_that_came_later_is_counted_from_one() {
-        let begun = |sending: &str, sent: Option<u64>| {
+        let begun_with = |sending: &str, sent: Option<u64>, payload: &str| {
             let sending = Sending::new(sending, sent.map(from_epoch_ms));
-            kept("m-1", 4, 3).of(&sending).and_begin(2_000).begun
+            let kept = kept("m-1", 4, 3).of(&sending, payload);
+            kept.and_begin(2_000).begun
         };
+        let begun = |sending: &str, sent| begun_with(sending, sent, "payload");
         assert_eq!(begun("m-1", Some(500)), 5, "the same message");
         assert_eq!(begun("m-2", Some(500)), 5, "a copy that waited meanwhile");
         assert_eq!(begun("m-2", Some(1_000)), 1, "it was put back");
         assert_eq!(begun("m-2", None), 1, "another invocation");
         assert_eq!(begun("m-1", None), 5, "the same invocation");
-        let sending = Sending::new("m-1", None);
-        assert_eq!(Attempts::default().of(&sending).and_begin(2_000).begun, 1);
+        let other = begun_with("m-2", Some(500), "other");
+        assert_eq!(other, 1, "another event under the key");
+        let first = Attempts::default().of(&Sending::new("m-1", None), "payload");
+        assert_eq!(first.and_begin(2_000).begun, 1);
     }
 
     #[test]

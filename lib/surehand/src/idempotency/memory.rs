@@ -245,14 +245,15 @@ impl Store for MemoryStore {
             if let until @ Some(_) = kept.are_ahead_of(now_ms, true) {
                 return Ok(Claim::Held { until });
             }
-            attempts = kept.of(&request.sending);
+            attempts = kept.of(&request.sending, &request.fingerprint);
             // Of what is forgotten no attempt is left whose end could be unknown.
             let lease = item.lease_until().filter(|_| !item.is_expired(now_ms));
             if attempts.are_suspect(request.limit) || request.minds(lease) {
                 return Ok(Claim::Suspect(attempts.suspect(lease)));
             }
         }
-        let attempts = attempts.of(&request.sending).and_begin(now_ms);
+        let attempts = attempts.of(&request.sending, &request.fingerprint);
+        let attempts = attempts.and_begin(now_ms);
         let claim = acquired(&attempts);
         let item = Item {
             owner: request.owner.clone(),
@@ -314,13 +315,14 @@ impl Store for MemoryStore {
             if let until @ Some(_) = kept.are_ahead_of(at, false) {
                 return Ok(Begun::Taken(Claim::Held { until }));
             }
-            attempts = kept.of(&start.sending);
+            attempts = kept.of(&start.sending, &start.fingerprint);
             if attempts.are_suspect(start.limit) {
                 let suspect = attempts.suspect(item.lease_until());
                 return Ok(Begun::Taken(Claim::Suspect(suspect)));
             }
         }
-        let attempts = attempts.of(&start.sending).and_begin_until(at, until);
+        let attempts = attempts.of(&start.sending, &start.fingerprint);
+        let attempts = attempts.and_begin_until(at, until);
         let counted = attempts.counted();
         let item = without_lease(old, start, attempts, None);
         state.items.insert(start.key.clone(), item);

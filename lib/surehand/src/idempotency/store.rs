@@ -28,7 +28,7 @@ use std::{fmt, future::Future, marker::PhantomData, time::SystemTime};
 ///
 /// - A claim begins an attempt at its [`Sending`](super::Sending), and [`release`](Self::release) ends it. The first
 ///   attempt at another sending is number 1, and so is the first one after a completion or an expiry, unless that
-///   sending is a copy that waited while the last attempt began.
+///   sending is a copy that waited while the last attempt began, with the same payload.
 /// - A key whose attempts began and did not all end is a [`Suspect`](Claim::Suspect). It is granted only to requests
 ///   whose limit is above the number of its attempts, and that do not [mind](ClaimRequest::minds) how its last
 ///   lease ended. A request that is refused changes nothing, and counts as no attempt.

@@ -22,7 +22,7 @@ use std::{collections::HashMap, time::SystemTime};
 /// And it goes on with the count that is kept, or begins one. The rest is decided by what the item holds.
 const COUNTED: &str = "(attribute_not_exists(#sending) \
         AND (attribute_not_exists(#in_progress_expiration) OR #expiration >= :now)) \
-    OR (#sending = :sending AND #expiration >= :now AND #attempted_at < :at \
+    OR (#sending = :sending AND #validation = :fingerprint AND #expiration >= :now AND #attempted_at < :at \
         AND (#attempt <= #ended OR #attempt < :limit))";
 
 /// And no lease has ended by itself that the request minds.
@@ -181,7 +181,7 @@ impl DynamoDbStore {
             if let until @ Some(_) = kept.are_ahead_of(start.at_ms, start.claim.is_some()) {
                 return Ok(Started::Taken(Claim::Held { until }));
             }
-            let attempts = kept.of(start.sending);
+            let attempts = kept.of(start.sending, start.fingerprint);
             // Of what is forgotten no attempt is left whose end could be unknown.
             let lease = item.lease_until().filter(|_| !item.is_expired(now));
             let is_minded = start.claim.is_some_and(|claim| claim.minds(lease));

@@ -31,6 +31,11 @@ impl StoredItem {
         self.0.get(name)?.as_s().ok()
     }
 
+    /// The digest of the payload; none if its writer kept none.
+    fn validation(&self) -> Option<&String> {
+        self.text("validation").filter(|text| !text.is_empty())
+    }
+
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         self.0.get(name)?.as_n().ok()?.parse().ok()
     }
@@ -67,6 +72,7 @@ impl StoredItem {
         let ms = |name| self.number(name).unwrap_or_default();
         Attempts {
             sending: self.text("sending").cloned(),
+            fingerprint: self.validation().cloned(),
             begun,
             ended,
             at_ms: ms("attempted_at"),
@@ -128,10 +134,7 @@ impl StoredItem {
         match self.text("status").map(String::as_str) {
             Some("COMPLETED") => Ok(Claim::Completed(Completion {
                 data: self.text("data").cloned(),
-                fingerprint: self
-                    .text("validation")
-                    .filter(|text| !text.is_empty())
-                    .cloned(),
+                fingerprint: self.validation().cloned(),
                 expires_at,
             })),
             Some("INPROGRESS") => Ok(Claim::Held {

@@ -19,6 +19,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         self.attempts_leave_their_facts().await;
         self.a_beginning_locks_nothing().await;
         self.what_is_put_back_is_counted_from_one().await;
+        self.another_payload_is_counted_from_one().await;
         self.an_end_starts_the_count_anew().await;
         self.what_does_not_count_is_as_if_it_had_not_begun().await;
         self.a_suspect_is_granted_within_its_limit().await;
@@ -214,6 +215,44 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         }
         let again = self.attempt(&key, &Sending::new("d", None), s(70)).await;
         assert_eq!(again.attempt, 1, "another invocation");
+    }
+
+    /// Two events of one key, the second of which was sent before the first was last attempted.
+    async fn another_payload_is_counted_from_one(&self) {
+        let key = new_key();
+        let sent = |id: &str| Sending::new(id, Some(self.start));
+        let soon = Duration::from_secs(1);
+        self.attempt(&key, &sent("a"), soon).await;
+        let later = LEASE + soon * 2;
+        let mut request = self.request_at(&key, later);
+        (request.sending, request.limit) = (sent("b"), 0);
+        let same = expect(self.at(later).claim(&request).await);
+        assert!(
+            matches!(same, Claim::Suspect(_)),
+            "a copy is counted with the first, and not granted as {same:?}"
+        );
+        request.fingerprint = "other".into();
+        let lease = acquired(self.at(later).claim(&request).await);
+        assert_eq!(lease.attempt, 1, "another payload");
+        self.fail(&lease, later).await;
+        let first = self.attempt(&key, &sent("a"), later * 2).await;
+        assert_eq!(first.attempt, 1, "the first one after the other");
+        self.fail(&first, later * 2).await;
+
+        let mut start = self.start_at(&key, later * 3);
+        start.sending = sent("b");
+        let begin =
+            async |start: &AttemptStart| number(expect(self.at(later * 3).begin(start).await));
+        let Some(second) = begin(&start).await else {
+            return;
+        };
+        assert_eq!(second, 2, "a copy without a lease");
+        start.at += Duration::from_millis(1);
+        (start.fingerprint, start.limit) = ("other".into(), 0);
+        assert_eq!(begin(&start).await, Some(1), "another payload without one");
+        start.at += Duration::from_millis(1);
+        start.fingerprint = "third".into();
+        assert_eq!(self.end(&start, None, true).await, Some(1), "its failure");
     }
 
     async fn an_end_starts_the_count_anew(&self) {
