@@ -398,14 +398,14 @@ impl<St: Store> Idempotency<St> {
         let companion = record.companion();
         let is_used_up = companion
             .limit
-            .is_some_and(|limit| suspect.attempts >= limit);
+            .is_some_and(|limit| suspect.deaths >= most_deaths(limit));
         if !is_used_up {
             if !companion.has_neighbours {
                 return Error::new(
                     ErrorKind::Store,
                     format!(
-                        "the store refuses the key {}, although its attempts are not used up",
-                        subject.key
+                        "the store refuses the key {}, although {} attempts that never ended are not too many",
+                        subject.key, suspect.deaths
                     ),
                 );
             }
@@ -423,12 +423,12 @@ impl<St: Store> Idempotency<St> {
         }
     }
 
-    /// How many attempts a suspect may have had that is to be handled now.
+    /// With how many attempts that never ended the record is not to be handled now.
     fn limit(&self, record: &Record) -> u32 {
         let companion = record.companion();
         match companion.has_neighbours {
             true => 0,
-            false => companion.limit.unwrap_or(u32::MAX),
+            false => companion.limit.map_or(u32::MAX, most_deaths),
         }
     }
 
@@ -543,6 +543,12 @@ impl Subject {
         };
         Ok(reply.into_duplicate())
     }
+}
+
+/// With how many attempts that never ended a record is parked before it runs again, which may have so many attempts.
+/// One may have been ended by a neighbour's death; from the second on the record was alone.
+fn most_deaths(attempts: u32) -> u32 {
+    attempts.max(2)
 }
 
 /// Why a record is not handled whose earlier attempts began and never ended.

@@ -66,7 +66,7 @@ pub struct AttemptStart {
     pub expires_at: SystemTime,
     /// What the attempt is made for. Attempts are counted by it.
     pub sending: Sending,
-    /// How many attempts a [suspect](super::Claim::Suspect) may have had to begin; 0 for none of them.
+    /// With how many attempts that never ended the key is refused, as a [suspect](super::Claim::Suspect); 0 is as 1.
     pub limit: u32,
 }
 
@@ -168,7 +168,7 @@ impl Attempts {
 
     /// Whether they make the key a suspect that a request with this limit does not want.
     pub fn are_suspect(&self, limit: u32) -> bool {
-        self.deaths() > 0 && self.begun >= limit
+        self.deaths() >= limit.max(1)
     }
 
     /// What such a request gets. `lease` is when the last lease ended, unless its owner ended it.
@@ -311,7 +311,7 @@ mod tests {
         assert!(!kept("m", 3, 3).are_suspect(0));
         let once = kept("m", 3, 2);
         assert_eq!(once.deaths(), 1);
-        assert!(once.are_suspect(0) && once.are_suspect(3) && !once.are_suspect(4));
+        assert!(once.are_suspect(0) && once.are_suspect(1) && !once.are_suspect(2));
         let uncounted = once.clone().and_end(false);
         assert_eq!((uncounted.begun, uncounted.ended), (2, 2));
         let failed = once.and_end(true);

@@ -20,7 +20,7 @@ pub struct ClaimRequest {
     pub expires_at: SystemTime,
     /// What the attempt is made for. Attempts are counted by it.
     pub sending: Sending,
-    /// How many attempts a [suspect](Claim::Suspect) may have had to be granted the key; 0 for none of them.
+    /// With how many attempts that never ended the key is refused, as a [suspect](Claim::Suspect); 0 is as 1.
     pub limit: u32,
     /// Until when somebody has looked at what attempts did whose lease ended by itself. If the last lease did so
     /// later, the key is a suspect. None if it need not be looked at.
@@ -111,7 +111,7 @@ pub enum Claim {
         until: Option<SystemTime>,
     },
     /// It is free, but earlier attempts at it began and never ended, and the request does not want it: there were too
-    /// many, or nobody has looked at what the last one did.
+    /// many of those, or nobody has looked at what the last one did.
     Suspect(Suspect),
 }
 

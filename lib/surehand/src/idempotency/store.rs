@@ -30,8 +30,8 @@ use std::{fmt, future::Future, marker::PhantomData, time::SystemTime};
 ///   attempt at another sending is number 1, and so is the first one after a completion or an expiry, unless that
 ///   sending is a copy that waited while the last attempt began, with the same payload.
 /// - A key whose attempts began and did not all end is a [`Suspect`](Claim::Suspect). It is granted only to requests
-///   whose limit is above the number of its attempts, and that do not [mind](ClaimRequest::minds) how its last
-///   lease ended. A request that is refused changes nothing, and counts as no attempt.
+///   whose limit is above the number of those that never ended, and that do not [mind](ClaimRequest::minds) how its
+///   last lease ended. A request that is refused changes nothing, and counts as no attempt.
 /// - The end of an attempt concerns the count that it began with, and no other.
 ///
 /// The contract is a test suite as well, `surehand::testing::store_contract`, and the memory store

@@ -19,7 +19,8 @@ use aws_sdk_dynamodb::{
 };
 use std::{collections::HashMap, time::SystemTime};
 
-/// And it goes on with the count that is kept, or begins one. The rest is decided by what the item holds.
+/// And it goes on with the count that is kept, or begins one. The rest is decided by what the item holds: of attempts
+/// that are fewer than the limit, those that never ended are so too.
 const COUNTED: &str = "(attribute_not_exists(#sending) \
         AND (attribute_not_exists(#in_progress_expiration) OR #expiration >= :now)) \
     OR (#sending = :sending AND #validation = :fingerprint AND #expiration >= :now AND #attempted_at < :at \

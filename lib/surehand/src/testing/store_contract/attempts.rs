@@ -306,10 +306,13 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         let second = acquired(Ok(claim(2, &sending).await));
         assert_eq!(second.attempt, 2, "within the limit");
         self.fail(&second, later).await;
-        let Claim::Suspect(suspect) = claim(2, &sending).await else {
+        let Claim::Suspect(suspect) = claim(1, &sending).await else {
             panic!("what never ended is not forgotten for a failure");
         };
         assert_eq!((suspect.attempts, suspect.deaths), (2, 1));
+        let third = acquired(Ok(claim(2, &sending).await));
+        assert_eq!(third.attempt, 3, "what ended is not counted against it");
+        self.fail(&third, later).await;
         let put_back = acquired(Ok(claim(0, &Sending::new("b", None)).await));
         assert_eq!(put_back.attempt, 1, "what is put back is no suspect");
     }
