@@ -86,10 +86,15 @@ pub(crate) async fn run(
         .ends_at()
         .duration_since(policy.clock.now())
         .unwrap_or_default();
-    let cut_off = |record: &Record, span: Span| {
+    let cut_off = |record: &Record, span: Span, was_called: bool| {
         let error = Deadline::error();
         // It still holds in the millisecond in which it ends.
-        let delay = rest.saturating_add(policy.skew) + Duration::from_millis(1);
+        let lease = rest.saturating_add(policy.skew) + Duration::from_millis(1);
+        let receives = record.delivery().receive_count.max(1);
+        let delay = match was_called {
+            true => lease,
+            false => lease.max(Backoff::uncounted().delay(receives)),
+        };
         span.in_scope(|| {
             trace::failed(error.kind());
             Attempt::cut_off(record, metrics, started).retried(&error, delay);
@@ -102,8 +107,11 @@ pub(crate) async fn run(
         .zip(places)
         .map(|(record, place)| match place {
             Place::Settled(verdict) => verdict,
-            Place::Runs(span) => cut_off(record, span),
-            Place::Waits => cut_off(record, record_span(record, (policy.traits)(record))),
+            Place::Runs(span, ending) => cut_off(record, span, ending.was_called()),
+            Place::Waits => {
+                let span = record_span(record, (policy.traits)(record));
+                cut_off(record, span, false)
+            }
         })
         .collect();
     delay_failures(&batch.records, &verdicts, deadline, policy).await;
@@ -157,8 +165,8 @@ fn take_least_suspected<'a>(suspected: &mut Vec<Suspected<'a>>) -> Option<Suspec
 /// How far a record of the batch is.
 enum Place {
     Waits,
-    /// Its span, which must tell of its end too if it is cut off.
-    Runs(Span),
+    /// Its span and its end, which must be told too if it is cut off.
+    Runs(Span, Ending),
     Settled(Verdict),
 }
 
@@ -249,8 +257,9 @@ impl Run<'_> {
             let span = suspect
                 .take()
                 .unwrap_or_else(|| record_span(record, handler));
-            self.is_at(index, Place::Runs(span.clone()));
-            let handled = self.handle(record, handler, lane.halted.as_ref(), !is_alone);
+            let ending = Ending::default();
+            self.is_at(index, Place::Runs(span.clone(), ending.clone()));
+            let handled = self.handle(record, handler, lane.halted.as_ref(), !is_alone, ending);
             let verdict = match handled.instrument(span.clone()).await {
                 Handled::Settled(verdict) => verdict,
                 Handled::Suspected { deaths } => {
@@ -277,9 +286,9 @@ impl Run<'_> {
         handler: HandlerTraits,
         halted: Option<&Halt>,
         has_neighbours: bool,
+        ending: Ending,
     ) -> Handled {
         let attempt = Attempt::start(record, self.metrics, self.policy.clock.now());
-        let mut ending = Ending::default();
         let result = match halted {
             Some(halt) => Err(halt.error()),
             None if self.deadline.is_over() => Err(Deadline::not_started()),
@@ -288,9 +297,9 @@ impl Run<'_> {
                     limit: self.limit(record),
                     retries_malformed: self.policy.on_malformed == OnMalformed::Retry,
                     has_neighbours,
+                    ending: ending.clone(),
                     ..Companion::new(self.metrics.clone(), handler.commits)
                 };
-                ending = companion.ending.clone();
                 attempt_at(record, self.service, companion).await
             }
         };
@@ -336,11 +345,12 @@ impl Run<'_> {
     ) -> Verdict {
         let receives = record.delivery().receive_count.max(1);
         let attempt = ending.attempt(receives);
-        let counted = attempt.filter(|_| error.kind().counts());
+        let counted = attempt.filter(|_| error.counts());
         let delay = error.delay().unwrap_or_else(|| match counted {
             Some(attempt) => self.policy.backoff.delay(attempt),
             None => Backoff::uncounted().delay(receives),
         });
+        let delay = delay.max(error.least_delay());
         let is_malformed = error.kind() == ErrorKind::Malformed;
         if is_malformed && self.policy.on_malformed == OnMalformed::Discard && !record.wants_reply()
         {

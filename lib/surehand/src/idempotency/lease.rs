@@ -93,7 +93,7 @@ impl<St: Store> Idempotency<St> {
             }
             Err(error) => {
                 let reason = reason(&error);
-                let counts = error.kind().counts();
+                let counts = error.counts();
                 match self.store.release(&lease, counts, &reason).await {
                     Ok(()) => Err(error),
                     Err(late) => {
@@ -183,9 +183,7 @@ impl<St: Store> Idempotency<St> {
 
     /// An attempt before the lease has ended could only find it held, and would use up a receive.
     fn after_the_lease(&self, error: Error, until: SystemTime) -> Error {
-        let rest = time_to(until, self.settings.clock.now());
-        let delay = error.delay().unwrap_or_default().max(rest);
-        error.with_retry_after(delay)
+        error.not_before(time_to(until, self.settings.clock.now()))
     }
 
     async fn complete(

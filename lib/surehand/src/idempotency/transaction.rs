@@ -81,7 +81,7 @@ impl<St: Store> Idempotency<St> {
             Ok(reply) => return Ok(reply),
             Err(error) => error,
         };
-        attempt.counts = error.kind().counts();
+        attempt.counts = error.counts();
         if attempt.begun.is_some() || (is_counted && attempt.counts && !is_parked(&error)) {
             attempt.error = reason(&error);
             return self.failed(&subject, error, &attempt, &ending).await;
