@@ -34,7 +34,7 @@ pub(crate) struct Companion {
         expect(dead_code, reason = "only a DynamoDB transaction commits")
     )]
     pub(crate) retries_malformed: bool,
-    /// Whether other records are handled beside it, which its process would take along if it died.
+    /// Whether other records are delivered with it, which its process would take along if it died.
     pub(crate) has_neighbours: bool,
     /// The key that the record is claimed under, once it is known.
     pub(crate) key: Option<IdempotencyKey>,

@@ -560,7 +560,6 @@ fn waits_alone(key: &IdempotencyKey, suspect: &Suspect) -> Error {
             suspect.deaths, suspect.attempts
         ),
     )
-    .with_retry_after(Duration::ZERO)
 }
 
 /// Why a record is parked before it runs again.
