@@ -40,15 +40,6 @@ pub struct Suspect {
     pub until: Option<SystemTime>,
 }
 
-/// As which attempt one was counted that holds no lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counted {
-    /// For which sending: its own, or the one whose count it goes on with.
-    pub sending: String,
-    /// Which attempt at it, from 1.
-    pub number: u32,
-}
-
 /// An attempt that is about to be made.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -97,8 +88,8 @@ impl AttemptStart {
 pub struct AttemptFailure {
     /// The attempt, as it began or would have.
     pub start: AttemptStart,
-    /// As what it was counted when it began; none if it is not known to have been written down then.
-    pub begun: Option<Counted>,
+    /// Whether it is known to have been written down when it began.
+    pub has_begun: bool,
     /// Whether it counts; else it is as if it had not begun. If it is not known to have begun, it is then taken
     /// back only if it is the last one that has.
     pub counts: bool,
@@ -111,7 +102,7 @@ impl AttemptFailure {
     pub fn new(start: AttemptStart, error: impl Into<String>) -> Self {
         Self {
             start,
-            begun: None,
+            has_begun: false,
             counts: true,
             error: error.into(),
         }
@@ -126,6 +117,8 @@ impl AttemptFailure {
 pub struct Attempts {
     /// Of which sending; none if none is counted.
     pub sending: Option<String>,
+    /// When the first one began. What began before belongs to another count, also if that was of the same sending.
+    pub since_ms: u64,
     /// How many have begun.
     pub begun: u32,
     /// How many of those have ended.
@@ -184,6 +177,9 @@ impl Attempts {
 
     /// With one more, which begins then and holds a lease.
     pub fn and_begin(mut self, at_ms: u64) -> Self {
+        if self.since_ms == 0 {
+            self.since_ms = at_ms;
+        }
         self.begun = self.begun.saturating_add(1);
         self.at_ms = at_ms;
         self
@@ -216,36 +212,28 @@ impl Attempts {
         let at_ms = epoch_ms(start.at);
         let is_known = self.ended_at_ms == at_ms;
         let is_open = self.deaths() > 0 && !is_known;
-        match &failure.begun {
-            Some(counted) => {
-                let is_kept = self.sending.as_ref() == Some(&counted.sending);
-                (is_kept && is_open).then(|| self.and_end_of(at_ms, failure.counts))
+        match (failure.has_begun, failure.counts) {
+            (true, counts) => {
+                let is_of_this = self.sending.is_some() && at_ms >= self.since_ms;
+                (is_of_this && is_open).then(|| self.and_end_of(at_ms, counts))
             }
             // Of one that another has overtaken it cannot be told from one that is known.
-            None if failure.counts => (at_ms > self.at_ms).then(|| {
+            (false, true) => (at_ms > self.at_ms).then(|| {
                 let all = self.of(&start.sending).and_begin(at_ms);
                 all.and_end_of(at_ms, true)
             }),
             // It has perhaps begun.
-            None => {
+            (false, false) => {
                 let is_last = self.are_begun_by(at_ms, epoch_ms(start.until));
                 (is_last && is_open).then(|| self.and_end_of(at_ms, false))
             }
         }
     }
 
-    /// As what the last one is counted.
-    pub fn counted(&self) -> Option<Counted> {
-        Some(Counted {
-            sending: self.sending.clone()?,
-            number: self.begun,
-        })
-    }
-
-    /// As what an attempt is counted, if its failure is the last one that was written down.
-    pub fn counted_as(&self, failure: &AttemptFailure) -> Option<Counted> {
+    /// Which attempt the failure's is, if that is the one that was written down last.
+    pub fn number_of(&self, failure: &AttemptFailure) -> Option<u32> {
         let is_known = self.ended_at_ms == epoch_ms(failure.start.at);
-        self.counted().filter(|_| is_known)
+        is_known.then_some(self.begun)
     }
 
     fn and_end_of(mut self, at_ms: u64, counts: bool) -> Self {

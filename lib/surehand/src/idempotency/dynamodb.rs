@@ -40,6 +40,7 @@ use std::{collections::HashMap, time::SystemTime};
 /// |---|---|---|
 /// | `owner` | S | the fence |
 /// | `sending` | S | what the attempts were made for, a message or an invocation; gone once the key is completed |
+/// | `counted_since` | N | when the first of them began, in milliseconds since the epoch |
 /// | `attempt` | N | how many attempts at it have begun |
 /// | `ended` | N | how many of those have ended |
 /// | `ended_at` | N | when the one began that ended last, in milliseconds since the epoch |
@@ -234,11 +235,13 @@ impl Store for DynamoDbStore {
         let change = match data {
             Some(_) => {
                 "SET #status = :completed, #expiration = :expiration, #data = :data \
-                 REMOVE #in_progress_expiration, #attempt_until, #sending, #attempt, #ended, #ended_at"
+                 REMOVE #in_progress_expiration, #attempt_until, #sending, #counted_since, #attempt, #ended, \
+                 #ended_at"
             }
             None => {
                 "SET #status = :completed, #expiration = :expiration \
-                 REMOVE #in_progress_expiration, #attempt_until, #sending, #attempt, #ended, #ended_at"
+                 REMOVE #in_progress_expiration, #attempt_until, #sending, #counted_since, #attempt, #ended, \
+                 #ended_at"
             }
         };
         let mut update = self

@@ -308,7 +308,7 @@ impl Store for MemoryStore {
             // The answer was lost, and the call repeated.
             if kept.are_begun_by(at, until) {
                 return Ok(Begun::Begun {
-                    counted: kept.counted(),
+                    number: Some(kept.begun),
                 });
             }
             if let until @ Some(_) = kept.are_ahead_of(at, false) {
@@ -321,10 +321,10 @@ impl Store for MemoryStore {
             }
         }
         let attempts = attempts.of(&start.sending).and_begin_until(at, until);
-        let counted = attempts.counted();
+        let number = Some(attempts.begun);
         let item = without_lease(old, start, attempts, None);
         state.items.insert(start.key.clone(), item);
-        Ok(Begun::Begun { counted })
+        Ok(Begun::Begun { number })
     }
 
     async fn failed(&self, failure: &AttemptFailure) -> Result<Begun> {
@@ -335,19 +335,19 @@ impl Store for MemoryStore {
         match old.and_then(|item| item.taken(now_ms)) {
             Some(taken @ Claim::Completed(_)) => return Ok(Begun::Taken(taken)),
             // Whoever holds the key counts for itself.
-            Some(_) => return Ok(Begun::Begun { counted: None }),
+            Some(_) => return Ok(Begun::Begun { number: None }),
             None => {}
         }
         let kept = old.map(|item| item.attempts(now_ms)).unwrap_or_default();
         let Some(attempts) = kept.clone().and_failed(failure) else {
-            let counted = kept.counted_as(failure);
-            return Ok(Begun::Begun { counted });
+            let number = kept.number_of(failure);
+            return Ok(Begun::Begun { number });
         };
-        let counted = attempts.counted_as(failure);
+        let number = attempts.number_of(failure);
         let error = Some(failure.error.clone());
         let item = match old {
             // Others may have begun since, and go on.
-            Some(old) if failure.begun.is_some() => Item {
+            Some(old) if failure.has_begun => Item {
                 attempts,
                 last_error: error,
                 ..old.clone()
@@ -355,7 +355,7 @@ impl Store for MemoryStore {
             old => without_lease(old, start, attempts, error),
         };
         state.items.insert(start.key.clone(), item);
-        Ok(Begun::Begun { counted })
+        Ok(Begun::Begun { number })
     }
 
     async fn history(&self, key: &IdempotencyKey) -> Result<Option<AttemptHistory>> {

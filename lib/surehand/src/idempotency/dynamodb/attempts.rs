@@ -9,7 +9,7 @@ use crate::{
     Error, ErrorKind, IdempotencyKey, Result,
     clock::epoch_ms,
     idempotency::{
-        attempts::{AttemptFailure, AttemptStart, Attempts, Counted, Sending},
+        attempts::{AttemptFailure, AttemptStart, Attempts, Sending},
         claim::{Begun, Claim, ClaimRequest, Lease},
     },
 };
@@ -33,8 +33,8 @@ const SETTLED: &str =
 const LONGEST: &str = "attribute_not_exists(#attempt_until) OR #attempt_until <= :attempt_until";
 
 /// The whole count.
-const COUNT: &str = "#sending = :sending, #attempt = :attempt, #ended = :ended, #attempted_at = :attempted_at, \
-     #ended_at = :ended_at, #attempt_until = :attempt_until";
+const COUNT: &str = "#sending = :sending, #counted_since = :counted_since, #attempt = :attempt, #ended = :ended, \
+     #attempted_at = :attempted_at, #ended_at = :ended_at, #attempt_until = :attempt_until";
 
 /// How often a change is tried again that depends on what an item holds, when that has changed meanwhile.
 const TRIES: u32 = 4;
@@ -66,7 +66,7 @@ impl DynamoDbStore {
             })
         };
         Ok(match self.begin_attempt(&start).await? {
-            Started::Begun(counted) => acquired(counted.map_or(1, |it| it.number)),
+            Started::Begun(number) => acquired(number),
             Started::Taken(claim) => claim,
             Started::Met(item) => match item.taken(&request.key)? {
                 // The client repeats a call whose answer was lost; then the claim in its way is its own.
@@ -92,10 +92,12 @@ impl DynamoDbStore {
             is_repeated: &|item| item.kept().are_begun_by(at_ms, until_ms),
         };
         Ok(match self.begin_attempt(&start).await? {
-            Started::Begun(counted) => Begun::Begun { counted },
+            Started::Begun(number) => Begun::Begun {
+                number: Some(number),
+            },
             Started::Taken(claim) => Begun::Taken(claim),
             Started::Met(item) if item.is_claimable(self.clock.now()) => Begun::Begun {
-                counted: item.kept().counted(),
+                number: Some(item.count("attempt")),
             },
             Started::Met(item) => Begun::Taken(item.taken(&attempt.key)?),
         })
@@ -105,7 +107,7 @@ impl DynamoDbStore {
         let start = &failure.start;
         let now = self.clock.now();
         // What is most often there: the attempt as it began, or nothing.
-        let mut update = match failure.begun.is_some() || !failure.counts {
+        let mut update = match failure.has_begun || !failure.counts {
             true => self.end_last(failure),
             false => {
                 let first = Attempts::default().and_failed(failure).unwrap_or_default();
@@ -117,8 +119,8 @@ impl DynamoDbStore {
             let item = match update.send().await {
                 Ok(output) => {
                     let item = StoredItem(output.attributes.unwrap_or_default());
-                    let counted = item.kept().counted();
-                    return Ok(Begun::Begun { counted });
+                    let number = Some(item.count("attempt"));
+                    return Ok(Begun::Begun { number });
                 }
                 Err(error) => in_the_way(&error)?,
             };
@@ -126,13 +128,13 @@ impl DynamoDbStore {
                 return Ok(match item.taken(&start.key)? {
                     taken @ Claim::Completed(_) => Begun::Taken(taken),
                     // Whoever holds the key counts for itself.
-                    _ => Begun::Begun { counted: None },
+                    _ => Begun::Begun { number: None },
                 });
             }
             let kept = item.attempts(now);
             let Some(attempts) = kept.clone().and_failed(failure) else {
-                let counted = kept.counted_as(failure);
-                return Ok(Begun::Begun { counted });
+                let number = kept.number_of(failure);
+                return Ok(Begun::Begun { number });
             };
             update = self.end_as(failure, &attempts, item.unchanged());
         }
@@ -169,7 +171,7 @@ impl DynamoDbStore {
             let item = match &sent {
                 Ok(output) => {
                     let item = StoredItem(output.attributes.clone().unwrap_or_default());
-                    return Ok(Started::Begun(item.kept().counted()));
+                    return Ok(Started::Begun(item.count("attempt")));
                 }
                 Err(error) => in_the_way(error)?,
             };
@@ -214,6 +216,7 @@ impl DynamoDbStore {
     ) -> UpdateItemFluentBuilder {
         let mut change = format!(
             "{set}, #attempted_at = :at, #sending = :sending, \
+             #counted_since = if_not_exists(#counted_since, :at), \
              #attempt = if_not_exists(#attempt, :none) + :one, #ended = if_not_exists(#ended, :none)"
         );
         let mut condition = format!("({CLAIMABLE}) AND ({COUNTED})");
@@ -245,19 +248,10 @@ impl DynamoDbStore {
             true => "SET #ended = #ended + :one, #ended_at = :at, #last_error = :error",
             false => "SET #attempt = #attempt - :one, #ended_at = :at, #last_error = :error",
         };
-        let mut condition = "#in_progress_expiration = :zero AND #attempted_at = :at \
+        let condition = "#in_progress_expiration = :zero AND #attempted_at = :at \
              AND #attempt_until >= :until AND #ended < #attempt \
-             AND (attribute_not_exists(#ended_at) OR #ended_at <> :at)"
-            .to_owned();
-        if failure.begun.is_some() {
-            condition.push_str(" AND #sending = :sending");
-        }
-        let update = self.update(&start.key, change, &condition);
-        let update = match &failure.begun {
-            Some(counted) => update.expression_attribute_values(":sending", text(&counted.sending)),
-            None => update,
-        };
-        update
+             AND (attribute_not_exists(#ended_at) OR #ended_at <> :at)";
+        self.update(&start.key, change, condition)
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":at", number(epoch_ms(start.at)))
@@ -277,7 +271,7 @@ impl DynamoDbStore {
         let start = &failure.start;
         let mut change = format!("SET {COUNT}, #last_error = :error");
         // What has begun has written down the rest, and others may have begun since.
-        let is_new = failure.begun.is_none();
+        let is_new = !failure.has_begun;
         if is_new {
             change.push_str(
                 ", #status = :inprogress, #in_progress_expiration = :zero, \
@@ -325,7 +319,7 @@ struct Start<'a> {
 
 enum Started {
     /// As this one.
-    Begun(Option<Counted>),
+    Begun(u32),
     /// This stands against it.
     Taken(Claim),
     /// The item is not free, or says that the attempt has begun.
@@ -337,6 +331,7 @@ fn counts(update: UpdateItemFluentBuilder, attempts: &Attempts) -> UpdateItemFlu
     let sending = attempts.sending.as_deref().unwrap_or_default();
     update
         .expression_attribute_values(":sending", text(sending))
+        .expression_attribute_values(":counted_since", number(attempts.since_ms))
         .expression_attribute_values(":attempt", number(u64::from(attempts.begun)))
         .expression_attribute_values(":ended", number(u64::from(attempts.ended)))
         .expression_attribute_values(":attempted_at", number(attempts.at_ms))

@@ -15,10 +15,11 @@ use std::{collections::HashMap, time::SystemTime};
 pub(super) struct StoredItem(pub(super) HashMap<String, AttributeValue>);
 
 /// What changes with each attempt, and with its end.
-const CHANGING: [&str; 8] = [
+const CHANGING: [&str; 9] = [
     "status",
     "in_progress_expiration",
     "sending",
+    "counted_since",
     "attempt",
     "ended",
     "attempted_at",
@@ -67,6 +68,7 @@ impl StoredItem {
         let ms = |name| self.number(name).unwrap_or_default();
         Attempts {
             sending: self.text("sending").cloned(),
+            since_ms: ms("counted_since"),
             begun,
             ended,
             at_ms: ms("attempted_at"),
