@@ -148,18 +148,17 @@ impl World {
                     self.ledger.end(owner, counts);
                 }
             }
-            // Who holds the key counts for itself.
-            (CallKind::Failed { .. }, Answer::Counted(_)) if is_held => {}
-            (CallKind::Failed { begun, counts }, Answer::Counted(_)) => match (begun, counts) {
-                (true, counts) => self.ledger.end(owner, counts),
-                // One that was overtaken is not seen.
-                (false, true) if self.ledger.is_before(call.at) => {
+            (CallKind::Failed { counts, .. }, Answer::Counted(_)) if self.ledger.is_open(owner) => {
+                self.ledger.end(owner, counts);
+            }
+            // Who holds the key counts for itself, and one that was overtaken is not seen.
+            (CallKind::Failed { begun, counts }, Answer::Counted(_)) => {
+                let is_new = !begun && counts && !is_held && self.ledger.is_before(call.at);
+                if is_new {
                     self.count(call);
                     self.ledger.end(owner, true);
                 }
-                (false, false) if self.ledger.is_last(owner) => self.ledger.end(owner, false),
-                (false, _) => {}
-            },
+            }
             _ => {}
         }
     }

@@ -296,7 +296,6 @@ impl Store for MemoryStore {
 
     async fn begin(&self, start: &AttemptStart) -> Result<Begun> {
         let now_ms = epoch_ms(self.clock.now());
-        let (at, until) = (epoch_ms(start.at), epoch_ms(start.until));
         let state = &mut *self.state();
         let old = state.items.get(&start.key);
         let mut attempts = Attempts::default();
@@ -306,12 +305,12 @@ impl Store for MemoryStore {
             }
             let kept = item.attempts(now_ms);
             // The answer was lost, and the call repeated.
-            if kept.are_begun_by(at, until) {
+            if kept.have_open(start) {
                 return Ok(Begun::Begun {
                     number: Some(kept.begun),
                 });
             }
-            if let until @ Some(_) = kept.are_ahead_of(at, false) {
+            if let until @ Some(_) = kept.are_ahead_of(epoch_ms(start.at), false) {
                 return Ok(Begun::Taken(Claim::Held { until }));
             }
             attempts = kept.of(&start.sending);
@@ -320,7 +319,8 @@ impl Store for MemoryStore {
                 return Ok(Begun::Taken(Claim::Suspect(suspect)));
             }
         }
-        let attempts = attempts.of(&start.sending).and_begin_until(at, until);
+        let attempts = attempts.of(&start.sending);
+        let attempts = attempts.and_begin_without_lease(start);
         let number = Some(attempts.begun);
         let item = without_lease(old, start, attempts, None);
         state.items.insert(start.key.clone(), item);
@@ -332,22 +332,28 @@ impl Store for MemoryStore {
         let start = &failure.start;
         let state = &mut *self.state();
         let old = state.items.get(&start.key);
-        match old.and_then(|item| item.taken(now_ms)) {
-            Some(taken @ Claim::Completed(_)) => return Ok(Begun::Taken(taken)),
-            // Whoever holds the key counts for itself.
-            Some(_) => return Ok(Begun::Begun { number: None }),
-            None => {}
+        let taken = old.and_then(|item| item.taken(now_ms));
+        if let Some(taken @ Claim::Completed(_)) = taken {
+            return Ok(Begun::Taken(taken));
         }
         let kept = old.map(|item| item.attempts(now_ms)).unwrap_or_default();
-        let Some(attempts) = kept.clone().and_failed(failure) else {
-            let number = kept.number_of(failure);
+        let is_open = kept.have_open(start);
+        let is_last = kept.at_ms == epoch_ms(start.at);
+        // Whoever holds the key counts for itself.
+        let failed = match taken.is_none() || is_open {
+            true => kept.clone().and_failed(failure),
+            false => None,
+        };
+        let Some(attempts) = failed else {
+            // The answer was lost, and the call repeated.
+            let number = is_last.then_some(kept.begun);
             return Ok(Begun::Begun { number });
         };
-        let number = attempts.number_of(failure);
+        let number = Some(attempts.begun);
         let error = Some(failure.error.clone());
         let item = match old {
             // Others may have begun since, and go on.
-            Some(old) if failure.has_begun => Item {
+            Some(old) if is_open => Item {
                 attempts,
                 last_error: error,
                 ..old.clone()
@@ -369,7 +375,9 @@ impl Store for MemoryStore {
                 last_error: item.last_error.clone(),
                 end: match item.status {
                     Status::Completed { .. } => AttemptEnd::Completed,
-                    Status::Free if attempts.ended_at_ms == attempts.at_ms => AttemptEnd::Released,
+                    Status::Free if !attempts.open.contains_key(&attempts.at_ms) => {
+                        AttemptEnd::Released
+                    }
                     Status::InProgress { .. } | Status::Free => AttemptEnd::Unknown,
                 },
             }
