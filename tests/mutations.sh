@@ -112,7 +112,7 @@ if [[ ${1:-attempts} == attempts ]]; then
     mutate "come back soon from a store that refuses" batch.rs \
         's/let delay = error\.delay\(\)\.unwrap_or_else\(/let delay = error.delay().or(Some(error.least_delay()).filter(|it| !it.is_zero())).unwrap_or_else(/'
     mutate "forget the failure of a transaction" idempotency/transaction.rs \
-        's/if attempt\.begun\.is_some\(\) \|\| \(is_counted/if attempt.begun.is_some() || (is_counted \&\& attempt.begun.is_some()/'
+        's/if attempt\.has_begun \|\| \(is_counted/if attempt.has_begun || (is_counted \&\& attempt.has_begun/'
     mutate "do not begin where nobody counts" idempotency/transaction.rs \
         's/0 => self\.settings\.begins_first,/0 => false \&\& self.settings.begins_first,/'
     mutate "come back within seconds" redelivery.rs \

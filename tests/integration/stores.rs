@@ -168,7 +168,6 @@ async fn items_have_the_documented_attributes_and_no_others() {
             "sending": {"S": "test-request"},
             "attempt": {"N": "1"},
             "ended": {"N": "1"},
-            "ended_at": {"N": "1795255200000"},
             "attempted_at": {"N": "1795255200000"},
             "last_error": {"S": "transient: no reply today"},
         })

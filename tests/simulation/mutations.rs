@@ -127,6 +127,13 @@ impl<St: CommitStore> Store for Mutant<St> {
             request.settled = None;
         }
         let claim = self.inner.claim(&request).await?;
+        let is_parked = request.settled.is_some() && matches!(claim, Claim::Suspect(_));
+        if is_parked && self.is(Mutation::SettleByAPark) {
+            request.settled = None;
+            if let Claim::Acquired(lease) = self.inner.claim(&request).await? {
+                self.inner.release(&lease, false, "parked").await?;
+            }
+        }
         if let Claim::Acquired(lease) = &claim {
             let mut owners = self.owners.lock().expect("no panic while it is locked");
             owners.push((lease.key.clone(), lease.owner.clone()));

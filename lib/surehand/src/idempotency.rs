@@ -33,7 +33,7 @@ mod tests;
 #[cfg(feature = "dynamodb")]
 mod transaction;
 
-pub use attempts::{AttemptFailure, AttemptStart, Attempts, Counted, Sending, Suspect};
+pub use attempts::{AttemptFailure, AttemptStart, Attempts, Sending, Suspect};
 pub use claim::{AttemptEnd, AttemptHistory, Begun, Claim, ClaimRequest, Completion, Lease};
 #[cfg(feature = "dynamodb")]
 pub use commit::{Commit, Committed};

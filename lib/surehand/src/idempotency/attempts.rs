@@ -5,7 +5,7 @@ use crate::{
     IdempotencyKey,
     clock::{epoch_ms, from_epoch_ms},
 };
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 /// What an attempt is made for: one message, or one asynchronous invocation, however often it is delivered.
 ///
@@ -38,15 +38,6 @@ pub struct Suspect {
     pub deaths: u32,
     /// When the last one had to end, if that is known.
     pub until: Option<SystemTime>,
-}
-
-/// As which attempt one was counted that holds no lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counted {
-    /// For which sending: its own, or the one whose count it goes on with.
-    pub sending: String,
-    /// Which attempt at it, from 1.
-    pub number: u32,
 }
 
 /// An attempt that is about to be made.
@@ -97,10 +88,9 @@ impl AttemptStart {
 pub struct AttemptFailure {
     /// The attempt, as it began or would have.
     pub start: AttemptStart,
-    /// As what it was counted when it began; none if it is not known to have been written down then.
-    pub begun: Option<Counted>,
-    /// Whether it counts; else it is as if it had not begun. If it is not known to have begun, it is then taken
-    /// back only if it is the last one that has.
+    /// Whether it is known to have been written down when it began.
+    pub has_begun: bool,
+    /// Whether it counts; else it is as if it had not begun.
     pub counts: bool,
     /// Why it failed.
     pub error: String,
@@ -111,7 +101,7 @@ impl AttemptFailure {
     pub fn new(start: AttemptStart, error: impl Into<String>) -> Self {
         Self {
             start,
-            begun: None,
+            has_begun: false,
             counts: true,
             error: error.into(),
         }
@@ -121,7 +111,7 @@ impl AttemptFailure {
 /// What a store keeps of the attempts at a key, until the key is completed or expires. It is the rules of the count
 /// too: a store that goes by them keeps that part of the [contract](super::Store).
 ///
-/// All times are in milliseconds since the epoch, and 0 if there is none.
+/// All times are in milliseconds since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     /// Of which sending; none if none is counted.
@@ -132,12 +122,11 @@ pub struct Attempts {
     pub begun: u32,
     /// How many of those have ended.
     pub ended: u32,
-    /// When the last one began.
+    /// When the last one began; 0 if none has.
     pub at_ms: u64,
-    /// When the one began that ended last.
-    pub ended_at_ms: u64,
-    /// When the last of those has to end that hold no lease and have not ended.
-    pub until_ms: u64,
+    /// Those that hold no lease and have not ended: when each began, and when it has to end. It is by this that an
+    /// end is counted once, and only with the count that the attempt began with.
+    pub open: BTreeMap<u64, u64>,
 }
 
 impl Attempts {
@@ -176,7 +165,7 @@ impl Attempts {
         Suspect {
             attempts: self.begun,
             deaths: self.deaths(),
-            until: lease.max(time(self.until_ms)),
+            until: lease.max(self.open.values().max().copied().map(from_epoch_ms)),
         }
     }
 
@@ -185,7 +174,12 @@ impl Attempts {
     /// that nobody makes. One without a lease needs a millisecond of its own, by which its end is known.
     pub fn are_ahead_of(&self, at_ms: u64, has_lease: bool) -> Option<SystemTime> {
         let is_ahead = self.at_ms > at_ms || (self.at_ms == at_ms && !has_lease);
-        time(self.at_ms).filter(|_| is_ahead && self.sending.is_some())
+        (is_ahead && self.sending.is_some()).then(|| from_epoch_ms(self.at_ms))
+    }
+
+    /// Whether the attempt, which holds no lease, is one of those that have not ended.
+    pub fn have_open(&self, start: &AttemptStart) -> bool {
+        self.open.get(&epoch_ms(start.at)) == Some(&epoch_ms(start.until))
     }
 
     /// With one more, which begins then and holds a lease.
@@ -195,80 +189,39 @@ impl Attempts {
         self
     }
 
-    /// With the end of the one that began last. One that does not count is as if it had not begun.
-    pub fn and_end(self, counts: bool) -> Self {
-        let at_ms = self.at_ms;
-        self.and_end_of(at_ms, counts)
-    }
-
-    /// With one more, which holds no lease: others may begin before it ends.
-    pub fn and_begin_until(self, at_ms: u64, until_ms: u64) -> Self {
+    /// With one more, which holds no lease.
+    pub fn and_begin_without_lease(self, start: &AttemptStart) -> Self {
+        let at_ms = epoch_ms(start.at);
         let mut all = self.and_begin(at_ms);
-        all.until_ms = all.until_ms.max(until_ms);
+        all.open.insert(at_ms, epoch_ms(start.until));
         all
     }
 
-    /// Whether the last one that has begun is this one, and has not ended: its beginning is repeated.
-    pub fn are_begun_by(&self, at_ms: u64, until_ms: u64) -> bool {
-        self.at_ms == at_ms && self.until_ms >= until_ms && self.ended_at_ms != at_ms
-    }
-
-    /// With the failure of one that holds no lease. None if it changes nothing: it is known already, or what the
-    /// attempt was counted with is no longer kept.
-    ///
-    /// Only the end that was written last is known again.
-    pub fn and_failed(self, failure: &AttemptFailure) -> Option<Self> {
-        let start = &failure.start;
-        let at_ms = epoch_ms(start.at);
-        let is_known = self.ended_at_ms == at_ms;
-        let is_open = self.deaths() > 0 && !is_known;
-        match &failure.begun {
-            Some(counted) => {
-                let is_kept = self.sending.as_ref() == Some(&counted.sending);
-                (is_kept && is_open).then(|| self.and_end_of(at_ms, failure.counts))
-            }
-            // Of one that another has overtaken it cannot be told from one that is known.
-            None if failure.counts => (at_ms > self.at_ms).then(|| {
-                let all = self.of(&start.sending, &start.fingerprint).and_begin(at_ms);
-                all.and_end_of(at_ms, true)
-            }),
-            // It has perhaps begun.
-            None => {
-                let is_last = self.are_begun_by(at_ms, epoch_ms(start.until));
-                (is_last && is_open).then(|| self.and_end_of(at_ms, false))
-            }
-        }
-    }
-
-    /// As what the last one is counted.
-    pub fn counted(&self) -> Option<Counted> {
-        Some(Counted {
-            sending: self.sending.clone()?,
-            number: self.begun,
-        })
-    }
-
-    /// As what an attempt is counted, if its failure is the last one that was written down.
-    pub fn counted_as(&self, failure: &AttemptFailure) -> Option<Counted> {
-        let is_known = self.ended_at_ms == epoch_ms(failure.start.at);
-        self.counted().filter(|_| is_known)
-    }
-
-    fn and_end_of(mut self, at_ms: u64, counts: bool) -> Self {
+    /// With the end of the one that holds the lease. One that does not count is as if it had not begun.
+    pub fn and_end(mut self, counts: bool) -> Self {
         match counts {
             true => self.ended = self.ended.saturating_add(1).min(self.begun),
             false => self.begun = self.begun.saturating_sub(1).max(self.ended),
         }
-        self.ended_at_ms = at_ms;
-        if self.deaths() == 0 {
-            self.until_ms = 0;
-        }
         self
     }
-}
 
-fn time(ms: u64) -> Option<SystemTime> {
-    (ms > 0).then(|| from_epoch_ms(ms))
+    /// With the failure of one that holds no lease. None if that changes nothing: its end is known, or its count is
+    /// over.
+    pub fn and_failed(mut self, failure: &AttemptFailure) -> Option<Self> {
+        let start = &failure.start;
+        let at_ms = epoch_ms(start.at);
+        if self.have_open(start) {
+            self.open.remove(&at_ms);
+            return Some(self.and_end(failure.counts));
+        }
+        // One that another has overtaken cannot be told from one that is known.
+        let is_new = !failure.has_begun && failure.counts && at_ms > self.at_ms;
+        is_new.then(|| {
+            let all = self.of(&start.sending, &start.fingerprint);
+            all.and_begin(at_ms).and_end(true)
+        })
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What is asked of a store, and what it answers.
 
-use super::attempts::{Counted, Sending, Suspect};
+use super::attempts::{Sending, Suspect};
 use crate::{Error, ErrorKind, IdempotencyKey};
 use std::time::SystemTime;
 
@@ -60,8 +60,8 @@ impl ClaimRequest {
 pub enum Begun {
     /// The attempt has begun, or ended.
     Begun {
-        /// As what it is counted; none where it is not.
-        counted: Option<Counted>,
+        /// Which attempt at the sending it is, from 1; none where it is not counted.
+        number: Option<u32>,
     },
     /// This stands against it.
     Taken(Claim),

@@ -42,10 +42,9 @@ use std::{collections::HashMap, time::SystemTime};
 /// | `sending` | S | what the attempts were made for, a message or an invocation; gone once the key is completed |
 /// | `attempt` | N | how many attempts at it have begun |
 /// | `ended` | N | how many of those have ended |
-/// | `ended_at` | N | when the one began that ended last, in milliseconds since the epoch |
 /// | `attempted_at` | N | when the last one began, in milliseconds since the epoch |
 /// | `last_error` | S | why the last one failed |
-/// | `attempt_until` | N | when the last of the attempts without a lease has to end, in milliseconds since the epoch; 0 or stale once all have |
+/// | `open` | SS | the attempts without a lease that have not ended: when each began, a hyphen, and when it has to end, in milliseconds since the epoch |
 ///
 /// A claim, a completion and a release cost one UpdateItem each, and so does a duplicate. A claim for an event
 /// whose attempts failed before it was put back costs two.
@@ -234,11 +233,11 @@ impl Store for DynamoDbStore {
         let change = match data {
             Some(_) => {
                 "SET #status = :completed, #expiration = :expiration, #data = :data \
-                 REMOVE #in_progress_expiration, #attempt_until, #sending, #attempt, #ended, #ended_at"
+                 REMOVE #in_progress_expiration, #sending, #attempt, #ended, #open"
             }
             None => {
                 "SET #status = :completed, #expiration = :expiration \
-                 REMOVE #in_progress_expiration, #attempt_until, #sending, #attempt, #ended, #ended_at"
+                 REMOVE #in_progress_expiration, #sending, #attempt, #ended, #open"
             }
         };
         let mut update = self
@@ -282,11 +281,10 @@ impl Store for DynamoDbStore {
 
     async fn release(&self, lease: &Lease, counts: bool, error: &str) -> Result<()> {
         let change = match counts {
-            true => "#ended = if_not_exists(#ended, :zero) + :one",
-            false => "#attempt = #attempt - :one",
+            true => ", #ended = if_not_exists(#ended, :zero) + :one",
+            false => ", #attempt = #attempt - :one",
         };
-        let change = format!(", {change}, #ended_at = if_not_exists(#attempted_at, :zero)");
-        self.give_back(lease, 0, &change, error).await
+        self.give_back(lease, 0, change, error).await
     }
 }
 

@@ -112,15 +112,25 @@ impl<St: Store> Idempotency<St> {
     /// Nobody knows whether the key is leased now. If it is, the lease would be in the way of the next
     /// attempt, so its owner gives it back.
     async fn without_an_answer(&self, error: Error, request: &ClaimRequest) -> Error {
-        let lease = Lease {
+        let mut lease = Lease {
             key: request.key.clone(),
             owner: request.owner.clone(),
             attempt: 0,
         };
-        match self.store.release(&lease, false, &reason(&error)).await {
-            Ok(()) => error,
-            Err(other) if other.kind() == ErrorKind::Fenced => error,
-            Err(_) => self.after_the_lease(error, request.until),
+        let reason = reason(&error);
+        let mut given_back = self.store.release(&lease, false, &reason).await;
+        if is_fenced(&given_back) {
+            // The claim may be yet to come. Once the store has had it, it comes to nothing.
+            lease = match self.store.claim(request).await {
+                Ok(Claim::Acquired(lease)) => lease,
+                Ok(_) => return error,
+                Err(_) => return self.after_the_lease(error, request.until),
+            };
+            given_back = self.store.release(&lease, false, &reason).await;
+        }
+        match given_back.is_ok() || is_fenced(&given_back) {
+            true => error,
+            false => self.after_the_lease(error, request.until),
         }
     }
 
@@ -222,6 +232,10 @@ impl<St: Store> Idempotency<St> {
             }
         }
     }
+}
+
+fn is_fenced(result: &Result<()>) -> bool {
+    matches!(result, Err(error) if error.kind() == ErrorKind::Fenced)
 }
 
 pub(super) fn reason(error: &Error) -> String {

@@ -297,7 +297,6 @@ impl Store for MemoryStore {
 
     async fn begin(&self, start: &AttemptStart) -> Result<Begun> {
         let now_ms = epoch_ms(self.clock.now());
-        let (at, until) = (epoch_ms(start.at), epoch_ms(start.until));
         let state = &mut *self.state();
         let old = state.items.get(&start.key);
         let mut attempts = Attempts::default();
@@ -307,12 +306,12 @@ impl Store for MemoryStore {
             }
             let kept = item.attempts(now_ms);
             // The answer was lost, and the call repeated.
-            if kept.are_begun_by(at, until) {
+            if kept.have_open(start) {
                 return Ok(Begun::Begun {
-                    counted: kept.counted(),
+                    number: Some(kept.begun),
                 });
             }
-            if let until @ Some(_) = kept.are_ahead_of(at, false) {
+            if let until @ Some(_) = kept.are_ahead_of(epoch_ms(start.at), false) {
                 return Ok(Begun::Taken(Claim::Held { until }));
             }
             attempts = kept.of(&start.sending, &start.fingerprint);
@@ -322,11 +321,11 @@ impl Store for MemoryStore {
             }
         }
         let attempts = attempts.of(&start.sending, &start.fingerprint);
-        let attempts = attempts.and_begin_until(at, until);
-        let counted = attempts.counted();
+        let attempts = attempts.and_begin_without_lease(start);
+        let number = Some(attempts.begun);
         let item = without_lease(old, start, attempts, None);
         state.items.insert(start.key.clone(), item);
-        Ok(Begun::Begun { counted })
+        Ok(Begun::Begun { number })
     }
 
     async fn failed(&self, failure: &AttemptFailure) -> Result<Begun> {
@@ -334,22 +333,28 @@ impl Store for MemoryStore {
         let start = &failure.start;
         let state = &mut *self.state();
         let old = state.items.get(&start.key);
-        match old.and_then(|item| item.taken(now_ms)) {
-            Some(taken @ Claim::Completed(_)) => return Ok(Begun::Taken(taken)),
-            // Whoever holds the key counts for itself.
-            Some(_) => return Ok(Begun::Begun { counted: None }),
-            None => {}
+        let taken = old.and_then(|item| item.taken(now_ms));
+        if let Some(taken @ Claim::Completed(_)) = taken {
+            return Ok(Begun::Taken(taken));
         }
         let kept = old.map(|item| item.attempts(now_ms)).unwrap_or_default();
-        let Some(attempts) = kept.clone().and_failed(failure) else {
-            let counted = kept.counted_as(failure);
-            return Ok(Begun::Begun { counted });
+        let is_open = kept.have_open(start);
+        let is_last = kept.at_ms == epoch_ms(start.at);
+        // Whoever holds the key counts for itself.
+        let failed = match taken.is_none() || is_open {
+            true => kept.clone().and_failed(failure),
+            false => None,
         };
-        let counted = attempts.counted_as(failure);
+        let Some(attempts) = failed else {
+            // The answer was lost, and the call repeated.
+            let number = is_last.then_some(kept.begun);
+            return Ok(Begun::Begun { number });
+        };
+        let number = Some(attempts.begun);
         let error = Some(failure.error.clone());
         let item = match old {
             // Others may have begun since, and go on.
-            Some(old) if failure.begun.is_some() => Item {
+            Some(old) if is_open => Item {
                 attempts,
                 last_error: error,
                 ..old.clone()
@@ -357,7 +362,7 @@ impl Store for MemoryStore {
             old => without_lease(old, start, attempts, error),
         };
         state.items.insert(start.key.clone(), item);
-        Ok(Begun::Begun { counted })
+        Ok(Begun::Begun { number })
     }
 
     async fn history(&self, key: &IdempotencyKey) -> Result<Option<AttemptHistory>> {
@@ -371,7 +376,9 @@ impl Store for MemoryStore {
                 last_error: item.last_error.clone(),
                 end: match item.status {
                     Status::Completed { .. } => AttemptEnd::Completed,
-                    Status::Free if attempts.ended_at_ms == attempts.at_ms => AttemptEnd::Released,
+                    Status::Free if !attempts.open.contains_key(&attempts.at_ms) => {
+                        AttemptEnd::Released
+                    }
                     Status::InProgress { .. } | Status::Free => AttemptEnd::Unknown,
                 },
             }

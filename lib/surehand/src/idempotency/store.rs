@@ -163,7 +163,7 @@ pub trait Store: Clone + Send + Sync + 'static {
 
 /// What a store that counts no attempts says of one.
 fn begun_if_free(found: Option<Claim>) -> Begun {
-    found.map_or(Begun::Begun { counted: None }, Begun::Taken)
+    found.map_or(Begun::Begun { number: None }, Begun::Taken)
 }
 
 /// A store that can also complete a key at once, together with effects and events: what handlers that

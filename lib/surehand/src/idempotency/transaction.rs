@@ -45,10 +45,10 @@ impl<St: Store> Idempotency<St> {
                 Ok(begun) => begun,
                 Err(error) => return Err(self.without_a_beginning(error, attempt).await),
             };
-            attempt.begun = match begun {
-                Begun::Begun { counted } => {
-                    ending.counts(counted.as_ref().map(|it| it.number));
-                    counted
+            attempt.has_begun = match begun {
+                Begun::Begun { number } => {
+                    ending.counts(number);
+                    number.is_some()
                 }
                 Begun::Taken(Claim::Suspect(suspect)) => {
                     return Err(self.suspected(&subject, &suspect, &record));
@@ -71,7 +71,7 @@ impl<St: Store> Idempotency<St> {
             // A handler may refuse what it sees to be done already, and who did it may have been an
             // earlier attempt at the same record: such a record is a duplicate, and no dead letter. The
             // read is worth its price where a record would be parked for good.
-            Err(error) if is_parked(&error) && attempt.begun.is_none() => {
+            Err(error) if is_parked(&error) && !attempt.has_begun => {
                 let found = self.store.find(&subject.key).await?;
                 return self.duplicate_or(error, found, &subject);
             }
@@ -82,7 +82,7 @@ impl<St: Store> Idempotency<St> {
             Err(error) => error,
         };
         attempt.counts = error.counts();
-        if attempt.begun.is_some() || (is_counted && attempt.counts && !is_parked(&error)) {
+        if attempt.has_begun || (is_counted && attempt.counts && !is_parked(&error)) {
             attempt.error = reason(&error);
             return self.failed(&subject, error, &attempt, &ending).await;
         }
@@ -168,9 +168,9 @@ impl<St: Store> Idempotency<St> {
     ) -> Result<Reply> {
         let found = match self.store.failed(attempt).await {
             Ok(Begun::Taken(taken)) => Some(taken),
-            Ok(Begun::Begun { counted }) => {
-                if attempt.begun.is_none() {
-                    ending.counts(counted.map(|it| it.number));
+            Ok(Begun::Begun { number }) => {
+                if !attempt.has_begun {
+                    ending.counts(number);
                 }
                 None
             }

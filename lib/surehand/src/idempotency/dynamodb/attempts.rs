@@ -2,14 +2,14 @@
 
 use super::{
     CLAIMABLE, DynamoDbStore, claimable, in_the_way,
-    item::{StoredItem, number, text},
+    item::{StoredItem, entry, number, open, text},
     shortened,
 };
 use crate::{
     Error, ErrorKind, IdempotencyKey, Result,
     clock::epoch_ms,
     idempotency::{
-        attempts::{AttemptFailure, AttemptStart, Attempts, Counted, Sending},
+        attempts::{AttemptFailure, AttemptStart, Attempts, Sending},
         claim::{Begun, Claim, ClaimRequest, Lease},
     },
 };
@@ -17,7 +17,10 @@ use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder,
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::SystemTime,
+};
 
 /// And it goes on with the count that is kept, or begins one. The rest is decided by what the item holds: of attempts
 /// that are fewer than the limit, those that never ended are so too.
@@ -30,12 +33,9 @@ const COUNTED: &str = "(attribute_not_exists(#sending) \
 const SETTLED: &str =
     "attribute_not_exists(#in_progress_expiration) OR #in_progress_expiration <= :settled";
 
-/// And it has to end after all others that go on.
-const LONGEST: &str = "attribute_not_exists(#attempt_until) OR #attempt_until <= :attempt_until";
-
-/// The whole count.
-const COUNT: &str = "#sending = :sending, #attempt = :attempt, #ended = :ended, #attempted_at = :attempted_at, \
-     #ended_at = :ended_at, #attempt_until = :attempt_until";
+/// The whole count, but for the attempts that go on.
+const COUNT: &str =
+    "#sending = :sending, #attempt = :attempt, #ended = :ended, #attempted_at = :attempted_at";
 
 /// How often a change is tried again that depends on what an item holds, when that has changed meanwhile.
 const TRIES: u32 = 4;
@@ -50,7 +50,7 @@ impl DynamoDbStore {
             sending: &request.sending,
             limit: request.limit,
             at_ms: epoch_ms(self.clock.now()),
-            until: None,
+            open: BTreeMap::new(),
             change: "#status = :inprogress, #owner = :me, #in_progress_expiration = :until",
             values: &[
                 (":me", text(&request.owner)),
@@ -67,7 +67,7 @@ impl DynamoDbStore {
             })
         };
         Ok(match self.begin_attempt(&start).await? {
-            Started::Begun(counted) => acquired(counted.map_or(1, |it| it.number)),
+            Started::Begun(number) => acquired(number),
             Started::Taken(claim) => claim,
             Started::Met(item) => match item.taken(&request.key)? {
                 // The client repeats a call whose answer was lost; then the claim in its way is its own.
@@ -78,7 +78,7 @@ impl DynamoDbStore {
     }
 
     pub(super) async fn begin_without_lease(&self, attempt: &AttemptStart) -> Result<Begun> {
-        let (at_ms, until_ms) = (epoch_ms(attempt.at), epoch_ms(attempt.until));
+        let at_ms = epoch_ms(attempt.at);
         let start = Start {
             key: &attempt.key,
             fingerprint: &attempt.fingerprint,
@@ -86,17 +86,19 @@ impl DynamoDbStore {
             sending: &attempt.sending,
             limit: attempt.limit,
             at_ms,
-            until: Some(until_ms),
+            open: BTreeMap::from([(at_ms, epoch_ms(attempt.until))]),
             change: "#status = :inprogress, #in_progress_expiration = :zero",
             values: &[(":zero", number(0))],
             claim: None,
-            is_repeated: &|item| item.kept().are_begun_by(at_ms, until_ms),
+            is_repeated: &|item| item.kept().have_open(attempt),
         };
         Ok(match self.begin_attempt(&start).await? {
-            Started::Begun(counted) => Begun::Begun { counted },
+            Started::Begun(number) => Begun::Begun {
+                number: Some(number),
+            },
             Started::Taken(claim) => Begun::Taken(claim),
             Started::Met(item) if item.is_claimable(self.clock.now()) => Begun::Begun {
-                counted: item.kept().counted(),
+                number: Some(item.count("attempt")),
             },
             Started::Met(item) => Begun::Taken(item.taken(&attempt.key)?),
         })
@@ -106,36 +108,40 @@ impl DynamoDbStore {
         let start = &failure.start;
         let now = self.clock.now();
         // What is most often there: the attempt as it began, or nothing.
-        let mut update = match failure.begun.is_some() || !failure.counts {
-            true => self.end_last(failure),
+        let mut update = match failure.has_begun || !failure.counts {
+            true => self.end_open(failure),
             false => {
                 let first = Attempts::default().and_failed(failure).unwrap_or_default();
                 let nothing = ("attribute_not_exists(#id)".into(), HashMap::new());
-                self.end_as(failure, &first, nothing)
+                self.count_failure(failure, &first, nothing)
             }
         };
         for _ in 0..TRIES {
             let item = match update.send().await {
                 Ok(output) => {
                     let item = StoredItem(output.attributes.unwrap_or_default());
-                    let counted = item.kept().counted();
-                    return Ok(Begun::Begun { counted });
+                    let number = Some(item.count("attempt"));
+                    return Ok(Begun::Begun { number });
                 }
                 Err(error) => in_the_way(&error)?,
             };
-            if !item.is_claimable(now) {
-                return Ok(match item.taken(&start.key)? {
-                    taken @ Claim::Completed(_) => Begun::Taken(taken),
-                    // Whoever holds the key counts for itself.
-                    _ => Begun::Begun { counted: None },
-                });
+            let is_claimable = item.is_claimable(now);
+            if !is_claimable && let taken @ Claim::Completed(_) = item.taken(&start.key)? {
+                return Ok(Begun::Taken(taken));
             }
             let kept = item.attempts(now);
-            let Some(attempts) = kept.clone().and_failed(failure) else {
-                let counted = kept.counted_as(failure);
-                return Ok(Begun::Begun { counted });
+            // Whoever holds the key counts for itself.
+            let failed = match is_claimable && !failure.has_begun && failure.counts {
+                true => kept.clone().and_failed(failure),
+                false => None,
             };
-            update = self.end_as(failure, &attempts, item.unchanged());
+            let Some(attempts) = failed else {
+                // The answer was lost, and the call repeated.
+                let is_last = kept.at_ms == epoch_ms(start.at);
+                let number = is_last.then_some(kept.begun);
+                return Ok(Begun::Begun { number });
+            };
+            update = self.count_failure(failure, &attempts, item.unchanged());
         }
         Err(busy(&start.key))
     }
@@ -170,7 +176,7 @@ impl DynamoDbStore {
             let item = match &sent {
                 Ok(output) => {
                     let item = StoredItem(output.attributes.clone().unwrap_or_default());
-                    return Ok(Started::Begun(item.kept().counted()));
+                    return Ok(Started::Begun(item.count("attempt")));
                 }
                 Err(error) => in_the_way(error)?,
             };
@@ -193,12 +199,10 @@ impl DynamoDbStore {
             if tries > TRIES {
                 return Err(busy(start.key));
             }
-            let attempts = match start.until {
-                Some(until_ms) => attempts.and_begin_until(start.at_ms, until_ms),
-                None => attempts.and_begin(start.at_ms),
-            };
+            let mut attempts = attempts.and_begin(start.at_ms);
+            attempts.open.extend(&start.open);
             let (unchanged, was) = item.unchanged();
-            let change = format!("{set}, {COUNT} REMOVE #data");
+            let change = format!("{set}, {}", count(&attempts));
             let update = self
                 .update(start.key, &change, &unchanged)
                 .set_expression_attribute_values(Some(was));
@@ -215,7 +219,8 @@ impl DynamoDbStore {
     ) -> UpdateItemFluentBuilder {
         let mut change = format!(
             "{set}, #attempted_at = :at, #sending = :sending, \
-             #attempt = if_not_exists(#attempt, :none) + :one, #ended = if_not_exists(#ended, :none)"
+             #attempt = if_not_exists(#attempt, :none) + :one, #ended = if_not_exists(#ended, :none) \
+             REMOVE #data"
         );
         let mut condition = format!("({CLAIMABLE}) AND ({COUNTED})");
         let mut values = claimable(now);
@@ -225,80 +230,56 @@ impl DynamoDbStore {
         with(":at", number(start.at_ms));
         with(":none", number(0));
         with(":one", number(1));
-        if let Some(until_ms) = start.until {
-            change.push_str(", #attempt_until = :attempt_until");
-            condition.push_str(&format!(" AND ({LONGEST})"));
-            with(":attempt_until", number(until_ms));
+        if !start.open.is_empty() {
+            change.push_str(" ADD #open :open");
+            with(":open", open(&start.open));
         }
         if let Some(settled) = start.claim.and_then(|claim| claim.settled) {
             condition.push_str(&format!(" AND ({SETTLED})"));
             with(":settled", number(epoch_ms(settled)));
         }
-        change.push_str(" REMOVE #data");
         self.update(start.key, &change, &condition)
             .set_expression_attribute_values(Some(values))
     }
 
-    /// Ends the attempt, if it is the last one to have begun.
-    fn end_last(&self, failure: &AttemptFailure) -> UpdateItemFluentBuilder {
+    /// Ends an attempt that has begun, if its end is not known.
+    fn end_open(&self, failure: &AttemptFailure) -> UpdateItemFluentBuilder {
         let start = &failure.start;
         let change = match failure.counts {
-            true => "SET #ended = #ended + :one, #ended_at = :at, #last_error = :error",
-            false => "SET #attempt = #attempt - :one, #ended_at = :at, #last_error = :error",
+            true => "SET #ended = #ended + :one, #last_error = :error DELETE #open :ends",
+            false => "SET #attempt = #attempt - :one, #last_error = :error DELETE #open :ends",
         };
-        let mut condition = "#in_progress_expiration = :zero AND #attempted_at = :at \
-             AND #attempt_until >= :until AND #ended < #attempt \
-             AND (attribute_not_exists(#ended_at) OR #ended_at <> :at)"
-            .to_owned();
-        if failure.begun.is_some() {
-            condition.push_str(" AND #sending = :sending");
-        }
-        let update = self.update(&start.key, change, &condition);
-        let update = match &failure.begun {
-            Some(counted) => update.expression_attribute_values(":sending", text(&counted.sending)),
-            None => update,
-        };
-        update
-            .expression_attribute_values(":zero", number(0))
+        let (at_ms, until_ms) = (epoch_ms(start.at), epoch_ms(start.until));
+        self.update(&start.key, change, "contains(#open, :one_of)")
             .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":at", number(epoch_ms(start.at)))
-            .expression_attribute_values(":until", number(epoch_ms(start.until)))
+            .expression_attribute_values(":one_of", text(&entry(at_ms, until_ms)))
+            .expression_attribute_values(":ends", open(&BTreeMap::from([(at_ms, until_ms)])))
             .expression_attribute_values(":error", text(&shortened(&failure.error)))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    /// Writes the count with the attempt's end, if the item is still what it was made from.
-    fn end_as(
+    /// Writes the count with an attempt that was not written down when it began, if the item is still what the count
+    /// was made from.
+    fn count_failure(
         &self,
         failure: &AttemptFailure,
         attempts: &Attempts,
         (unchanged, was): (String, HashMap<String, AttributeValue>),
     ) -> UpdateItemFluentBuilder {
         let start = &failure.start;
-        let mut change = format!("SET {COUNT}, #last_error = :error");
-        // What has begun has written down the rest, and others may have begun since.
-        let is_new = failure.begun.is_none();
-        if is_new {
-            change.push_str(
-                ", #status = :inprogress, #in_progress_expiration = :zero, \
-                 #expiration = :expiration, #validation = :fingerprint REMOVE #data",
-            );
-        }
-        let mut update = self
+        let change = format!(
+            "SET #status = :inprogress, #in_progress_expiration = :zero, #expiration = :expiration, \
+             #validation = :fingerprint, #last_error = :error, {}",
+            count(attempts)
+        );
+        let update = self
             .update(&start.key, &change, &unchanged)
-            .set_expression_attribute_values(Some(was));
-        if is_new {
-            update = update
-                .expression_attribute_values(":inprogress", text("INPROGRESS"))
-                .expression_attribute_values(":zero", number(0))
-                .expression_attribute_values(
-                    ":expiration",
-                    number(epoch_ms(start.expires_at) / 1000),
-                )
-                .expression_attribute_values(":fingerprint", text(&start.fingerprint));
-        }
-        let update = update
+            .set_expression_attribute_values(Some(was))
+            .expression_attribute_values(":inprogress", text("INPROGRESS"))
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":expiration", number(epoch_ms(start.expires_at) / 1000))
+            .expression_attribute_values(":fingerprint", text(&start.fingerprint))
             .expression_attribute_values(":error", text(&shortened(&failure.error)))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -314,8 +295,8 @@ struct Start<'a> {
     sending: &'a Sending,
     limit: u32,
     at_ms: u64,
-    /// When it has to end that holds no lease.
-    until: Option<u64>,
+    /// When it began, and has to end, if it holds no lease.
+    open: BTreeMap<u64, u64>,
     /// What is set beside the count, and its values.
     change: &'a str,
     values: &'a [(&'a str, AttributeValue)],
@@ -326,23 +307,33 @@ struct Start<'a> {
 
 enum Started {
     /// As this one.
-    Begun(Option<Counted>),
+    Begun(u32),
     /// This stands against it.
     Taken(Claim),
     /// The item is not free, or says that the attempt has begun.
     Met(StoredItem),
 }
 
-/// The values in [`COUNT`].
+/// What sets the whole count, and removes a reply.
+fn count(attempts: &Attempts) -> String {
+    match attempts.open.is_empty() {
+        true => format!("{COUNT} REMOVE #data, #open"),
+        false => format!("{COUNT}, #open = :open REMOVE #data"),
+    }
+}
+
+/// The values in it.
 fn counts(update: UpdateItemFluentBuilder, attempts: &Attempts) -> UpdateItemFluentBuilder {
     let sending = attempts.sending.as_deref().unwrap_or_default();
+    let update = match attempts.open.is_empty() {
+        true => update,
+        false => update.expression_attribute_values(":open", open(&attempts.open)),
+    };
     update
         .expression_attribute_values(":sending", text(sending))
         .expression_attribute_values(":attempt", number(u64::from(attempts.begun)))
         .expression_attribute_values(":ended", number(u64::from(attempts.ended)))
         .expression_attribute_values(":attempted_at", number(attempts.at_ms))
-        .expression_attribute_values(":ended_at", number(attempts.ended_at_ms))
-        .expression_attribute_values(":attempt_until", number(attempts.until_ms))
 }
 
 fn busy(key: &IdempotencyKey) -> Error {

@@ -9,21 +9,23 @@ use crate::{
     },
 };
 use aws_sdk_dynamodb::types::AttributeValue;
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::SystemTime,
+};
 /// An item of the table, whoever wrote it.
 #[derive(Default)]
 pub(super) struct StoredItem(pub(super) HashMap<String, AttributeValue>);
 
 /// What changes with each attempt, and with its end.
-const CHANGING: [&str; 8] = [
+const CHANGING: [&str; 7] = [
     "status",
     "in_progress_expiration",
     "sending",
     "attempt",
     "ended",
     "attempted_at",
-    "ended_at",
-    "attempt_until",
+    "open",
 ];
 
 impl StoredItem {
@@ -68,22 +70,23 @@ impl StoredItem {
 
     /// Those that were counted, also if that is over.
     pub(super) fn kept(&self) -> Attempts {
-        let (begun, ended) = (self.count("attempt"), self.count("ended"));
-        let ms = |name| self.number(name).unwrap_or_default();
         Attempts {
             sending: self.text("sending").cloned(),
             fingerprint: self.validation().cloned(),
-            begun,
-            ended,
-            at_ms: ms("attempted_at"),
-            ended_at_ms: ms("ended_at"),
-            // It stays when all have ended.
-            until_ms: if begun > ended {
-                ms("attempt_until")
-            } else {
-                0
-            },
+            begun: self.count("attempt"),
+            ended: self.count("ended"),
+            at_ms: self.number("attempted_at").unwrap_or_default(),
+            open: self.open().unwrap_or_default(),
         }
+    }
+
+    fn open(&self) -> Option<BTreeMap<u64, u64>> {
+        let open = self.0.get("open")?.as_ss().ok()?.iter();
+        let both = |entry: &String| {
+            let (at, until) = entry.split_once('-')?;
+            Some((at.parse().ok()?, until.parse().ok()?))
+        };
+        Some(open.filter_map(both).collect())
     }
 
     /// When the last lease ends or ended, unless its owner ended it.
@@ -108,8 +111,7 @@ impl StoredItem {
     pub(super) fn history(&self) -> AttemptHistory {
         let is_completed = self.text("status").is_some_and(|s| s == "COMPLETED");
         let (attempts, lease) = (self.kept(), self.lease_until());
-        // What an older version gave back does not say when it began.
-        let is_over = attempts.ended_at_ms == attempts.at_ms || attempts.until_ms == 0;
+        let goes_on = attempts.open.contains_key(&attempts.at_ms);
         AttemptHistory {
             attempts: attempts.begun,
             unended: attempts.deaths(),
@@ -118,7 +120,7 @@ impl StoredItem {
             last_error: self.text("last_error").cloned(),
             end: match lease {
                 _ if is_completed => AttemptEnd::Completed,
-                None if is_over => AttemptEnd::Released,
+                None if !goes_on => AttemptEnd::Released,
                 _ => AttemptEnd::Unknown,
             },
         }
@@ -157,4 +159,15 @@ pub(super) fn text(value: &str) -> AttributeValue {
 
 pub(super) fn number(value: u64) -> AttributeValue {
     AttributeValue::N(value.to_string())
+}
+
+/// Attempts without a lease that have not ended: when each began, and when it has to end.
+pub(super) fn open(attempts: &BTreeMap<u64, u64>) -> AttributeValue {
+    let entries = attempts.iter();
+    AttributeValue::Ss(entries.map(|(at, until)| entry(*at, *until)).collect())
+}
+
+/// One of them.
+pub(super) fn entry(at_ms: u64, until_ms: u64) -> String {
+    format!("{at_ms}-{until_ms}")
 }

@@ -243,8 +243,7 @@ impl<St: CommitStore> SimulatedStore<St> {
                 | Answer::Found(Some(taken))
                 | Answer::Begun(Begun::Taken(taken)),
             ) => name_of(taken, now_ms),
-            Ok(Answer::Begun(Begun::Begun { counted })) => {
-                let number = counted.as_ref().map(|it| it.number);
+            Ok(Answer::Begun(Begun::Begun { number })) => {
                 format!("attempt {}", number.unwrap_or_default())
             }
             Ok(Answer::Found(None)) => "nothing found".into(),
@@ -301,9 +300,9 @@ impl<St: CommitStore> SimulatedStore<St> {
             (Call::Begin(_), Ok(Answer::Begun(Begun::Begun { .. }))) => {
                 *state.begun.entry(key).or_default() += 1;
             }
-            (Call::Failed(failure), Ok(Answer::Begun(Begun::Begun { counted: Some(_) }))) => {
+            (Call::Failed(failure), Ok(Answer::Begun(Begun::Begun { number: Some(_) }))) => {
                 let begun = state.begun.entry(key).or_default();
-                match (failure.begun.is_some(), failure.counts) {
+                match (failure.has_begun, failure.counts) {
                     (false, true) => *begun += 1,
                     (true, false) => *begun = begun.saturating_sub(1),
                     _ => {}

@@ -4,8 +4,7 @@ use super::{EXPIRY, LEASE, World, acquired, expect, fenced, new_key};
 use crate::{
     Clock, IdempotencyKey,
     idempotency::{
-        AttemptEnd, AttemptFailure, AttemptStart, Begun, Claim, Counted, Lease, Sending, Store,
-        Suspect,
+        AttemptEnd, AttemptFailure, AttemptStart, Begun, Claim, Lease, Sending, Store, Suspect,
     },
 };
 use std::time::{Duration, SystemTime};
@@ -252,7 +251,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         assert_eq!(begin(&start).await, Some(1), "another payload without one");
         start.at += Duration::from_millis(1);
         start.fingerprint = "third".into();
-        assert_eq!(self.end(&start, None, true).await, Some(1), "its failure");
+        assert_eq!(self.end(&start, false, true).await, Some(1), "its failure");
     }
 
     async fn an_end_starts_the_count_anew(&self) {
@@ -325,10 +324,10 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         start
     }
 
-    /// Its failure, if it was counted so when it began.
-    async fn end(&self, start: &AttemptStart, begun: Option<Counted>, counts: bool) -> Option<u32> {
+    /// Its failure; the number that it has then.
+    async fn end(&self, start: &AttemptStart, has_begun: bool, counts: bool) -> Option<u32> {
         let mut failure = AttemptFailure::new(start.clone(), "busy");
-        (failure.begun, failure.counts) = (begun, counts);
+        (failure.has_begun, failure.counts) = (has_begun, counts);
         let after = start.at.duration_since(self.start).unwrap_or_default();
         number(expect(self.at(after).failed(&failure).await))
     }
@@ -343,13 +342,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
                 self.at(Duration::from_millis(ms)).begin(&start).await,
             ))
         };
-        let fail = async |ms, has_begun: bool, counts| {
-            let begun = has_begun.then(|| Counted {
-                sending: "a".into(),
-                number: 1,
-            });
-            self.end(&start(ms), begun, counts).await
-        };
+        let fail = async |ms, has_begun, counts| self.end(&start(ms), has_begun, counts).await;
         let Some(first) = begin(1).await else { return };
         assert_eq!(
             (first, begin(1).await),
@@ -389,15 +382,11 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         fail(9, true, true).await;
         // What an attempt began with may be gone by its end, and leaves nothing then.
         let gone = self.start_at(&new_key(), Duration::ZERO);
-        let counted = Counted {
-            sending: "a".into(),
-            number: 1,
-        };
-        assert_eq!(self.end(&gone, Some(counted), true).await, None);
+        assert_eq!(self.end(&gone, true, true).await, None);
         let facts = expect(self.now().history(&gone.key).await);
         assert_eq!(facts, None, "the end of what is gone writes nothing");
         let fresh = self.start_at(&new_key(), Duration::from_millis(6));
-        let counted = self.end(&fresh, None, true).await;
+        let counted = self.end(&fresh, false, true).await;
         assert_eq!(counted, Some(1), "the first one, without a beginning");
         let later = Duration::from_millis(7);
         let lease = self.acquire(&fresh.key, later).await;
@@ -417,22 +406,20 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         (facts.attempts, facts.unended)
     }
 
-    /// An attempt without a lease at what was sent at that second, if such attempts are counted.
+    /// An attempt without a lease at this sending, and its number, if such attempts are counted.
     async fn begun(
         &self,
         key: &IdempotencyKey,
-        (id, sent_s): (&str, u64),
+        (id, sent_s): (&str, Option<u64>),
         at_s: u64,
         lasts_s: u64,
-    ) -> Option<(AttemptStart, Option<Counted>)> {
+    ) -> Option<(AttemptStart, u32)> {
         let s = Duration::from_secs;
         let mut start = self.start_at(key, s(at_s));
         start.until = start.at + s(lasts_s);
-        start.sending = Sending::new(id, Some(self.start + s(sent_s)));
-        match expect(self.at(s(at_s)).begin(&start).await) {
-            Begun::Begun { counted } => counted.map(|it| (start, Some(it))),
-            Begun::Taken(claim) => panic!("an attempt begins, and does not meet {claim:?}"),
-        }
+        start.sending = Sending::new(id, sent_s.map(|sent_s| self.start + s(sent_s)));
+        let number = number(expect(self.at(s(at_s)).begin(&start).await))?;
+        Some((start, number))
     }
 
     /// Until when a suspect's attempts go on.
@@ -448,40 +435,48 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
 
     async fn the_end_of_what_was_overtaken_is_counted_for_no_other(&self) {
         let key = new_key();
-        let Some((a, as_a)) = self.begun(&key, ("a", 0), 10, 30).await else {
+        let begun = async |id, sent_s, at_s| self.begun(&key, (id, sent_s), at_s, 30).await;
+        let Some((a, _)) = begun("a", Some(0), 10).await else {
             return;
         };
         // A copy that waited goes on with the count.
-        let (b, as_b) = self.begun(&key, ("b", 0), 20, 30).await.expect("it counts");
-        let sending = as_b.as_ref().map(|it| (it.sending.as_str(), it.number));
-        assert_eq!(sending, Some(("a", 2)), "as what it is counted");
-        self.end(&b, as_b, true).await;
+        let (b, number) = begun("b", Some(0), 20).await.expect("it counts");
+        assert_eq!(number, 2);
+        self.end(&b, true, true).await;
         assert_eq!(self.facts(&key).await, (2, 1), "the copy's end");
         // It was put back, while the first attempt still runs.
-        let (c, as_c) = self
-            .begun(&key, ("c", 25), 30, 30)
-            .await
-            .expect("it counts");
+        let (c, number) = begun("c", Some(25), 30).await.expect("it counts");
+        assert_eq!(number, 1);
         for counts in [true, false] {
-            self.end(&a, as_a.clone(), counts).await;
+            assert_eq!(self.end(&a, true, counts).await, None);
             assert_eq!(self.facts(&key).await, (1, 1), "an end of another count");
         }
         let until = self.goes_on_until(&key, 31).await;
         assert_eq!(until, Some(Duration::from_secs(60)), "it still goes on");
-        self.end(&c, as_c, true).await;
+        self.end(&c, true, true).await;
         assert_eq!(self.facts(&key).await, (1, 0), "its own end");
+        // Two invocations by turns, neither of which says when it was sent.
+        let (d, _) = begun("d", None, 40).await.expect("it counts");
+        begun("e", None, 41).await.expect("it counts");
+        let (again, number) = begun("d", None, 42).await.expect("it counts");
+        assert_eq!(number, 1, "another invocation was between them");
+        self.end(&d, true, true).await;
+        assert_eq!(self.facts(&key).await, (1, 1), "an earlier count");
+        self.end(&again, true, true).await;
+        assert_eq!(self.facts(&key).await, (1, 0));
     }
 
     async fn when_attempts_have_to_end_is_kept_while_one_goes_on(&self) {
         let key = new_key();
-        let Some((a, as_a)) = self.begun(&key, ("a", 0), 10, 100).await else {
+        let begun = async |at_s, lasts_s| self.begun(&key, ("a", Some(0)), at_s, lasts_s).await;
+        let Some((a, _)) = begun(10, 100).await else {
             return;
         };
         // It began in an older invocation, whose time is out first.
-        let (b, as_b) = self.begun(&key, ("a", 0), 20, 30).await.expect("it counts");
+        let (b, _) = begun(20, 30).await.expect("it counts");
         let first = Some(Duration::from_secs(110));
         assert_eq!(self.goes_on_until(&key, 21).await, first, "the last to end");
-        self.end(&b, as_b, true).await;
+        self.end(&b, true, true).await;
         assert_eq!(
             self.goes_on_until(&key, 22).await,
             first,
@@ -494,8 +489,8 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
                 "the last one ended, and another one goes on"
             );
         }
-        self.end(&a, as_a, true).await;
-        let (c, as_c) = self.begun(&key, ("a", 0), 30, 30).await.expect("it counts");
+        self.end(&a, true, true).await;
+        let (c, _) = begun(30, 30).await.expect("it counts");
         let last = Some(Duration::from_secs(60));
         assert_eq!(self.goes_on_until(&key, 31).await, last, "all others ended");
         // The lease that another attempt takes meanwhile does not hide it.
@@ -503,18 +498,19 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         let lease = self.attempt(&key, &sending, then).await;
         self.fail(&lease, then).await;
         assert_eq!(self.goes_on_until(&key, 41).await, last, "beside a lease");
-        self.end(&c, as_c, true).await;
+        self.end(&c, true, true).await;
         assert_eq!(self.facts(&key).await, (4, 0));
     }
 
     /// A call that was repeated, and is answered, may come once more.
     async fn what_comes_late_is_no_attempt(&self) {
         let key = new_key();
-        let Some((a, as_a)) = self.begun(&key, ("a", 0), 10, 30).await else {
+        let begun = async |at_s| self.begun(&key, ("a", Some(0)), at_s, 30).await;
+        let Some((a, _)) = begun(10).await else {
             return;
         };
-        self.end(&a, as_a.clone(), true).await;
-        let (b, as_b) = self.begun(&key, ("a", 0), 20, 30).await.expect("it counts");
+        self.end(&a, true, true).await;
+        let (b, _) = begun(20).await.expect("it counts");
         let again = expect(self.at(Duration::from_secs(10)).begin(&a).await);
         let held = Claim::Held { until: Some(b.at) };
         assert_eq!(again, Begun::Taken(held.clone()), "before the last one");
@@ -524,11 +520,11 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         assert_eq!(same, Begun::Taken(held), "another one at the same time");
         // Whether it is known, or the last one has overtaken it, cannot be told.
         for counts in [true, false] {
-            self.end(&a, None, counts).await;
-            self.end(&a, as_a.clone(), counts).await;
+            self.end(&a, false, counts).await;
+            self.end(&a, true, counts).await;
         }
         assert_eq!(self.facts(&key).await, (2, 1));
-        self.end(&b, as_b, true).await;
+        self.end(&b, true, true).await;
         assert_eq!(self.facts(&key).await, (2, 0));
     }
 }
@@ -536,7 +532,7 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
 #[track_caller]
 fn number(begun: Begun) -> Option<u32> {
     match begun {
-        Begun::Begun { counted } => counted.map(|it| it.number),
+        Begun::Begun { number } => number,
         Begun::Taken(claim) => panic!("an attempt begins, and does not meet {claim:?}"),
     }
 }
