@@ -207,8 +207,8 @@ impl Stores {
         }
         let mut calls = self.states[state.0 as usize].calls.clone();
         let real = Real::default();
-        for earlier in &calls {
-            real.call(*earlier, self.mutation, &calls);
+        for (at, earlier) in calls.iter().enumerate() {
+            real.call(*earlier, self.mutation, &calls[..at]);
         }
         let before = real.text();
         let answer = real.call(call, self.mutation, &calls);

@@ -7,9 +7,8 @@
 use super::{
     EXPIRES, FIRST_TICK, LIMIT, MARGIN,
     ledger::Ledger,
-    model::{
-        NOT_PARKED_DONE, NOT_PARKED_MEANWHILE, NOTHING_AFTER, PARKED_FOR_ATTEMPTS, Scope,
-        WITHIN_THE_LIMIT,
+    promises::{
+        NOT_PARKED_DONE, NOT_PARKED_MEANWHILE, NOTHING_AFTER, PARKED_FOR_ATTEMPTS, WITHIN_THE_LIMIT,
     },
     store::{Answer, Call, CallKind, Message, Moment, Owner, StoreId, Stores},
 };
@@ -41,6 +40,25 @@ pub(crate) struct World {
     pub(super) broken: Option<&'static str>,
     /// The only one that is looked at, if so.
     only: Option<&'static str>,
+}
+
+/// The bounds of the exploration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    pub(crate) workers: usize,
+    pub(crate) kinds: &'static [Kind],
+    /// When their messages were sent.
+    pub(crate) sent: &'static [u8],
+    /// How many ticks their clocks may be ahead, up to the margin.
+    pub(crate) ahead: u8,
+    /// Crashes, failures of handlers, lost and late calls.
+    pub(crate) faults: u8,
+    /// Ticks that pass although a worker has something to do.
+    pub(crate) stalls: u8,
+    /// How often a message is put back that was parked.
+    pub(crate) redrives: u8,
+    /// How often the key recurs, after its completion has expired.
+    pub(crate) recurs: u8,
 }
 
 /// What a worker begins with.
