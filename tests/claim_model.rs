@@ -5,6 +5,7 @@ mod claim_model {
     pub(crate) mod ledger;
     pub(crate) mod model;
     pub(crate) mod mutation;
+    pub(crate) mod promises;
     pub(crate) mod store;
     pub(crate) mod world;
 
@@ -22,38 +23,117 @@ mod claim_model {
 
 use claim_model::{
     FIRST_TICK,
-    model::{ClaimModel, Scope},
+    model::ClaimModel,
     mutation::Mutation,
     store::{Answer, CallKind},
-    world::{Kind, Step, World},
+    world::{Kind, Scope, Step, World},
 };
 use stateright::{Checker, HasDiscoveries, Model, Path};
 use std::time::Instant;
 
-const KINDS: [Kind; 2] = [Kind::Lease, Kind::Transaction];
+/// Two workers with clocks that differ, and nothing but the protocol of claims.
+const CLAIMS: Scope = Scope {
+    workers: 2,
+    kinds: &[Kind::Lease, Kind::Transaction],
+    sent: &[0],
+    ahead: 1,
+    faults: 1,
+    stalls: 2,
+    redrives: 0,
+    recurs: 0,
+};
+
+/// Attempts that are written down when they begin, at copies and at what was put back.
+const ATTEMPTS: Scope = Scope {
+    workers: 2,
+    kinds: &[Kind::Begun],
+    sent: &[0, FIRST_TICK],
+    ahead: 0,
+    faults: 2,
+    stalls: 0,
+    redrives: 1,
+    recurs: 0,
+};
 
 /// The scopes that take seconds.
-const SCOPES: [Scope; 4] = [
-    scope(2, 2, 1),
-    scope(2, 1, 3),
-    scope(3, 1, 1),
-    scope(3, 0, 3),
-];
-/// The scopes that take minutes.
-const WIDER_SCOPES: [Scope; 3] = [scope(2, 2, 4), scope(2, 3, 2), scope(3, 1, 3)];
-
-const fn scope(workers: usize, faults: u8, stalls: u8) -> Scope {
+const SCOPES: [Scope; 9] = [
+    CLAIMS,
     Scope {
-        workers,
-        kinds: &KINDS,
+        ahead: 0,
+        faults: 2,
+        stalls: 1,
+        ..CLAIMS
+    },
+    Scope {
+        workers: 3,
+        faults: 0,
+        ..CLAIMS
+    },
+    Scope {
+        workers: 3,
+        stalls: 0,
+        ..CLAIMS
+    },
+    ATTEMPTS,
+    Scope {
+        workers: 3,
+        faults: 1,
+        redrives: 0,
+        ..ATTEMPTS
+    },
+    // Clocks that differ, and leases beside it.
+    Scope {
+        kinds: &[Kind::Lease, Kind::Begun],
         sent: &[0],
         ahead: 1,
-        faults,
-        stalls,
-        redrives: 0,
-        recurs: 0,
-    }
-}
+        faults: 1,
+        stalls: 1,
+        ..ATTEMPTS
+    },
+    // First attempts that are not seen.
+    Scope {
+        kinds: &[Kind::Transaction],
+        sent: &[0],
+        stalls: 1,
+        ..ATTEMPTS
+    },
+    Scope {
+        kinds: &[Kind::Lease, Kind::Transaction],
+        sent: &[0],
+        faults: 1,
+        stalls: 1,
+        recurs: 1,
+        ..ATTEMPTS
+    },
+];
+
+/// The scopes that take minutes.
+const WIDER_SCOPES: [Scope; 5] = [
+    Scope {
+        faults: 2,
+        ..CLAIMS
+    },
+    Scope {
+        faults: 3,
+        stalls: 1,
+        ..CLAIMS
+    },
+    Scope {
+        workers: 3,
+        ..CLAIMS
+    },
+    Scope {
+        ahead: 1,
+        stalls: 1,
+        ..ATTEMPTS
+    },
+    Scope {
+        kinds: &[Kind::Lease, Kind::Begun],
+        sent: &[0],
+        stalls: 1,
+        ..ATTEMPTS
+    },
+];
 
 #[test]
 fn every_order_of_steps_keeps_every_promise() {
@@ -82,11 +162,29 @@ fn keep_every_promise(scopes: &[Scope]) {
 fn every_mistake_is_seen() {
     for mutation in Mutation::ALL {
         let property = mutation.breaks();
-        let checker = check(SCOPES[0], Some(mutation));
+        let checker = check(scope_of(mutation), Some(mutation));
         let Some(path) = checker.discovery(property) else {
             panic!("{mutation:?} was not seen to break: {property}");
         };
         println!("{mutation:?} breaks: {property}\n{}", trace(path));
+    }
+}
+
+/// A scope in which the mistake makes a difference.
+fn scope_of(mutation: Mutation) -> Scope {
+    use Mutation as M;
+    match mutation {
+        M::Unfenced | M::HeldIsFree | M::NoMargin | M::EndlessLease => CLAIMS,
+        M::ForgetsAtOnce | M::EffectBeside => CLAIMS,
+        M::RepeatsAreAttempts => Scope {
+            kinds: &[Kind::Transaction],
+            ..ATTEMPTS
+        },
+        M::FailuresAreNothing => Scope {
+            kinds: &[Kind::Lease],
+            ..ATTEMPTS
+        },
+        _ => ATTEMPTS,
     }
 }
 
@@ -166,42 +264,4 @@ fn trace(path: Path<World, Step>) -> String {
         None => format!("  {world}\n"),
     });
     lines.collect()
-}
-
-#[test]
-#[ignore = "probe"]
-fn probe() {
-    let text = std::env::var("PROBE").unwrap();
-    for one in text.split(' ') {
-        let p: Vec<&str> = one.split(',').collect();
-        let kinds: Vec<Kind> = p[1]
-            .chars()
-            .map(|c| match c {
-                'L' => Kind::Lease,
-                'T' => Kind::Transaction,
-                _ => Kind::Begun,
-            })
-            .collect();
-        let sent: Vec<u8> = p[2]
-            .chars()
-            .map(|c| if c == '0' { 0 } else { FIRST_TICK })
-            .collect();
-        let n = |i: usize| p[i].parse::<u8>().unwrap();
-        let scope = Scope {
-            workers: n(0).into(),
-            kinds: Box::leak(kinds.into_boxed_slice()),
-            sent: Box::leak(sent.into_boxed_slice()),
-            faults: n(3),
-            stalls: n(4),
-            redrives: n(5),
-            recurs: n(6),
-            ahead: n(7),
-        };
-        let t = Instant::now();
-        let checker = check(scope, None);
-        println!("{one}: {} {:?}", checker.unique_state_count(), t.elapsed());
-        if let Some((property, path)) = checker.discoveries().into_iter().next() {
-            println!("broken: {property}\n{}", trace(path));
-        }
-    }
 }

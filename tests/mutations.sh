@@ -67,7 +67,7 @@ sound() {
 
 count() {
     changed
-    timeout --kill-after=10s 600s cargo test --locked --quiet --workspace --test integration --test simulation -- attempts contract >out 2>&1
+    timeout --kill-after=10s 600s cargo test --locked --quiet --workspace --test integration --test simulation -- attempts contract interrupted >out 2>&1
 }
 
 if [[ ${1:-attempts} == attempts ]]; then
@@ -82,7 +82,7 @@ if [[ ${1:-attempts} == attempts ]]; then
     mutate "count on with another payload" idempotency/attempts.rs \
         's/if is_same && \(\*kept/if (is_same || self.begun > 0) \&\& (*kept/'
     mutate "count on after an expiry" idempotency/dynamodb/item.rs \
-        's/match self\.is_expired\(now\) \{(\s+true => Attempts)/match self.is_expired(now) \&\& self.0.is_empty() {$1/'
+        's/true => Attempts::default\(\),/true => self.kept(),/'
     mutate "forget who died" idempotency/attempts.rs \
         's/self\.begun\.saturating_sub\(self\.ended\)/self.begun.saturating_sub(self.ended).min(0)/'
     mutate "run what has killed as often as it may" idempotency.rs \
@@ -119,6 +119,14 @@ if [[ ${1:-attempts} == attempts ]]; then
         's/factor: 6,/factor: 1,/'
     mutate "count what did not count" idempotency/attempts.rs \
         's/false => self\.begun = self\.begun\.saturating_sub\(1\)\.max\(self\.ended\)/false => self.ended = self.begun/'
+    mutate "count an end for another" idempotency/attempts.rs \
+        's/if self\.have_open\(start\) \{/if self.have_open(start) || (failure.has_begun \&\& self.deaths() > 0) {/'
+    mutate "count what comes late" idempotency/attempts.rs \
+        's/\(is_ahead && self\.sending\.is_some\(\)\)/(is_ahead \&\& self.begun == u32::MAX)/'
+    mutate "forget what goes on" idempotency/attempts.rs \
+        's/lease\.max\(self\.open\.values\(\)\.max\(\)/lease.max(self.open.values().max().filter(|_| self.ended == 0)/'
+    mutate "count what is only parked" idempotency/lease.rs \
+        's/attempt\.ending\.counts\(Some\(suspect\.attempts\)\)/attempt.ending.counts(Some(suspect.attempts + 1))/'
     mutate "take a deadline for a death" idempotency/lease.rs \
         's/let counts = error\.counts\(\);/if error.kind() == ErrorKind::Deadline { return Err(error); } let counts = error.counts();/'
 fi
@@ -148,9 +156,9 @@ if [[ ${1:-claims} == claims ]]; then
     mutate "take an event for parked that was not" outbox/parking.rs \
         's/(refused for good was not parked"\s*\);)/$1 parked.push(id.to_owned());/'
     mutate "forget what is not known" idempotency/lease.rs \
-        's/\(!is_put_back_after\(until, record\)\)\.then_some\(until\)/(is_put_back_after(until, record) \&\& false).then_some(until)/'
+        's/true => request\.settled = settled\(&record\)/true => request.settled = settled(\&record).filter(|_| false)/'
     mutate "settle by a park" idempotency/lease.rs \
-        's/true => store\.abandon\(&lease, &reason\)\.await/true => store.release(\&lease, true, \&reason).await/'
+        's/if !attempt\.is_put_back_by_message \{/if attempt.request.limit > 0 {/'
     mutate "order changes by their first key" outbox/stream.rs \
         's/it\.partition_keys\(\)\.map\(str::to_owned\)/it.partition_keys().take(1).map(str::to_owned)/'
     mutate "order changes by item" outbox/stream.rs \
@@ -207,7 +215,7 @@ if [[ ${1:-redrive} == redrive ]]; then
     mutate "apply in any account" plan.rs \
         's/\(arn, \*arn == info\.arn\)/(arn, *arn == info.arn || true)/'
     mutate "let go of what is worked on" reader.rs \
-        's/self\.change\(due, visibility\)\.await/{ let _ = due; Vec::<String>::new() }/'
+        's/self\.change\(due\.collect\(\), visibility\)\.await/drop(due)/'
     mutate "keep what is left to others" reader.rs \
         's/let released = self\.change\(all, Duration::ZERO\)\.await\.len\(\);/let released = all.len();/'
     mutate "put back what was changed since" apply.rs \

@@ -3,57 +3,16 @@
 use super::{
     ledger::Ledger,
     mutation::Mutation,
+    promises::{
+        DONE_IN_THE_END, EFFECT_WITH_COMPLETION, FENCE, NOT_PARKED_DONE, NOT_PARKED_MEANWHILE,
+        NOTHING_AFTER, ONE_COMPLETION, ONE_LIVE_LEASE, ONE_RUN, PARKED_FOR_ATTEMPTS,
+        SUSPECTS_ALONE, TRUE_COUNT, WITHIN_THE_LIMIT,
+    },
     store::{Answer, Call, CallKind, Stores},
-    world::{Kind, Seat, Step, World},
+    world::{Scope, Seat, Step, World},
 };
 use stateright::{Model, Property};
 use std::sync::{Mutex, MutexGuard};
-
-/// An owner that was replaced changes nothing, and gets an error.
-pub(crate) const FENCE: &str = "a fenced owner changes nothing";
-/// The first completion stays, and nothing is granted after it.
-pub(crate) const ONE_COMPLETION: &str = "a completion is never overwritten";
-/// The store's effects belong to the completion, and happen once.
-pub(crate) const EFFECT_WITH_COMPLETION: &str = "an effect is there once, with its completion";
-/// If clocks differ by the margin at most, only one worker has a live lease.
-pub(crate) const ONE_LIVE_LEASE: &str = "live leases do not overlap";
-/// A worker that was not frozen does not run its handler after a completion.
-pub(crate) const NOTHING_AFTER: &str = "no live owner runs after a completion";
-/// Without a fault the handler runs once.
-pub(crate) const ONE_RUN: &str = "without faults there is one run";
-/// When no worker has anything left to do, all know that the key is completed, or have parked their message.
-pub(crate) const DONE_IN_THE_END: &str = "in the end the key is completed, or all are parked";
-/// The store counts the attempts that began, each once and for its sending, and the ends of those alone.
-pub(crate) const TRUE_COUNT: &str = "the store counts what was attempted";
-/// A message is parked for attempts of its sending, or of copies that share the count with it.
-pub(crate) const PARKED_FOR_ATTEMPTS: &str = "what is parked has used up its attempts";
-/// A message runs no more often than it may, but for the first attempt of a transaction, which may not be seen.
-pub(crate) const WITHIN_THE_LIMIT: &str = "nothing runs more often than it may";
-/// What began and did not end is not granted to a worker that has others beside it.
-pub(crate) const SUSPECTS_ALONE: &str = "a suspect is handled alone";
-/// No message is parked for attempts that never ended while one of them still has time.
-pub(crate) const NOT_PARKED_MEANWHILE: &str = "what goes on is not parked";
-/// No message is parked whose event the store has as completed.
-pub(crate) const NOT_PARKED_DONE: &str = "what is completed is not parked";
-
-/// The bounds of the exploration.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scope {
-    pub(crate) workers: usize,
-    pub(crate) kinds: &'static [Kind],
-    /// When their messages were sent.
-    pub(crate) sent: &'static [u8],
-    /// How many ticks their clocks may be ahead, up to the margin.
-    pub(crate) ahead: u8,
-    /// Crashes, failures of handlers, lost and late calls.
-    pub(crate) faults: u8,
-    /// Ticks that pass although a worker has something to do.
-    pub(crate) stalls: u8,
-    /// How often a message is put back that was parked.
-    pub(crate) redrives: u8,
-    /// How often the key recurs, after its completion has expired.
-    pub(crate) recurs: u8,
-}
 
 pub(crate) struct ClaimModel {
     scope: Scope,
@@ -93,14 +52,12 @@ impl ClaimModel {
         if is_refused && is_changed {
             world.breaks(FENCE);
         }
-        let is_fenced = answer == Answer::Fenced;
+        let is_end = matches!(call.kind, CallKind::Complete | CallKind::Release { .. });
+        if is_end && !is_holder && (is_changed || answer != Answer::Fenced) {
+            world.breaks(FENCE);
+        }
         match call.kind {
-            CallKind::Complete | CallKind::Release { .. } if !is_holder => {
-                if is_changed || !is_fenced {
-                    world.breaks(FENCE);
-                }
-            }
-            CallKind::Complete if answer != Answer::Done => world.breaks(FENCE),
+            CallKind::Complete if is_holder && answer != Answer::Done => world.breaks(FENCE),
             CallKind::Claim { .. } if matches!(answer, Answer::Acquired { .. }) => {
                 world.holder = Some(call.owner);
             }
@@ -143,10 +100,10 @@ impl World {
                 self.begins(call, alone, number.unwrap_or_default());
             }
             // Others may have begun since, without a lease.
-            (CallKind::Release { counts }, Answer::Done) => {
-                if is_holder && self.ledger.is_last(owner) {
-                    self.ledger.end(owner, counts);
-                }
+            (CallKind::Release { counts }, Answer::Done)
+                if is_holder && self.ledger.is_last(owner) =>
+            {
+                self.ledger.end(owner, counts);
             }
             (CallKind::Failed { counts, .. }, Answer::Counted(_)) if self.ledger.is_open(owner) => {
                 self.ledger.end(owner, counts);

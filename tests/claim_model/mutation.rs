@@ -1,6 +1,6 @@
 //! Mistakes that the model must see.
 
-use super::model;
+use super::promises;
 
 /// A protocol that differs from the real one in one point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,16 +56,16 @@ impl Mutation {
     /// Returns a property that it breaks.
     pub(crate) fn breaks(self) -> &'static str {
         match self {
-            Self::Unfenced => model::FENCE,
-            Self::HeldIsFree | Self::NoMargin => model::ONE_LIVE_LEASE,
-            Self::EndlessLease => model::DONE_IN_THE_END,
-            Self::ForgetsAtOnce | Self::BeginsOverACompletion => model::ONE_COMPLETION,
-            Self::EffectBeside => model::EFFECT_WITH_COMPLETION,
-            Self::CountsOnAfterARedrive | Self::RepeatsAreAttempts => model::PARKED_FOR_ATTEMPTS,
-            Self::CountsCopiesAnew | Self::FailuresAreNothing => model::WITHIN_THE_LIMIT,
-            Self::EndsForAnother => model::TRUE_COUNT,
-            Self::ForgetsWhatGoesOn => model::NOT_PARKED_MEANWHILE,
-            Self::SuspectsBesideOthers => model::SUSPECTS_ALONE,
+            Self::Unfenced => promises::FENCE,
+            Self::HeldIsFree | Self::NoMargin => promises::ONE_LIVE_LEASE,
+            Self::EndlessLease => promises::DONE_IN_THE_END,
+            Self::ForgetsAtOnce | Self::BeginsOverACompletion => promises::ONE_COMPLETION,
+            Self::EffectBeside => promises::EFFECT_WITH_COMPLETION,
+            Self::CountsOnAfterARedrive | Self::RepeatsAreAttempts => promises::PARKED_FOR_ATTEMPTS,
+            Self::FailuresAreNothing => promises::WITHIN_THE_LIMIT,
+            Self::EndsForAnother => promises::TRUE_COUNT,
+            Self::ForgetsWhatGoesOn => promises::NOT_PARKED_MEANWHILE,
+            Self::CountsCopiesAnew | Self::SuspectsBesideOthers => promises::SUSPECTS_ALONE,
         }
     }
 }

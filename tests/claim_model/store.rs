@@ -207,8 +207,8 @@ impl Stores {
         }
         let mut calls = self.states[state.0 as usize].calls.clone();
         let real = Real::default();
-        for earlier in &calls {
-            real.call(*earlier, self.mutation, &calls);
+        for (at, earlier) in calls.iter().enumerate() {
+            real.call(*earlier, self.mutation, &calls[..at]);
         }
         let before = real.text();
         let answer = real.call(call, self.mutation, &calls);
@@ -321,7 +321,7 @@ fn sending(call: Call, mutation: Option<Mutation>) -> Sending {
     }
 }
 
-/// How many attempts a suspect may have had.
+/// With how many attempts that never ended a suspect is refused.
 fn limit(alone: bool, mutation: Option<Mutation>) -> u32 {
     let is_alone = alone || mutation == Some(Mutation::SuspectsBesideOthers);
     if is_alone { LIMIT.into() } else { 0 }

@@ -7,9 +7,8 @@
 use super::{
     EXPIRES, FIRST_TICK, LIMIT, MARGIN,
     ledger::Ledger,
-    model::{
-        NOT_PARKED_DONE, NOT_PARKED_MEANWHILE, NOTHING_AFTER, PARKED_FOR_ATTEMPTS, Scope,
-        WITHIN_THE_LIMIT,
+    promises::{
+        NOT_PARKED_DONE, NOT_PARKED_MEANWHILE, NOTHING_AFTER, PARKED_FOR_ATTEMPTS, WITHIN_THE_LIMIT,
     },
     store::{Answer, Call, CallKind, Message, Moment, Owner, StoreId, Stores},
 };
@@ -41,6 +40,25 @@ pub(crate) struct World {
     pub(super) broken: Option<&'static str>,
     /// The only one that is looked at, if so.
     only: Option<&'static str>,
+}
+
+/// The bounds of the exploration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    pub(crate) workers: usize,
+    pub(crate) kinds: &'static [Kind],
+    /// When their messages were sent.
+    pub(crate) sent: &'static [u8],
+    /// How many ticks their clocks may be ahead, up to the margin.
+    pub(crate) ahead: u8,
+    /// Crashes, failures of handlers, lost and late calls.
+    pub(crate) faults: u8,
+    /// Ticks that pass although a worker has something to do.
+    pub(crate) stalls: u8,
+    /// How often a message is put back that was parked.
+    pub(crate) redrives: u8,
+    /// How often the key recurs, after its completion has expired.
+    pub(crate) recurs: u8,
 }
 
 /// What a worker begins with.
@@ -493,8 +511,8 @@ impl World {
 
     /// Its attempts are used up, and some of them never ended.
     fn parks_a_suspect(&mut self, w: usize) {
-        let (begun, _) = self.ledger.counts(self.workers[w].message);
-        if begun < LIMIT {
+        let (_, open) = self.ledger.counts(self.workers[w].message);
+        if open < LIMIT {
             self.breaks(PARKED_FOR_ATTEMPTS);
         }
         if self.completed_by.is_some() {
@@ -553,8 +571,13 @@ impl World {
 
     /// The handler has run, with an end that counts.
     fn ran(&mut self, w: usize) {
+        let (_, open) = self.ledger.counts(self.workers[w].message);
+        let attempt = self.workers[w].attempt;
+        let is_open = attempt.is_some_and(|it| self.ledger.is_open(it.call.owner));
         let worker = &mut self.workers[w];
-        let most = LIMIT + u8::from(worker.kind == Kind::Transaction);
+        // A death does not use up the last attempt.
+        let deaths = open - u8::from(is_open);
+        let most = LIMIT + deaths + u8::from(worker.kind == Kind::Transaction);
         worker.runs += 1;
         if worker.runs > most {
             self.breaks(WITHIN_THE_LIMIT);

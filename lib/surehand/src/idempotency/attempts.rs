@@ -269,7 +269,57 @@ mod tests {
         assert_eq!((uncounted.begun, uncounted.ended), (2, 2));
         let failed = once.and_end(true);
         assert_eq!((failed.begun, failed.ended), (3, 3));
-        assert_eq!(failed.clone().and_end(true), failed, "a repeated end");
-        assert_eq!(failed.clone().and_end(false), failed, "a repeated end");
+    }
+
+    fn start(sending: &str, at_ms: u64, until_ms: u64) -> AttemptStart {
+        let [at, until] = [at_ms, until_ms].map(from_epoch_ms);
+        let mut start = AttemptStart::new(IdempotencyKey::new("k"), "", at, until, until);
+        start.sending = Sending::new(sending, Some(from_epoch_ms(500)));
+        start
+    }
+
+    #[test]
+    fn an_end_is_counted_once_and_with_its_own_count() {
+        let (first, second) = (start("m-1", 2_000, 9_000), start("m-2", 3_000, 8_000));
+        let both = kept("m-1", 1, 1).and_begin_without_lease(&first);
+        let both = both.and_begin_without_lease(&second);
+        let until = |all: &Attempts| all.suspect(None).until;
+        assert_eq!(until(&both), Some(first.until), "the last one to end");
+        let failed = |all: &Attempts, start: &AttemptStart| {
+            let mut failure = AttemptFailure::new(start.clone(), "");
+            failure.has_begun = true;
+            all.clone().and_failed(&failure)
+        };
+        let one = failed(&both, &first).unwrap();
+        assert_eq!((one.begun, one.ended), (3, 2));
+        assert_eq!(until(&one), Some(second.until), "which goes on");
+        assert_eq!(failed(&one, &first), None, "a repeated end");
+        // What was sent later begins the count anew.
+        let later = Sending::new("m-3", None);
+        let put_back = both.of(&later).and_begin(4_000);
+        assert_eq!(failed(&put_back, &first), None, "another count");
+        assert_eq!(failed(&put_back, &second), None, "another count");
+    }
+
+    #[test]
+    fn what_comes_late_is_no_attempt() {
+        let all = kept("m-1", 1, 1);
+        for (at_ms, has_lease, is_late) in [
+            (999, true, true),
+            (1_000, true, false),
+            (1_000, false, true),
+            (1_001, false, false),
+        ] {
+            let until = all.are_ahead_of(at_ms, has_lease);
+            let expected = is_late.then(|| from_epoch_ms(1_000));
+            assert_eq!(until, expected, "{at_ms}, lease: {has_lease}");
+        }
+        assert_eq!(Attempts::default().are_ahead_of(0, false), None);
+        // Without a beginning: it is known, or was overtaken.
+        let failed = |at_ms| {
+            let failure = AttemptFailure::new(start("m-1", at_ms, at_ms), "");
+            all.clone().and_failed(&failure).map(|it| it.begun)
+        };
+        assert_eq!((failed(1_000), failed(1_001)), (None, Some(2)));
     }
 }
