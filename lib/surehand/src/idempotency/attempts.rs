@@ -273,7 +273,7 @@ mod tests {
 
     fn start(sending: &str, at_ms: u64, until_ms: u64) -> AttemptStart {
         let [at, until] = [at_ms, until_ms].map(from_epoch_ms);
-        let mut start = AttemptStart::new(IdempotencyKey::new("k"), "", at, until, until);
+        let mut start = AttemptStart::new(IdempotencyKey::new("k"), "payload", at, until, until);
         start.sending = Sending::new(sending, Some(from_epoch_ms(500)));
         start
     }
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(failed(&one, &first), None, "a repeated end");
         // What was sent later begins the count anew.
         let later = Sending::new("m-3", None);
-        let put_back = both.of(&later).and_begin(4_000);
+        let put_back = both.of(&later, "payload").and_begin(4_000);
         assert_eq!(failed(&put_back, &first), None, "another count");
         assert_eq!(failed(&put_back, &second), None, "another count");
     }
