@@ -400,8 +400,16 @@ impl World {
         match (call.kind, answer) {
             (CallKind::Claim { .. }, Answer::Acquired { number }) => {
                 self.works(w, call, Some(number));
+                if number > LIMIT {
+                    self.call_of_attempt(w, CallKind::Release { counts: false });
+                }
             }
-            (CallKind::Begin { .. }, Answer::Counted(counted)) => self.works(w, call, counted),
+            (CallKind::Begin { .. }, Answer::Counted(number)) => {
+                self.works(w, call, number);
+                if number.is_some_and(|number| number > LIMIT) {
+                    self.takes_back(w);
+                }
+            }
             (CallKind::Claim { alone: false }, Answer::Suspect { .. }) => {
                 self.waits_alone(w, call, CallKind::Claim { alone: true }, last);
             }
@@ -448,6 +456,10 @@ impl World {
                 }
                 self.failed(w, begun.or(counted), true);
             }
+            (
+                CallKind::Release { counts: false } | CallKind::Failed { counts: false, .. },
+                Answer::Done | Answer::Counted(_),
+            ) => self.parks_if_used_up(w),
             (
                 CallKind::Complete | CallKind::Release { .. } | CallKind::Failed { .. },
                 Answer::Done | Answer::Fenced | Answer::Counted(_),
@@ -509,6 +521,18 @@ impl World {
         self.comes_back(w, Phase::Parked);
     }
 
+    /// An attempt that was one too many has been taken back; any other one that was comes back.
+    fn parks_if_used_up(&mut self, w: usize) {
+        let attempt = self.workers[w].attempt;
+        let Some(Attempt { number, .. }) = attempt.filter(|it| it.counted > Some(LIMIT)) else {
+            return self.comes_back(w, Phase::Queued);
+        };
+        if number <= LIMIT {
+            self.breaks(PARKED_FOR_ATTEMPTS);
+        }
+        self.comes_back(w, Phase::Parked);
+    }
+
     /// Its attempts are used up, and some of them never ended.
     fn parks_a_suspect(&mut self, w: usize) {
         let (begun, _) = self.ledger.counts(self.workers[w].message);
@@ -548,6 +572,11 @@ impl World {
                 self.failed(w, counted, false);
             }
             CallKind::Release { counts: true } if is_last => self.failed(w, counted, false),
+            CallKind::Release { counts: false } | CallKind::Failed { counts: false, .. }
+                if is_last =>
+            {
+                self.parks_if_used_up(w);
+            }
             // Before the lease has ended, another attempt could only find the key held.
             CallKind::Complete | CallKind::Release { .. } => {
                 self.comes_back(w, Phase::Delayed { until });

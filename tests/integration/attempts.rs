@@ -1,7 +1,7 @@
 //! What counts as an attempt, as the table in docs/exactly-once.md says it, and what starts the count anew.
 
 use super::{
-    check::{context_at, virtual_clock},
+    check::{FullAtFirst, context_at, virtual_clock},
     remote_store::{Call, Fault, RemoteStore},
 };
 use serde::{Deserialize, Serialize};
@@ -521,5 +521,32 @@ async fn what_killed_its_process_is_parked_before_it_runs_again() {
             assert_eq!(case.attempts(&key).await, (5, 5));
             sleep(Duration::from_secs(60)).await;
         }
+    }
+}
+
+/// Its park was refused, or its process died before it: it comes back, and has had all its attempts.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_parked_is_parked_before_it_runs_again() {
+    for commits in [false, true] {
+        let case = Case::new(Happens::Returns(ErrorKind::Publish), commits);
+        let event = order(1);
+        let key = IdempotencyKey::of_event("test-function", event.metadata());
+        let full = FullAtFirst::new(3, case.dead.clone());
+        let function = case.function(Sqs).max_attempts(2).dead_letters(full);
+        for receive in 1..=5 {
+            assert!(case.dead.parked().is_empty(), "receive {receive}");
+            let message = Message::outgoing(&event).id("m").receive_count(receive);
+            let event = testing::sqs_event("orders", [message.sent_at(std::time::UNIX_EPOCH)]);
+            let context = context_at(&case.clock, TIMEOUT);
+            function.invoke(event, context).await.unwrap();
+            sleep(TIMEOUT * 2).await;
+            let attempts = case.attempts(&key).await;
+            assert_eq!(attempts, (receive.min(2), 0), "in a transaction: {commits}");
+        }
+        let (_, note) = case.dead.parked().pop().unwrap();
+        assert_eq!(
+            (note.kind.as_str(), note.message.as_str(), note.attempts),
+            ("publish", "as told", 2)
+        );
     }
 }

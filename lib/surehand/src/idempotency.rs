@@ -423,6 +423,22 @@ impl<St: Store> Idempotency<St> {
         }
     }
 
+    /// Why a record is parked before it runs, of whose attempts this would be one too many: its park was refused, or
+    /// its process died before that. None if it has attempts left.
+    async fn has_had_all(
+        &self,
+        subject: &Subject,
+        record: &Record,
+        number: Option<u32>,
+    ) -> Option<Error> {
+        let most = record.companion().limit?;
+        let number = number.filter(|number| *number > most)?;
+        record.companion().ending.counts(Some(number - 1));
+        let history = self.store.history(&subject.key).await;
+        let last = history.ok().flatten().and_then(|it| it.last_error);
+        Some(failed_last(last))
+    }
+
     /// How many attempts a suspect may have had that is to be handled now.
     fn limit(&self, record: &Record) -> u32 {
         let companion = record.companion();
@@ -575,6 +591,17 @@ fn used_up(suspect: &Suspect, until: Option<SystemTime>) -> Error {
             }
         },
     )
+}
+
+/// The failure of the last attempt, as it was written down.
+fn failed_last(reason: Option<String>) -> Error {
+    let reason = reason.unwrap_or_else(|| "its attempts are used up".to_owned());
+    let known = reason.split_once(": ");
+    let known = known.and_then(|(kind, text)| Some((ErrorKind::counted(kind)?, text)));
+    match known {
+        Some((kind, text)) => Error::new(kind, text),
+        None => Error::transient(reason),
+    }
 }
 
 /// How long to wait for the end of a lease, which still holds in the millisecond in which it ends.
