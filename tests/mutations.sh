@@ -127,6 +127,8 @@ if [[ ${1:-attempts} == attempts ]]; then
         's/lease\.max\(self\.open\.values\(\)\.max\(\)/lease.max(self.open.values().max().filter(|_| self.ended == 0)/'
     mutate "count what is only parked" idempotency/lease.rs \
         's/attempt\.ending\.counts\(Some\(suspect\.attempts\)\)/attempt.ending.counts(Some(suspect.attempts + 1))/'
+    mutate "run again what could not be parked" idempotency.rs \
+        's/number\.filter\(\|number\| \*number > most\)/number.filter(|number| *number > most.saturating_mul(9))/'
     mutate "take a deadline for a death" idempotency/lease.rs \
         's/let counts = error\.counts\(\);/if error.kind() == ErrorKind::Deadline { return Err(error); } let counts = error.counts();/'
 fi

@@ -103,6 +103,8 @@ struct Attempt {
     counted: Option<u8>,
     /// Which one it truly is.
     number: u8,
+    /// Whether as many have failed before it as there may be.
+    is_too_many: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -382,26 +384,34 @@ impl World {
         }
     }
 
-    fn works(&mut self, w: usize, call: Call, counted: Option<u8>) {
-        let number = match counted {
-            Some(_) => self.ledger.totals().0,
-            None => 0,
-        };
+    /// True if it does not, because the attempts are used up.
+    fn works(&mut self, w: usize, call: Call, counted: Option<u8>) -> bool {
+        let (begun, open) = self.ledger.totals();
+        let number = counted.map_or(0, |_| begun);
+        let is_too_many = counted > Some(LIMIT) && begun - open >= LIMIT;
         let worker = &mut self.workers[w];
         worker.attempt = Some(Attempt {
             call,
             counted,
             number,
+            is_too_many,
         });
         worker.phase = Phase::Working { thawed: false };
+        is_too_many
     }
 
     pub(super) fn answered(&mut self, w: usize, call: Call, answer: Answer, last: Moment) {
         match (call.kind, answer) {
             (CallKind::Claim { .. }, Answer::Acquired { number }) => {
-                self.works(w, call, Some(number));
+                if self.works(w, call, Some(number)) {
+                    self.call_of_attempt(w, CallKind::Release { counts: false });
+                }
             }
-            (CallKind::Begin { .. }, Answer::Counted(counted)) => self.works(w, call, counted),
+            (CallKind::Begin { .. }, Answer::Counted(number)) => {
+                if self.works(w, call, number) {
+                    self.takes_back(w);
+                }
+            }
             (CallKind::Claim { alone: false }, Answer::Suspect { .. }) => {
                 self.waits_alone(w, call, CallKind::Claim { alone: true }, last);
             }
@@ -448,6 +458,10 @@ impl World {
                 }
                 self.failed(w, begun.or(counted), true);
             }
+            (
+                CallKind::Release { counts: false } | CallKind::Failed { counts: false, .. },
+                Answer::Done | Answer::Counted(_),
+            ) => self.parks_if_used_up(w),
             (
                 CallKind::Complete | CallKind::Release { .. } | CallKind::Failed { .. },
                 Answer::Done | Answer::Fenced | Answer::Counted(_),
@@ -509,6 +523,18 @@ impl World {
         self.comes_back(w, Phase::Parked);
     }
 
+    /// An attempt that was one too many has been taken back; any other one that was comes back.
+    fn parks_if_used_up(&mut self, w: usize) {
+        let attempt = self.workers[w].attempt;
+        let Some(Attempt { number, .. }) = attempt.filter(|it| it.is_too_many) else {
+            return self.comes_back(w, Phase::Queued);
+        };
+        if number <= LIMIT {
+            self.breaks(PARKED_FOR_ATTEMPTS);
+        }
+        self.comes_back(w, Phase::Parked);
+    }
+
     /// Its attempts are used up, and some of them never ended.
     fn parks_a_suspect(&mut self, w: usize) {
         let (_, open) = self.ledger.counts(self.workers[w].message);
@@ -532,6 +558,7 @@ impl World {
         let call = self.pending(w);
         let counted = self.workers[w].attempt.and_then(|it| it.counted);
         let is_last = counted.is_some_and(|number| number >= LIMIT);
+        let is_too_many = self.workers[w].attempt.is_some_and(|it| it.is_too_many);
         let until = call.until();
         match call.kind {
             CallKind::Claim { .. } => {
@@ -548,6 +575,11 @@ impl World {
                 self.failed(w, counted, false);
             }
             CallKind::Release { counts: true } if is_last => self.failed(w, counted, false),
+            CallKind::Release { counts: false } | CallKind::Failed { counts: false, .. }
+                if is_too_many =>
+            {
+                self.parks_if_used_up(w);
+            }
             // Before the lease has ended, another attempt could only find the key held.
             CallKind::Complete | CallKind::Release { .. } => {
                 self.comes_back(w, Phase::Delayed { until });

@@ -1,7 +1,7 @@
 //! What counts as an attempt, as the table in docs/exactly-once.md says it, and what starts the count anew.
 
 use super::{
-    check::{context_at, virtual_clock},
+    check::{FullAtFirst, context_at, virtual_clock},
     remote_store::{Call, Fault, RemoteStore},
 };
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use surehand::{
     Clock, DynamoDbStream, Envelope, Error, ErrorKind, Event, EventBridge, Function, Idempotency,
     IdempotencyKey, MemoryStore, Metadata, OnMalformed, Result, Sqs, State, Transaction,
     envelope::Outgoing,
-    idempotency::{Claim, ClaimRequest, Store},
+    idempotency::{Claim, ClaimRequest, Sending, Store},
     source::Source,
     testing::{self, Message, RecordedDeadLetters, RecordedMetrics, RecordedRedelivery},
 };
@@ -682,4 +682,81 @@ async fn a_store_that_does_not_answer_for_hours_uses_up_few_receives() {
         assert!(took > Duration::from_secs(60 * 60), "{what}: {took:?}");
         assert!(case.dead.parked().is_empty(), "{what}");
     }
+}
+
+/// Its park was refused, or its process died before it: it comes back, and has had all its attempts.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_parked_is_parked_before_it_runs_again() {
+    for commits in [false, true] {
+        let case = Case::new(Happens::Returns(ErrorKind::Publish), commits);
+        let event = order(1);
+        let key = IdempotencyKey::of_event("test-function", event.metadata());
+        let full = FullAtFirst::new(3, case.dead.clone());
+        let function = case.function(Sqs).max_attempts(2).dead_letters(full);
+        for receive in 1..=5 {
+            assert!(case.dead.parked().is_empty(), "receive {receive}");
+            let message = Message::outgoing(&event).id("m").receive_count(receive);
+            let event = testing::sqs_event("orders", [message.sent_at(std::time::UNIX_EPOCH)]);
+            let context = context_at(&case.clock, TIMEOUT);
+            function.invoke(event, context).await.unwrap();
+            sleep(TIMEOUT * 2).await;
+            let attempts = case.attempts(&key).await;
+            assert_eq!(attempts, (receive.min(2), 0), "in a transaction: {commits}");
+        }
+        let (_, note) = case.dead.parked().pop().unwrap();
+        assert_eq!(
+            (note.kind.as_str(), note.message.as_str(), note.attempts),
+            ("publish", "as told", 2)
+        );
+    }
+}
+
+/// The clock of the process before it is ahead: it waits a moment, in its own time.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_clock_is_behind_waits_for_the_last_one() {
+    let case = Case::new(Happens::Returns(ErrorKind::Transient), true);
+    let event = order(1);
+    let key = IdempotencyKey::of_event("test-function", event.metadata());
+    for (receive, ahead) in [(2, 700), (3, 0)] {
+        let clock = case.clock.clone();
+        let ahead = Duration::from_millis(ahead);
+        let once =
+            Idempotency::new(case.store.clone()).clock(Clock::from_fn(move || clock.now() + ahead));
+        let function = case.function(Sqs).idempotent(once);
+        let message = Message::outgoing(&event).id("m").receive_count(receive);
+        let event = testing::sqs_event("orders", [message.sent_at(std::time::UNIX_EPOCH)]);
+        let context = context_at(&case.clock, TIMEOUT);
+        function.invoke(event, context).await.unwrap();
+        assert_eq!(case.attempts(&key).await, (receive - 1, 0));
+    }
+}
+
+/// The result of the attempt that took over stands.
+#[tokio::test(start_paused = true)]
+async fn what_another_attempt_took_over_is_not_parked_for_its_failure() {
+    async fn overtaken(
+        _: Envelope<OrderPlaced>,
+        key: IdempotencyKey,
+        State((store, clock)): State<(MemoryStore, Clock)>,
+    ) -> Result<()> {
+        // It stood still until its lease had ended, and what was put back is handled meanwhile.
+        let now = clock.now() + TIMEOUT * 2;
+        let mut request = ClaimRequest::new(key, "", now + TIMEOUT, now + TIMEOUT * 9);
+        request.sending = Sending::new("put back", None);
+        let store = store.with_clock(Clock::from_fn(move || now));
+        assert!(matches!(store.claim(&request).await?, Claim::Acquired(_)));
+        Err(Error::transient("late"))
+    }
+    let case = Case::new(Happens::Held, false);
+    let state = (case.store.clone(), case.clock.clone());
+    let function = Function::new(Sqs, overtaken, state)
+        .clock(case.clock.clone())
+        .dead_letters(case.dead.clone())
+        .max_attempts(1)
+        .idempotent(Idempotency::new(case.store.clone()).clock(case.clock.clone()));
+    let event = testing::sqs_event("orders", [Message::outgoing(&order(1)).id("m")]);
+    let context = context_at(&case.clock, TIMEOUT);
+    let response = function.invoke(event, context).await.unwrap();
+    assert_eq!(testing::failed_ids(&response), ["m"]);
+    assert!(case.dead.parked().is_empty());
 }

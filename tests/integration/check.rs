@@ -2,16 +2,19 @@
 //! response, the effects, the dead letters and the delays are what the case says.
 
 use super::script::{Script, Steps, anything, order_placed};
+use futures_util::future::BoxFuture;
 use lambda_runtime::Context;
 use serde_json::{Value, json};
 use std::{
     ops::RangeInclusive,
     path::Path,
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, SystemTime},
 };
 use surehand::{
-    Clock, Direct, DynamoDbStream, ErrorKind, EventBridge, Function, Idempotency, Json,
-    MemoryStore, OnPark, Result, Router, Sqs,
+    Clock, Direct, DynamoDbStream, Error, ErrorKind, EventBridge, Function, Idempotency, Json,
+    MemoryStore, OnPark, Record, Result, Router, Sqs,
+    dead_letter::{DeadLetters, FailureNote},
     source::Source,
     testing::{self, RecordedDeadLetters, RecordedMetrics, RecordedRedelivery},
 };
@@ -355,4 +358,30 @@ pub(crate) fn failures(response: &Value) -> Vec<String> {
 pub(crate) fn read_event(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("data/events/{name}.json"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A destination that is full at first.
+pub(crate) struct FullAtFirst {
+    refusals: AtomicU32,
+    then: RecordedDeadLetters,
+}
+
+impl FullAtFirst {
+    /// It refuses that many records.
+    pub(crate) fn new(refusals: u32, then: RecordedDeadLetters) -> Self {
+        Self {
+            refusals: refusals.into(),
+            then,
+        }
+    }
+}
+
+impl DeadLetters for FullAtFirst {
+    fn park<'a>(&'a self, record: &'a Record, note: &'a FailureNote) -> BoxFuture<'a, Result<()>> {
+        if self.refusals.load(Ordering::Relaxed) == 0 {
+            return self.then.park(record, note);
+        }
+        self.refusals.fetch_sub(1, Ordering::Relaxed);
+        Box::pin(async { Err(Error::transient("full")) })
+    }
 }

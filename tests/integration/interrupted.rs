@@ -1,7 +1,6 @@
 //! Attempts that began and never ended, and what is known of them.
 
-use super::check::{context_at, virtual_clock};
-use futures_util::future::BoxFuture;
+use super::check::{FullAtFirst, context_at, virtual_clock};
 use serde::{Deserialize, Serialize};
 use std::{
     sync::{
@@ -12,8 +11,8 @@ use std::{
 };
 use surehand::{
     Clock, Envelope, Error, Event, Function, Idempotency, IdempotencyKey, MemoryStore, OnUnknown,
-    Record, Sqs, State,
-    dead_letter::{DeadLetters, FailureNote},
+    Sqs, State,
+    dead_letter::FailureNote,
     envelope::Outgoing,
     idempotency::{AttemptEnd, Store},
     testing::{self, Message, RecordedDeadLetters},
@@ -227,27 +226,10 @@ async fn a_park_that_is_refused_leaves_the_attempt_unknown() {
     );
 }
 
-/// A destination that is full at first.
-struct Full(AtomicU32, RecordedDeadLetters);
-
-impl DeadLetters for Full {
-    fn park<'a>(
-        &'a self,
-        record: &'a Record,
-        note: &'a FailureNote,
-    ) -> BoxFuture<'a, surehand::Result<()>> {
-        if self.0.load(Ordering::Relaxed) == 0 {
-            return self.1.park(record, note);
-        }
-        self.0.fetch_sub(1, Ordering::Relaxed);
-        Box::pin(async { Err(Error::transient("full")) })
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_note_counts_the_calls_of_the_handler_and_no_park_that_was_refused() {
     let world = World::new(OnUnknown::Park);
-    let full = Full(AtomicU32::new(3), world.dead.clone());
+    let full = FullAtFirst::new(3, world.dead.clone());
     let world = World {
         function: world.function.dead_letters(full),
         ..world

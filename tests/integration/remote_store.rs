@@ -7,8 +7,8 @@ use std::{
 use surehand::{
     Error, ErrorKind, IdempotencyKey, MemoryStore, Result,
     idempotency::{
-        AttemptFailure, AttemptStart, Begun, Claim, ClaimRequest, Commit, CommitStore, Commits,
-        Committed, Lease, Store,
+        AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest, Commit,
+        CommitStore, Commits, Committed, Lease, Store,
     },
 };
 
@@ -142,6 +142,10 @@ impl Store for RemoteStore {
 
     async fn failed(&self, failure: &AttemptFailure) -> Result<Begun> {
         self.call(Call::Release, self.inner.failed(failure)).await
+    }
+
+    async fn history(&self, key: &IdempotencyKey) -> Result<Option<AttemptHistory>> {
+        self.call(Call::Find, self.inner.history(key)).await
     }
 }
 

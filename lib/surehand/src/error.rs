@@ -134,6 +134,21 @@ impl ErrorKind {
         }
     }
 
+    /// The kind with this name, if it counts.
+    pub(crate) fn counted(name: &str) -> Option<Self> {
+        let all = [
+            Self::Malformed,
+            Self::Rejected,
+            Self::KeyReused,
+            Self::Transient,
+            Self::Deadline,
+            Self::Panicked,
+            Self::Interrupted,
+            Self::Publish,
+        ];
+        all.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// Returns the name that logs, metrics and failure notes use: `rejected`, `in_progress`, …
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -423,6 +423,25 @@ impl<St: Store> Idempotency<St> {
         }
     }
 
+    /// Why a record is parked before it runs, of whose attempts this would be one too many: its park was refused, or
+    /// its process died before that. None if it has attempts left.
+    async fn has_had_all(
+        &self,
+        subject: &Subject,
+        record: &Record,
+        number: Option<u32>,
+    ) -> Option<Error> {
+        let most = record.companion().limit?;
+        let number = number.filter(|number| *number > most)?;
+        let history = self.store.history(&subject.key).await.ok().flatten()?;
+        // This one is among those that have not ended. Of the others that have not, one may have died with a neighbour.
+        if history.attempts.saturating_sub(history.unended) < most {
+            return None;
+        }
+        record.companion().ending.counts(Some(number - 1));
+        Some(failed_last(history.last_error))
+    }
+
     /// With how many attempts that never ended the record is not to be handled now.
     fn limit(&self, record: &Record) -> u32 {
         let companion = record.companion();
@@ -580,6 +599,17 @@ fn used_up(suspect: &Suspect, until: Option<SystemTime>) -> Error {
             }
         },
     )
+}
+
+/// The failure of the last attempt, as it was written down.
+fn failed_last(reason: Option<String>) -> Error {
+    let reason = reason.unwrap_or_else(|| "its attempts are used up".to_owned());
+    let known = reason.split_once(": ");
+    let known = known.and_then(|(kind, text)| Some((ErrorKind::counted(kind)?, text)));
+    match known {
+        Some((kind, text)) => Error::new(kind, text),
+        None => Error::transient(reason),
+    }
 }
 
 /// How long to wait for the end of a lease, which still holds in the millisecond in which it ends.

@@ -36,7 +36,7 @@ pub struct Suspect {
     pub attempts: u32,
     /// How many of them never ended.
     pub deaths: u32,
-    /// When the last one had to end, if that is known.
+    /// When the last of them had to end, if that is known.
     pub until: Option<SystemTime>,
 }
 
@@ -48,8 +48,7 @@ pub struct AttemptStart {
     pub key: IdempotencyKey,
     /// A digest of the payload that the key stands for.
     pub fingerprint: String,
-    /// When it begins, in milliseconds of the function's clock: of all attempts at the key it is the only one that
-    /// did so then.
+    /// When it begins, in milliseconds of the function's clock. The attempt is known by it.
     pub at: SystemTime,
     /// When it has to end, also by another clock.
     pub until: SystemTime,

@@ -80,9 +80,11 @@ impl<St: Store> Idempotency<St> {
             Ok(taken) => return self.taken(&subject, taken),
             Err(error) => return Err(self.without_an_answer(error, request).await),
         };
-        attempt
-            .ending
-            .counts(Some(lease.attempt).filter(|number| *number > 0));
+        let number = Some(lease.attempt).filter(|number| *number > 0);
+        attempt.ending.counts(number);
+        if let Some(error) = self.has_had_all(&subject, &record, number).await {
+            return Err(self.give_back(error, &lease, &attempt, false).await);
+        }
         match inner.call(record).await {
             Ok(reply) => match self.complete(&lease, &subject, &reply, &deadline).await {
                 Ok(()) => Ok(reply),
@@ -92,21 +94,29 @@ impl<St: Store> Idempotency<St> {
                 Err(self.unknown(error, &lease, &attempt))
             }
             Err(error) => {
-                let reason = reason(&error);
                 let counts = error.counts();
-                match self.store.release(&lease, counts, &reason).await {
-                    Ok(()) => Err(error),
-                    Err(late) => {
-                        if late.kind() == ErrorKind::Fenced {
-                            // The result of the attempt that took over stands, whatever became of this one.
-                            attempt.ending.is_counted_by_claims();
-                        }
-                        tracing::warn!(key = %lease.key, error = %format!("{late:#}"), "lease not released");
-                        Err(self.after_the_lease(error, request.until))
-                    }
-                }
+                Err(self.give_back(error, &lease, &attempt, counts).await)
             }
         }
+    }
+
+    /// The attempt has ended, and is known to have.
+    async fn give_back(
+        &self,
+        error: Error,
+        lease: &Lease,
+        attempt: &UnderLease,
+        counts: bool,
+    ) -> Error {
+        let Err(late) = self.store.release(lease, counts, &reason(&error)).await else {
+            return error;
+        };
+        if late.kind() == ErrorKind::Fenced {
+            // The result of the attempt that took over stands, whatever became of this one.
+            attempt.ending.is_counted_by_claims();
+        }
+        tracing::warn!(key = %lease.key, error = %format!("{late:#}"), "lease not released");
+        self.after_the_lease(error, attempt.request.until)
     }
 
     /// Nobody knows whether the key is leased now. If it is, the lease would be in the way of the next

@@ -32,7 +32,9 @@ use std::{fmt, future::Future, marker::PhantomData, time::SystemTime};
 /// - A key whose attempts began and did not all end is a [`Suspect`](Claim::Suspect). It is granted only to requests
 ///   whose limit is above the number of those that never ended, and that do not [mind](ClaimRequest::minds) how its
 ///   last lease ended. A request that is refused changes nothing, and counts as no attempt.
-/// - The end of an attempt concerns the count that it began with, and no other.
+/// - An end is counted once, and with the count that the attempt began with. A call from before the last attempt began
+///   begins none: it is a repeated one that comes late, or its clock is behind, and it meets a key that is
+///   [held](Claim::Held) until then.
 ///
 /// The contract is a test suite as well, `surehand::testing::store_contract`, and the memory store
 /// and the DynamoDB store pass the same one.

@@ -45,16 +45,19 @@ impl<St: Store> Idempotency<St> {
                 Ok(begun) => begun,
                 Err(error) => return Err(self.without_a_beginning(error, attempt).await),
             };
-            attempt.has_begun = match begun {
-                Begun::Begun { number } => {
-                    ending.counts(number);
-                    number.is_some()
-                }
+            let number = match begun {
+                Begun::Begun { number } => number,
                 Begun::Taken(Claim::Suspect(suspect)) => {
                     return Err(self.suspected(&subject, &suspect, &record));
                 }
                 Begun::Taken(taken) => return self.taken(&subject, taken),
             };
+            ending.counts(number);
+            attempt.has_begun = number.is_some();
+            if let Some(error) = self.has_had_all(&subject, &record, number).await {
+                (attempt.counts, attempt.error) = (false, reason(&error));
+                return self.failed(&subject, error, &attempt, &ending).await;
+            }
         }
         let retries_malformed = record.companion().retries_malformed;
         let is_parked = |error: &Error| {
