@@ -108,14 +108,15 @@ const SCOPES: [Scope; 9] = [
 ];
 
 /// The scopes that take minutes.
-const WIDER_SCOPES: [Scope; 5] = [
+const WIDER_SCOPES: [Scope; 6] = [
     Scope {
         faults: 2,
         ..CLAIMS
     },
     Scope {
+        ahead: 0,
         faults: 3,
-        stalls: 1,
+        stalls: 0,
         ..CLAIMS
     },
     Scope {
@@ -124,7 +125,12 @@ const WIDER_SCOPES: [Scope; 5] = [
     },
     Scope {
         ahead: 1,
-        stalls: 1,
+        ..ATTEMPTS
+    },
+    Scope {
+        sent: &[0],
+        faults: 3,
+        redrives: 0,
         ..ATTEMPTS
     },
     Scope {

@@ -86,14 +86,16 @@ impl Store for MapStore {
         let mut attempts = Attempts::default();
         // What has expired is forgotten.
         if let Some(row) = rows.get(&request.key).filter(|row| row.expires_at >= now) {
-            let taken = row.taken(now);
-            let is_done = matches!(taken, Some(Claim::Completed(_)));
-            if row.lease.owner == request.owner && !is_done {
+            let is_own = row.lease.owner == request.owner;
+            match row.taken(now) {
                 // A call that was repeated, because its answer was lost, was granted before.
-                return Ok(Claim::Acquired(row.lease.clone()));
-            }
-            if let Some(taken) = taken {
-                return Ok(taken);
+                Some(Claim::Held { .. }) if is_own => {
+                    return Ok(Claim::Acquired(row.lease.clone()));
+                }
+                Some(taken) => return Ok(taken),
+                // And one that comes late was granted what is over.
+                None if is_own => return Ok(Claim::Held { until: Some(now) }),
+                None => {}
             }
             // How often it was tried; an attempt whose process died makes it a suspect.
             attempts = row.attempts.clone();

@@ -232,13 +232,16 @@ impl Store for MemoryStore {
         };
         let mut attempts = Attempts::default();
         if let Some(item) = old {
-            let taken = item.taken(now_ms);
             let is_own = item.owner == request.owner && !item.is_expired(now_ms);
-            match taken {
-                Some(taken @ Claim::Completed(_)) => return Ok(taken),
+            match item.taken(now_ms) {
                 // The answer was lost, and the call repeated.
-                _ if is_own => return acquired(&item.attempts),
+                Some(Claim::Held { .. }) if is_own => return acquired(&item.attempts),
                 Some(taken) => return Ok(taken),
+                // It comes late: what it was granted is over.
+                None if is_own => {
+                    let until = Some(from_epoch_ms(item.attempted_at));
+                    return Ok(Claim::Held { until });
+                }
                 None => {}
             }
             let kept = item.attempts(now_ms);

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, IdempotencyKey, Result,
-    clock::epoch_ms,
+    clock::{epoch_ms, from_epoch_ms},
     idempotency::{
         attempts::{AttemptFailure, AttemptStart, Attempts, Sending},
         claim::{Begun, Claim, ClaimRequest, Lease},
@@ -28,6 +28,9 @@ const COUNTED: &str = "(attribute_not_exists(#sending) \
         AND (attribute_not_exists(#in_progress_expiration) OR #expiration >= :now)) \
     OR (#sending = :sending AND #validation = :fingerprint AND #expiration >= :now AND #attempted_at < :at \
         AND (#attempt <= #ended OR #attempt < :limit))";
+
+/// And this very claim was not granted before.
+const NEW: &str = "attribute_not_exists(#owner) OR #owner <> :me";
 
 /// And no lease has ended by itself that the request minds.
 const SETTLED: &str =
@@ -69,6 +72,10 @@ impl DynamoDbStore {
         Ok(match self.begin_attempt(&start).await? {
             Started::Begun(number) => acquired(number),
             Started::Taken(claim) => claim,
+            // It comes late: what it was granted is over.
+            Started::Met(item) if item.is_claimable(self.clock.now()) => Claim::Held {
+                until: item.number("attempted_at").map(from_epoch_ms),
+            },
             Started::Met(item) => match item.taken(&request.key)? {
                 // The client repeats a call whose answer was lost; then the claim in its way is its own.
                 Claim::Held { .. } if is_own(&item) => acquired(item.count("attempt")),
@@ -233,6 +240,9 @@ impl DynamoDbStore {
         if !start.open.is_empty() {
             change.push_str(" ADD #open :open");
             with(":open", open(&start.open));
+        }
+        if start.claim.is_some() {
+            condition.push_str(&format!(" AND ({NEW})"));
         }
         if let Some(settled) = start.claim.and_then(|claim| claim.settled) {
             condition.push_str(&format!(" AND ({SETTLED})"));

@@ -108,12 +108,17 @@ impl<St: Store, F: Fn(Clock) -> St> World<F> {
         let key = new_key();
         let (first, second) = (Duration::ZERO, Duration::from_secs(1));
         let request = self.request_at(&key, first);
-        for _ in 0..2 {
-            let lease = acquired(self.at(first).claim(&request).await);
-            assert_eq!(lease.attempt, 1, "a repeated claim is one attempt");
-            expect(self.at(first).release(&lease, true, "busy").await);
+        let lease = acquired(self.at(first).claim(&request).await);
+        expect(self.at(first).release(&lease, true, "busy").await);
+        for after in [first, second] {
+            let late = expect(self.at(after).claim(&request).await);
+            assert!(
+                matches!(late, Claim::Held { .. }),
+                "a claim that was granted and given back is not granted again, but it got {late:?}"
+            );
         }
         let lease = self.acquire(&key, second).await;
+        assert_eq!(lease.attempt, 2, "a repeated claim is one attempt");
         expect(self.at(second).release(&lease, true, "busy").await);
         let late = expect(self.at(first).claim(&request).await);
         assert!(
