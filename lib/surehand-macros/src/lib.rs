@@ -1,6 +1,7 @@
 //! `#[derive(Event)]` for `surehand`, which re-exports it: depend on that crate instead.
 
 mod attribute;
+mod document;
 mod event;
 mod template;
 
