@@ -28,7 +28,7 @@ pub(crate) struct Field<'a> {
 /// Writes the `impl Document`, with the errors that say what is wrong with it.
 pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     let mut problems = Problems::default();
-    let fields = fields(input, "a document", &mut problems);
+    let fields = fields(input, "a document", &mut problems).unwrap_or_default();
     let errors = problems.into_error().map(|error| error.to_compile_error());
     let document = can_be_written(input).then(|| document(input, &fields, |_| false));
     quote!(#errors #document)
@@ -39,12 +39,13 @@ pub(crate) fn can_be_written(input: &DeriveInput) -> bool {
     input.generics.params.is_empty()
 }
 
-/// Reads the fields of a struct; `what` is what it is to be, for errors.
+/// Reads the fields of a struct, if the type is one with named fields; `what` is what it is to be, for
+/// errors.
 pub(crate) fn fields<'a>(
     input: &'a DeriveInput,
     what: &str,
     problems: &mut Problems,
-) -> Vec<Field<'a>> {
+) -> Option<Vec<Field<'a>>> {
     if let Some(first) = input.generics.params.first() {
         problems.add(Error::new_spanned(
             first,
@@ -56,7 +57,7 @@ pub(crate) fn fields<'a>(
             input.ident.span(),
             format!("{what} is a struct with named fields, which are the names of its attributes"),
         ));
-        return Vec::new();
+        return None;
     };
     let of_struct = OfStruct::read(&input.attrs);
     if let Some((key, span)) = &of_struct.reshaped {
@@ -99,7 +100,7 @@ pub(crate) fn fields<'a>(
             left_out: of_field.optional,
         })
     });
-    fields.collect()
+    Some(fields.collect())
 }
 
 fn named(input: &DeriveInput) -> Option<impl Iterator<Item = &syn::Field>> {
