@@ -106,7 +106,7 @@ macro_rules! key_values {
         $(impl KeyValue for $type { const KIND: KeyKind = KeyKind::$kind; })+
     };
 }
-key_values!(Text: String, uuid::Uuid, char);
+key_values!(Text: String, char);
 key_values!(Number: u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
 
 /// An attribute of a key, with its value or what is wrong with it.
@@ -174,6 +174,14 @@ impl KeyPart {
             name,
             value: problem.map_or(Ok(AttributeValue::S(text)), Err),
         }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn value(&self) -> Result<AttributeValue, String> {
+        self.value.clone()
     }
 
     pub(super) fn put_into(&self, item: &mut Item) -> Result<(), String> {
@@ -252,9 +260,10 @@ impl<E> Clone for Key<E> {
     }
 }
 
-impl<E: Entity> fmt::Debug for Key<E> {
+impl<E> fmt::Debug for Key<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple(E::NAME).field(&self.to_item()).finish()
+        let mut key = f.debug_tuple("Key");
+        key.field(&self.partition).field(&self.sort).finish()
     }
 }
 
