@@ -132,7 +132,8 @@ pub(crate) fn record_entities(uses: Vec<EntityUse>) {
     }
     let mut entities = ENTITIES.lock().unwrap_or_else(PoisonError::into_inner);
     for used in uses {
-        let same = |it: &&mut EntityUse| (&it.entity, &it.variable) == (&used.entity, &used.variable);
+        let same =
+            |it: &&mut EntityUse| (&it.entity, &it.variable) == (&used.entity, &used.variable);
         match entities.iter_mut().find(same) {
             Some(known) => {
                 known.actions.extend(used.actions);

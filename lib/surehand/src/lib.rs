@@ -222,9 +222,9 @@ pub mod redelivery;
 pub mod rehearsal;
 pub mod router;
 pub mod source;
-pub mod telemetry;
 #[cfg(feature = "dynamodb")]
 pub mod tables;
+pub mod telemetry;
 #[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
 pub mod testing;
 #[cfg(feature = "dynamodb")]

@@ -45,6 +45,7 @@ mod entity;
 mod expression;
 mod field;
 mod path;
+mod put;
 mod query;
 mod read;
 mod set;
@@ -55,12 +56,12 @@ pub use access::Access;
 pub use condition::Condition;
 #[doc(hidden)]
 pub use condition::Operand;
+#[doc(hidden)]
+pub use entity::Piece;
 pub use entity::{
     Document, Entity, IndexSchema, Key, KeyAttribute, KeyKind, KeyPart, KeySchema, KeyValue,
     Partition,
 };
-#[doc(hidden)]
-pub use entity::Piece;
 pub use field::{Field, KeyField, Number, Ordered, Size};
 #[doc(hidden)]
 pub use path::Path;
@@ -69,7 +70,7 @@ pub use read::{Found, Get, Read, Snapshot};
 pub use set::{Set, SetElement};
 pub use value::Value;
 
-pub(crate) use draft::{Draft, is_absent, is_present, is_unchanged, is_version};
+pub(crate) use draft::{Draft, first_version, is_absent, is_present, is_unchanged, is_version};
 pub(crate) use update::Change;
 pub(crate) use value::{from_item, to_item};
 
@@ -179,13 +180,16 @@ impl TableError {
         Self::new(format!("the item {key} is no {}: {error}", E::NAME))
     }
 
-    fn of_call<R>(table: &str, error: R) -> Self
+    fn of_call<R>(verb: &str, table: &str, error: R) -> Self
     where
         R: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         let code = error.code().map(|code| format!(" ({code})"));
         Self {
-            message: format!("the table `{table}` could not be read{}", code.unwrap_or_default()),
+            message: format!(
+                "the table `{table}` could not be {verb}{}",
+                code.unwrap_or_default()
+            ),
             source: Some(error.into()),
         }
     }

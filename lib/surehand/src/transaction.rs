@@ -25,10 +25,11 @@ use crate::{
 use aws_sdk_dynamodb::{
     error::BuildError,
     types::{
-        TransactWriteItem,
+        Put, TransactWriteItem,
         builders::{ConditionCheckBuilder, DeleteBuilder, PutBuilder, UpdateBuilder},
     },
 };
+use serde::Serialize;
 
 /// What a handler wants to happen: writes to DynamoDB and events to publish.
 ///
@@ -57,7 +58,7 @@ use aws_sdk_dynamodb::{
 ///         .update_expression("SET available = available - :one")
 ///         .condition_expression("available >= :one")
 ///         .expression_attribute_values(":one", AttributeValue::N("1".into()));
-///     tx.update(take_one).or(Error::rejected("out of stock"));
+///     tx.stage(take_one).or(Error::rejected("out of stock"));
 ///     tx.publish(&StockReserved { order_id: order.data.order_id });
 ///     Ok(())
 /// }
@@ -157,6 +158,16 @@ impl Transaction {
         StagedCondition {
             stage: &self.staged,
             index,
+        }
+    }
+
+    /// Stages a put of what serializes as an item, into the table of this name, whatever was there before.
+    pub fn put_item(&self, table: impl Into<String>, item: &impl Serialize) {
+        match serde_dynamo::to_item(item) {
+            Ok(item) => drop(self.stage(Put::builder().table_name(table).set_item(Some(item)))),
+            Err(error) => self
+                .staged
+                .fail(format!("an item does not serialize: {error}")),
         }
     }
 

@@ -99,7 +99,9 @@ impl Access {
 
     /// Each entity, with the variable of its table.
     pub(crate) fn entities(&self) -> impl Iterator<Item = (&'static str, &EntityAccess)> {
-        self.entities.iter().map(|((table, _), entity)| (*table, entity))
+        self.entities
+            .iter()
+            .map(|((table, _), entity)| (*table, entity))
     }
 
     /// The same for a function's description.

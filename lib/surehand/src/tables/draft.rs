@@ -127,7 +127,7 @@ impl Draft {
                     return Err(of_entity("the update changes nothing".to_owned()));
                 }
                 if let Some(version) = E::VERSION {
-                    let one = Operand::Value(AttributeValue::N("1".to_owned()));
+                    let one = Operand::Value(first_version());
                     changes.push(Path::new(None, version), Change::Add(one));
                 }
                 match update.may_be_created {
@@ -204,6 +204,11 @@ impl Draft {
     }
 }
 
+/// The version of a new item.
+pub(crate) fn first_version() -> AttributeValue {
+    AttributeValue::N("1".to_owned())
+}
+
 fn key<E: Entity>() -> Path {
     Path::new(None, E::KEY.partition.name)
 }
@@ -228,7 +233,8 @@ pub(crate) fn is_version<E: Entity>(
         _ => return Err(format!("the version `{name}` of {} is no number", E::NAME)),
     };
     let next = version.parse::<u64>().ok().and_then(|it| it.checked_add(1));
-    let next = next.ok_or_else(|| format!("the version `{name}` of {} has no next one", E::NAME))?;
+    let next =
+        next.ok_or_else(|| format!("the version `{name}` of {} has no next one", E::NAME))?;
     item.insert(name.to_owned(), AttributeValue::N(next.to_string()));
     Ok(match version.as_str() {
         "0" => is_absent::<E>(),
@@ -256,7 +262,10 @@ pub(crate) fn is_unchanged<E: Entity>(read: &Snapshot<E>) -> Condition<E> {
     for (name, value) in attributes {
         condition = condition.and(has(name.clone(), value.clone()));
     }
-    for name in E::ATTRIBUTES.iter().filter(|name| !item.contains_key(**name)) {
+    for name in E::ATTRIBUTES
+        .iter()
+        .filter(|name| !item.contains_key(**name))
+    {
         let absent = Tree::Function("attribute_not_exists", Path::new(None, *name), None);
         condition = condition.and(Condition::new(absent));
     }

@@ -131,9 +131,9 @@ impl KeyPart {
     #[doc(hidden)]
     pub fn field(name: &'static str, value: &impl KeyValue) -> Self {
         let value = match serde_dynamo::to_attribute_value::<_, AttributeValue>(value) {
-            Ok(AttributeValue::S(text)) if text.is_empty() => {
-                Err(format!("`{name}` is empty, and DynamoDB takes no empty key"))
-            }
+            Ok(AttributeValue::S(text)) if text.is_empty() => Err(format!(
+                "`{name}` is empty, and DynamoDB takes no empty key"
+            )),
             Ok(value @ (AttributeValue::S(_) | AttributeValue::N(_) | AttributeValue::B(_))) => {
                 Ok(value)
             }
@@ -156,11 +156,15 @@ impl KeyPart {
                 Piece::Literal(literal) => text.push_str(literal),
                 Piece::Field(field, value) => {
                     if let Some(Piece::Literal(end)) = pieces.get(at + 1)
-                        && pieces[at + 1..].iter().any(|it| matches!(it, Piece::Field(..)))
+                        && pieces[at + 1..]
+                            .iter()
+                            .any(|it| matches!(it, Piece::Field(..)))
                         && value.contains(*end)
                     {
                         problem.get_or_insert_with(|| {
-                            format!("`{field}` has `{end}` in it, which ends it in the key `{name}`")
+                            format!(
+                                "`{field}` has `{end}` in it, which ends it in the key `{name}`"
+                            )
                         });
                     }
                     text.push_str(value);
@@ -168,7 +172,9 @@ impl KeyPart {
             }
         }
         if text.is_empty() {
-            problem.get_or_insert_with(|| format!("`{name}` is empty, and DynamoDB takes no empty key"));
+            problem.get_or_insert_with(|| {
+                format!("`{name}` is empty, and DynamoDB takes no empty key")
+            });
         }
         Self {
             name,

@@ -141,7 +141,9 @@ impl<E, T: Ordered> Field<E, T> {
     /// It is at least the first and at most the second.
     pub fn between(&self, least: impl Value<E, T>, most: impl Value<E, T>) -> Condition<E> {
         let values = [self.operand(), least.operand(), most.operand()];
-        Condition::of(values, |[field, least, most]| Tree::Between(field, least, most))
+        Condition::of(values, |[field, least, most]| {
+            Tree::Between(field, least, most)
+        })
     }
 }
 
@@ -304,7 +306,9 @@ pub trait Number: Ordered {}
 macro_rules! numbers {
     ($($type:ty),+) => { $(impl Ordered for $type {} impl Number for $type {})+ };
 }
-numbers!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64);
+numbers!(
+    u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64
+);
 impl Ordered for String {}
 impl<T: Ordered> Ordered for Option<T> {}
 impl<T: Number> Number for Option<T> {}

@@ -77,19 +77,23 @@ impl<E: Entity, S: Ordered> Query<'_, E, S> {
     /// Those whose sort key is at least this. Of a composed sort key it is what follows the text that the
     /// key begins with.
     pub fn at_least(mut self, value: impl Value<E, S>) -> Self {
-        self.range = self.operand(value).map_or_else(Range::Invalid, |value| match self.range {
-            Range::Most(most) => Range::Between(value, most),
-            _ => Range::Least(value),
-        });
+        self.range = self
+            .operand(value)
+            .map_or_else(Range::Invalid, |value| match self.range {
+                Range::Most(most) => Range::Between(value, most),
+                _ => Range::Least(value),
+            });
         self
     }
 
     /// Those whose sort key is at most this; see [`at_least`](Self::at_least).
     pub fn at_most(mut self, value: impl Value<E, S>) -> Self {
-        self.range = self.operand(value).map_or_else(Range::Invalid, |value| match self.range {
-            Range::Least(least) => Range::Between(least, value),
-            _ => Range::Most(value),
-        });
+        self.range = self
+            .operand(value)
+            .map_or_else(Range::Invalid, |value| match self.range {
+                Range::Least(least) => Range::Between(least, value),
+                _ => Range::Most(value),
+            });
         self
     }
 
@@ -108,7 +112,9 @@ impl<E: Entity, S: Ordered> Query<'_, E, S> {
 impl<E: Entity> Query<'_, E, String> {
     /// Those whose sort key begins with this; see [`at_least`](Self::at_least).
     pub fn begins_with(mut self, text: impl Value<E, String>) -> Self {
-        self.range = self.operand(text).map_or_else(Range::Invalid, Range::BeginsWith);
+        self.range = self
+            .operand(text)
+            .map_or_else(Range::Invalid, Range::BeginsWith);
         self
     }
 }
@@ -158,7 +164,11 @@ impl<E: Entity, S> Query<'_, E, S> {
     /// If DynamoDB does not answer, an item is not what the entity says, or [`resume`](Self::resume) got what is
     /// no page of this partition.
     pub async fn page(self) -> Result<Page<E>, TableError> {
-        let start = self.resume.as_deref().map(|page| self.start(page)).transpose()?;
+        let start = self
+            .resume
+            .as_deref()
+            .map(|page| self.start(page))
+            .transpose()?;
         let (items, last) = self.call(start).await?;
         Ok(Page {
             items: items.into_iter().map(from_item).collect::<Result<_, _>>()?,
@@ -171,7 +181,11 @@ impl<E: Entity, S> Query<'_, E, S> {
     /// # Errors
     /// As for [`page`](Self::page).
     pub async fn all(self) -> Result<Vec<E>, TableError> {
-        let mut start = self.resume.as_deref().map(|page| self.start(page)).transpose()?;
+        let mut start = self
+            .resume
+            .as_deref()
+            .map(|page| self.start(page))
+            .transpose()?;
         let mut all = Vec::new();
         loop {
             let (items, last) = self.call(start).await?;
@@ -189,7 +203,11 @@ impl<E: Entity, S> Query<'_, E, S> {
         let table = self.tables.allowed::<E>(TableAction::Query)?;
         let mut expression = Expression::default();
         let keys = self.keys(&mut expression)?;
-        let filter = self.filter.as_ref().map(|tree| expression.condition(tree)).transpose()?;
+        let filter = self
+            .filter
+            .as_ref()
+            .map(|tree| expression.condition(tree))
+            .transpose()?;
         let index = self.partition.index.map(|index| index.name.to_owned());
         let request = self.tables.client().query().table_name(table);
         let sent = request
@@ -200,11 +218,15 @@ impl<E: Entity, S> Query<'_, E, S> {
             .set_expression_attribute_names(expression.take_names())
             .set_expression_attribute_values(expression.take_values())
             .scan_index_forward(!self.descending)
-            .set_limit(self.limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)))
+            .set_limit(
+                self.limit
+                    .map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)),
+            )
             .set_exclusive_start_key(start)
             .send()
             .await;
-        let output = sent.map_err(|error| TableError::of_call(table, error.into_service_error()))?;
+        let output =
+            sent.map_err(|error| TableError::of_call("read", table, error.into_service_error()))?;
         let last = output.last_evaluated_key.filter(|last| !last.is_empty());
         Ok((output.items.unwrap_or_default(), last))
     }
@@ -265,7 +287,11 @@ fn encode(key: &Item) -> Result<String, TableError> {
             AttributeValue::S(text) => ("S", text.clone()),
             AttributeValue::N(digits) => ("N", digits.clone()),
             AttributeValue::B(bytes) => ("B", URL_SAFE_NO_PAD.encode(bytes)),
-            _ => return Err(TableError::from("DynamoDB gave a key of another type".to_owned())),
+            _ => {
+                return Err(TableError::from(
+                    "DynamoDB gave a key of another type".to_owned(),
+                ));
+            }
         };
         parts.insert(name.clone(), serde_json::json!([kind, text]));
     }
@@ -288,5 +314,6 @@ fn decode(page: &str) -> Result<Item, TableError> {
         });
         parts.collect()
     };
-    parts().ok_or_else(|| TableError::from("the page to resume from is not one of a query".to_owned()))
+    parts()
+        .ok_or_else(|| TableError::from("the page to resume from is not one of a query".to_owned()))
 }

@@ -76,7 +76,11 @@ impl Tables {
         Ok(found)
     }
 
-    async fn read_call(&self, wanted: &[(String, Item)], found: &mut Found) -> Result<(), TableError> {
+    async fn read_call(
+        &self,
+        wanted: &[(String, Item)],
+        found: &mut Found,
+    ) -> Result<(), TableError> {
         let mut keys = HashMap::<String, Vec<Item>>::new();
         for (table, key) in wanted {
             keys.entry(table.clone()).or_default().push(key.clone());
@@ -94,7 +98,8 @@ impl Tables {
             let table = request.keys().min().cloned().unwrap_or_default();
             let call = self.client().batch_get_item();
             let sent = call.set_request_items(Some(request)).send().await;
-            let output = sent.map_err(|error| TableError::of_call(&table, error.into_service_error()))?;
+            let output = sent
+                .map_err(|error| TableError::of_call("read", &table, error.into_service_error()))?;
             for (table, items) in output.responses.into_iter().flatten() {
                 found.items.entry(table).or_default().extend(items);
             }
@@ -146,7 +151,8 @@ impl<'a, E: Entity> Get<'a, E> {
         let request = self.tables.client().get_item().table_name(table);
         let request = request.set_key(Some(key)).consistent_read(self.consistent);
         let sent = request.send().await;
-        let output = sent.map_err(|error| TableError::of_call(table, error.into_service_error()))?;
+        let output =
+            sent.map_err(|error| TableError::of_call("read", table, error.into_service_error()))?;
         Ok(output.item)
     }
 }
@@ -215,7 +221,11 @@ impl Found {
 
     fn item<E: Entity>(&self, key: &Key<E>) -> Result<Option<&Item>, TableError> {
         let wanted = key.to_item()?;
-        let has_key = |item: &&Item| wanted.iter().all(|(name, part)| item.get(name) == Some(part));
+        let has_key = |item: &&Item| {
+            wanted
+                .iter()
+                .all(|(name, part)| item.get(name) == Some(part))
+        };
         let items = self.items.get(self.tables.name::<E>()?);
         Ok(items.into_iter().flatten().find(has_key))
     }

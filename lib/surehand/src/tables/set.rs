@@ -1,7 +1,10 @@
 //! Sets, as DynamoDB has them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{collections::BTreeSet, ops::{Deref, DerefMut}};
+use std::{
+    collections::BTreeSet,
+    ops::{Deref, DerefMut},
+};
 
 /// A set of texts or integers: DynamoDB's `SS` or `NS`, to which an update can add elements, and
 /// remove them, without knowing the others.

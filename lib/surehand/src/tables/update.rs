@@ -64,7 +64,9 @@ impl Changes {
                 let (mut one, mut two) = (String::new(), String::new());
                 names.path(other, &mut one);
                 names.path(path, &mut two);
-                return Err(format!("an update changes `{one}` and `{two}`, which overlap: change it once"));
+                return Err(format!(
+                    "an update changes `{one}` and `{two}`, which overlap: change it once"
+                ));
             }
         }
         let mut text = String::new();
@@ -72,7 +74,10 @@ impl Changes {
             ("SET", |it| {
                 matches!(
                     it,
-                    Change::Set(_) | Change::SetIfAbsent(_) | Change::Append(_) | Change::Prepend(_)
+                    Change::Set(_)
+                        | Change::SetIfAbsent(_)
+                        | Change::Append(_)
+                        | Change::Prepend(_)
                 )
             }),
             ("ADD", |it| matches!(it, Change::Add(_))),

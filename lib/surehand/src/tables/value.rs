@@ -1,10 +1,6 @@
 //! Values as attributes, and entities as items.
 
-use super::{
-    TableError,
-    condition::Operand,
-    entity::Entity,
-};
+use super::{TableError, condition::Operand, entity::Entity};
 use crate::stage::Item;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;

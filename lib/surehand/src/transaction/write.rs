@@ -6,9 +6,9 @@ use crate::{
     description::TableAction,
     stage::{Item, Refused, Stage, StagedWrite},
     tables::{
-        Change, Condition, Draft, Entity, Field, Key, Number, Operand, Set,
-        SetElement, Snapshot,
-        Tables, Value, from_item, is_absent, is_present, is_unchanged, is_version, to_item,
+        Change, Condition, Draft, Entity, Field, Key, Number, Operand, Set, SetElement, Snapshot,
+        Tables, Value, first_version, from_item, is_absent, is_present, is_unchanged, is_version,
+        to_item,
     },
 };
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -40,7 +40,7 @@ impl Transaction {
         self.written(tables, TableAction::PutItem, |table| {
             let mut item = to_item(entity)?;
             if let Some(version) = E::VERSION {
-                item.insert(version.to_owned(), AttributeValue::N("1".to_owned()));
+                item.insert(version.to_owned(), first_version());
             }
             let mut draft = Draft::put(table, item);
             draft.only_if(is_absent::<E>());
@@ -98,7 +98,9 @@ impl Transaction {
         action: TableAction,
         draft: impl FnOnce(&str) -> Result<Draft, String>,
     ) -> Write<'_, E, A> {
-        let table = tables.allowed::<E>(action).map_err(|error| error.to_string());
+        let table = tables
+            .allowed::<E>(action)
+            .map_err(|error| error.to_string());
         let draft = match table.and_then(draft) {
             Ok(draft) => Some(draft),
             Err(problem) => {
@@ -244,7 +246,11 @@ impl<E: Entity> Write<'_, E, Updating> {
         elements: impl IntoIterator<Item = T>,
     ) -> Self {
         let elements: Vec<T> = elements.into_iter().collect();
-        self.change(field, Value::<E, Vec<T>>::operand(elements), Change::Prepend)
+        self.change(
+            field,
+            Value::<E, Vec<T>>::operand(elements),
+            Change::Prepend,
+        )
     }
 
     /// Adds elements to a set.
