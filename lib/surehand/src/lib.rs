@@ -222,6 +222,8 @@ pub mod redelivery;
 pub mod rehearsal;
 pub mod router;
 pub mod source;
+#[cfg(feature = "dynamodb")]
+pub mod tables;
 pub mod telemetry;
 #[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
 pub mod testing;
@@ -291,6 +293,9 @@ pub use router::Router;
 pub use source::Change;
 #[doc(inline)]
 pub use source::{Direct, DynamoDbStream, EventBridge, Sqs};
+#[cfg(feature = "dynamodb")]
+#[doc(inline)]
+pub use tables::{Entity, Tables};
 #[cfg(feature = "dynamodb")]
 #[doc(inline)]
 pub use transaction::Transaction;

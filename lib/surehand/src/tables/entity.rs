@@ -106,7 +106,7 @@ macro_rules! key_values {
         $(impl KeyValue for $type { const KIND: KeyKind = KeyKind::$kind; })+
     };
 }
-key_values!(Text: String, uuid::Uuid, char);
+key_values!(Text: String, char);
 key_values!(Number: u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
 
 /// An attribute of a key, with its value or what is wrong with it.
@@ -131,9 +131,9 @@ impl KeyPart {
     #[doc(hidden)]
     pub fn field(name: &'static str, value: &impl KeyValue) -> Self {
         let value = match serde_dynamo::to_attribute_value::<_, AttributeValue>(value) {
-            Ok(AttributeValue::S(text)) if text.is_empty() => {
-                Err(format!("`{name}` is empty, and DynamoDB takes no empty key"))
-            }
+            Ok(AttributeValue::S(text)) if text.is_empty() => Err(format!(
+                "`{name}` is empty, and DynamoDB takes no empty key"
+            )),
             Ok(value @ (AttributeValue::S(_) | AttributeValue::N(_) | AttributeValue::B(_))) => {
                 Ok(value)
             }
@@ -156,11 +156,15 @@ impl KeyPart {
                 Piece::Literal(literal) => text.push_str(literal),
                 Piece::Field(field, value) => {
                     if let Some(Piece::Literal(end)) = pieces.get(at + 1)
-                        && pieces[at + 1..].iter().any(|it| matches!(it, Piece::Field(..)))
+                        && pieces[at + 1..]
+                            .iter()
+                            .any(|it| matches!(it, Piece::Field(..)))
                         && value.contains(*end)
                     {
                         problem.get_or_insert_with(|| {
-                            format!("`{field}` has `{end}` in it, which ends it in the key `{name}`")
+                            format!(
+                                "`{field}` has `{end}` in it, which ends it in the key `{name}`"
+                            )
                         });
                     }
                     text.push_str(value);
@@ -168,12 +172,22 @@ impl KeyPart {
             }
         }
         if text.is_empty() {
-            problem.get_or_insert_with(|| format!("`{name}` is empty, and DynamoDB takes no empty key"));
+            problem.get_or_insert_with(|| {
+                format!("`{name}` is empty, and DynamoDB takes no empty key")
+            });
         }
         Self {
             name,
             value: problem.map_or(Ok(AttributeValue::S(text)), Err),
         }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn value(&self) -> Result<AttributeValue, String> {
+        self.value.clone()
     }
 
     pub(super) fn put_into(&self, item: &mut Item) -> Result<(), String> {
@@ -252,9 +266,10 @@ impl<E> Clone for Key<E> {
     }
 }
 
-impl<E: Entity> fmt::Debug for Key<E> {
+impl<E> fmt::Debug for Key<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple(E::NAME).field(&self.to_item()).finish()
+        let mut key = f.debug_tuple("Key");
+        key.field(&self.partition).field(&self.sort).finish()
     }
 }
 

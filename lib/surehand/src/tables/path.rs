@@ -51,6 +51,8 @@ impl Path {
     /// Whether one place is within the other, or the same.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         let (mine, theirs) = (self.steps(), other.steps());
-        mine.iter().zip(&theirs).all(|(mine, theirs)| mine == theirs)
+        mine.iter()
+            .zip(&theirs)
+            .all(|(mine, theirs)| mine == theirs)
     }
 }

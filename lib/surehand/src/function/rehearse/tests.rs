@@ -22,7 +22,7 @@ async fn take(order: Envelope<Ordered>, tx: Transaction) -> crate::Result<()> {
         .update_expression("SET n = n - :one")
         .condition_expression("n >= :one")
         .expression_attribute_values(":one", AttributeValue::N("1".into()));
-    tx.update(take);
+    tx.stage(take);
     tx.publish(&order.data);
     Ok(())
 }
