@@ -496,7 +496,10 @@ fn an_attribute_is_composed_in_one_way() {
 fn an_index_has_a_function_a_name_and_a_key() {
     let index = |index: proc_macro2::TokenStream| with!(key(order_id), #index);
     let refused = |it, problem: &str| refused(index(it), problem);
-    refused(quote::quote!(index(key(status))), "needs the name of a function");
+    refused(
+        quote::quote!(index(key(status))),
+        "needs the name of a function",
+    );
     refused(quote::quote!(index(by_status)), "the index needs a `key`");
     refused(
         quote::quote!(index(by_status, name = "a-b", sort, key(status))),
