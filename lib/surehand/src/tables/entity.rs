@@ -145,8 +145,8 @@ impl KeyPart {
 
     /// A key attribute that is composed.
     ///
-    /// Two different items must not have one key. So a field may not hold the text that ends it: with
-    /// `{a}#{b}`, `a` may have no `#`.
+    /// Two different items must not have one key. So a field may not hold the text that ends it, nor
+    /// begin it: with `{a}#{b}`, `a` has no `#`, and with `{a}::{b}` it does not end in `:`.
     #[doc(hidden)]
     pub fn composed(name: &'static str, pieces: &[Piece]) -> Self {
         let mut text = String::new();
@@ -155,15 +155,15 @@ impl KeyPart {
             match piece {
                 Piece::Literal(literal) => text.push_str(literal),
                 Piece::Field(field, value) => {
-                    if let Some(Piece::Literal(end)) = pieces.get(at + 1)
-                        && pieces[at + 1..]
-                            .iter()
-                            .any(|it| matches!(it, Piece::Field(..)))
-                        && value.contains(*end)
+                    let mut rest = pieces[at + 1..].iter();
+                    // The key has one reading if the field ends where its end is first found.
+                    if let Some(Piece::Literal(end)) = rest.next()
+                        && rest.any(|it| matches!(it, Piece::Field(..)))
+                        && format!("{value}{end}").find(end) != Some(value.len())
                     {
                         problem.get_or_insert_with(|| {
                             format!(
-                                "`{field}` has `{end}` in it, which ends it in the key `{name}`"
+                                "`{field}` ends at `{end}` in the key `{name}`: it must not contain `{end}`, nor end as `{end}` begins"
                             )
                         });
                     }
