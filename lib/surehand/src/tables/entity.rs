@@ -203,8 +203,8 @@ impl KeyPart {
 pub struct Key<E> {
     partition: KeyPart,
     sort: Option<KeyPart>,
-    /// The fields that the key is made of.
-    fields: Vec<(&'static str, AttributeValue)>,
+    /// The attributes that an item with this key has besides it.
+    implied: Vec<KeyPart>,
     entity: PhantomData<fn() -> E>,
 }
 
@@ -215,18 +215,25 @@ impl<E: Entity> Key<E> {
         Self {
             partition,
             sort,
-            fields: Vec::new(),
+            implied: Vec::new(),
             entity: PhantomData,
         }
     }
 
-    /// The key that is made of this field as well, under the name of its attribute.
+    /// The key that is made of this field, with the name of its attribute.
     #[doc(hidden)]
     #[must_use]
-    pub fn with(mut self, attribute: &'static str, value: &impl Serialize) -> Self {
-        if let Ok(value) = serde_dynamo::to_attribute_value(value) {
-            self.fields.push((attribute, value));
-        }
+    pub fn with(self, name: &'static str, value: &impl Serialize) -> Self {
+        let value = serde_dynamo::to_attribute_value(value)
+            .map_err(|error| format!("`{name}` does not serialize: {error}"));
+        self.with_composed(KeyPart { name, value })
+    }
+
+    /// The key of whose fields this attribute of an index is composed.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_composed(mut self, part: KeyPart) -> Self {
+        self.implied.push(part);
         self
     }
 
@@ -245,13 +252,16 @@ impl<E: Entity> Key<E> {
         Ok(item)
     }
 
-    /// The fields that are attributes besides the key's own, which an item must have to be read.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, &AttributeValue)> {
+    /// The attributes besides the key's own that an item has because of its key.
+    ///
+    /// # Errors
+    /// What is wrong with one, in words.
+    pub(crate) fn implied(&self) -> Result<Vec<(&'static str, AttributeValue)>, String> {
         let is_key = |name: &str| {
             name == self.partition.name || self.sort.as_ref().is_some_and(|it| it.name == name)
         };
-        let fields = self.fields.iter().filter(move |(name, _)| !is_key(name));
-        fields.map(|(name, value)| (*name, value))
+        let implied = self.implied.iter().filter(|part| !is_key(part.name));
+        implied.map(|part| Ok((part.name, part.value()?))).collect()
     }
 }
 
@@ -260,7 +270,7 @@ impl<E> Clone for Key<E> {
         Self {
             partition: self.partition.clone(),
             sort: self.sort.clone(),
-            fields: self.fields.clone(),
+            implied: self.implied.clone(),
             entity: PhantomData,
         }
     }
