@@ -74,6 +74,9 @@ pub(crate) use draft::{Draft, first_version, is_absent, is_present, is_unchanged
 pub(crate) use update::Change;
 pub(crate) use value::{from_item, to_item};
 
+#[doc(inline)]
+pub use surehand_macros::{Document, Entity};
+
 use crate::{BoxError, aws, description::TableAction, environment};
 use aws_sdk_dynamodb::{Client, error::ProvideErrorMetadata};
 use std::{collections::BTreeMap, fmt, sync::Arc};

@@ -1,0 +1,147 @@
+//! The functions for keys and partitions that an entity has.
+
+use super::{
+    key::{Key, Part, value_type},
+    schema::Schema,
+};
+use crate::document::{Field, is};
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::Type;
+
+/// Writes `key`, `partition`, and a function per index.
+pub(crate) fn functions(schema: &Schema<'_>) -> TokenStream {
+    let (ident, vis) = (&schema.input.ident, &schema.input.vis);
+    let key = schema.key.as_ref().map(|key| {
+        let fields = key.fields();
+        let (parameters, values) = parameters(&fields);
+        let made = write_key(key, local);
+        let doc = match fields.as_slice() {
+            [] => "Returns the key of the only item.".to_owned(),
+            fields => format!("Returns the key of the item with this {}.", list(fields)),
+        };
+        quote! {
+            #[doc = #doc]
+            #vis fn key(#parameters) -> ::surehand::tables::Key<Self> {
+                #values
+                #made
+            }
+        }
+    });
+    let partition = schema.key.as_ref().and_then(|key| {
+        let sort = key.sort.as_ref()?.sort_type();
+        let fields = key.partition.fields();
+        let (parameters, values) = parameters(&fields);
+        let part = key.partition.value(local);
+        let doc = match fields.as_slice() {
+            [] => "Returns the only partition of the table.".to_owned(),
+            fields => format!(
+                "Returns the partition of the table with this {}.",
+                list(fields)
+            ),
+        };
+        Some(quote! {
+            #[doc = #doc]
+            #vis fn partition(#parameters) -> ::surehand::tables::Partition<Self, #sort> {
+                #values
+                ::surehand::tables::Partition::new(#part)
+            }
+        })
+    });
+    let indexes = schema.indexes.iter().enumerate().map(|(at, (index, key))| {
+        let function = &index.function;
+        let sort = key
+            .sort
+            .as_ref()
+            .map_or_else(|| quote!(()), Part::sort_type);
+        let fields = key.partition.fields();
+        let (parameters, values) = parameters(&fields);
+        let part = key.partition.value(local);
+        let name = &index.name;
+        let doc = match fields.as_slice() {
+            [] => format!("Returns the only partition of the index `{name}`."),
+            fields => format!(
+                "Returns the partition of the index `{name}` with this {}.",
+                list(fields)
+            ),
+        };
+        quote! {
+            #[doc = #doc]
+            #vis fn #function(#parameters) -> ::surehand::tables::Partition<Self, #sort> {
+                #values
+                ::surehand::tables::Partition::of_index(
+                    &<Self as ::surehand::tables::Entity>::INDEXES[#at],
+                    #part,
+                )
+            }
+        }
+    });
+    quote! {
+        // Few programs use all of them, and the fields' names are judged where they are written.
+        #[allow(dead_code, non_snake_case)]
+        #[automatically_derived]
+        impl #ident {
+            #key
+            #partition
+            #(#indexes)*
+        }
+    }
+}
+
+/// Writes the `Key`, of the fields' values as `access` writes them.
+pub(crate) fn write_key(key: &Key<'_>, access: impl Fn(&Field<'_>) -> TokenStream) -> TokenStream {
+    let partition = key.partition.value(&access);
+    let sort = match &key.sort {
+        Some(sort) => {
+            let sort = sort.value(&access);
+            quote!(::std::option::Option::Some(#sort))
+        }
+        None => quote!(::std::option::Option::None),
+    };
+    let fields = key.fields().into_iter().map(|field| {
+        let (attribute, value) = (&field.attribute, access(field));
+        quote!(.with(#attribute, &#value))
+    });
+    quote!(::surehand::tables::Key::new(#partition, #sort)#(#fields)*)
+}
+
+/// Writes the parameters of a function for these fields, and the statements that make their values of them.
+fn parameters(fields: &[&Field<'_>]) -> (TokenStream, TokenStream) {
+    // A literal such as `7` becomes the number that is asked for, but not what can be turned into it.
+    let by_itself = |ty: &Type| {
+        const PRIMITIVE: [&str; 14] = [
+            "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize",
+            "bool", "char",
+        ];
+        PRIMITIVE.into_iter().any(|name| is(ty, name))
+    };
+    let parameters = fields.iter().map(|field| {
+        let (ident, ty) = (field.ident, value_type(field));
+        match by_itself(ty) {
+            true => quote!(#ident: #ty),
+            false => quote!(#ident: impl ::std::convert::Into<#ty>),
+        }
+    });
+    let values = fields.iter().map(|field| {
+        let (ident, ty) = (field.ident, value_type(field));
+        (!by_itself(ty)).then(|| quote!(let #ident: #ty = ::std::convert::Into::into(#ident);))
+    });
+    (quote!(#(#parameters),*), quote!(#(#values)*))
+}
+
+fn local(field: &Field<'_>) -> TokenStream {
+    let ident = field.ident;
+    quote!(#ident)
+}
+
+/// Lists fields in a sentence.
+fn list(fields: &[&Field<'_>]) -> String {
+    let names: Vec<_> = fields
+        .iter()
+        .map(|field| format!("`{}`", field.name))
+        .collect();
+    match names.as_slice() {
+        [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+        names => names.concat(),
+    }
+}
