@@ -9,7 +9,10 @@ use surehand::{
 
 /// A charge, as it is booked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Entity)]
-#[entity(table = "SHOP_TABLE", key(pk = "CUSTOMER#{customer_id}", sk = "ENTRY#{order_id}"))]
+#[entity(
+    table = "SHOP_TABLE",
+    key(pk = "CUSTOMER#{customer_id}", sk = "ENTRY#{order_id}")
+)]
 pub struct Entry {
     /// The customer who owes it.
     pub customer_id: String,
@@ -25,7 +28,10 @@ pub struct Entry {
 
 /// What a customer owes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Entity)]
-#[entity(table = "SHOP_TABLE", key(pk = "CUSTOMER#{customer_id}", sk = "BALANCE"))]
+#[entity(
+    table = "SHOP_TABLE",
+    key(pk = "CUSTOMER#{customer_id}", sk = "BALANCE")
+)]
 pub struct Balance {
     /// The customer.
     pub customer_id: String,

@@ -134,7 +134,10 @@ impl Stock {
         let quantities = quantities(lines)?;
         let decided = Reservation::key(order_id);
         let rows = quantities.keys().map(|sku| StockRow::key(*sku));
-        let found = self.tables.read(Read::new().key(&decided).keys(rows)).await?;
+        let found = self
+            .tables
+            .read(Read::new().key(&decided).keys(rows))
+            .await?;
         if found.get(&decided)?.is_some() {
             return Ok(None);
         }

@@ -6,9 +6,7 @@ use crate::{
     envelope::Outgoing,
     outbox::{self, Outbox},
     stage::Item,
-    tables::{
-        Access, Entity, Key, KeyAttribute, KeyKind, KeySchema, Tables, from_item, to_item,
-    },
+    tables::{Access, Entity, Key, KeyAttribute, KeyKind, KeySchema, Tables, from_item, to_item},
     testing::RecordedEvents,
 };
 use aws_sdk_dynamodb::{
@@ -101,7 +99,11 @@ impl DynamoDb {
         let listener = TcpListener::bind(any_port).await.expect("a free port");
         let port = listener.local_addr().expect("a port").port();
         let database = Database::memory().expect("a database in memory");
-        tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database, pending()));
+        tokio::spawn(dynoxide::server::serve_with_shutdown(
+            listener,
+            database,
+            pending(),
+        ));
         let url = format!("http://127.0.0.1:{port}");
         let config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -161,7 +163,10 @@ impl DynamoDb {
     /// Reads an item; none if there is none.
     pub async fn get<E: Entity>(&self, key: Key<E>) -> Option<E> {
         let tables = self.tables_for(Access::new().reads::<E>());
-        tables.get(key).await.expect("an item that is valid, or none")
+        tables
+            .get(key)
+            .await
+            .expect("an item that is valid, or none")
     }
 
     /// Deletes an item.
@@ -194,7 +199,10 @@ impl DynamoDb {
         let publisher = Publisher::new(recorded.clone());
         let outgoing = self.waiting().await;
         if !outgoing.is_empty() {
-            publisher.send(&outgoing).await.expect("events are recorded");
+            publisher
+                .send(&outgoing)
+                .await
+                .expect("events are recorded");
         }
         recorded.of_type()
     }
@@ -204,7 +212,10 @@ impl DynamoDb {
         let events = RecordedEvents::new();
         let outbox = self.outbox(Publisher::new(events.clone()));
         for item in self.claims().await {
-            outbox.publish_item(&item).await.expect("events are recorded");
+            outbox
+                .publish_item(&item)
+                .await
+                .expect("events are recorded");
         }
         events
     }
@@ -231,7 +242,9 @@ impl DynamoDb {
 
     async fn waiting(&self) -> Vec<Outgoing> {
         let items = self.claims().await;
-        let events = items.iter().map(|item| outbox::waiting_in(item).expect("events"));
+        let events = items
+            .iter()
+            .map(|item| outbox::waiting_in(item).expect("events"));
         events.flatten().collect()
     }
 
@@ -278,7 +291,8 @@ impl DynamoDb {
                 "the entities of {table} have different keys"
             );
             let indexes = entity.indexes.iter();
-            keys.indexes.extend(indexes.map(|index| (index.name, index.key)));
+            keys.indexes
+                .extend(indexes.map(|index| (index.name, index.key)));
         }
         tables
     }
