@@ -161,6 +161,7 @@
 //! | see one unit of work, with its delivery and its reply | [`record`] | |
 //! | say what went wrong, and what follows | [`mod@error`] | |
 //! | handle each record once | [`idempotency`] | [`Store`](idempotency::Store), [`CommitStore`](idempotency::CommitStore) |
+//! | read and write tables as types | [`tables`] | [`Entity`](trait@Entity), by derive |
 //! | write to DynamoDB together with the claim | [`transaction`] | |
 //! | publish what a transaction staged | [`outbox`] | |
 //! | publish events | [`publish`] | [`Transport`](publish::Transport) |
@@ -185,6 +186,7 @@
 //! | `eventbridge` | yes | [`EventBus`] |
 //! | `otel` | no | traces by OpenTelemetry's protocol |
 //! | `testing` | no | the module `testing`: events, recorders, a contract for stores, a simulated queue |
+//! | `testing-dynamodb` | no | `testing::DynamoDb`: a DynamoDB inside the test, for conditions and tables |
 //!
 //! A feature adds items and never changes what one means. Without the first three the crate compiles
 //! without the AWS SDK.
