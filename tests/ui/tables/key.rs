@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use surehand::{Entity, Tables, Transaction};
+use surehand::{Entity, Tables};
 
 #[derive(Serialize, Deserialize, Entity)]
 #[entity(table = "SHOP_TABLE", key(pk = "CUSTOMER#{customer_id}", sk = "ORDER#{order_id}"))]

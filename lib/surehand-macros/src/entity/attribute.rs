@@ -24,6 +24,7 @@ pub(crate) struct Attributes {
 
 /// What `key(…)` lists: a partition key, and a sort key if there are two.
 pub(crate) struct KeyList {
+    pub(crate) span: Span,
     pub(crate) partition: Listed,
     pub(crate) sort: Option<Listed>,
 }
@@ -69,12 +70,32 @@ impl Attributes {
             "table" => set(&mut self.table, meta, text),
             "key" => set(&mut self.key, meta, key_list),
             "index" => {
-                self.indexes.push(IndexList::read(meta)?);
+                let index = IndexList::read(meta)?;
+                self.check_index(&index)?;
+                self.indexes.push(index);
                 Ok(())
             }
             "version" => Err(meta.error("`version` belongs on the field that counts the changes")),
             _ => Err(meta.error("unknown key: use `table`, `key` or `index`")),
         }
+    }
+
+    /// Refuses an index that has the name of another.
+    fn check_index(&self, index: &IndexList) -> Result<()> {
+        let (function, name) = (&index.function, &index.name);
+        if self.indexes.iter().any(|it| it.function == *function) {
+            return Err(Error::new(
+                function.span(),
+                format!("another index is called `{function}`: rename one"),
+            ));
+        }
+        if self.indexes.iter().any(|it| it.name == *name) {
+            return Err(Error::new(
+                index.name_span,
+                format!("another index has the name `{name}`: remove one"),
+            ));
+        }
+        Ok(())
     }
 
     /// Checks what the parser of each value does not.
@@ -86,22 +107,6 @@ impl Attributes {
                 table.span(),
                 "the `table` is the name of an environment variable, of capitals, digits and `_`, which has the table's name",
             ));
-        }
-        let mut seen: Vec<&IndexList> = Vec::new();
-        for index in &self.indexes {
-            if seen.iter().any(|it| it.function == index.function) {
-                return Err(Error::new(
-                    index.function.span(),
-                    format!("another index is called `{}`: rename one", index.function),
-                ));
-            }
-            if seen.iter().any(|it| it.name == index.name) {
-                return Err(Error::new(
-                    index.name_span,
-                    format!("another index has the name `{}`: remove one", index.name),
-                ));
-            }
-            seen.push(index);
         }
         Ok(())
     }
@@ -233,7 +238,11 @@ fn key_list(meta: &ParseNestedMeta<'_>) -> Result<KeyList> {
             third.span(),
             "a key has at most two attributes: compose one of several fields, as in `sk = \"{order_id}#{position}\"`",
         )),
-        None => Ok(KeyList { partition, sort }),
+        None => Ok(KeyList {
+            span: meta.path.segments[0].ident.span(),
+            partition,
+            sort,
+        }),
     }
 }
 

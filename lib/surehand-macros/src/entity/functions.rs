@@ -7,7 +7,7 @@ use super::{
 use crate::document::{Field, is};
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::Type;
+use syn::{Ident, Type};
 
 /// Writes `key`, `partition`, and a function per index.
 pub(crate) fn functions(schema: &Schema<'_>) -> TokenStream {
@@ -16,13 +16,14 @@ pub(crate) fn functions(schema: &Schema<'_>) -> TokenStream {
         let fields = key.fields();
         let (parameters, values) = parameters(&fields);
         let made = write_key(schema, key, local);
+        let function = Ident::new("key", key.span);
         let doc = match fields.as_slice() {
             [] => "Returns the key of the only item.".to_owned(),
             fields => format!("Returns the key of the item with this {}.", list(fields)),
         };
         quote! {
             #[doc = #doc]
-            #vis fn key(#parameters) -> ::surehand::tables::Key<Self> {
+            #vis fn #function(#parameters) -> ::surehand::tables::Key<Self> {
                 #values
                 #made
             }
@@ -33,6 +34,7 @@ pub(crate) fn functions(schema: &Schema<'_>) -> TokenStream {
         let fields = key.partition.fields();
         let (parameters, values) = parameters(&fields);
         let part = key.partition.value(local);
+        let function = Ident::new("partition", key.span);
         let doc = match fields.as_slice() {
             [] => "Returns the only partition of the table.".to_owned(),
             fields => format!(
@@ -42,7 +44,7 @@ pub(crate) fn functions(schema: &Schema<'_>) -> TokenStream {
         };
         Some(quote! {
             #[doc = #doc]
-            #vis fn partition(#parameters) -> ::surehand::tables::Partition<Self, #sort> {
+            #vis fn #function(#parameters) -> ::surehand::tables::Partition<Self, #sort> {
                 #values
                 ::surehand::tables::Partition::new(#part)
             }

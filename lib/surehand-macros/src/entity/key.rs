@@ -12,6 +12,8 @@ use syn::{Error, Ident, LitStr, Result, Type, ext::IdentExt, spanned::Spanned};
 
 /// The key of a table or an index.
 pub(crate) struct Key<'a> {
+    /// Where it is written.
+    pub(crate) span: Span,
     pub(crate) partition: Part<'a>,
     pub(crate) sort: Option<Part<'a>>,
 }
@@ -58,6 +60,7 @@ impl<'a> Key<'a> {
         let sort = sort.map(|sort| (problems.take(Part::new(sort, purpose, of)), sort.span()));
         let (sort, span) = sort.unzip();
         let key = Self {
+            span: list.span.resolved_at(Span::call_site()),
             partition: partition?,
             sort: match sort {
                 Some(sort) => Some(sort?),
@@ -240,19 +243,22 @@ impl<'a> Composed<'a> {
         self.name == other.name && self.text.pieces() != other.text.pieces()
     }
 
-    pub(crate) fn span(&self) -> Span {
-        self.text.span()
+    pub(crate) fn error(&self, message: String) -> Error {
+        Error::new(self.text.span(), message)
     }
 
     pub(crate) fn value(&self, access: impl Fn(&Field<'_>) -> TokenStream) -> TokenStream {
         // A field that is not `Display` is reported at the text.
-        let span = self.text.span();
+        let span = self.text.generated_span();
         let mut fields = self.fields.iter();
         let pieces = self.text.pieces().iter().filter_map(|piece| match piece {
             Piece::Text(text) => Some(quote!(::surehand::tables::Piece::Literal(#text))),
             Piece::Field(name) => {
-                let value = access(fields.next()?);
-                let value = quote_spanned!(span=> ::std::string::ToString::to_string(&#value));
+                let value = access(fields.next()?).into_iter().map(|mut token| {
+                    token.set_span(span);
+                    token
+                });
+                let value = quote_spanned!(span=> ::std::format!("{}", #(#value)*));
                 Some(quote!(::surehand::tables::Piece::Field(#name, #value)))
             }
         });

@@ -78,13 +78,10 @@ impl<'a> Schema<'a> {
         let first = self.composed();
         for composed in self.keys().flat_map(Key::parts).filter_map(Part::composed) {
             if first.iter().any(|it| it.contradicts(composed)) {
-                problems.add(Error::new(
-                    composed.span(),
-                    format!(
-                        "`{}` is composed differently before: an attribute has one text, so use the same, or another name",
-                        composed.name
-                    ),
-                ));
+                problems.add(composed.error(format!(
+                    "`{}` is composed differently before: an attribute has one text, so use the same, or another name",
+                    composed.name
+                )));
             }
         }
     }

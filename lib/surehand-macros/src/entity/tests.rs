@@ -100,9 +100,9 @@ fn a_key_is_made_of_an_items_fields_and_of_parameters() {
         format!(
             r##"Key::new(
                 KeyPart::composed("pk", &[Piece::Literal("CUSTOMER#"),
-                    Piece::Field("customer_id", ::std::string::ToString::to_string(&{access}customer_id))]),
+                    Piece::Field("customer_id", ::std::format!("{{}}", {access}customer_id))]),
                 Some(KeyPart::composed("sk", &[Piece::Literal("{{ENTRY}}#"),
-                    Piece::Field("order_id", ::std::string::ToString::to_string(&{access}order_id))]))
+                    Piece::Field("order_id", ::std::format!("{{}}", {access}order_id))]))
             ).with("customerId", &{access}customer_id).with("orderId", &{access}order_id)"##
         )
         .replace('\n', "")
@@ -167,7 +167,7 @@ fn a_key_has_what_an_index_composes_of_its_fields() {
         &[r#").with("order_id", &order_id)
             .with_composed(KeyPart::composed("gsi", &[Piece::Literal("ORDERS")]))
             .with_composed(KeyPart::composed("at",
-                &[Piece::Field("order_id", ::std::string::ToString::to_string(&order_id))]))}"#
+                &[Piece::Field("order_id", ::std::format!("{}", order_id))]))}"#
             .replace('\n', "")
             .as_str()],
     );
@@ -253,9 +253,9 @@ fn an_item_without_a_field_of_an_index_is_left_out_of_it() {
             "let parts: [::std::option::Option<KeyPart>; 2usize]",
             r##"match (&self.coupon,) {
                 (Some(coupon),) => Some(KeyPart::composed("gsi", &[Piece::Literal("COUPON#"),
-                    Piece::Field("coupon", ::std::string::ToString::to_string(&coupon)),
+                    Piece::Field("coupon", ::std::format!("{}", coupon)),
                     Piece::Literal("#"),
-                    Piece::Field("status", ::std::string::ToString::to_string(&self.status))])),
+                    Piece::Field("status", ::std::format!("{}", self.status))])),
                 _ => None, }"##
                 .replace('\n', "")
                 .as_str(),

@@ -32,6 +32,28 @@ pub struct Field<E, T> {
 /// [`Field`].
 pub struct KeyField<E, T>(Field<E, T>);
 
+/// A field that an update can change: a [`Field`], and no [`KeyField`].
+#[diagnostic::on_unimplemented(
+    message = "an update cannot change this field, which is of a key or the version",
+    label = "`{Self}` is for conditions alone",
+    note = "an item of another key is another item: `insert` it, and `delete` this one; the version is counted up by itself"
+)]
+pub trait Changeable<E> {
+    /// The type of its values.
+    type Value;
+
+    #[doc(hidden)]
+    fn field(self) -> Field<E, Self::Value>;
+}
+
+impl<E, T> Changeable<E> for Field<E, T> {
+    type Value = T;
+
+    fn field(self) -> Self {
+        self
+    }
+}
+
 /// The size of an attribute: a text's bytes in UTF-8, or the elements of a list, a set or a map.
 pub struct Size<E> {
     path: Path,
