@@ -252,11 +252,9 @@ impl<E: Entity> Key<E> {
     /// What is wrong with the key, in words.
     pub fn to_item(&self) -> Result<Item, String> {
         let mut item = Item::with_capacity(2);
-        for part in [Some(&self.partition), self.sort.as_ref()] {
-            if let Some(part) = part {
-                let put = part.put_into(&mut item);
-                put.map_err(|problem| format!("the key of {} is not valid: {problem}", E::NAME))?;
-            }
+        for part in [&self.partition].into_iter().chain(&self.sort) {
+            let put = part.put_into(&mut item);
+            put.map_err(|problem| format!("the key of {} is not valid: {problem}", E::NAME))?;
         }
         Ok(item)
     }
