@@ -86,7 +86,7 @@ impl Attributes {
         if self.indexes.iter().any(|it| it.function == *function) {
             return Err(Error::new(
                 function.span(),
-                format!("another index is called `{function}`: rename one"),
+                format!("another index has the function `{function}`: rename one"),
             ));
         }
         if self.indexes.iter().any(|it| it.name == *name) {
@@ -105,7 +105,7 @@ impl Attributes {
         {
             return Err(Error::new(
                 table.span(),
-                "the `table` is the name of an environment variable, of capitals, digits and `_`, which has the table's name",
+                "`table` is the name of an environment variable, made of capitals, digits and `_`, that has the table's name",
             ));
         }
         Ok(())
@@ -146,7 +146,7 @@ impl IndexList {
             return Err(Error::new(
                 name_span,
                 format!(
-                    "DynamoDB takes no index of the name `{name}`: it has 3 to 255 letters, digits, `_`, `-` and `.`"
+                    "`{name}` cannot be the name of an index: DynamoDB takes 3 to 255 letters, digits, `_`, `-` and `.`"
                 ),
             ));
         }
@@ -162,7 +162,7 @@ impl IndexList {
 impl Parse for Listed {
     /// `order_id` or `pk = "ORDER#{order_id}"`
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        // A composed attribute can have any name: a text is one that is no identifier.
+        // A composed attribute can have any name: one that is not an identifier is written as a text.
         if input.peek(LitStr) {
             let name: LitStr = input.parse()?;
             return Self::composed(name.value(), name.span(), input);
@@ -206,9 +206,7 @@ pub(crate) fn version(attributes: &[Attribute], problems: &mut Problems) -> Opti
     for attribute in ours(attributes) {
         problems.take(attribute.parse_nested_meta(|meta| {
             if !meta.path.is_ident("version") {
-                return Err(meta.error(
-                    "unknown key: a field has only `version`, and all else belongs on the type",
-                ));
+                return Err(meta.error("unknown key: use `version`, or move it to the type"));
             }
             set(&mut version, &meta, |meta| {
                 Ok(meta.path.segments[0].ident.span())
@@ -250,12 +248,10 @@ fn function_name(ident: &Ident) -> Result<Ident> {
     let name = ident.to_string();
     let problem = if TAKEN.contains(&name.as_str()) {
         format!(
-            "`{name}` is a function of every entity: call the index's otherwise, as in `by_{name}`"
+            "every entity has a function `{name}`: give the index's another name, such as `by_{name}`"
         )
     } else if syn::parse_str::<Ident>(&name).is_err() {
-        format!(
-            "`{name}` is a word of the language: call the function otherwise, as in `by_{name}`"
-        )
+        format!("`{name}` is a keyword: give the function another name, such as `by_{name}`")
     } else {
         return Ok(ident.clone());
     };

@@ -48,7 +48,7 @@ pub(crate) struct Struct<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// Finds the fields of a key; none if one of its attributes cannot be.
+    /// Finds the fields of a key. It returns `None` if an attribute is refused.
     pub(crate) fn new(
         list: &'a KeyList,
         purpose: Purpose,
@@ -73,7 +73,7 @@ impl<'a> Key<'a> {
             problems.add(Error::new(
                 span,
                 format!(
-                    "the attribute `{}` cannot be the partition key and the sort key: remove one",
+                    "the attribute `{}` is both the partition key and the sort key: remove one",
                     sort.name()
                 ),
             ));
@@ -113,7 +113,7 @@ impl<'a> Part<'a> {
                     return Err(Error::new(
                         ident.span(),
                         format!(
-                            "{error}; an attribute that is no field is composed, as in `{name} = \"ORDER#{{order_id}}\"`"
+                            "{error}; to compose an attribute of fields, write `{name} = \"…\"`, with the fields in braces"
                         ),
                     ));
                 };
@@ -213,7 +213,7 @@ impl<'a> Composed<'a> {
             return Err(Error::new(
                 name_span,
                 format!(
-                    "`{name}` is already the attribute of the field `{}`: compose one of another name",
+                    "`{name}` is already the attribute of the field `{}`: give the composed attribute another name",
                     field.name
                 ),
             ));
@@ -222,7 +222,7 @@ impl<'a> Composed<'a> {
             return Err(Error::new(
                 text.span(),
                 format!(
-                    "two items could have one key, as nothing tells `{{{one}}}` from `{{{two}}}`: write a text between them, as in `{{{one}}}#{{{two}}}`"
+                    "two items could have the same key, since nothing separates `{{{one}}}` from `{{{two}}}`: write a text between them, as in `{{{one}}}#{{{two}}}`"
                 ),
             ));
         }
@@ -306,23 +306,23 @@ fn check(field: &Field<'_>, purpose: Purpose, span: Span) -> Result<()> {
     let problem = match field.form {
         Form::Skipped => "is not written to the item",
         Form::Unread => "is not read from the item",
-        Form::Flat => "is several attributes, by `#[serde(flatten)]`",
-        Form::Custom => "is written otherwise than its type, by `#[serde(with)]`",
+        Form::Flat => "is written as several attributes, by `#[serde(flatten)]`",
+        Form::Custom => "is not written as its type is, by `#[serde(with)]`",
         Form::Plain if purpose == Purpose::Index => return Ok(()),
         Form::Plain if optional(&field.syntax.ty).is_some() => "is an `Option`",
         Form::Plain if field.left_out => "can be left out, by `#[serde(skip_serializing_if)]`",
         Form::Plain => return Ok(()),
     };
     let (whose, remedy) = match purpose {
-        Purpose::Table => ("the table's key", "every item needs all of its key"),
+        Purpose::Table => ("the table's key", "every item needs its whole key"),
         Purpose::Index => (
             "an index's key",
-            "what is read from the index must be what was written",
+            "take a field that is written and read as its type is",
         ),
     };
     Err(Error::new(
         span,
-        format!("`{name}` {problem}, so that it cannot be part of {whose}: {remedy}"),
+        format!("`{name}` {problem}, so it cannot be part of {whose}: {remedy}"),
     ))
 }
 
@@ -332,7 +332,7 @@ fn check_fixed(field: &Field<'_>, of: Struct<'_>, span: Span) -> Result<()> {
         Some(version) if version == field.ident => Err(Error::new(
             span,
             format!(
-                "`{}` is the version, which each write changes: it cannot be part of a key",
+                "`{}` is the version, which changes with each write: take another field for the key",
                 field.name
             ),
         )),
