@@ -18,6 +18,7 @@ use super::{
     binary::binary,
     context::{Coded, Context, End},
     new_file::NewFile,
+    outcomes::TABLE,
     read,
     select::SelectArgs,
     target::{self, SourceArgs, TargetArgs},
@@ -136,8 +137,8 @@ async fn rehearse(
         .environment
         .and_then(|environment| environment.variables)
         .unwrap_or_default();
+    let mut replica = Replica::new(cloud, variables.get(TABLE))?;
     let mut stage = Stage::new(executable, name, variables, cloud, arguments.allow_effects);
-    let mut replica = Replica::new(cloud)?;
 
     let step = context.progress.task(format!("rehearsing {binary}"));
     let mut tally = Tally::default();

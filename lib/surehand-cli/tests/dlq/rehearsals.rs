@@ -14,9 +14,12 @@ use std::{
     collections::BTreeMap,
     fs,
     sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
 };
 use surehand::{
-    Envelope, Error, Event, Function, MemoryStore, Sqs, Transaction,
+    DynamoDbStore, Envelope, Error, Event, Function, IdempotencyKey, MemoryStore, Metadata, Sqs,
+    Transaction,
+    idempotency::{Claim, ClaimRequest, Store as _},
     record::{Attribute, AttributeValue as Text},
 };
 use surehand_redrive::Letter;
@@ -144,6 +147,7 @@ impl Stage {
     async fn new(stock: u32, may_read: fn(&str, &str) -> bool) -> Self {
         let (client, url) = dynamodb::embedded().await;
         make_table(&client).await;
+        dynamodb::make_idempotency_table(&client, "claims").await;
         let read = Arc::new(Mutex::new(BTreeMap::new()));
         let seen = Arc::clone(&read);
         let executable = std::env::current_exe().unwrap();
@@ -153,7 +157,8 @@ impl Stage {
             }
             match &*call.action {
                 "GET /2015-03-31/functions/reserve/configuration" => {
-                    let variables = json!({"EXECUTABLE": executable});
+                    let variables =
+                        json!({"EXECUTABLE": executable, "IDEMPOTENCY_TABLE": "claims"});
                     let function = json!({"Timeout": 5, "Environment": {"Variables": variables}});
                     Fate::Answer(200, function.to_string())
                 }
@@ -166,6 +171,7 @@ impl Stage {
                     let error = json!({"__type": denied, "message": message});
                     Fate::Answer(400, error.to_string())
                 }
+                "GetItem" if call.body.contains(r#""claims""#) => Fate::Pass,
                 "GetItem" => {
                     let request: Value = serde_json::from_str(&call.body).unwrap();
                     assert_eq!(request["ConsistentRead"], true, "{request}");
@@ -410,6 +416,29 @@ async fn a_put_of_an_item_that_exists_is_refused_with_what_its_handler_makes_of_
         "rejected: it has the rank N(\"7\"): put shop {pk: \"ORDER#1\", sk: \"RESERVATION\"}: the condition \
          \"attribute_not_exists(pk)\" does not hold; the item exists"
     );
+}
+
+/// Its redrive finds the claim, and ends as a duplicate.
+#[tokio::test]
+async fn a_letter_whose_event_was_handled_since_is_not_refused_and_has_no_effect() {
+    let stage = Stage::new(1, |_, _| true).await;
+    let rank = AttributeValue::N("7".to_owned());
+    stage.put("ORDER#1", "RESERVATION", [("rank", rank)]).await;
+    let mut event = Metadata::new("1");
+    event.source = Some("shop.orders".into());
+    event.detail_type = Some("OrderPlaced".into());
+    let key = IdempotencyKey::of_event("reserve", &event);
+    let store = DynamoDbStore::new(stage.client.clone(), "claims");
+    let now = SystemTime::now();
+    let hour = Duration::from_secs(3_600);
+    let request = ClaimRequest::new(key, "print", now + hour, now + hour);
+    let Claim::Acquired(lease) = store.claim(&request).await.unwrap() else {
+        panic!("the key is free");
+    };
+    store.complete(&lease, None, now + hour).await.unwrap();
+    let orders = ["1", "2", "3"].map(order);
+    let (lines, _) = stage.json(4, &letters(&orders)).await;
+    assert_eq!(verdicts(&lines), ["fixed", "fixed", "refused"]);
 }
 
 #[tokio::test]

@@ -259,7 +259,7 @@ done
             answers: true,
         };
         let letter = Letter::new("m", "{}");
-        let mut replica = Replica::new(&cloud).unwrap();
+        let mut replica = Replica::new(&cloud, None).unwrap();
         let answer = stage.answer(&letter, &trial, &mut replica).await.unwrap();
         assert!(matches!(answer, Answer::Found { outcome: None, .. }));
 

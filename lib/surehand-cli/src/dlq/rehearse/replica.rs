@@ -15,7 +15,11 @@ use dynoxide::{
 };
 use futures_util::future::try_join_all;
 use serde_json::{Map, Value, json};
-use surehand::rehearsal::{Proposal, ProposedWrite, Ruling};
+use surehand::{
+    DynamoDbStore, IdempotencyKey,
+    idempotency::{Claim, Store as _},
+    rehearsal::{Proposal, ProposedWrite, Ruling},
+};
 
 use crate::cloud::{Cloud, reason};
 
@@ -27,6 +31,8 @@ pub(super) struct Replica {
     client: aws_sdk_dynamodb::Client,
     /// Where the real tables are, for messages.
     cloud: String,
+    /// Where the function keeps what it has handled, if it says so.
+    claims: Option<DynamoDbStore>,
     database: Database,
     /// By what the transactions call them, which can be a name or an ARN.
     tables: HashMap<String, Table>,
@@ -86,9 +92,12 @@ impl Outcome {
 }
 
 impl Replica {
-    pub(super) fn new(cloud: &Cloud) -> Result<Self> {
+    /// `claims` is the function's idempotency table.
+    pub(super) fn new(cloud: &Cloud, claims: Option<&String>) -> Result<Self> {
+        let client = aws_sdk_dynamodb::Client::new(&cloud.config);
         Ok(Self {
-            client: aws_sdk_dynamodb::Client::new(&cloud.config),
+            claims: claims.map(|table| DynamoDbStore::new(client.clone(), table)),
+            client,
             cloud: cloud.name(),
             database: Database::memory().context("cannot make a database in memory")?,
             tables: HashMap::new(),
@@ -97,19 +106,39 @@ impl Replica {
         })
     }
 
-    /// Carries a transaction out here, all of it or nothing.
+    /// Carries a transaction out here, all of it or nothing, unless the function has committed it already.
     pub(super) async fn decide(&mut self, proposal: &Proposal) -> Outcome {
         if self.committed.contains(&proposal.key) {
             return Outcome::Committed;
         }
+        // What is refused may be so by what the event itself has done.
+        let unknown = match self.was_handled(&proposal.key).await {
+            Ok(true) => return Outcome::Committed,
+            Ok(false) => String::new(),
+            Err(error) => {
+                format!("; whether its event was handled before is not known: {error:#}")
+            }
+        };
         match self.transact(&proposal.writes).await {
             Ok(None) => {
                 self.committed.insert(proposal.key.clone());
                 Outcome::Committed
             }
-            Ok(Some(refusal)) => Outcome::Refused(Box::new(refusal)),
+            Ok(Some(mut refusal)) => {
+                refusal.text.push_str(&unknown);
+                Outcome::Refused(Box::new(refusal))
+            }
             Err(error) => Outcome::NotChecked(format!("{error:#}")),
         }
+    }
+
+    /// Whether the letter's redrive would be a duplicate.
+    async fn was_handled(&self, key: &str) -> Result<bool, surehand::Error> {
+        let Some(claims) = &self.claims else {
+            return Ok(false);
+        };
+        let found = claims.find(&IdempotencyKey::new(key)).await?;
+        Ok(matches!(found, Some(Claim::Completed(_))))
     }
 
     /// None if it was committed.

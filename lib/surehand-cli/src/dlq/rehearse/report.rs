@@ -142,7 +142,7 @@ impl Tally {
         }
         let mut text = table.to_string();
         for (id, row) in self.rows.iter().filter(|(_, row)| !row.staged.is_empty()) {
-            text.push_str(&format!("\na letter of {id} would commit:"));
+            text.push_str(&format!("\na letter of {id} stages:"));
             for line in row.staged.iter().take(SHOWN) {
                 text.push_str(&format!("\n  {line}"));
             }
