@@ -63,6 +63,9 @@ Resources:
         Binary: reserve
 ";
 
+/// The table's other name, which AWS takes as well, and the embedded DynamoDB does not.
+const ARN: &str = "arn:aws:dynamodb:dynoxide:000000000000:table/shop";
+
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event(source = "shop.orders", detail_type = "OrderPlaced")]
 struct OrderPlaced {
@@ -170,6 +173,21 @@ impl Stage {
                     let denied = "com.amazon.coral.service#AccessDeniedException";
                     let error = json!({"__type": denied, "message": message});
                     Fate::Answer(400, error.to_string())
+                }
+                "DescribeTable" if call.body.contains(ARN) => {
+                    let key = |name, kind| json!({"AttributeName": name, "KeyType": kind});
+                    let text = |name| json!({"AttributeName": name, "AttributeType": "S"});
+                    let table = json!({"Table": {
+                        "TableArn": ARN, "KeySchema": [key("pk", "HASH"), key("sk", "RANGE")],
+                        "AttributeDefinitions": [text("pk"), text("sk")],
+                    }});
+                    Fate::Answer(200, table.to_string())
+                }
+                "GetItem" if call.body.contains(ARN) => {
+                    let request: Value = serde_json::from_str(&call.body).unwrap();
+                    let mut item = request["Key"].clone();
+                    item["available"] = json!({"N": stock.to_string()});
+                    Fate::Answer(200, json!({"Item": item}).to_string())
                 }
                 "GetItem" if call.body.contains(r#""claims""#) => Fate::Pass,
                 "GetItem" => {
@@ -498,4 +516,13 @@ async fn a_table_that_does_not_exist_is_named() {
     let reason = lines[0]["reason"].as_str().unwrap();
     let expected = format!("there is no table shop-of-old at {}", stage.endpoint);
     assert_eq!(reason, expected);
+}
+
+#[tokio::test]
+async fn a_table_that_is_named_by_its_arn_is_the_one_with_the_name() {
+    let stage = Stage::new(1, |_, _| true).await;
+    let mut by_arn = order("1");
+    by_arn.table = ARN.to_owned();
+    let (lines, _) = stage.json(4, &letters([&by_arn, &order("2")])).await;
+    assert_eq!(verdicts(&lines), ["fixed", "refused"], "{lines:?}");
 }

@@ -363,3 +363,28 @@ fn definition(copy: &str, table: &TableDescription) -> Value {
 fn attributes(schema: &[KeySchemaElement]) -> Vec<String> {
     schema.iter().map(|it| it.attribute_name.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_ways_to_write_a_number_are_one_key() {
+        let table = Table {
+            arn: None,
+            copy: "table-0".to_owned(),
+            key: vec!["pk".to_owned(), "n".to_owned()],
+        };
+        let item = |n: Value| {
+            let key = json!({"pk": {"S": "a"}, "n": n});
+            table.item(key.as_object().unwrap())
+        };
+        let one = item(json!({"N": "1"}));
+        assert!(one.is_some());
+        assert_eq!(item(json!({"N": "1.0"})), one);
+        assert_ne!(item(json!({"N": "10"})), one);
+        // What the real table would not take as a key is not read.
+        assert_eq!(item(json!({"BOOL": true})), None);
+        assert_eq!(table.item(&Map::new()), None);
+    }
+}
