@@ -5,10 +5,19 @@
 //! record. It ends with its input. `surehand dlq rehearse` runs dead letters through a new build so.
 //!
 //! Claims are made in memory. What a handler stages in a [`Transaction`](crate::Transaction) is
-//! described and not committed, so the conditions of its writes are not looked at, only
-//! [counted](Finding::conditions); what it reads is read. A handler without a transaction may have effects of its own: it runs only with
+//! described and not committed; what the handler reads is read. In a trial that [is answered](Trial::answers),
+//! the function prints the staged writes before it would commit them, as a [`Proposal`] on a line of its own, and
+//! reads a [`Ruling`] on them: whether their conditions hold is not for the function to know, but what a refused one
+//! means is. Without answers, conditions are taken to hold, and [counted](Finding::conditions).
+//!
+//! A handler without a transaction may have effects of its own: it runs only with
 //! `SUREHAND_REHEARSE_EFFECTS=1`, and then they happen. Nothing is parked, and no message is touched.
 //! Logs go to standard error.
+
+mod words;
+mod write;
+
+pub use write::ProposedWrite;
 
 use crate::dead_letter::FailureNote;
 use serde::{Deserialize, Serialize};
@@ -21,6 +30,39 @@ pub struct Trial {
     pub event: Value,
     /// The time limit of the invocation, in milliseconds.
     pub timeout_ms: u64,
+    /// Whether each [`Proposal`] is answered with a [`Ruling`]. If not, none is made.
+    #[serde(default)]
+    pub answers: bool,
+}
+
+/// What a handler has staged, before it would be committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// The idempotency key that would be completed with it.
+    pub key: String,
+    /// The staged writes, in their order.
+    pub writes: Vec<ProposedWrite>,
+}
+
+/// What would come of a [`Proposal`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ruling {
+    /// Every condition holds.
+    Committed,
+    /// The condition of a write does not hold.
+    Refused {
+        /// Which of the writes, from 0.
+        write: usize,
+        /// The item as it was, in DynamoDB's JSON, if there is one and the write asks for it.
+        item: Option<Value>,
+    },
+    /// It is not known.
+    Unknown {
+        /// Why not.
+        reason: String,
+    },
 }
 
 /// The result of one record of a trial.
@@ -35,7 +77,7 @@ pub struct Finding {
     pub handler: Option<String>,
     /// What the handler would have committed, one line for each write and each event.
     pub staged: Vec<String>,
-    /// How many of the staged writes have a condition. Whether it holds is not known before the commit.
+    /// How many of the staged writes have a condition that was taken to hold.
     #[serde(default)]
     pub conditions: usize,
     /// Why it failed, as the note of its dead letter; none if it did not fail.
@@ -51,7 +93,7 @@ pub enum Ending {
     Handled,
     /// A record with the same key was handled before in this rehearsal.
     Duplicate,
-    /// The handler failed, or the record did not reach it.
+    /// The handler failed, or the record did not reach it, or what it staged was refused.
     Failed,
     /// The handler takes no transaction, so it was not run.
     NotRun,

@@ -23,7 +23,7 @@ use super::{
 use crate::cloud::{Cloud, reason};
 
 /// The table of a function, by the variable that the library reads it from.
-const TABLE: &str = "IDEMPOTENCY_TABLE";
+pub(super) const TABLE: &str = "IDEMPOTENCY_TABLE";
 
 /// How many outcomes are asked for at once.
 const SIDE_BY_SIDE: usize = 32;

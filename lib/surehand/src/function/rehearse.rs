@@ -2,10 +2,18 @@
 
 #[cfg(feature = "dynamodb")]
 mod staged;
+#[cfg(feature = "dynamodb")]
+mod store;
+
+/// Without transactions nothing is proposed.
+#[cfg(not(feature = "dynamodb"))]
+pub(super) use crate::MemoryStore as RehearsalStore;
+#[cfg(feature = "dynamodb")]
+pub(super) use store::RehearsalStore;
 
 use super::Function;
 use crate::{
-    BoxError, Deadline, Error, MemoryStore, Metrics, Record,
+    BoxError, Deadline, Error, Metrics, Record,
     batch::{RecordService, attempt_at},
     clock::epoch_ms,
     companion::Companion,
@@ -14,9 +22,14 @@ use crate::{
     source::Source,
     telemetry,
 };
+#[cfg(feature = "dynamodb")]
+use crate::{
+    Result,
+    rehearsal::{Proposal, Ruling},
+};
 use lambda_runtime::Context;
 use std::{
-    io::{BufRead, Write},
+    io::{self, Write},
     sync::Arc,
     time::Duration,
 };
@@ -31,19 +44,16 @@ impl<So: Source> Function<So> {
     pub(super) async fn rehearse(self) -> Result<(), BoxError> {
         telemetry::init_on_stderr();
         let with_effects = std::env::var(EFFECTS).is_ok_and(|value| value == "1");
-        let store = MemoryStore::new();
-        for line in std::io::stdin().lock().lines() {
-            let trial: Trial = serde_json::from_str(&line?)?;
-            // The handlers may print to standard output; that line ends before one of ours begins.
-            let mut answers = String::new();
+        let store = RehearsalStore::default();
+        while let Some(line) = heard()? {
+            let trial: Trial = serde_json::from_str(&line)?;
+            #[cfg(feature = "dynamodb")]
+            let store = store.asking(trial.answers.then_some(ask));
+            let mut findings = Vec::new();
             for finding in self.try_out(trial, &store, with_effects).await {
-                answers.push('\n');
-                answers.push_str(&serde_json::to_string(&finding)?);
+                findings.push(serde_json::to_string(&finding)?);
             }
-            answers.push('\n');
-            let mut out = std::io::stdout().lock();
-            out.write_all(answers.as_bytes())?;
-            out.flush()?;
+            say(&findings.join("\n"))?;
         }
         Ok(())
     }
@@ -53,7 +63,7 @@ impl<So: Source> Function<So> {
     pub(crate) async fn try_out(
         &self,
         trial: Trial,
-        store: &MemoryStore,
+        store: &RehearsalStore,
         with_effects: bool,
     ) -> Vec<Finding> {
         let context = self.rehearsed_context(trial.timeout_ms);
@@ -80,7 +90,7 @@ impl<So: Source> Function<So> {
         let mut findings = Vec::new();
         for record in batch.records {
             let mut finding = self.try_one(record, &service, with_effects).await;
-            (finding.staged, finding.conditions) = committed(store);
+            (finding.staged, finding.conditions) = staged(store);
             findings.push(finding);
         }
         findings
@@ -148,19 +158,37 @@ impl<So: Source> Function<So> {
     }
 }
 
-/// Describes what was committed since the last call, and counts the conditions of it.
+/// Says what the records since the last call have staged, and how many of its conditions nobody has looked at.
 #[cfg(feature = "dynamodb")]
-fn committed(store: &MemoryStore) -> (Vec<String>, usize) {
-    let (writes, events) = store.take_committed();
-    let conditions = writes.iter().filter(|it| staged::has_condition(it)).count();
-    let events = events.iter().map(staged::event);
-    let lines = writes.iter().map(staged::write).chain(events);
-    (lines.collect(), conditions)
+fn staged(store: &RehearsalStore) -> (Vec<String>, usize) {
+    let staged = store.take_staged();
+    (staged.lines, staged.conditions)
 }
 
 #[cfg(not(feature = "dynamodb"))]
-fn committed(_: &MemoryStore) -> (Vec<String>, usize) {
+fn staged(_: &RehearsalStore) -> (Vec<String>, usize) {
     (Vec::new(), 0)
+}
+
+/// Asks whoever rehearses.
+#[cfg(feature = "dynamodb")]
+fn ask(proposal: &Proposal) -> Result<Ruling> {
+    say(&serde_json::to_string(proposal)?)?;
+    let line = heard()?.ok_or_else(|| Error::transient("the rehearsal has ended"))?;
+    Ok(serde_json::from_str(&line)?)
+}
+
+/// The next line of standard input. It is not locked in between, since there are two who read it.
+fn heard() -> io::Result<Option<String>> {
+    let mut line = String::new();
+    Ok((io::stdin().read_line(&mut line)? > 0).then_some(line))
+}
+
+/// Prints lines to standard output. Handlers may print there as well; that line ends before ours begin.
+fn say(lines: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(format!("\n{lines}\n").as_bytes())?;
+    out.flush()
 }
 
 #[cfg(feature = "dynamodb")]

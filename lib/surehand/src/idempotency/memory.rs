@@ -23,8 +23,6 @@ use crate::{
 use aws_sdk_dynamodb::types::TransactWriteItem;
 #[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
 use std::collections::BTreeSet;
-#[cfg(feature = "dynamodb")]
-use std::mem;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -171,13 +169,6 @@ impl MemoryStore {
     #[cfg(feature = "dynamodb")]
     pub fn events(&self) -> Vec<Outgoing> {
         self.state().events.clone()
-    }
-
-    /// The effects and events that were committed since the last call.
-    #[cfg(feature = "dynamodb")]
-    pub(crate) fn take_committed(&self) -> (Vec<TransactWriteItem>, Vec<Outgoing>) {
-        let mut state = self.state();
-        (mem::take(&mut state.writes), mem::take(&mut state.events))
     }
 
     /// What commits left to publish, in their order.

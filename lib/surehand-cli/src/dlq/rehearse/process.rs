@@ -4,13 +4,15 @@ use std::{collections::HashMap, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use aws_sdk_lambda::config::ProvideCredentials as _;
-use surehand::rehearsal::{Finding, Trial};
+use serde::Deserialize;
+use surehand::rehearsal::{Finding, Proposal, Trial};
 use surehand_redrive::Letter;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{ChildStdin, ChildStdout, Command},
 };
 
+use super::replica::{Outcome, Replica};
 use crate::{child::Group, cloud::Cloud};
 
 /// So much longer than the invocation may take a process may take to answer, its start included.
@@ -54,7 +56,11 @@ struct Running {
 
 /// What came of a letter.
 pub(super) enum Answer {
-    Found(Box<Finding>),
+    Found {
+        finding: Box<Finding>,
+        /// What came of what it staged; none if it staged no write, or does not ask.
+        outcome: Option<Outcome>,
+    },
     /// The process ended, or did not answer in time.
     Died(String),
 }
@@ -104,8 +110,14 @@ impl Stage {
         }
     }
 
-    /// Each letter has an answer: a process that dies of one is replaced for the next.
-    pub(super) async fn answer(&mut self, letter: &Letter, trial: &Trial) -> Result<Answer> {
+    /// Each letter has an answer: a process that dies of one is replaced for the next. What it stages is carried out
+    /// in `replica`.
+    pub(super) async fn answer(
+        &mut self,
+        letter: &Letter,
+        trial: &Trial,
+        replica: &mut Replica,
+    ) -> Result<Answer> {
         if self.running.is_none() {
             self.running = Some(self.start().await?);
         }
@@ -113,11 +125,23 @@ impl Stage {
             bail!("the build did not start");
         };
         let patience = Duration::from_millis(trial.timeout_ms) + GRACE;
-        let why = match tokio::time::timeout(patience, running.ask(letter, trial)).await {
-            Ok(Ok(Some(finding))) => return Ok(Answer::Found(Box::new(finding))),
-            Ok(Ok(None)) => "the process ended".to_owned(),
-            Ok(Err(error)) => format!("the process ended: {error:#}"),
-            Err(_) => format!("no answer in {} s", patience.as_secs()),
+        let mut outcome = None;
+        let mut line = serde_json::to_string(trial)?;
+        let why = loop {
+            let answer = tokio::time::timeout(patience, running.ask(line, letter, trial));
+            match answer.await {
+                Ok(Ok(Some(Said::Finding(finding)))) => {
+                    return Ok(Answer::Found { finding, outcome });
+                }
+                Ok(Ok(Some(Said::Proposal(proposal)))) => {
+                    let decided = replica.decide(&proposal).await;
+                    line = serde_json::to_string(&decided.ruling())?;
+                    outcome = Some(decided);
+                }
+                Ok(Ok(None)) => break "the process ended".to_owned(),
+                Ok(Err(error)) => break format!("the process ended: {error:#}"),
+                Err(_) => break format!("no answer in {} s", patience.as_secs()),
+            }
         };
         self.running = None;
         Ok(Answer::Died(why))
@@ -159,21 +183,36 @@ impl Stage {
     }
 }
 
+/// What the process says.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Proposal(Proposal),
+    Finding(Box<Finding>),
+}
+
 impl Running {
-    async fn ask(&mut self, letter: &Letter, trial: &Trial) -> Result<Option<Finding>> {
-        let mut line = serde_json::to_string(trial)?;
+    async fn ask(
+        &mut self,
+        mut line: String,
+        letter: &Letter,
+        trial: &Trial,
+    ) -> Result<Option<Said>> {
         line.push('\n');
         self.input.write_all(line.as_bytes()).await?;
         self.input.flush().await?;
         while let Some(line) = self.output.next_line().await? {
             // Handlers may print as well.
-            if let Ok(finding) = serde_json::from_str::<Finding>(&line)
-                && finding
-                    .record
-                    .as_ref()
-                    .is_none_or(|id| *id == letter.id || trial.event["Records"].is_null())
-            {
-                return Ok(Some(finding));
+            let Ok(said) = serde_json::from_str::<Said>(&line) else {
+                continue;
+            };
+            let is_meant = match &said {
+                Said::Proposal(_) => true,
+                Said::Finding(finding) => (finding.record.as_ref())
+                    .is_none_or(|id| *id == letter.id || trial.event["Records"].is_null()),
+            };
+            if is_meant {
+                return Ok(Some(said));
             }
         }
         Ok(None)
@@ -217,9 +256,12 @@ done
         let trial = Trial {
             event: Value::Null,
             timeout_ms: 1_000,
+            answers: true,
         };
-        let answer = stage.answer(&Letter::new("m", "{}"), &trial).await.unwrap();
-        assert!(matches!(answer, Answer::Found(_)));
+        let letter = Letter::new("m", "{}");
+        let mut replica = Replica::new(&cloud, None).unwrap();
+        let answer = stage.answer(&letter, &trial, &mut replica).await.unwrap();
+        assert!(matches!(answer, Answer::Found { outcome: None, .. }));
 
         let text = fs::read_to_string(saw).unwrap();
         let mut saw: BTreeMap<&str, &str> =
