@@ -85,7 +85,7 @@ fn implementation(schema: &Schema<'_>) -> TokenStream {
         None => quote!(::std::option::Option::None),
     };
     let to_key = match &schema.key {
-        Some(key) => write_key(key, |field| {
+        Some(key) => write_key(schema, key, |field| {
             let ident = field.ident;
             quote!(self.#ident)
         }),

@@ -15,7 +15,7 @@ pub(crate) fn functions(schema: &Schema<'_>) -> TokenStream {
     let key = schema.key.as_ref().map(|key| {
         let fields = key.fields();
         let (parameters, values) = parameters(&fields);
-        let made = write_key(key, local);
+        let made = write_key(schema, key, local);
         let doc = match fields.as_slice() {
             [] => "Returns the key of the only item.".to_owned(),
             fields => format!("Returns the key of the item with this {}.", list(fields)),
@@ -88,8 +88,13 @@ pub(crate) fn functions(schema: &Schema<'_>) -> TokenStream {
     }
 }
 
-/// Writes the `Key`, of the fields' values as `access` writes them.
-pub(crate) fn write_key(key: &Key<'_>, access: impl Fn(&Field<'_>) -> TokenStream) -> TokenStream {
+/// Writes the `Key`, of the fields' values as `access` writes them, with what else an item has because of
+/// it: the fields, and the attributes of indexes that are composed of nothing else.
+pub(crate) fn write_key(
+    schema: &Schema<'_>,
+    key: &Key<'_>,
+    access: impl Fn(&Field<'_>) -> TokenStream,
+) -> TokenStream {
     let partition = key.partition.value(&access);
     let sort = match &key.sort {
         Some(sort) => {
@@ -98,11 +103,22 @@ pub(crate) fn write_key(key: &Key<'_>, access: impl Fn(&Field<'_>) -> TokenStrea
         }
         None => quote!(::std::option::Option::None),
     };
-    let fields = key.fields().into_iter().map(|field| {
+    let fields = key.fields();
+    let own = |field: &Field<'_>| fields.iter().any(|it| it.ident == field.ident);
+    let implied = schema.composed().into_iter().filter(|composed| {
+        let in_key = key.parts().filter_map(Part::composed);
+        composed.fields.iter().all(|field| own(field))
+            && !in_key.into_iter().any(|it| it.name == composed.name)
+    });
+    let implied = implied.map(|composed| {
+        let value = composed.value(&access);
+        quote!(.with_composed(#value))
+    });
+    let fields = fields.iter().map(|field| {
         let (attribute, value) = (&field.attribute, access(field));
         quote!(.with(#attribute, &#value))
     });
-    quote!(::surehand::tables::Key::new(#partition, #sort)#(#fields)*)
+    quote!(::surehand::tables::Key::new(#partition, #sort)#(#fields)*#(#implied)*)
 }
 
 /// Writes the parameters of a function for these fields, and the statements that make their values of them.

@@ -244,7 +244,7 @@ impl<'a> Composed<'a> {
         self.text.span()
     }
 
-    fn value(&self, access: impl Fn(&Field<'_>) -> TokenStream) -> TokenStream {
+    pub(crate) fn value(&self, access: impl Fn(&Field<'_>) -> TokenStream) -> TokenStream {
         // A field that is not `Display` is reported at the text.
         let span = self.text.span();
         let mut fields = self.fields.iter();

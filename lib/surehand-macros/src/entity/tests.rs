@@ -151,6 +151,28 @@ fn a_partition_is_made_of_the_fields_of_its_key_alone() {
     );
 }
 
+/// So that an update that creates the item puts it into the index.
+#[test]
+fn a_key_has_what_an_index_composes_of_its_fields() {
+    let output = written(with!(
+        key(pk = "ORDER#{order_id}"),
+        index(all, key(gsi = "ORDERS", at = "{order_id}")),
+        index(
+            by_it,
+            key(it = "{order_id}#{status}", pk = "ORDER#{order_id}")
+        ),
+    ));
+    has(
+        &output,
+        &[r#").with("order_id", &order_id)
+            .with_composed(KeyPart::composed("gsi", &[Piece::Literal("ORDERS")]))
+            .with_composed(KeyPart::composed("at",
+                &[Piece::Field("order_id", ::std::string::ToString::to_string(&order_id))]))}"#
+            .replace('\n', "")
+            .as_str()],
+    );
+}
+
 #[test]
 fn a_number_is_taken_as_it_is_so_that_a_literal_is_one() {
     let output = written(with!(key(order_id, position)));

@@ -145,8 +145,8 @@ impl KeyPart {
 
     /// A key attribute that is composed.
     ///
-    /// Two different items must not have one key. So a field may not hold the text that ends it: with
-    /// `{a}#{b}`, `a` may have no `#`.
+    /// Two different items must not have one key. So a field may not hold the text that ends it, nor
+    /// begin it: with `{a}#{b}`, `a` has no `#`, and with `{a}::{b}` it does not end in `:`.
     #[doc(hidden)]
     pub fn composed(name: &'static str, pieces: &[Piece]) -> Self {
         let mut text = String::new();
@@ -155,15 +155,15 @@ impl KeyPart {
             match piece {
                 Piece::Literal(literal) => text.push_str(literal),
                 Piece::Field(field, value) => {
-                    if let Some(Piece::Literal(end)) = pieces.get(at + 1)
-                        && pieces[at + 1..]
-                            .iter()
-                            .any(|it| matches!(it, Piece::Field(..)))
-                        && value.contains(*end)
+                    let mut rest = pieces[at + 1..].iter();
+                    // The key has one reading if the field ends where its end is first found.
+                    if let Some(Piece::Literal(end)) = rest.next()
+                        && rest.any(|it| matches!(it, Piece::Field(..)))
+                        && format!("{value}{end}").find(end) != Some(value.len())
                     {
                         problem.get_or_insert_with(|| {
                             format!(
-                                "`{field}` has `{end}` in it, which ends it in the key `{name}`"
+                                "`{field}` ends at `{end}` in the key `{name}`: it must not contain `{end}`, nor end as `{end}` begins"
                             )
                         });
                     }
@@ -203,8 +203,8 @@ impl KeyPart {
 pub struct Key<E> {
     partition: KeyPart,
     sort: Option<KeyPart>,
-    /// The fields that the key is made of.
-    fields: Vec<(&'static str, AttributeValue)>,
+    /// The attributes that an item with this key has besides it.
+    implied: Vec<KeyPart>,
     entity: PhantomData<fn() -> E>,
 }
 
@@ -215,18 +215,25 @@ impl<E: Entity> Key<E> {
         Self {
             partition,
             sort,
-            fields: Vec::new(),
+            implied: Vec::new(),
             entity: PhantomData,
         }
     }
 
-    /// The key that is made of this field as well, under the name of its attribute.
+    /// The key that is made of this field, with the name of its attribute.
     #[doc(hidden)]
     #[must_use]
-    pub fn with(mut self, attribute: &'static str, value: &impl Serialize) -> Self {
-        if let Ok(value) = serde_dynamo::to_attribute_value(value) {
-            self.fields.push((attribute, value));
-        }
+    pub fn with(self, name: &'static str, value: &impl Serialize) -> Self {
+        let value = serde_dynamo::to_attribute_value(value)
+            .map_err(|error| format!("`{name}` does not serialize: {error}"));
+        self.with_composed(KeyPart { name, value })
+    }
+
+    /// The key of whose fields this attribute of an index is composed.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_composed(mut self, part: KeyPart) -> Self {
+        self.implied.push(part);
         self
     }
 
@@ -245,13 +252,16 @@ impl<E: Entity> Key<E> {
         Ok(item)
     }
 
-    /// The fields that are attributes besides the key's own, which an item must have to be read.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, &AttributeValue)> {
+    /// The attributes besides the key's own that an item has because of its key.
+    ///
+    /// # Errors
+    /// What is wrong with one, in words.
+    pub(crate) fn implied(&self) -> Result<Vec<(&'static str, AttributeValue)>, String> {
         let is_key = |name: &str| {
             name == self.partition.name || self.sort.as_ref().is_some_and(|it| it.name == name)
         };
-        let fields = self.fields.iter().filter(move |(name, _)| !is_key(name));
-        fields.map(|(name, value)| (*name, value))
+        let implied = self.implied.iter().filter(|part| !is_key(part.name));
+        implied.map(|part| Ok((part.name, part.value()?))).collect()
     }
 }
 
@@ -260,7 +270,7 @@ impl<E> Clone for Key<E> {
         Self {
             partition: self.partition.clone(),
             sort: self.sort.clone(),
-            fields: self.fields.clone(),
+            implied: self.implied.clone(),
             entity: PhantomData,
         }
     }

@@ -92,8 +92,19 @@ pub(crate) fn to_item<E: Entity>(entity: &E) -> Result<Item, String> {
 }
 
 /// The entity that the item is.
-pub(crate) fn from_item<E: Entity>(item: Item) -> Result<E, TableError> {
+pub(crate) fn from_item<E: Entity>(mut item: Item) -> Result<E, TableError> {
     let key = crate::stage::key_text(&item, E::KEY.partition.name, E::KEY.sort.map(|it| it.name));
+    // What is composed is no field, also of a type that refuses others or gathers them.
+    for key in [&E::KEY]
+        .into_iter()
+        .chain(E::INDEXES.iter().map(|it| &it.key))
+    {
+        for part in [Some(key.partition), key.sort].into_iter().flatten() {
+            if !E::ATTRIBUTES.contains(&part.name) {
+                item.remove(part.name);
+            }
+        }
+    }
     let item = AttributeValue::M(item);
     let deserializer = serde_dynamo::Deserializer::from_attribute_value(item.into());
     serde_path_to_error::deserialize(deserializer)

@@ -70,8 +70,8 @@ impl Transaction {
         self.written(tables, TableAction::UpdateItem, |table| {
             let mut draft = Draft::update(table, key.to_item()?);
             // For an item that the update creates.
-            for (name, value) in key.fields() {
-                draft.if_created(name, value.clone());
+            for (name, value) in key.implied()? {
+                draft.if_created(name, value);
             }
             Ok(draft)
         })
