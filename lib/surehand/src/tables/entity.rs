@@ -107,7 +107,7 @@ macro_rules! key_values {
     };
 }
 key_values!(Text: String, char);
-key_values!(Number: u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
+key_values!(Number: u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
 
 /// An attribute of a key, with its value or what is wrong with it.
 #[derive(Clone, Debug)]

@@ -66,6 +66,8 @@ impl Transaction {
 
     /// Stages changes of the item with this key. The condition is that there is one, unless
     /// [`or_create`](Write::or_create) is set. The version of an entity that has one is counted up.
+    ///
+    /// An update that changes nothing is not valid, and one that changes an attribute twice.
     pub fn update<E: Entity>(&self, tables: &Tables, key: Key<E>) -> Write<'_, E, Updating> {
         self.written(tables, TableAction::UpdateItem, |table| {
             let mut draft = Draft::update(table, key.to_item()?);
@@ -201,7 +203,7 @@ impl<E: Entity> Write<'_, E, Updating> {
         self.change(field, value.operand(), Change::Set)
     }
 
-    /// Sets the field if the item does not have the attribute.
+    /// Sets the field if the item does not have the attribute. `None` and an empty set change nothing.
     pub fn set_if_absent<T>(
         self,
         field: impl FnOnce(E::Fields<E>) -> Field<E, T>,
@@ -253,7 +255,7 @@ impl<E: Entity> Write<'_, E, Updating> {
         )
     }
 
-    /// Adds elements to a set.
+    /// Adds elements to a set, which is empty if it is not there. Without elements it changes nothing.
     pub fn add_to<T: SetElement>(
         self,
         field: impl FnOnce(E::Fields<E>) -> Field<E, Set<T>>,
@@ -263,7 +265,7 @@ impl<E: Entity> Write<'_, E, Updating> {
         self.change(field, Value::<E, Set<T>>::operand(elements), Change::Add)
     }
 
-    /// Takes elements out of a set.
+    /// Takes elements out of a set. Without elements it changes nothing.
     pub fn remove_from<T: SetElement>(
         self,
         field: impl FnOnce(E::Fields<E>) -> Field<E, Set<T>>,
@@ -273,7 +275,7 @@ impl<E: Entity> Write<'_, E, Updating> {
         self.change(field, Value::<E, Set<T>>::operand(elements), Change::Delete)
     }
 
-    /// Removes the attribute of a field that may be absent.
+    /// Removes the attribute of a field that may be absent, or an entry of a map.
     pub fn remove<T>(self, field: impl FnOnce(E::Fields<E>) -> Field<E, Option<T>>) -> Self {
         self.change(field, Ok(()), |()| Change::Remove)
     }
