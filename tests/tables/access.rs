@@ -53,13 +53,19 @@ async fn each_verb_must_be_in_the_access() {
         lacks("puts")
     );
     let staged = [
-        (refused(|tx| drop(tx.insert(&tables, &order()))).await, "puts"),
+        (
+            refused(|tx| drop(tx.insert(&tables, &order()))).await,
+            "puts",
+        ),
         (refused(|tx| drop(tx.put(&tables, &order()))).await, "puts"),
         (
             refused(|tx| drop(tx.update(&tables, key()).set(|o| o.total, 1))).await,
             "updates",
         ),
-        (refused(|tx| drop(tx.delete(&tables, key()))).await, "deletes"),
+        (
+            refused(|tx| drop(tx.delete(&tables, key()))).await,
+            "deletes",
+        ),
         (refused(|tx| drop(tx.check(&tables, key()))).await, "checks"),
     ];
     for (error, verb) in staged {
@@ -84,17 +90,16 @@ async fn an_entity_that_is_not_in_the_access_has_no_table() {
         "the function's `Access` does not say what it does with Order: add it there, as in `.reads::<Order>()`"
     );
     let found = tables.read(Read::new()).await.unwrap();
-    assert_eq!(
-        found.get(&order().to_key()).unwrap_err().to_string(),
-        error
-    );
+    assert_eq!(found.get(&order().to_key()).unwrap_err().to_string(), error);
 }
 
 /// What either of two allows, both allow together; a table is named once for all of its entities.
 #[tokio::test]
 async fn accesses_add_up() {
     let world = World::new().await;
-    let access = Access::new().puts::<Order>().and(Access::new().reads::<Order>());
+    let access = Access::new()
+        .puts::<Order>()
+        .and(Access::new().reads::<Order>());
     let named = std::cell::RefCell::new(Vec::new());
     let name = |variable: &str| {
         named.borrow_mut().push(variable.to_owned());

@@ -75,7 +75,7 @@ fn values() -> Vec<Case> {
             |o| o.tags.clear(),
         ),
         case(
-            |w| w.set(|o| o.paid, Order::fields(None).total),
+            |w| w.set_from(|o| o.paid, |o| o.total),
             "SET #paid = #total",
             AS_IT_IS,
             |o| o.paid = 1_000,
@@ -215,7 +215,11 @@ fn collections() -> Vec<Case> {
             |o| o.days.clear(),
         ),
         case(
-            |w| w.add_to(|o| o.tags, []).remove_from(|o| o.days, []).set(|o| o.paid, 1),
+            |w| {
+                w.add_to(|o| o.tags, [])
+                    .remove_from(|o| o.days, [])
+                    .set(|o| o.paid, 1)
+            },
             "SET #paid = :v0 | :v0 = N(1)",
             AS_IT_IS,
             |o| o.paid = 1,
@@ -256,7 +260,12 @@ fn places() -> Vec<Case> {
             |o| drop(o.stock.remove("book")),
         ),
         case(
-            |w| w.set(|o| o.homes.entry("first").some().field(|it| it.city), "Davos"),
+            |w| {
+                w.set(
+                    |o| o.homes.entry("first").some().field(|it| it.city),
+                    "Davos",
+                )
+            },
             "SET #homes.#first.#city = :v0 | :v0 = S(Davos)",
             AS_IT_IS,
             |o| o.homes = [("first".to_owned(), address("Davos", None))].into(),

@@ -108,7 +108,9 @@ fn value_text(value: &AttributeValue) -> String {
         AttributeValue::Null(_) => "NULL".to_owned(),
         AttributeValue::Ss(texts) => format!("SS({})", list(texts.clone())),
         AttributeValue::Ns(digits) => format!("NS({})", list(digits.clone())),
-        AttributeValue::L(values) => format!("L({})", list(values.iter().map(value_text).collect())),
+        AttributeValue::L(values) => {
+            format!("L({})", list(values.iter().map(value_text).collect()))
+        }
         AttributeValue::M(map) => {
             let sorted: BTreeMap<_, _> = map.iter().collect();
             let entries = sorted.into_iter();

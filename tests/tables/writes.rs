@@ -50,9 +50,9 @@ async fn a_put_item_replaces_what_was_there_unless_a_condition_says_otherwise() 
         put.await.unwrap();
     }
     let refused = world.refused(|tx| {
-        tx.put(&world.tables, &put(3)).only_if_absent().or_else(|it: Option<Order>| {
-            Error::rejected(format!("it has {}", it.unwrap().total))
-        });
+        tx.put(&world.tables, &put(3))
+            .only_if_absent()
+            .or_else(|it: Option<Order>| Error::rejected(format!("it has {}", it.unwrap().total)));
     });
     assert_eq!(refused.await, "it has 2");
     let replaced = world.commit(|tx| {
@@ -92,7 +92,10 @@ async fn a_put_item_replaces_the_version_that_it_has() {
     };
     world.commit(insert).await.unwrap();
     let inserted = world.dynamo.get(Counter::key("other")).await.unwrap();
-    assert_eq!(inserted.changes, 1, "an inserted item has the first version");
+    assert_eq!(
+        inserted.changes, 1,
+        "an inserted item has the first version"
+    );
 }
 
 #[tokio::test]
@@ -144,7 +147,8 @@ async fn a_check_makes_a_commit_depend_on_an_item() {
     let names = check.expression_attribute_names;
     let text = shown(&check.condition_expression, names.as_ref(), None);
     assert_eq!(text, "attribute_exists(#pk)");
-    let free = world.commit(|tx| drop(tx.check(&world.tables, Customer::key("8")).only_if_absent()));
+    let free =
+        world.commit(|tx| drop(tx.check(&world.tables, Customer::key("8")).only_if_absent()));
     free.await.unwrap();
 }
 
@@ -187,7 +191,12 @@ mod unchanged {
 
     /// Whether a commit that depends on the order as it was read is made after `change` of it.
     async fn is_committed(world: &World, change: impl AsyncFnOnce()) -> bool {
-        let read = world.tables.get(Order::key("o-1")).snapshot().await.unwrap();
+        let read = world
+            .tables
+            .get(Order::key("o-1"))
+            .snapshot()
+            .await
+            .unwrap();
         change().await;
         let commit = world.commit(|tx| {
             tx.check(&world.tables, read.key().clone()).unchanged(&read);
@@ -275,7 +284,10 @@ mod without_a_transaction {
         world.tables.put(&counter(1, 0)).await.unwrap();
         let error = world.tables.put(&counter(2, 0)).await.unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("another version than the one to put"), "{text}");
+        assert!(
+            text.contains("another version than the one to put"),
+            "{text}"
+        );
         world.tables.put(&counter(2, 1)).await.unwrap();
         assert_eq!(
             world.tables.get(Counter::key("visits")).await.unwrap(),

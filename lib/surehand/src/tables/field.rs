@@ -333,9 +333,7 @@ pub trait Number: Ordered {}
 macro_rules! numbers {
     ($($type:ty),+) => { $(impl Ordered for $type {} impl Number for $type {})+ };
 }
-numbers!(
-    u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64
-);
+numbers!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64);
 impl Ordered for String {}
 impl<T: Ordered> Ordered for Option<T> {}
 impl<T: Number> Number for Option<T> {}

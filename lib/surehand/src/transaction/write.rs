@@ -193,14 +193,22 @@ impl<E: Entity> Write<'_, E, Updating> {
         self
     }
 
-    /// Sets the field to a value, or to the value of another field. `None` and an empty set remove the
-    /// attribute.
+    /// Sets the field to a value. `None` and an empty set remove the attribute.
     pub fn set<T>(
         self,
         field: impl FnOnce(E::Fields<E>) -> Field<E, T>,
         value: impl Value<E, T>,
     ) -> Self {
         self.change(field, value.operand(), Change::Set)
+    }
+
+    /// Sets the field to the value that another field had before the update, which must be there.
+    pub fn set_from<T>(
+        self,
+        field: impl FnOnce(E::Fields<E>) -> Field<E, T>,
+        other: impl FnOnce(E::Fields<E>) -> Field<E, T>,
+    ) -> Self {
+        self.set(field, other(E::fields(None)))
     }
 
     /// Sets the field if the item does not have the attribute. `None` and an empty set change nothing.
