@@ -83,7 +83,7 @@ async fn each_verb_must_be_in_the_access() {
 #[tokio::test]
 async fn an_entity_that_is_not_in_the_access_has_no_table() {
     let world = World::new().await;
-    let tables = world.dynamo.tables_for(Access::new().reads::<Counter>());
+    let tables = world.dynamo.tables_for(Access::new().reads::<Entry>());
     let error = tables.name::<Order>().unwrap_err().to_string();
     assert_eq!(
         error,

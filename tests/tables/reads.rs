@@ -103,7 +103,7 @@ async fn an_item_that_is_not_what_the_entity_says_fails_with_its_key_and_the_pla
                 ("changes", number("1")),
                 ("value", AttributeValue::Bool(true)),
             ],
-            "value: invalid type: boolean `true`, expected i64",
+            "value: Expected num",
         ),
     ];
     for (attributes, problem) in items {

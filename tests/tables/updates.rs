@@ -150,13 +150,13 @@ fn numbers() -> Vec<Case> {
             |w| w.add(|o| o.stock.entry("book"), 4),
             "ADD #stock.#book :v0 | :v0 = N(4)",
             AS_IT_IS,
-            |o| drop(o.stock.insert("book".into(), 7)),
+            |o| _ = o.stock.insert("book".into(), 7),
         ),
         case(
             |w| w.add(|o| o.stock.entry("lamp"), 4),
             "ADD #stock.#lamp :v0 | :v0 = N(4)",
             AS_IT_IS,
-            |o| drop(o.stock.insert("lamp".into(), 4)),
+            |o| _ = o.stock.insert("lamp".into(), 4),
         ),
     ]
 }
@@ -251,13 +251,13 @@ fn places() -> Vec<Case> {
             |w| w.set(|o| o.stock.entry("a.b c"), 6),
             "SET #stock.#n1 = :v0 | #n1 = a.b c | :v0 = N(6)",
             AS_IT_IS,
-            |o| drop(o.stock.insert("a.b c".into(), 6)),
+            |o| _ = o.stock.insert("a.b c".into(), 6),
         ),
         case(
             |w| w.remove(|o| o.stock.entry("book")),
             "REMOVE #stock.#book",
             AS_IT_IS,
-            |o| drop(o.stock.remove("book")),
+            |o| _ = o.stock.remove("book"),
         ),
         case(
             |w| {

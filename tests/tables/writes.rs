@@ -5,7 +5,7 @@ use super::{
     world::{World, shown, staged},
 };
 use aws_sdk_dynamodb::types::AttributeValue;
-use surehand::{Entity, Error, ErrorKind};
+use surehand::{Error, ErrorKind};
 
 fn counter(value: i64, changes: u64) -> Counter {
     Counter {

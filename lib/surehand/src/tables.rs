@@ -132,7 +132,7 @@ impl Tables {
     /// Returns the name of the entity's table.
     ///
     /// # Errors
-    /// If the [`Access`] does not have the entity.
+    /// If the [`Access`] has no entity of this table.
     pub fn name<E: Entity>(&self) -> Result<&str, TableError> {
         let name = self.0.names.get(E::TABLE);
         name.map(String::as_str)

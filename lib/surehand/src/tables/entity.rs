@@ -190,6 +190,22 @@ impl KeyPart {
         self.value.clone()
     }
 
+    /// Refuses a longer key, which DynamoDB refuses in a transaction as it does what another attempt can mend.
+    fn has_at_most(&self, limit: usize) -> Result<(), String> {
+        let bytes = match &self.value {
+            Ok(AttributeValue::S(text)) => text.len(),
+            Ok(AttributeValue::B(bytes)) => bytes.as_ref().len(),
+            _ => 0,
+        };
+        match bytes <= limit {
+            true => Ok(()),
+            false => Err(format!(
+                "`{}` has {bytes} bytes, and DynamoDB takes {limit}",
+                self.name
+            )),
+        }
+    }
+
     pub(super) fn put_into(&self, item: &mut Item) -> Result<(), String> {
         item.insert(self.name.to_owned(), self.value.clone()?);
         Ok(())
@@ -243,9 +259,11 @@ impl<E: Entity> Key<E> {
     /// What is wrong with the key, in words.
     pub fn to_item(&self) -> Result<Item, String> {
         let mut item = Item::with_capacity(2);
-        for part in [Some(&self.partition), self.sort.as_ref()] {
+        for (part, limit) in [(Some(&self.partition), 2048), (self.sort.as_ref(), 1024)] {
             if let Some(part) = part {
-                let put = part.put_into(&mut item);
+                let put = part
+                    .has_at_most(limit)
+                    .and_then(|()| part.put_into(&mut item));
                 put.map_err(|problem| format!("the key of {} is not valid: {problem}", E::NAME))?;
             }
         }

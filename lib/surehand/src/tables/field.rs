@@ -32,7 +32,7 @@ pub struct Field<E, T> {
 /// [`Field`].
 pub struct KeyField<E, T>(Field<E, T>);
 
-/// The size of an attribute: a text's bytes in UTF-8, or the elements of a list, a set or a map.
+/// The size of an attribute: a text's code units in UTF-16, or the elements of a list, a set or a map.
 pub struct Size<E> {
     path: Path,
     entity: PhantomData<fn() -> E>,
