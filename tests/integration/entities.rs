@@ -51,7 +51,7 @@ struct Order {
     #[serde(flatten)]
     rest: HashMap<String, Value>,
     #[serde(skip)]
-    cached: Option<u8>,
+    _cached: Option<u8>,
     #[entity(version)]
     version: u64,
 }
@@ -70,7 +70,7 @@ fn order() -> Order {
         },
         tags: Set::default(),
         rest: HashMap::new(),
-        cached: Some(1),
+        _cached: Some(1),
         version: 0,
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn fields<'a>(
     let Some(fields) = named(input) else {
         problems.add(Error::new(
             input.ident.span(),
-            format!("{what} is a struct with named fields, which are the names of its attributes"),
+            format!("{what} is a struct with named fields: they name its attributes"),
         ));
         return None;
     };
@@ -64,7 +64,7 @@ pub(crate) fn fields<'a>(
         problems.add(Error::new(
             *span,
             format!(
-                "{what} is written as its named fields are, which `{key}` changes: remove it, or write the type as a field of another"
+                "{what} is written as a map of its named fields, which `{key}` changes: remove it, or make the type a field of another struct"
             ),
         ));
     }
@@ -77,7 +77,7 @@ pub(crate) fn fields<'a>(
             problems.add(Error::new(
                 names.span,
                 format!(
-                    "`{}` is written as the attribute `{}` and read as `{}`: give it one name, since an item is read as it was written",
+                    "`{}` is written as the attribute `{}` but read as `{}`: use one name, so that an item can be read as it was written",
                     ident.unraw(),
                     names.written,
                     names.read,
@@ -88,7 +88,7 @@ pub(crate) fn fields<'a>(
         if of_field.form == Form::Plain && is(&syntax.ty, "Set") && !default {
             problems.add(Error::new(
                 syntax.ty.span(),
-                "a set needs `#[serde(default)]`: DynamoDB keeps no empty set, so that an item with an empty one has none to read",
+                "a set needs `#[serde(default)]`: DynamoDB does not keep empty sets, so the attribute is missing when the item is read",
             ));
         }
         Some(Field {
@@ -145,8 +145,8 @@ pub(crate) fn document(
     });
     // Without a field, something else must have the type that the fields are of.
     let empty = plain().next().is_none();
-    let declared_none = empty.then(|| quote!(__entity: ::std::marker::PhantomData<fn() -> R>));
-    let made_none = empty.then(|| quote!(__entity: ::std::marker::PhantomData));
+    let declared_marker = empty.then(|| quote!(__entity: ::std::marker::PhantomData<fn() -> R>));
+    let made_marker = empty.then(|| quote!(__entity: ::std::marker::PhantomData));
     let at = match empty {
         true => quote!(_),
         false => quote!(at),
@@ -158,7 +158,7 @@ pub(crate) fn document(
         #[allow(dead_code, non_snake_case)]
         #vis struct #struct_name<R> {
             #(#declared,)*
-            #declared_none
+            #declared_marker
         }
         #[automatically_derived]
         impl ::surehand::tables::Document for #name {
@@ -169,7 +169,7 @@ pub(crate) fn document(
             ) -> #struct_name<R> {
                 #struct_name {
                     #(#made,)*
-                    #made_none
+                    #made_marker
                 }
             }
         }
@@ -318,7 +318,7 @@ mod tests {
                     b: u8,
                 }
             ),
-            "`b` is written as the attribute `c` and read as `b`",
+            "`b` is written as the attribute `c` but read as `b`",
         );
         written(&parse_quote!(
             struct A {

@@ -61,8 +61,8 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 /// | `key(…)` | the table's key: its partition key, and its sort key if it has one | required |
 /// | `index(by_status, name = "by-status", key(…))` | a secondary index: the function that queries it, its name, and its key; as often as there are indexes | no index; the function's name |
 ///
-/// and by `#[entity(version)]` on the field, a `u64` or `u32`, that counts the changes of an item. Each
-/// write then replaces only the version that it knows.
+/// and by `#[entity(version)]` on the field, a `u64` or `u32`, that counts the changes of an item. A put
+/// then replaces only the version that it was made from.
 ///
 /// # Keys
 ///
@@ -71,42 +71,43 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 /// - **a field**, as in `key(order_id)`. Its type is a [`KeyValue`]: a text, an integer or bytes.
 /// - **composed**, as in `key(pk = "ORDER#{order_id}")`: a text with the names of fields in braces, which
 ///   must implement `Display`; `{{` and `}}` stand for single braces. The attribute is written to each item
-///   besides the fields, so none of them can have its name. A name that is no identifier is written as a
+///   beside the fields, so no field can have its name. A name that is not an identifier is written as a
 ///   text: `key("gsi1-pk" = "…")`.
 ///
-/// Two items must not have one key by accident. So there is a text between two fields, and no field may
-/// contain the text that ends it: with `{order_id}#{position}`, an order's id has no `#`. That is checked
-/// when the key is made, and is the error of the read or the commit that it is for. Entities that share a
-/// table keep apart by the texts that their keys begin with.
+/// Two different items must not get the same key. So there must be a text between two fields, and a field
+/// must not contain the text that follows it: with `{order_id}#{position}`, an order's id cannot contain
+/// `#`. This is checked when the key is made, and fails the read or the commit that uses the key. Entities
+/// that share a table are kept apart by the texts that their keys begin with.
 ///
-/// Composed attributes are sorted as texts, in which 10 comes before 9. What is to be sorted as a number is
-/// a sort key by itself, or a field whose text always has the same length.
+/// Composed attributes are sorted as texts, so 10 comes before 9. To sort by a number, make the field a sort
+/// key by itself, or give it a type whose `Display` has a fixed width.
 ///
-/// The fields of the table's key are no `Option`s. An item is in an index only if it has the index's key:
-/// if one of its fields is `None`, the index leaves the item out.
+/// The fields of the table's key cannot be an `Option`. Those of an index's can: the index leaves out an
+/// item for which one of them is `None`.
 ///
 /// # What it writes
 ///
 /// - `impl Entity for Order` and `impl Document for Order`.
-/// - `struct OrderFields`, which conditions and updates get: a [`Field`] for each field, under its name.
-///   It is a [`KeyField`], which an update cannot change, for those of the table's key, for those that an
-///   index's key is composed of, and for the version. A field with `#[serde(skip)]`, `flatten` or `with` has
-///   none: what the item has of it is not what its type is written as.
-/// - `Order::key(customer_id, order_id)`, the [`Key`] of an item: of all fields of the key, in the order in
-///   which they come first.
-/// - `Order::partition(customer_id)`, if there is a sort key: the [`Partition`] of the table, of the fields of
-///   the partition key alone.
-/// - `Order::by_status(status)` for each index: a partition of it.
+/// - `struct OrderFields`, which the closures of conditions and updates get: a [`Field`] for each field, under
+///   its name. The fields of the table's key, those that an index's key is composed of, and the version are
+///   [`KeyField`]s, which an update cannot change. A field with `#[serde(skip)]`, `flatten` or `with` is left
+///   out, because the item does not have it as its type is written.
+/// - `Order::key(customer_id, order_id)`, which returns the [`Key`] of an item. It takes each field of the
+///   key, in the order in which they first appear.
+/// - `Order::partition(customer_id)`, if there is a sort key, which returns a [`Partition`] of the table. It
+///   takes the fields of the partition key.
+/// - `Order::by_status(status)` for each index, which returns a partition of the index.
 ///
-/// The functions take what can be turned `Into` the field's type, and a number, `bool` or `char` as it is. They
-/// have the struct's visibility, and the fields their own.
+/// The functions take `impl Into<T>` for a field of type `T`, and an integer, `bool` or `char` as it is, so
+/// that a literal can be passed. They have the struct's visibility; the fields of `OrderFields` have that of
+/// the struct's.
 ///
 /// # Serde
 ///
 /// The attributes of an item are those that serde's derives write, under the names that `rename` and
-/// `rename_all` give them, which must be the same for writing and reading. The type is written as its named
-/// fields are, without `tag`, `transparent`, `from` or `into`. A [`Set`] has `#[serde(default)]`, because
-/// DynamoDB keeps no empty set.
+/// `rename_all` give them; these must be the same for writing and reading. `tag`, `untagged`, `transparent`,
+/// `from`, `try_from`, `into` and `remote` are refused, since they change the map of fields that an item is.
+/// A [`Set`] needs `#[serde(default)]`, because DynamoDB does not keep empty sets.
 ///
 /// A struct inside an entity derives [`Document`](macro@Document), so that conditions and updates can name
 /// its fields.

@@ -70,9 +70,14 @@ impl Template {
         &self.pieces
     }
 
+    /// Returns where the text is written.
+    pub(crate) fn span(&self) -> Span {
+        self.span
+    }
+
     /// Returns where the text is written, for what is generated from it: a field that is not
     /// `Display` is reported there.
-    pub(crate) fn span(&self) -> Span {
+    pub(crate) fn generated_span(&self) -> Span {
         self.span.resolved_at(Span::call_site())
     }
 
@@ -95,7 +100,7 @@ impl Template {
             .filter_map(|field| Some(field.ident.as_ref()?.unraw().to_string()))
             .collect();
         self.check(&names)?;
-        let span = self.span();
+        let span = self.generated_span();
         let mut format = String::new();
         let mut values = Vec::new();
         for piece in &self.pieces {

@@ -62,7 +62,7 @@ pub use entity::{
     Document, Entity, IndexSchema, Key, KeyAttribute, KeyKind, KeyPart, KeySchema, KeyValue,
     Partition,
 };
-pub use field::{Field, KeyField, Number, Ordered, Size};
+pub use field::{Changeable, Field, KeyField, Number, Ordered, Size};
 #[doc(hidden)]
 pub use path::Path;
 pub use query::{Page, Query};

@@ -24,6 +24,7 @@ pub(crate) struct Attributes {
 
 /// What `key(…)` lists: a partition key, and a sort key if there are two.
 pub(crate) struct KeyList {
+    pub(crate) span: Span,
     pub(crate) partition: Listed,
     pub(crate) sort: Option<Listed>,
 }
@@ -69,12 +70,32 @@ impl Attributes {
             "table" => set(&mut self.table, meta, text),
             "key" => set(&mut self.key, meta, key_list),
             "index" => {
-                self.indexes.push(IndexList::read(meta)?);
+                let index = IndexList::read(meta)?;
+                self.check_index(&index)?;
+                self.indexes.push(index);
                 Ok(())
             }
             "version" => Err(meta.error("`version` belongs on the field that counts the changes")),
             _ => Err(meta.error("unknown key: use `table`, `key` or `index`")),
         }
+    }
+
+    /// Refuses an index that has the name of another.
+    fn check_index(&self, index: &IndexList) -> Result<()> {
+        let (function, name) = (&index.function, &index.name);
+        if self.indexes.iter().any(|it| it.function == *function) {
+            return Err(Error::new(
+                function.span(),
+                format!("another index has the function `{function}`: rename one"),
+            ));
+        }
+        if self.indexes.iter().any(|it| it.name == *name) {
+            return Err(Error::new(
+                index.name_span,
+                format!("another index has the name `{name}`: remove one"),
+            ));
+        }
+        Ok(())
     }
 
     /// Checks what the parser of each value does not.
@@ -84,24 +105,8 @@ impl Attributes {
         {
             return Err(Error::new(
                 table.span(),
-                "the `table` is the name of an environment variable, of capitals, digits and `_`, which has the table's name",
+                "`table` is the name of an environment variable, made of capitals, digits and `_`, that has the table's name",
             ));
-        }
-        let mut seen: Vec<&IndexList> = Vec::new();
-        for index in &self.indexes {
-            if seen.iter().any(|it| it.function == index.function) {
-                return Err(Error::new(
-                    index.function.span(),
-                    format!("another index is called `{}`: rename one", index.function),
-                ));
-            }
-            if seen.iter().any(|it| it.name == index.name) {
-                return Err(Error::new(
-                    index.name_span,
-                    format!("another index has the name `{}`: remove one", index.name),
-                ));
-            }
-            seen.push(index);
         }
         Ok(())
     }
@@ -141,7 +146,7 @@ impl IndexList {
             return Err(Error::new(
                 name_span,
                 format!(
-                    "DynamoDB takes no index of the name `{name}`: it has 3 to 255 letters, digits, `_`, `-` and `.`"
+                    "`{name}` cannot be the name of an index: DynamoDB takes 3 to 255 letters, digits, `_`, `-` and `.`"
                 ),
             ));
         }
@@ -157,7 +162,7 @@ impl IndexList {
 impl Parse for Listed {
     /// `order_id` or `pk = "ORDER#{order_id}"`
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        // A composed attribute can have any name: a text is one that is no identifier.
+        // A composed attribute can have any name: one that is not an identifier is written as a text.
         if input.peek(LitStr) {
             let name: LitStr = input.parse()?;
             return Self::composed(name.value(), name.span(), input);
@@ -201,9 +206,7 @@ pub(crate) fn version(attributes: &[Attribute], problems: &mut Problems) -> Opti
     for attribute in ours(attributes) {
         problems.take(attribute.parse_nested_meta(|meta| {
             if !meta.path.is_ident("version") {
-                return Err(meta.error(
-                    "unknown key: a field has only `version`, and all else belongs on the type",
-                ));
+                return Err(meta.error("unknown key: use `version`, or move it to the type"));
             }
             set(&mut version, &meta, |meta| {
                 Ok(meta.path.segments[0].ident.span())
@@ -233,7 +236,11 @@ fn key_list(meta: &ParseNestedMeta<'_>) -> Result<KeyList> {
             third.span(),
             "a key has at most two attributes: compose one of several fields, as in `sk = \"{order_id}#{position}\"`",
         )),
-        None => Ok(KeyList { partition, sort }),
+        None => Ok(KeyList {
+            span: meta.path.segments[0].ident.span(),
+            partition,
+            sort,
+        }),
     }
 }
 
@@ -241,12 +248,10 @@ fn function_name(ident: &Ident) -> Result<Ident> {
     let name = ident.to_string();
     let problem = if TAKEN.contains(&name.as_str()) {
         format!(
-            "`{name}` is a function of every entity: call the index's otherwise, as in `by_{name}`"
+            "every entity has a function `{name}`: give the index's another name, such as `by_{name}`"
         )
     } else if syn::parse_str::<Ident>(&name).is_err() {
-        format!(
-            "`{name}` is a word of the language: call the function otherwise, as in `by_{name}`"
-        )
+        format!("`{name}` is a keyword: give the function another name, such as `by_{name}`")
     } else {
         return Ok(ident.clone());
     };

@@ -7,74 +7,38 @@ use super::{
 use crate::document::{Field, is};
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::Type;
+use syn::{Ident, Type, Visibility};
 
 /// Writes `key`, `partition`, and a function per index.
 pub(crate) fn functions(schema: &Schema<'_>) -> TokenStream {
     let (ident, vis) = (&schema.input.ident, &schema.input.vis);
     let key = schema.key.as_ref().map(|key| {
-        let fields = key.fields();
-        let (parameters, values) = parameters(&fields);
-        let made = write_key(schema, key, local);
-        let doc = match fields.as_slice() {
-            [] => "Returns the key of the only item.".to_owned(),
-            fields => format!("Returns the key of the item with this {}.", list(fields)),
+        let of_item = Function {
+            name: Ident::new("key", key.span),
+            returns: "the key of the item".to_owned(),
+            fields: key.fields(),
+            ty: quote!(::surehand::tables::Key<Self>),
+            value: write_key(schema, key, local),
         };
-        quote! {
-            #[doc = #doc]
-            #vis fn key(#parameters) -> ::surehand::tables::Key<Self> {
-                #values
-                #made
-            }
-        }
+        of_item.write(vis)
     });
     let partition = schema.key.as_ref().and_then(|key| {
-        let sort = key.sort.as_ref()?.sort_type();
-        let fields = key.partition.fields();
-        let (parameters, values) = parameters(&fields);
-        let part = key.partition.value(local);
-        let doc = match fields.as_slice() {
-            [] => "Returns the only partition of the table.".to_owned(),
-            fields => format!(
-                "Returns the partition of the table with this {}.",
-                list(fields)
-            ),
-        };
-        Some(quote! {
-            #[doc = #doc]
-            #vis fn partition(#parameters) -> ::surehand::tables::Partition<Self, #sort> {
-                #values
-                ::surehand::tables::Partition::new(#part)
-            }
-        })
+        key.sort.as_ref()?;
+        let name = Ident::new("partition", key.span);
+        let made = |part| quote!(::surehand::tables::Partition::new(#part));
+        Some(Function::partition(name, "the table", key, made).write(vis))
     });
     let indexes = schema.indexes.iter().enumerate().map(|(at, (index, key))| {
-        let function = &index.function;
-        let sort = key
-            .sort
-            .as_ref()
-            .map_or_else(|| quote!(()), Part::sort_type);
-        let fields = key.partition.fields();
-        let (parameters, values) = parameters(&fields);
-        let part = key.partition.value(local);
-        let name = &index.name;
-        let doc = match fields.as_slice() {
-            [] => format!("Returns the only partition of the index `{name}`."),
-            fields => format!(
-                "Returns the partition of the index `{name}` with this {}.",
-                list(fields)
-            ),
-        };
-        quote! {
-            #[doc = #doc]
-            #vis fn #function(#parameters) -> ::surehand::tables::Partition<Self, #sort> {
-                #values
+        let of = format!("the index `{}`", index.name);
+        let made = |part| {
+            quote! {
                 ::surehand::tables::Partition::of_index(
                     &<Self as ::surehand::tables::Entity>::INDEXES[#at],
                     #part,
                 )
             }
-        }
+        };
+        Function::partition(index.function.clone(), &of, key, made).write(vis)
     });
     quote! {
         // Few programs use all of them, and the fields' names are judged where they are written.
@@ -84,6 +48,53 @@ pub(crate) fn functions(schema: &Schema<'_>) -> TokenStream {
             #key
             #partition
             #(#indexes)*
+        }
+    }
+}
+
+/// A function of fields' values.
+struct Function<'a> {
+    name: Ident,
+    /// What its documentation says that it returns.
+    returns: String,
+    fields: Vec<&'a Field<'a>>,
+    ty: TokenStream,
+    value: TokenStream,
+}
+
+impl<'a> Function<'a> {
+    fn partition(
+        name: Ident,
+        of: &str,
+        key: &Key<'a>,
+        made: impl FnOnce(TokenStream) -> TokenStream,
+    ) -> Self {
+        let sort = key.sort.as_ref();
+        let sort = sort.map_or_else(|| quote!(()), Part::sort_type);
+        Self {
+            name,
+            returns: format!("the partition of {of}"),
+            fields: key.partition.fields(),
+            ty: quote!(::surehand::tables::Partition<Self, #sort>),
+            value: made(key.partition.value(local)),
+        }
+    }
+
+    fn write(&self, vis: &Visibility) -> TokenStream {
+        let Self {
+            name, ty, value, ..
+        } = self;
+        let doc = match self.fields.as_slice() {
+            [] => format!("Returns {}, of which there is one.", self.returns),
+            fields => format!("Returns {} with this {}.", self.returns, list(fields)),
+        };
+        let (parameters, values) = parameters(&self.fields);
+        quote! {
+            #[doc = #doc]
+            #vis fn #name(#parameters) -> #ty {
+                #values
+                #value
+            }
         }
     }
 }

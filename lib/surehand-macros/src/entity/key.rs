@@ -12,6 +12,8 @@ use syn::{Error, Ident, LitStr, Result, Type, ext::IdentExt, spanned::Spanned};
 
 /// The key of a table or an index.
 pub(crate) struct Key<'a> {
+    /// Where it is written.
+    pub(crate) span: Span,
     pub(crate) partition: Part<'a>,
     pub(crate) sort: Option<Part<'a>>,
 }
@@ -46,7 +48,7 @@ pub(crate) struct Struct<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// Finds the fields of a key; none if one of its attributes cannot be.
+    /// Finds the fields of a key. It returns `None` if an attribute is refused.
     pub(crate) fn new(
         list: &'a KeyList,
         purpose: Purpose,
@@ -58,6 +60,7 @@ impl<'a> Key<'a> {
         let sort = sort.map(|sort| (problems.take(Part::new(sort, purpose, of)), sort.span()));
         let (sort, span) = sort.unzip();
         let key = Self {
+            span: list.span.resolved_at(Span::call_site()),
             partition: partition?,
             sort: match sort {
                 Some(sort) => Some(sort?),
@@ -70,7 +73,7 @@ impl<'a> Key<'a> {
             problems.add(Error::new(
                 span,
                 format!(
-                    "the attribute `{}` cannot be the partition key and the sort key: remove one",
+                    "the attribute `{}` is both the partition key and the sort key: remove one",
                     sort.name()
                 ),
             ));
@@ -110,7 +113,7 @@ impl<'a> Part<'a> {
                     return Err(Error::new(
                         ident.span(),
                         format!(
-                            "{error}; an attribute that is no field is composed, as in `{name} = \"ORDER#{{order_id}}\"`"
+                            "{error}; to compose an attribute of fields, write `{name} = \"…\"`, with the fields in braces"
                         ),
                     ));
                 };
@@ -210,7 +213,7 @@ impl<'a> Composed<'a> {
             return Err(Error::new(
                 name_span,
                 format!(
-                    "`{name}` is already the attribute of the field `{}`: compose one of another name",
+                    "`{name}` is already the attribute of the field `{}`: give the composed attribute another name",
                     field.name
                 ),
             ));
@@ -219,7 +222,7 @@ impl<'a> Composed<'a> {
             return Err(Error::new(
                 text.span(),
                 format!(
-                    "two items could have one key, as nothing tells `{{{one}}}` from `{{{two}}}`: write a text between them, as in `{{{one}}}#{{{two}}}`"
+                    "two items could have the same key, since nothing separates `{{{one}}}` from `{{{two}}}`: write a text between them, as in `{{{one}}}#{{{two}}}`"
                 ),
             ));
         }
@@ -240,19 +243,22 @@ impl<'a> Composed<'a> {
         self.name == other.name && self.text.pieces() != other.text.pieces()
     }
 
-    pub(crate) fn span(&self) -> Span {
-        self.text.span()
+    pub(crate) fn error(&self, message: String) -> Error {
+        Error::new(self.text.span(), message)
     }
 
     pub(crate) fn value(&self, access: impl Fn(&Field<'_>) -> TokenStream) -> TokenStream {
         // A field that is not `Display` is reported at the text.
-        let span = self.text.span();
+        let span = self.text.generated_span();
         let mut fields = self.fields.iter();
         let pieces = self.text.pieces().iter().filter_map(|piece| match piece {
             Piece::Text(text) => Some(quote!(::surehand::tables::Piece::Literal(#text))),
             Piece::Field(name) => {
-                let value = access(fields.next()?);
-                let value = quote_spanned!(span=> ::std::string::ToString::to_string(&#value));
+                let value = access(fields.next()?).into_iter().map(|mut token| {
+                    token.set_span(span);
+                    token
+                });
+                let value = quote_spanned!(span=> ::std::format!("{}", #(#value)*));
                 Some(quote!(::surehand::tables::Piece::Field(#name, #value)))
             }
         });
@@ -300,23 +306,23 @@ fn check(field: &Field<'_>, purpose: Purpose, span: Span) -> Result<()> {
     let problem = match field.form {
         Form::Skipped => "is not written to the item",
         Form::Unread => "is not read from the item",
-        Form::Flat => "is several attributes, by `#[serde(flatten)]`",
-        Form::Custom => "is written otherwise than its type, by `#[serde(with)]`",
+        Form::Flat => "is written as several attributes, by `#[serde(flatten)]`",
+        Form::Custom => "is not written as its type is, by `#[serde(with)]`",
         Form::Plain if purpose == Purpose::Index => return Ok(()),
         Form::Plain if optional(&field.syntax.ty).is_some() => "is an `Option`",
         Form::Plain if field.left_out => "can be left out, by `#[serde(skip_serializing_if)]`",
         Form::Plain => return Ok(()),
     };
     let (whose, remedy) = match purpose {
-        Purpose::Table => ("the table's key", "every item needs all of its key"),
+        Purpose::Table => ("the table's key", "every item needs its whole key"),
         Purpose::Index => (
             "an index's key",
-            "what is read from the index must be what was written",
+            "take a field that is written and read as its type is",
         ),
     };
     Err(Error::new(
         span,
-        format!("`{name}` {problem}, so that it cannot be part of {whose}: {remedy}"),
+        format!("`{name}` {problem}, so it cannot be part of {whose}: {remedy}"),
     ))
 }
 
@@ -326,7 +332,7 @@ fn check_fixed(field: &Field<'_>, of: Struct<'_>, span: Span) -> Result<()> {
         Some(version) if version == field.ident => Err(Error::new(
             span,
             format!(
-                "`{}` is the version, which each write changes: it cannot be part of a key",
+                "`{}` is the version, which changes with each write: take another field for the key",
                 field.name
             ),
         )),

@@ -43,7 +43,7 @@ impl<'a> Schema<'a> {
             key: None,
             indexes: Vec::new(),
         };
-        // Another error says of what is no struct that it has no fields.
+        // What is not a struct has been refused already.
         if is_struct {
             schema.key = attributes
                 .key
@@ -78,13 +78,10 @@ impl<'a> Schema<'a> {
         let first = self.composed();
         for composed in self.keys().flat_map(Key::parts).filter_map(Part::composed) {
             if first.iter().any(|it| it.contradicts(composed)) {
-                problems.add(Error::new(
-                    composed.span(),
-                    format!(
-                        "`{}` is composed differently before: an attribute has one text, so use the same, or another name",
-                        composed.name
-                    ),
-                ));
+                problems.add(composed.error(format!(
+                    "`{}` is composed of another text before: use the same text, or another name",
+                    composed.name
+                )));
             }
         }
     }
@@ -111,7 +108,7 @@ fn find_version<'a>(fields: &'a [Field<'a>], problems: &mut Problems) -> Option<
         if let Some(first) = found {
             problems.add(Error::new(
                 span,
-                format!("`{}` is the version already: remove one", first.name),
+                format!("`{}` is already the version: remove one", first.name),
             ));
             continue;
         }
@@ -125,7 +122,7 @@ fn find_version<'a>(fields: &'a [Field<'a>], problems: &mut Problems) -> Option<
         if field.form != Form::Plain || field.left_out {
             problems.add(Error::new(
                 span,
-                "the version is written to every item and read from it: remove what serde's attributes say of it",
+                "every item has its version: remove the serde attributes that leave it out or change it",
             ));
         }
     }

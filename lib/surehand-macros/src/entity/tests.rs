@@ -100,9 +100,9 @@ fn a_key_is_made_of_an_items_fields_and_of_parameters() {
         format!(
             r##"Key::new(
                 KeyPart::composed("pk", &[Piece::Literal("CUSTOMER#"),
-                    Piece::Field("customer_id", ::std::string::ToString::to_string(&{access}customer_id))]),
+                    Piece::Field("customer_id", ::std::format!("{{}}", {access}customer_id))]),
                 Some(KeyPart::composed("sk", &[Piece::Literal("{{ENTRY}}#"),
-                    Piece::Field("order_id", ::std::string::ToString::to_string(&{access}order_id))]))
+                    Piece::Field("order_id", ::std::format!("{{}}", {access}order_id))]))
             ).with("customerId", &{access}customer_id).with("orderId", &{access}order_id)"##
         )
         .replace('\n', "")
@@ -167,7 +167,7 @@ fn a_key_has_what_an_index_composes_of_its_fields() {
         &[r#").with("order_id", &order_id)
             .with_composed(KeyPart::composed("gsi", &[Piece::Literal("ORDERS")]))
             .with_composed(KeyPart::composed("at",
-                &[Piece::Field("order_id", ::std::string::ToString::to_string(&order_id))]))}"#
+                &[Piece::Field("order_id", ::std::format!("{}", order_id))]))}"#
             .replace('\n', "")
             .as_str()],
     );
@@ -253,9 +253,9 @@ fn an_item_without_a_field_of_an_index_is_left_out_of_it() {
             "let parts: [::std::option::Option<KeyPart>; 2usize]",
             r##"match (&self.coupon,) {
                 (Some(coupon),) => Some(KeyPart::composed("gsi", &[Piece::Literal("COUPON#"),
-                    Piece::Field("coupon", ::std::string::ToString::to_string(&coupon)),
+                    Piece::Field("coupon", ::std::format!("{}", coupon)),
                     Piece::Literal("#"),
-                    Piece::Field("status", ::std::string::ToString::to_string(&self.status))])),
+                    Piece::Field("status", ::std::format!("{}", self.status))])),
                 _ => None, }"##
                 .replace('\n', "")
                 .as_str(),
@@ -313,8 +313,8 @@ fn all_problems_of_a_type_are_reported_together_and_the_impls_are_written() {
         "needs a `table`",
         "needs a `key`",
         "`untagged` changes",
-        "`version` is written as the attribute `v` and read as `version`",
-        "`version` is the version already",
+        "`version` is written as the attribute `v` but read as `version`",
+        "`version` is already the version",
         "make it a `u64` or `u32`",
         "a set needs `#[serde(default)]`",
     ] {
@@ -353,7 +353,7 @@ fn an_attribute_that_does_not_parse_hides_no_other_mistake_behind_it() {
                 a: u8,
             }
         ),
-        "a field has only `version`",
+        "use `version`, or move it",
     );
 }
 
@@ -435,7 +435,7 @@ fn a_key_has_one_or_two_attributes() {
     );
     refused(
         with!(key(order_id, order_id)),
-        "cannot be the partition key and the sort key",
+        "is both the partition key and the sort key",
     );
     refused(
         with!(key(pk = "")),
@@ -448,7 +448,7 @@ fn a_key_is_of_the_structs_fields() {
     let names = "the struct has `order_id`, `position`, `status`, `coupon`";
     refused(
         with!(key(orderid)),
-        &format!("no field `orderid`: {names}; an attribute that is no field is composed"),
+        &format!("no field `orderid`: {names}; to compose an attribute"),
     );
     refused(
         with!(key(pk = "A#{orderid}")),
@@ -466,7 +466,7 @@ fn a_key_is_of_the_structs_fields() {
 fn two_items_cannot_have_one_key() {
     refused(
         with!(key(pk = "A#{order_id}{position}")),
-        "nothing tells `{order_id}` from `{position}`",
+        "nothing separates `{order_id}` from `{position}`",
     );
 }
 
@@ -474,15 +474,18 @@ fn two_items_cannot_have_one_key() {
 fn every_item_has_all_of_its_key() {
     refused(
         with!(key(coupon)),
-        "`coupon` is an `Option`, so that it cannot be part of the table's key",
+        "`coupon` is an `Option`, so it cannot be part of the table's key",
     );
     refused(with!(key(pk = "A#{coupon}")), "`coupon` is an `Option`");
     for (attribute, problem) in [
-        (quote::quote!(skip), "is not written"),
-        (quote::quote!(skip_serializing), "is not written"),
+        (quote::quote!(skip), "is not written to the item"),
+        (
+            quote::quote!(skip_serializing),
+            "is not written to the item",
+        ),
         (quote::quote!(skip_deserializing), "is not read"),
-        (quote::quote!(flatten), "is several attributes"),
-        (quote::quote!(with = "hex"), "is written otherwise"),
+        (quote::quote!(flatten), "is written as several attributes"),
+        (quote::quote!(with = "hex"), "is not written as its type"),
         (quote::quote!(skip_serializing_if = "f"), "can be left out"),
     ] {
         let of = |key: proc_macro2::TokenStream| -> DeriveInput {
@@ -506,7 +509,7 @@ fn an_attribute_is_composed_in_one_way() {
             key(pk = "A#{order_id}"),
             index(by_it, key(status, pk = "B#{order_id}"))
         ),
-        "`pk` is composed differently before",
+        "`pk` is composed of another text before",
     );
     written(with!(
         key(pk = "A#{order_id}"),
@@ -533,22 +536,22 @@ fn an_index_has_a_function_a_name_and_a_key() {
     );
     refused(
         quote::quote!(index(by_status, name = "a b", key(status))),
-        "no index of the name `a b`",
+        "`a b` cannot be the name of an index",
     );
     refused(
         quote::quote!(index(by, key(status))),
-        "no index of the name `by`",
+        "`by` cannot be the name of an index",
     );
     for taken in ["key", "partition", "to_key"] {
         let function = quote::format_ident!("{taken}");
         refused(
             quote::quote!(index(#function, key(status))),
-            &format!("`{taken}` is a function of every entity"),
+            &format!("every entity has a function `{taken}`"),
         );
     }
     refused(
         quote::quote!(index(type, key(status))),
-        "`type` is a word of the language",
+        "`type` is a keyword",
     );
 }
 
@@ -568,7 +571,7 @@ fn each_index_has_its_own_name() {
             index(by_a, key(status)),
             index(by_a, name = "abc", key(position))
         ),
-        "another index is called `by_a`",
+        "another index has the function `by_a`",
     );
 }
 
@@ -588,7 +591,7 @@ fn a_version_counts_changes() {
     );
     refused(
         of(parse_quote!({ a: u8, #[entity(version)] #[serde(skip)] b: u64 })),
-        "remove what serde's",
+        "remove the serde attributes",
     );
     refused(
         of(parse_quote!({ a: u8, #[entity(version)] b: u64, #[entity(version)] c: u64 })),
@@ -596,7 +599,7 @@ fn a_version_counts_changes() {
     );
     refused(
         of(parse_quote!({ #[entity(version)] a: u64 })),
-        "`a` is the version, which each write changes",
+        "`a` is the version, which changes with each write",
     );
     written(of(parse_quote!({ a: u8, #[entity(version)] b: u32 })));
 }

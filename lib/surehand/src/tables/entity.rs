@@ -7,6 +7,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// A type whose values are items of a DynamoDB table. Derive it: see [`Entity`](derive@crate::Entity).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an entity",
+    note = "derive it: `#[derive(Serialize, Deserialize, Entity)] #[entity(table = \"SHOP_TABLE\", key(order_id))]`"
+)]
 pub trait Entity: Document + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The type's name, as errors and descriptions have it.
     const NAME: &'static str;
@@ -96,6 +100,11 @@ pub struct IndexSchema {
 ///     const KIND: KeyKind = KeyKind::Text;
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an attribute of a key",
+    label = "a key's attributes are texts, integers and bytes",
+    note = "compose a text of it, as in `key(pk = \"PRICE#{{price}}\")`, or implement `KeyValue` for a type that serializes as one of them"
+)]
 pub trait KeyValue: Serialize {
     /// The type of the attribute.
     const KIND: KeyKind;
@@ -127,9 +136,9 @@ pub enum Piece {
 }
 
 impl KeyPart {
-    /// A key attribute that is a field.
+    /// A key attribute that is a field. That its type is a [`KeyValue`] is asked for where its kind is.
     #[doc(hidden)]
-    pub fn field(name: &'static str, value: &impl KeyValue) -> Self {
+    pub fn field(name: &'static str, value: &impl Serialize) -> Self {
         let value = match serde_dynamo::to_attribute_value::<_, AttributeValue>(value) {
             Ok(AttributeValue::S(text)) if text.is_empty() => Err(format!(
                 "`{name}` is empty, and DynamoDB takes no empty key"
@@ -259,13 +268,12 @@ impl<E: Entity> Key<E> {
     /// What is wrong with the key, in words.
     pub fn to_item(&self) -> Result<Item, String> {
         let mut item = Item::with_capacity(2);
-        for (part, limit) in [(Some(&self.partition), 2048), (self.sort.as_ref(), 1024)] {
-            if let Some(part) = part {
-                let put = part
-                    .has_at_most(limit)
-                    .and_then(|()| part.put_into(&mut item));
-                put.map_err(|problem| format!("the key of {} is not valid: {problem}", E::NAME))?;
-            }
+        let parts = [(Some(&self.partition), 2048), (self.sort.as_ref(), 1024)];
+        for (part, limit) in parts {
+            let Some(part) = part else { continue };
+            let fits = part.has_at_most(limit);
+            let put = fits.and_then(|()| part.put_into(&mut item));
+            put.map_err(|problem| format!("the key of {} is not valid: {problem}", E::NAME))?;
         }
         Ok(item)
     }

@@ -32,6 +32,28 @@ pub struct Field<E, T> {
 /// [`Field`].
 pub struct KeyField<E, T>(Field<E, T>);
 
+/// A field that an update can change: a [`Field`], and no [`KeyField`].
+#[diagnostic::on_unimplemented(
+    message = "an update cannot change a field of a key, or the version",
+    label = "`{Self}` is for conditions alone",
+    note = "an item of another key is another item: `insert` it, and `delete` this one; the version is counted up by itself"
+)]
+pub trait Changeable<E> {
+    /// The type of its values.
+    type Value;
+
+    #[doc(hidden)]
+    fn field(self) -> Field<E, Self::Value>;
+}
+
+impl<E, T> Changeable<E> for Field<E, T> {
+    type Value = T;
+
+    fn field(self) -> Self {
+        self
+    }
+}
+
 /// The size of an attribute: a text's code units in UTF-16, or the elements of a list, a set or a map.
 pub struct Size<E> {
     path: Path,
@@ -304,6 +326,12 @@ impl<E, T> fmt::Debug for Field<E, T> {
     }
 }
 
+impl<E, T> Clone for KeyField<E, T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 impl<E, T> fmt::Debug for KeyField<E, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -325,7 +353,7 @@ pub trait Ordered: Serialize {}
 
 /// A type whose values serialize as numbers.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no number that an update can add to",
+    message = "`{Self}` is not a number that an update can add to",
     note = "integers and floats are; a type of your own that serializes as one of them implements `Number`"
 )]
 pub trait Number: Ordered {}

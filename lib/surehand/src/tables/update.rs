@@ -72,7 +72,8 @@ impl Changes {
             }
         }
         let mut text = String::new();
-        let clauses: [(&str, fn(&Change) -> bool); 4] = [
+        type Clause = (&'static str, fn(&Change) -> bool);
+        let clauses: [Clause; 4] = [
             ("SET", |it| {
                 matches!(
                     it,

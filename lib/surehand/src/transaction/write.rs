@@ -6,9 +6,9 @@ use crate::{
     description::TableAction,
     stage::{Item, Refused, Stage, StagedWrite},
     tables::{
-        Change, Condition, Draft, Entity, Field, Key, Number, Operand, Set, SetElement, Snapshot,
-        Tables, Value, first_version, from_item, is_absent, is_present, is_unchanged, is_version,
-        to_item,
+        Change, Changeable, Condition, Draft, Entity, Field, Key, Number, Operand, Set, SetElement,
+        Snapshot, Tables, Value, first_version, from_item, is_absent, is_present, is_unchanged,
+        is_version, to_item,
     },
 };
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -173,16 +173,16 @@ impl<E: Entity, A> Write<'_, E, A> {
 }
 
 impl<E: Entity> Write<'_, E, Updating> {
-    fn change<T, V>(
+    fn change<F: Changeable<E>, V>(
         mut self,
-        select: impl FnOnce(E::Fields<E>) -> Field<E, T>,
+        select: impl FnOnce(E::Fields<E>) -> F,
         value: Result<V, String>,
         change: impl FnOnce(V) -> Change,
     ) -> Self {
         match value {
             Ok(value) => {
                 if let Some(draft) = &mut self.draft {
-                    draft.change(&select(E::fields(None)), change(value));
+                    draft.change(&select(E::fields(None)).field(), change(value));
                 }
             }
             Err(problem) => {
@@ -194,47 +194,47 @@ impl<E: Entity> Write<'_, E, Updating> {
     }
 
     /// Sets the field to a value. `None` and an empty set remove the attribute.
-    pub fn set<T>(
+    pub fn set<F: Changeable<E>>(
         self,
-        field: impl FnOnce(E::Fields<E>) -> Field<E, T>,
-        value: impl Value<E, T>,
+        field: impl FnOnce(E::Fields<E>) -> F,
+        value: impl Value<E, F::Value>,
     ) -> Self {
         self.change(field, value.operand(), Change::Set)
     }
 
     /// Sets the field to the value that another field had before the update, which must be there.
-    pub fn set_from<T>(
+    pub fn set_from<F: Changeable<E>>(
         self,
-        field: impl FnOnce(E::Fields<E>) -> Field<E, T>,
-        other: impl FnOnce(E::Fields<E>) -> Field<E, T>,
+        field: impl FnOnce(E::Fields<E>) -> F,
+        other: impl FnOnce(E::Fields<E>) -> Field<E, F::Value>,
     ) -> Self {
         self.set(field, other(E::fields(None)))
     }
 
     /// Sets the field if the item does not have the attribute. `None` and an empty set change nothing.
-    pub fn set_if_absent<T>(
+    pub fn set_if_absent<F: Changeable<E>>(
         self,
-        field: impl FnOnce(E::Fields<E>) -> Field<E, T>,
-        value: impl Value<E, T>,
+        field: impl FnOnce(E::Fields<E>) -> F,
+        value: impl Value<E, F::Value>,
     ) -> Self {
         self.change(field, value.operand(), Change::SetIfAbsent)
     }
 
     /// Adds to a number, which is 0 if it is not there.
-    pub fn add<T: Number>(
+    pub fn add<F: Changeable<E, Value: Number>>(
         self,
-        field: impl FnOnce(E::Fields<E>) -> Field<E, T>,
-        value: impl Value<E, T>,
+        field: impl FnOnce(E::Fields<E>) -> F,
+        value: impl Value<E, F::Value>,
     ) -> Self {
         self.change(field, number(value.operand()), Change::Add)
     }
 
     /// Takes away from a number, which is 0 if it is not there. Where it must not become negative, as for a
     /// field without a sign, a condition says so.
-    pub fn subtract<T: Number>(
+    pub fn subtract<F: Changeable<E, Value: Number>>(
         self,
-        field: impl FnOnce(E::Fields<E>) -> Field<E, T>,
-        value: impl Value<E, T>,
+        field: impl FnOnce(E::Fields<E>) -> F,
+        value: impl Value<E, F::Value>,
     ) -> Self {
         self.change(field, negative(value.operand()), Change::Add)
     }
