@@ -141,9 +141,10 @@
 //! A claim keeps a record from being handled twice by two attempts. An effect that is outside of the
 //! claim can still happen twice, if the process dies between the two. A handler that takes a
 //! [`Transaction`] stages its writes and its events instead, and Surehand commits them in one call with
-//! the claim, all or nothing; the [`outbox`] publishes the events. For any other effect, a payment for
+//! the claim, all or nothing; the [`outbox`] publishes the events. What it writes are [entities](tables):
+//! types whose values are items of DynamoDB tables. For any other effect, a payment for
 //! example, take the [`IdempotencyKey`] and pass it on. The guide `docs/exactly-once.md` says what is
-//! covered and what is not.
+//! covered and what is not, and `docs/tables.md` goes through entities.
 //!
 //! # The modules
 //!
@@ -181,7 +182,7 @@
 //!
 //! | Feature | On by default | What it adds |
 //! |---|---|---|
-//! | `dynamodb` | yes | [`DynamoDbStore`], [`Transaction`], the [`outbox`], [`Change`] |
+//! | `dynamodb` | yes | [`DynamoDbStore`], [`Transaction`], [`Tables`], the [`outbox`], [`Change`] |
 //! | `sqs` | yes | [`SqsDeadLetters`], [`SqsVisibility`], [`SqsQueue`] |
 //! | `eventbridge` | yes | [`EventBus`] |
 //! | `otel` | no | traces by OpenTelemetry's protocol |
@@ -194,6 +195,7 @@
 //! # Where to read on
 //!
 //! - `docs/exactly-once.md`, in this package: which effects happen once, and which do not.
+//! - `docs/tables.md`, in this package: how tables are read and written as types.
 //! - `docs/telemetry.md`, in this package: the names, keys and variables of metrics and the log.
 //! - `examples/`, in this package: programs that answer one question each, and run without AWS.
 //! - The crate `surehand-redrive`: dead letters, put back where they came from.
@@ -303,9 +305,10 @@ pub use tables::{Entity, Tables};
 pub use transaction::Transaction;
 
 /// The guides' examples are run like those of the documentation.
-#[cfg(all(doctest, feature = "dynamodb", feature = "testing"))]
+#[cfg(all(doctest, feature = "testing-dynamodb"))]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/exactly-once.md")]
+#[doc = include_str!("../docs/tables.md")]
 #[doc = include_str!("../docs/telemetry.md")]
 pub struct Guides;
 

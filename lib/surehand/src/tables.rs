@@ -132,11 +132,16 @@ impl Tables {
     /// Returns the name of the entity's table.
     ///
     /// # Errors
-    /// If the [`Access`] does not have the entity.
+    /// If the [`Access`] has no entity of this table.
     pub fn name<E: Entity>(&self) -> Result<&str, TableError> {
         let name = self.0.names.get(E::TABLE);
         name.map(String::as_str)
-            .ok_or_else(|| TableError::not_allowed::<E>("accessed"))
+            .ok_or_else(|| {
+                TableError::new(format!(
+                    "the function's `Access` does not say what it does with {entity}: add it there, as in `.reads::<{entity}>()`",
+                    entity = E::NAME
+                ))
+            })
     }
 
     /// The name of the entity's table, if the function has said that it does this.

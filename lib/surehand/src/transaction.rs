@@ -39,9 +39,12 @@ use serde::Serialize;
 /// function gets one from [`Idempotency::once`](crate::Idempotency::once).
 ///
 /// ```
-/// use aws_sdk_dynamodb::types::{AttributeValue, Update};
 /// use serde::{Deserialize, Serialize};
-/// use surehand::{Envelope, Error, Event, Transaction};
+/// use surehand::{Entity, Envelope, Error, Event, State, Tables, Transaction};
+///
+/// #[derive(Serialize, Deserialize, Entity)]
+/// #[entity(table = "STOCK_TABLE", key(sku))]
+/// struct StockRow { sku: String, available: i64 }
 ///
 /// #[derive(Serialize, Deserialize, Event)]
 /// #[event(source = "shop.orders", detail_type = "OrderPlaced")]
@@ -51,14 +54,11 @@ use serde::Serialize;
 /// #[event(source = "shop.stock", detail_type = "StockReserved")]
 /// struct StockReserved { order_id: String }
 ///
-/// async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Result<()> {
-///     let take_one = Update::builder()
-///         .table_name("stock")
-///         .key("sku", AttributeValue::S(order.data.sku))
-///         .update_expression("SET available = available - :one")
-///         .condition_expression("available >= :one")
-///         .expression_attribute_values(":one", AttributeValue::N("1".into()));
-///     tx.stage(take_one).or(Error::rejected("out of stock"));
+/// async fn reserve(order: Envelope<OrderPlaced>, State(shop): State<Tables>, tx: Transaction) -> surehand::Result<()> {
+///     tx.update(&shop, StockRow::key(order.data.sku))
+///         .subtract(|row| row.available, 1)
+///         .only_if(|row| row.available.ge(1))
+///         .or(Error::rejected("out of stock"));
 ///     tx.publish(&StockReserved { order_id: order.data.order_id });
 ///     Ok(())
 /// }

@@ -102,10 +102,6 @@ impl<E> Clone for Condition<E> {
 
 impl<E> fmt::Debug for Condition<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut expression = super::expression::Expression::default();
-        match expression.condition(&self.tree) {
-            Ok(text) => write!(f, "{text} {:?}", expression),
-            Err(problem) => f.write_str(&problem),
-        }
+        f.debug_tuple("Condition").field(&self.tree).finish()
     }
 }

@@ -116,7 +116,7 @@ macro_rules! key_values {
     };
 }
 key_values!(Text: String, char);
-key_values!(Number: u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
+key_values!(Number: u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
 
 /// An attribute of a key, with its value or what is wrong with it.
 #[derive(Clone, Debug)]
@@ -199,6 +199,22 @@ impl KeyPart {
         self.value.clone()
     }
 
+    /// Refuses a longer key, which DynamoDB refuses in a transaction as it does what another attempt can mend.
+    fn has_at_most(&self, limit: usize) -> Result<(), String> {
+        let bytes = match &self.value {
+            Ok(AttributeValue::S(text)) => text.len(),
+            Ok(AttributeValue::B(bytes)) => bytes.as_ref().len(),
+            _ => 0,
+        };
+        match bytes <= limit {
+            true => Ok(()),
+            false => Err(format!(
+                "`{}` has {bytes} bytes, and DynamoDB takes {limit}",
+                self.name
+            )),
+        }
+    }
+
     pub(super) fn put_into(&self, item: &mut Item) -> Result<(), String> {
         item.insert(self.name.to_owned(), self.value.clone()?);
         Ok(())
@@ -252,8 +268,11 @@ impl<E: Entity> Key<E> {
     /// What is wrong with the key, in words.
     pub fn to_item(&self) -> Result<Item, String> {
         let mut item = Item::with_capacity(2);
-        for part in [&self.partition].into_iter().chain(&self.sort) {
-            let put = part.put_into(&mut item);
+        let parts = [(Some(&self.partition), 2048), (self.sort.as_ref(), 1024)];
+        for (part, limit) in parts {
+            let Some(part) = part else { continue };
+            let fits = part.has_at_most(limit);
+            let put = fits.and_then(|()| part.put_into(&mut item));
             put.map_err(|problem| format!("the key of {} is not valid: {problem}", E::NAME))?;
         }
         Ok(item)

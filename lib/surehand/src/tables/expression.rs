@@ -21,6 +21,9 @@ pub(super) struct Expression {
 /// What DynamoDB takes of one expression, in bytes.
 const MAX_BYTES: usize = 4 * 1024;
 
+/// What it takes of one placeholder, with room for what makes it unique.
+const MAX_NAME_BYTES: usize = 200;
+
 impl Expression {
     /// The text of a condition.
     pub(super) fn condition(&mut self, tree: &Tree) -> Result<String, String> {
@@ -149,17 +152,27 @@ impl Expression {
     }
 
     pub(super) fn name(&mut self, name: &str, text: &mut String) {
+        let placeholder = self.placeholder(name);
+        text.push_str(&placeholder);
+        self.names.insert(placeholder, name.to_owned());
+    }
+
+    fn placeholder(&self, name: &str) -> String {
+        let mut known = self.names.iter();
+        if let Some((placeholder, _)) = known.find(|(_, it)| *it == name) {
+            return placeholder.clone();
+        }
         let usable = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let mut placeholder = match name.chars().all(usable) && !name.is_empty() {
+        let has_length = (1..=MAX_NAME_BYTES).contains(&name.len());
+        let mut placeholder = match has_length && name.chars().all(usable) {
             true => format!("#{name}"),
             false => format!("#n{}", self.names.len()),
         };
         // An attribute may have the name that was made for another.
-        while self.names.get(&placeholder).is_some_and(|it| it != name) {
+        while self.names.contains_key(&placeholder) {
             placeholder.push('_');
         }
-        text.push_str(&placeholder);
-        self.names.insert(placeholder, name.to_owned());
+        placeholder
     }
 }
 

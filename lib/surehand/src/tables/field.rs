@@ -6,7 +6,7 @@ use super::{
     entity::Document,
     path::Path,
     set::SetElement,
-    value::Value,
+    value::{Value, is_nothing},
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
@@ -54,7 +54,7 @@ impl<E, T> Changeable<E> for Field<E, T> {
     }
 }
 
-/// The size of an attribute: a text's bytes in UTF-8, or the elements of a list, a set or a map.
+/// The size of an attribute: a text's code units in UTF-16, or the elements of a list, a set or a map.
 pub struct Size<E> {
     path: Path,
     entity: PhantomData<fn() -> E>,
@@ -79,28 +79,45 @@ impl<E, T> Field<E, T> {
     }
 
     fn compare(&self, operator: &'static str, value: impl Value<E, T>) -> Condition<E> {
-        Condition::of([self.operand(), value.operand()], |[left, right]| {
+        let value = value.operand().and_then(something);
+        Condition::of([self.operand(), value], |[left, right]| {
             Tree::Compare(left, operator, right)
         })
+    }
+
+    /// Whether it is what is not there, for which DynamoDB has no value to compare with.
+    fn is_nothing(&self) -> Tree {
+        let absent = Tree::Function("attribute_not_exists", self.path.clone(), None);
+        // `None` inside a list or a document is written as such.
+        let null = Operand::Value(AttributeValue::S("NULL".to_owned()));
+        let is_null = Tree::Function("attribute_type", self.path.clone(), Some(null));
+        Tree::Any(vec![absent, is_null])
     }
 
     fn function(&self, name: &'static str, value: Option<Operand>) -> Condition<E> {
         Condition::new(Tree::Function(name, self.path.clone(), value))
     }
 
-    /// It is equal to this.
+    /// It is equal to this. An attribute that is not there is equal to `None` and to an empty set.
     pub fn eq(&self, value: impl Value<E, T>) -> Condition<E> {
-        self.compare("=", value)
+        Condition::of([value.operand()], |[value]| match &value {
+            Operand::Value(it) if is_nothing(it) => self.is_nothing(),
+            _ => Tree::Compare(Operand::Path(self.path.clone()), "=", value),
+        })
     }
 
-    /// It is not equal to this. That holds as well if there is no such attribute.
+    /// It is not equal to this. Of a value that holds as well if there is no such attribute.
     pub fn ne(&self, value: impl Value<E, T>) -> Condition<E> {
-        self.compare("<>", value)
+        Condition::of([value.operand()], |[value]| match &value {
+            Operand::Value(it) if is_nothing(it) => Tree::Not(Box::new(self.is_nothing())),
+            _ => Tree::Compare(Operand::Path(self.path.clone()), "<>", value),
+        })
     }
 
     /// It is one of these, of which there are 1 to 100.
     pub fn is_in<V: Value<E, T>>(&self, values: impl IntoIterator<Item = V>) -> Condition<E> {
-        let values: Result<Vec<_>, _> = values.into_iter().map(Value::operand).collect();
+        let values = values.into_iter().map(Value::operand);
+        let values: Result<Vec<_>, _> = values.map(|value| value.and_then(something)).collect();
         Condition::new(match values {
             Ok(values) if (1..=100).contains(&values.len()) => {
                 Tree::In(Operand::Path(self.path.clone()), values)
@@ -222,16 +239,26 @@ fn contains<E>(path: &Path, element: Result<Operand, String>) -> Condition<E> {
     })
 }
 
+/// The value, unless an attribute with it is not there, which is in no order and in no list of values.
+fn something(value: Operand) -> Result<Operand, String> {
+    match value {
+        Operand::Value(value) if is_nothing(&value) => Err(
+            "a condition compares with `None` or an empty set: use `absent`, or `eq`".to_owned(),
+        ),
+        value => Ok(value),
+    }
+}
+
 impl<E, T> Field<E, HashMap<String, T>> {
-    /// The entry with this key.
-    pub fn entry(&self, key: impl Into<String>) -> Field<E, T> {
+    /// The entry with this key, which may not be there.
+    pub fn entry(&self, key: impl Into<String>) -> Field<E, Option<T>> {
         Field::at(self.path.entry(key.into()))
     }
 }
 
 impl<E, T> Field<E, BTreeMap<String, T>> {
-    /// The entry with this key.
-    pub fn entry(&self, key: impl Into<String>) -> Field<E, T> {
+    /// The entry with this key, which may not be there.
+    pub fn entry(&self, key: impl Into<String>) -> Field<E, Option<T>> {
         Field::at(self.path.entry(key.into()))
     }
 }
@@ -334,9 +361,7 @@ pub trait Number: Ordered {}
 macro_rules! numbers {
     ($($type:ty),+) => { $(impl Ordered for $type {} impl Number for $type {})+ };
 }
-numbers!(
-    u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64
-);
+numbers!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64);
 impl Ordered for String {}
 impl<T: Ordered> Ordered for Option<T> {}
 impl<T: Number> Number for Option<T> {}

@@ -38,6 +38,11 @@ impl Path {
         }
     }
 
+    /// Whether this is an element of a list.
+    pub(super) fn is_element(&self) -> bool {
+        matches!(self.step, Step::Index(_))
+    }
+
     /// The steps from the item to here.
     pub(super) fn steps(&self) -> Vec<&Step> {
         let mut steps = match &self.parent {

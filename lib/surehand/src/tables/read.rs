@@ -95,6 +95,11 @@ impl Tables {
             request.insert(table, keys);
         }
         for round in 0..MAX_ROUNDS {
+            if let Some(before) = round.checked_sub(1) {
+                let longest = (50 << before.min(5)).min(1_000);
+                let pause = fastrand::u64(longest / 2..=longest);
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
             let table = request.keys().min().cloned().unwrap_or_default();
             let call = self.client().batch_get_item();
             let sent = call.set_request_items(Some(request)).send().await;
@@ -107,9 +112,6 @@ impl Tables {
             if request.is_empty() {
                 return Ok(());
             }
-            let longest = (50 << round.min(5)).min(1_000);
-            let pause = fastrand::u64(longest / 2..=longest);
-            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
         let left: usize = request.values().map(|keys| keys.keys().len()).sum();
         Err(TableError::from(format!(

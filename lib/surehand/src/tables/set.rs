@@ -42,7 +42,7 @@ macro_rules! elements {
     };
 }
 elements!(string_set: String);
-elements!(number_set: u8, u16, u32, u64, u128, i8, i16, i32, i64, i128);
+elements!(number_set: u8, u16, u32, u64, i8, i16, i32, i64);
 
 impl<T: SetElement> Serialize for Set<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

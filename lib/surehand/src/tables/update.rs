@@ -4,7 +4,7 @@ use super::{
     condition::Operand,
     expression::{Expression, within_limits},
     path::Path,
-    value::is_empty_set,
+    value::{is_empty_set, is_nothing},
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -30,9 +30,11 @@ pub(crate) enum Change {
 impl Changes {
     pub(super) fn push(&mut self, path: Path, change: Change) {
         let change = match change {
-            // DynamoDB keeps no empty set, and nothing is what it stands for.
-            Change::Set(Operand::Value(AttributeValue::Null(_))) => Change::Remove,
-            Change::Set(Operand::Value(value)) if is_empty_set(&value) => Change::Remove,
+            // An element of a list that were removed would move those behind it.
+            Change::Set(Operand::Value(value)) if is_nothing(&value) && !path.is_element() => {
+                Change::Remove
+            }
+            Change::SetIfAbsent(Operand::Value(value)) if is_nothing(&value) => return,
             Change::Add(Operand::Value(value)) | Change::Delete(Operand::Value(value))
                 if is_empty_set(&value) =>
             {

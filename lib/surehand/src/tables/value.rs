@@ -64,6 +64,11 @@ pub(super) fn is_empty_set(value: &AttributeValue) -> bool {
     }
 }
 
+/// Whether an attribute with this value is one that is not there: `None`, or an empty set.
+pub(super) fn is_nothing(value: &AttributeValue) -> bool {
+    matches!(value, AttributeValue::Null(_)) || is_empty_set(value)
+}
+
 fn drop_empty_sets(value: &mut AttributeValue) {
     match value {
         AttributeValue::M(map) => {
@@ -81,7 +86,7 @@ pub(crate) fn to_item<E: Entity>(entity: &E) -> Result<Item, String> {
     let not_valid = |problem: String| format!("an item of {} is not valid: {problem}", E::NAME);
     let mut item: Item = serde_dynamo::to_item(entity)
         .map_err(|error| not_valid(format!("it does not serialize: {error}")))?;
-    item.retain(|_, value| !matches!(value, AttributeValue::Null(_)) && !is_empty_set(value));
+    item.retain(|_, value| !is_nothing(value));
     item.values_mut().for_each(drop_empty_sets);
     for part in entity.composed() {
         part.put_into(&mut item).map_err(not_valid)?;

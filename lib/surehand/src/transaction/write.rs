@@ -66,6 +66,8 @@ impl Transaction {
 
     /// Stages changes of the item with this key. The condition is that there is one, unless
     /// [`or_create`](Write::or_create) is set. The version of an entity that has one is counted up.
+    ///
+    /// An update that changes nothing is not valid, and one that changes an attribute twice.
     pub fn update<E: Entity>(&self, tables: &Tables, key: Key<E>) -> Write<'_, E, Updating> {
         self.written(tables, TableAction::UpdateItem, |table| {
             let mut draft = Draft::update(table, key.to_item()?);
@@ -191,8 +193,7 @@ impl<E: Entity> Write<'_, E, Updating> {
         self
     }
 
-    /// Sets the field to a value, or to the value of another field. `None` and an empty set remove the
-    /// attribute.
+    /// Sets the field to a value. `None` and an empty set remove the attribute.
     pub fn set<F: Changeable<E>>(
         self,
         field: impl FnOnce(E::Fields<E>) -> F,
@@ -201,7 +202,16 @@ impl<E: Entity> Write<'_, E, Updating> {
         self.change(field, value.operand(), Change::Set)
     }
 
-    /// Sets the field if the item does not have the attribute.
+    /// Sets the field to the value that another field had before the update, which must be there.
+    pub fn set_from<F: Changeable<E>>(
+        self,
+        field: impl FnOnce(E::Fields<E>) -> F,
+        other: impl FnOnce(E::Fields<E>) -> Field<E, F::Value>,
+    ) -> Self {
+        self.set(field, other(E::fields(None)))
+    }
+
+    /// Sets the field if the item does not have the attribute. `None` and an empty set change nothing.
     pub fn set_if_absent<F: Changeable<E>>(
         self,
         field: impl FnOnce(E::Fields<E>) -> F,
@@ -253,7 +263,7 @@ impl<E: Entity> Write<'_, E, Updating> {
         )
     }
 
-    /// Adds elements to a set.
+    /// Adds elements to a set, which is empty if it is not there. Without elements it changes nothing.
     pub fn add_to<T: SetElement>(
         self,
         field: impl FnOnce(E::Fields<E>) -> Field<E, Set<T>>,
@@ -263,7 +273,7 @@ impl<E: Entity> Write<'_, E, Updating> {
         self.change(field, Value::<E, Set<T>>::operand(elements), Change::Add)
     }
 
-    /// Takes elements out of a set.
+    /// Takes elements out of a set. Without elements it changes nothing.
     pub fn remove_from<T: SetElement>(
         self,
         field: impl FnOnce(E::Fields<E>) -> Field<E, Set<T>>,
@@ -273,7 +283,7 @@ impl<E: Entity> Write<'_, E, Updating> {
         self.change(field, Value::<E, Set<T>>::operand(elements), Change::Delete)
     }
 
-    /// Removes the attribute of a field that may be absent.
+    /// Removes the attribute of a field that may be absent, or an entry of a map.
     pub fn remove<T>(self, field: impl FnOnce(E::Fields<E>) -> Field<E, Option<T>>) -> Self {
         self.change(field, Ok(()), |()| Change::Remove)
     }
