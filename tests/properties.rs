@@ -7,6 +7,7 @@ mod properties {
     mod json;
     mod keys;
     mod spy;
+    mod tables;
 }
 
 // What is made of whole inputs is held to the promises that the fuzz targets check.

@@ -56,8 +56,7 @@ fn first_outcomes(attempts: &BTreeMap<usize, Vec<Attempt>>) -> Vec<&str> {
 pub(crate) async fn check_parts(dev: &Dev, shop: &Shop) {
     shop.stock("pen", 100).await;
     let broken = AttributeValue::S("plenty".into());
-    let row = "STOCK#ink".to_owned();
-    shop.put(row, "STOCK", "available", broken).await;
+    shop.stock_row("ink", broken).await;
     let event = |id: &str, sku: &str| {
         let id = format!("parts-{id}");
         let data = order::placed(&id, &[line(sku, 2, 1)]);

@@ -150,8 +150,20 @@ impl Shop {
 
     pub(crate) async fn stock(&self, sku: &str, available: i64) {
         let available = AttributeValue::N(available.to_string());
-        let pk = format!("STOCK#{sku}");
-        self.put(pk, "STOCK", "available", available).await;
+        self.stock_row(sku, available).await;
+    }
+
+    pub(crate) async fn stock_row(&self, sku: &str, available: AttributeValue) {
+        self.dynamodb
+            .put_item()
+            .table_name(self.output("ShopTableName"))
+            .item("pk", AttributeValue::S(format!("STOCK#{sku}")))
+            .item("sk", AttributeValue::S("STOCK".to_owned()))
+            .item("sku", AttributeValue::S(sku.to_owned()))
+            .item("available", available)
+            .send()
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn books(&self) -> Books {

@@ -471,6 +471,7 @@ impl<So: Source> Function<So> {
                 }
             }),
             redelivery: (self.policy.redelivery.as_ref()).map(|it| it.kind().to_owned()),
+            tables: environment::recorded_entities(),
             variables: environment::recorded(),
         }
     }

@@ -99,7 +99,7 @@ async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Res
         .condition_expression("#n >= :n")
         .expression_attribute_names("#n", "available")
         .expression_attribute_values(":n", AttributeValue::N(order.quantity.to_string()));
-    tx.update(take).or(Error::rejected("out of stock"));
+    tx.stage(take).or(Error::rejected("out of stock"));
     let rank = match order.rank {
         AttributeText::Number(rank) => AttributeValue::N(rank.to_string()),
         AttributeText::Text(rank) => text(&rank),
@@ -110,7 +110,7 @@ async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Res
         .item("sk", text("RESERVATION"))
         .item("rank", rank)
         .condition_expression("attribute_not_exists(pk)");
-    tx.put(put).or_else(|item| {
+    tx.stage(put).or_else(|item| {
         let item = item.unwrap_or_default();
         Error::rejected(format!("it has the rank {:?}", item["rank"]))
     });
@@ -118,7 +118,7 @@ async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Res
         .table_name("shop")
         .key("pk", text(&format!("CART#{}", order.order_id)))
         .key("sk", text("CART"));
-    tx.delete(cart);
+    tx.stage(cart);
     Ok(())
 }
 

@@ -32,8 +32,8 @@ use std::{
 /// Keeps claims in memory. Clones share them.
 ///
 /// It is held to the same contract as the DynamoDB store, and forgets everything with the process.
-/// What transactions commit is kept as well; their conditions are taken to hold, since there are no
-/// items to look at. For those test against DynamoDB.
+/// What transactions commit is kept as well; **the conditions of their writes are taken to hold**, since there are no
+/// items to look at. A test of those takes `testing::DynamoDb`, of the feature `testing-dynamodb`.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,

@@ -23,7 +23,7 @@ async fn take(order: Envelope<Ordered>, tx: Transaction) -> crate::Result<()> {
         .update_expression("SET n = n - :one")
         .condition_expression("n >= :one")
         .expression_attribute_values(":one", AttributeValue::N("1".into()));
-    tx.update(take).or_else(|item| {
+    tx.stage(take).or_else(|item| {
         let n = item.and_then(|mut item| item.remove("n"));
         Error::rejected(format!("out of stock: {n:?}"))
     });
