@@ -437,7 +437,8 @@ async fn dynamodb_takes_a_condition_for_what_it_says() {
 #[tokio::test]
 async fn of_an_item_that_is_not_there_only_what_is_absent_holds() {
     let world = World::new().await;
-    let conditions: [(fn(OrderFields<Order>) -> Condition<Order>, bool); 6] = [
+    type Written = fn(OrderFields<Order>) -> Condition<Order>;
+    let conditions: [(Written, bool); 6] = [
         (|o| o.status.eq("placed"), false),
         (|o| o.status.ne("placed"), true),
         (|o| o.total.ge(0), false),
