@@ -1,5 +1,10 @@
 //! What holds for every key, every event and every batch, tried with many that proptest makes.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
 mod properties {
     mod batches;
     mod envelopes;

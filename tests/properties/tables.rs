@@ -200,8 +200,10 @@ struct World {
 
 impl World {
     fn new(access: Access) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let dynamo = runtime.block_on(DynamoDb::start(access));
         let tables = dynamo.tables();
         Self {
