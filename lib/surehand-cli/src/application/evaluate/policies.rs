@@ -100,22 +100,28 @@ const TEMPLATES: &[Template] = &[
 /// Puts statements in the place of the policy templates of a function. What is none stays as it is: policy documents,
 /// names of managed policies, and templates that only a newer SAM knows.
 pub(super) fn expand(policies: &mut Node, at: &Whereabouts) {
-    match &mut policies.value {
-        Value::List(items) => items.iter_mut().for_each(|it| expand_one(it, at)),
-        _ => expand_one(policies, at),
+    let policies = match &mut policies.value {
+        Value::List(items) => items,
+        _ => std::slice::from_mut(policies),
+    };
+    for policy in policies {
+        if let Some(document) = document(policy, at) {
+            policy.value = document;
+        }
     }
 }
 
-fn expand_one(policy: &mut Node, at: &Whereabouts) {
+/// What a policy template stands for.
+fn document(policy: &Node, at: &Whereabouts) -> Option<Value> {
     let mut entries = policy.entries();
     let (Some((name, parameters)), None) = (entries.next(), entries.next()) else {
-        return;
+        return None;
     };
     let statements = match TEMPLATES.iter().find(|it| it.name == name) {
         Some(template) => template.statements,
         // The policy templates of other services say nothing of tables.
         None if name.ends_with("Policy") && !name.contains("DynamoDB") => &[],
-        None => return,
+        None => return None,
     };
     let node = |value| Node {
         place: policy.place.clone(),
@@ -139,5 +145,5 @@ fn expand_one(policy: &mut Node, at: &Whereabouts) {
     };
     let statements = statements.iter().map(statement).collect();
     let statements = ("Statement".to_owned(), node(Value::List(statements)));
-    policy.value = Value::Map(vec![statements]);
+    Some(Value::Map(vec![statements]))
 }
