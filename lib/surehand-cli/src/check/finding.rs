@@ -219,6 +219,9 @@ rules! {
     SHORT_MEMORY = "SH606" Error "raise `Idempotency::expires_after`, or lower the retention";
     NO_OUTBOX_INDEX = "SH607" Error "add the index `outbox` over outbox_shard (S) and outbox_since (N)";
     MEMORY_STORE = "SH608" Error "use DynamoDbStore: a process knows nothing of what others handle";
+    ENTITY_KEY = "SH609" Error "let KeySchema have the attributes of the entity's `key(…)`, or correct the entity";
+    ENTITY_INDEX = "SH610" Error "declare the index with this KeySchema, or correct the entity";
+    UNDEFINED_ATTRIBUTE = "SH611" Error "declare its type in AttributeDefinitions";
 
     LOG_RETENTION = "SH701" Error "let LoggingConfig.LogGroup name an AWS::Logs::LogGroup with RetentionInDays";
     DEAD_LETTER_ALARM = "SH702" Error "add an alarm on ApproximateNumberOfMessagesVisible of the queue, with threshold 0";
