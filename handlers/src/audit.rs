@@ -61,7 +61,7 @@ impl AuditLog {
 
     async fn write(&self, metadata: &Metadata, data: &Value) -> Result<(), TableError> {
         let time = metadata.time.map(DateTime::from);
-        let identity = json!([metadata.source, metadata.detail_type, metadata.id]);
+        let identity = json!(metadata.identity());
         let audited = Audited {
             identity: identity.to_string(),
             source: metadata.source.clone(),
