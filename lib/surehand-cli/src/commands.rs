@@ -32,7 +32,13 @@ pub(crate) enum Command {
     /// Create an application with one function that handles an event from a queue
     New(new::New),
     /// Run the application on this machine, follow its logs, and update functions when their source changes
-    Dev(Run),
+    Dev {
+        #[command(flatten)]
+        run: Run,
+        /// Show the ids of each record
+        #[arg(long, short)]
+        verbose: bool,
+    },
     /// Run the sample shop, send it orders of every kind, and account for each
     Demo {
         #[command(flatten)]
@@ -136,7 +142,10 @@ pub(crate) async fn execute(
     let named = |default: &str| run.clone().unwrap_or_else(|| default.to_owned());
     match command {
         Command::New(new) => new::run(&new)?,
-        Command::Dev(dev) => dev::run(dev.options(named(Stack::DEFAULT_RUN)), progress).await?,
+        Command::Dev { run: dev, verbose } => {
+            let options = dev.options(named(Stack::DEFAULT_RUN));
+            dev::run(options, verbose, progress).await?;
+        }
         Command::Demo { run: demo, orders } => {
             demo::run(demo.options(named("demo")), orders, progress).await?;
         }

@@ -1,6 +1,6 @@
 //! `surehand dev`: the application on this machine, followed and kept up to date until it is interrupted.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{cell::RefCell, collections::BTreeSet, path::PathBuf};
 
 use anyhow::Result;
 use comfy_table::{Table, presets::NOTHING};
@@ -12,6 +12,7 @@ use crate::{
     application::{project::Project, templates::Templates},
     local::{
         logs::Reader,
+        painter::Painter,
         run::{Local, Options},
         stack::Stack,
         watch::Watcher,
@@ -20,7 +21,9 @@ use crate::{
 };
 
 /// Runs until an error. An interrupt drops the future, which takes everything down.
-pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
+///
+/// With `is_verbose` the rows of records have their ids.
+pub(crate) async fn run(options: Options, is_verbose: bool, progress: &Progress) -> Result<()> {
     let mut local = Local::start(options, progress).await?;
     terminal::out(&describe(&local.stack).trim_fmt());
     progress.line(
@@ -29,7 +32,13 @@ pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
 
     let reader = Reader::new(&local.config, &local.stack.functions).await?;
     let (deployed, functions) = mpsc::unbounded_channel();
-    let logs = reader.follow(functions, |line| progress.line(line));
+    let painter = RefCell::new(Painter::new(is_verbose));
+    painter.borrow_mut().deployed(&local.stack.functions);
+    let logs = reader.follow(functions, |lines| {
+        for row in (painter.borrow_mut()).paint(lines, terminal::error_width()) {
+            progress.line(&row);
+        }
+    });
     tokio::pin!(logs);
     let project = local.project().clone();
     let mut watcher = Watcher::new(&sources(&project).await?, &templates(&project))?;
@@ -48,8 +57,11 @@ pub(crate) async fn run(options: Options, progress: &Progress) -> Result<()> {
             // If a change does not compile or deploy, the error is shown and the application runs
             // on unchanged.
             outcome = updating => match outcome {
-                // The receiver is dropped when the command ends.
-                Ok(()) => drop(deployed.send(local.stack.functions.clone())),
+                Ok(()) => {
+                    painter.borrow_mut().deployed(&local.stack.functions);
+                    // The receiver is dropped when the command ends.
+                    drop(deployed.send(local.stack.functions.clone()));
+                }
                 Err(error) => {
                     progress.line(&format!("{} {error:#}", style("error:").red().for_stderr()));
                 }
