@@ -9,7 +9,7 @@ mod faults;
 mod finding;
 #[cfg(test)]
 mod foreign;
-mod pattern;
+pub(crate) mod pattern;
 mod policy;
 mod resourceless;
 mod rules;

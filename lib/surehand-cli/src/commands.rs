@@ -47,13 +47,16 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 300, value_parser = orders)]
         orders: usize,
     },
-    /// Publish events from JSON lines to the event bus
+    /// Publish events from JSON lines to the event bus, and say which rules and functions take them
     Publish {
         /// A file of JSON lines, or `-` for standard input
         file: String,
         /// The event bus; the one of a running `surehand dev` by default
         #[arg(long, env = "EVENT_BUS_NAME")]
         bus: Option<String>,
+        /// Print a JSON line for each event: its line, and the rules that take it
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         wanted: Wanted,
     },
@@ -149,9 +152,12 @@ pub(crate) async fn execute(
         Command::Demo { run: demo, orders } => {
             demo::run(demo.options(named("demo")), orders, progress).await?;
         }
-        Command::Publish { file, bus, wanted } => {
-            publish::run(&file, bus, &Wanted { run, ..wanted }, progress).await?;
-        }
+        Command::Publish {
+            file,
+            bus,
+            json,
+            wanted,
+        } => publish::run(&file, bus, json, &Wanted { run, ..wanted }, progress).await?,
         Command::Invoke {
             function,
             event,
