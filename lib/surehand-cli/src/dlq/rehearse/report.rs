@@ -12,7 +12,7 @@ use surehand::{
 use surehand_redrive::{Group, Letter, Origin};
 
 use super::process::Answer;
-use crate::dlq::describe;
+use crate::dlq::grid::Grid;
 
 /// How many of a group's effects are shown.
 const SHOWN: usize = 3;
@@ -91,7 +91,7 @@ impl Tally {
     }
 
     pub(super) fn report(&self) -> String {
-        let mut table = describe::table(
+        let mut table = Grid::new(
             [
                 "group",
                 "fixed",
@@ -103,6 +103,7 @@ impl Tally {
                 "reason now",
             ],
             &[1, 2, 3, 4, 5],
+            &[6, 7],
         );
         for (id, row) in &self.0 {
             let mut reasons: Vec<String> = row
