@@ -32,7 +32,13 @@ pub(crate) enum Command {
     /// Create an application with one function that handles an event from a queue
     New(new::New),
     /// Run the application on this machine, follow its logs, and update functions when their source changes
-    Dev(Run),
+    Dev {
+        #[command(flatten)]
+        run: Run,
+        /// Show the ids of each record
+        #[arg(long, short)]
+        verbose: bool,
+    },
     /// Run the sample shop, send it orders of every kind, and account for each
     Demo {
         #[command(flatten)]
@@ -41,13 +47,16 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 300, value_parser = orders)]
         orders: usize,
     },
-    /// Publish events from JSON lines to the event bus
+    /// Publish events from JSON lines to the event bus, and say which rules and functions take them
     Publish {
         /// A file of JSON lines, or `-` for standard input
         file: String,
         /// The event bus; the one of a running `surehand dev` by default
         #[arg(long, env = "EVENT_BUS_NAME")]
         bus: Option<String>,
+        /// Print a JSON line for each event: its line, and the rules that take it
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         wanted: Wanted,
     },
@@ -136,13 +145,19 @@ pub(crate) async fn execute(
     let named = |default: &str| run.clone().unwrap_or_else(|| default.to_owned());
     match command {
         Command::New(new) => new::run(&new)?,
-        Command::Dev(dev) => dev::run(dev.options(named(Stack::DEFAULT_RUN)), progress).await?,
+        Command::Dev { run: dev, verbose } => {
+            let options = dev.options(named(Stack::DEFAULT_RUN));
+            dev::run(options, verbose, progress).await?;
+        }
         Command::Demo { run: demo, orders } => {
             demo::run(demo.options(named("demo")), orders, progress).await?;
         }
-        Command::Publish { file, bus, wanted } => {
-            publish::run(&file, bus, &Wanted { run, ..wanted }, progress).await?;
-        }
+        Command::Publish {
+            file,
+            bus,
+            json,
+            wanted,
+        } => publish::run(&file, bus, json, &Wanted { run, ..wanted }, progress).await?,
         Command::Invoke {
             function,
             event,

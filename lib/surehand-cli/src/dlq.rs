@@ -8,6 +8,7 @@ mod binary;
 mod context;
 mod describe;
 mod edit;
+mod grid;
 mod keys;
 mod list;
 mod move_task;

@@ -74,7 +74,7 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> ExitCode {
     let progress = Progress::new();
-    let is_dev = matches!(cli.command, Command::Dev(_));
+    let is_dev = matches!(cli.command, Command::Dev { .. });
     let stops_by_itself = matches!(&cli.command, Command::Dlq(dlq) if dlq.stops_by_itself());
     let stop = AtomicBool::new(false);
     let interrupted = async {

@@ -3,6 +3,8 @@
 //! Nothing is sent before every line has been read, so that a mistake in the last line does not leave half a file
 //! on the bus.
 
+mod takers;
+
 use std::{
     io::Read as _,
     time::{Duration, SystemTime},
@@ -17,9 +19,11 @@ use surehand::aws::{
     limits::{ENTRIES, EVENT_BYTES},
 };
 
+use self::takers::Takers;
 use crate::{
     cloud::{Cloud, Wanted},
     progress::{Progress, number_of},
+    terminal,
 };
 
 /// The longest `detail-type` that EventBridge takes.
@@ -63,10 +67,11 @@ struct Detail {
     metadata: Box<RawValue>,
 }
 
-/// Publishes the lines of `file`, or of standard input when it is `-`.
+/// Publishes the lines of `file`, or of standard input when it is `-`, and says which rules of the bus take them.
 pub(crate) async fn run(
     file: &str,
     bus: Option<String>,
+    is_json: bool,
     wanted: &Wanted,
     progress: &Progress,
 ) -> Result<()> {
@@ -88,6 +93,19 @@ pub(crate) async fn run(
     let total = events.len() as u64;
     send(&client, &bus, &events, |done| step.count(done, total, "")).await?;
     step.done(number_of(total, "event"));
+    // They are on the bus, whoever takes them: if that cannot be told, it is no failure.
+    match Takers::of(&cloud, &client, &bus, &events).await {
+        Ok(takers) if is_json => terminal::out(&takers.json()),
+        Ok(takers) => terminal::out(&takers.text()),
+        Err(error) => {
+            progress.line(&terminal::plain(&format!(
+                "which rules take them is not known: {error:#}"
+            )));
+            if is_json {
+                terminal::out(&takers::unknown(&events));
+            }
+        }
+    }
     Ok(())
 }
 

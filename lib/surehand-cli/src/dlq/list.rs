@@ -9,6 +9,7 @@ use surehand_redrive::{Queue as _, QueueInfo, SqsDeadLetterQueue};
 use super::{
     context::{Context, End, said},
     describe,
+    grid::Grid,
     read::end_of,
     target,
 };
@@ -69,7 +70,7 @@ pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<E
         say!("no dead-letter queues at {}", cloud.name());
         return Ok(End::Nothing);
     }
-    let mut table = describe::table(
+    let mut table = Grid::new(
         [
             "dead-letter queue",
             "letters",
@@ -79,6 +80,7 @@ pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<E
             "of",
         ],
         &[1, 2],
+        &[5],
     );
     for row in &rows {
         let sources: Vec<&str> = row.sources.iter().map(String::as_str).collect();

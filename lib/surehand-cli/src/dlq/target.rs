@@ -162,11 +162,40 @@ pub(super) async fn queue_url(cloud: &Cloud, queue: &str) -> Result<String> {
         Err(error) => {
             let is_known = |error: &GetQueueUrlError| error.is_queue_does_not_exist();
             match error.as_service_error().is_some_and(is_known) {
-                true => bail!("no queue `{queue}` at {}", cloud.name()),
+                true => bail!(
+                    "no queue `{queue}` at {}{}",
+                    cloud.name(),
+                    others(cloud, name_of(queue)).await
+                ),
                 false => Err(reason(error))
                     .with_context(|| format!("cannot find queue `{queue}` at {}", cloud.name())),
             }
         }
+    }
+}
+
+/// How many queues an error lists.
+const SHOWN: usize = 10;
+
+/// Says which queues there are, those first whose names are like the one that is not there.
+async fn others(cloud: &Cloud, name: &str) -> String {
+    let sqs = aws_sdk_sqs::Client::new(&cloud.config);
+    // Who may not list queues has the error without them.
+    let listed = sqs.list_queues().max_results(1_000).send().await;
+    let urls = listed.ok().and_then(|it| it.queue_urls).unwrap_or_default();
+    among(urls.iter().map(|url| name_of(url)).collect(), name)
+}
+
+fn among(mut names: Vec<&str>, name: &str) -> String {
+    names.sort_by_key(|it| (strsim::damerau_levenshtein(it, name), *it));
+    let more = match names.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    names.truncate(SHOWN);
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(": there are {}{more}", names.join(", ")),
     }
 }
 
@@ -282,6 +311,19 @@ mod tests {
             assert_eq!(name_of(queue), "orders-dlq");
             assert_eq!(super::queue(queue).unwrap(), queue);
         }
+    }
+
+    #[test]
+    fn the_queues_that_there_are_are_listed_the_nearest_first() {
+        assert_eq!(
+            among(vec!["stock-dlq", "order", "orders-dlq"], "orders-dql"),
+            ": there are orders-dlq, order, stock-dlq"
+        );
+        assert_eq!(among(Vec::new(), "orders"), "");
+        let names: Vec<String> = (10..30).map(|number| format!("q{number}")).collect();
+        let said = among(names.iter().map(String::as_str).collect(), "q10");
+        assert!(said.starts_with(": there are q10, "), "{said}");
+        assert!(said.ends_with(" and 10 more"), "{said}");
     }
 
     #[test]

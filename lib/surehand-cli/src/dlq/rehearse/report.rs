@@ -13,7 +13,7 @@ use surehand::{
 use surehand_redrive::{Group, Letter};
 
 use super::{process::Answer, replica::Outcome};
-use crate::dlq::describe;
+use crate::dlq::grid::Grid;
 
 /// How many of a group's effects, and how many of its reasons, are shown.
 const SHOWN: usize = 3;
@@ -118,7 +118,11 @@ impl Tally {
     }
 
     pub(super) fn report(&self) -> String {
-        let mut table = describe::table(["group", "now", "reason before", "reason now"], &[]);
+        let mut table = Grid::new(
+            ["group", "now", "reason before", "reason now"],
+            &[],
+            &[2, 3],
+        );
         for (id, row) in &self.rows {
             let now = Verdict::ALL.iter().filter_map(|(verdict, words)| {
                 let count = row.counts.get(verdict)?;
