@@ -46,7 +46,7 @@ impl AuditLog {
             data: data.to_string(),
         };
         // An id alone may be that of an event of another source or type, which is then no duplicate.
-        let identity = json!([metadata.source, metadata.detail_type, metadata.id]);
+        let identity = json!(metadata.identity());
         let key = table::key(format!("AUDIT#{identity}"), "EVENT");
         self.0.put_if_absent(key, &audited).await
     }
