@@ -82,6 +82,7 @@ static FAULTS: &[Fault] = faults! {
     "SH312" QUEUE ["\n  MaxReceiveCount:\n"] "Default: 50" => "Default: 9", There(QUEUE, "\n  Queue:\n", "maxReceiveCount:");
     "SH313" QUEUE ["\nMappings:"] "'60': {Seconds: 365}" => "'60': {Seconds: 6913}", There(QUEUE, "\n  Queue:\n", "maxReceiveCount:");
     "SH314" MAIN ["\n  ReserveStock:\n"] "MAX_ATTEMPTS: !Ref OrderMaxAttempts" => "MAX_ATTEMPTS: !Ref MaxAttempts", Here("MAX_BACKOFF_S:");
+    "SH315" QUEUE ["\n  Queue:\n"] "MessageRetentionPeriod: 345600" => "MessageRetentionPeriod: 1800", There(MAIN, "\n  ReserveStock:\n", "MAX_BACKOFF_S:");
     "SH321" MAIN ["\n  ReserveStock:\n"] "[ReportBatchItemFailures]" => "[]", Here("FunctionResponseTypes");
     "SH322" MAIN ["\n  CustomerLedger:\n"] "BatchSize: 10" => "BatchSize: 10\n            FilterCriteria: {Filters: []}", Here("FilterCriteria");
     "SH323" MAIN ["\n  NotifyCustomer:\n"] "ScalingConfig:" => "Scaling:", Here("EventSource:");

@@ -175,6 +175,7 @@ rules! {
     MOVED_BEFORE_PARKED = "SH312" Error "raise maxReceiveCount to several times the attempts, as 50 is, or lower MAX_ATTEMPTS";
     EXPIRES_BEFORE_MOVED = "SH313" Error "lower maxReceiveCount, or raise MessageRetentionPeriod";
     SHORT_OUTAGE = "SH314" Warning "raise MAX_ATTEMPTS or MAX_BACKOFF_S";
+    EXPIRES_BEFORE_PARKED = "SH315" Error "lower MAX_ATTEMPTS or MAX_BACKOFF_S, or raise the queue's MessageRetentionPeriod";
     NO_PARTIAL_FAILURES = "SH321" Error "add `FunctionResponseTypes: [ReportBatchItemFailures]` to the event source";
     QUEUE_FILTER = "SH322" Error "remove FilterCriteria, and filter in the rule";
     UNBOUNDED = "SH323" Warning "set ScalingConfig.MaximumConcurrency, or ProvisionedPollerConfig";

@@ -5,12 +5,21 @@ use std::{collections::BTreeMap, path::Path};
 
 use surehand::description::Description;
 
-use super::{Binaries, Descriptions, Sources, check};
+use super::{Binaries, Checked, Descriptions, Sources, check};
 
 const MANIFEST: &str = "[profile.release]\npanic = 'unwind'\n";
 
 /// What is found in these files, the first of which is the template, each in one line.
 fn found(files: &[(&str, &str)], worker: Option<&str>) -> Vec<String> {
+    let found = checked(files, worker);
+    let lines = found.findings.iter().map(|it| {
+        let place = format!("{}:{}", it.place.file, it.place.line);
+        format!("{place} {} {}", it.rule.id, it.sentence())
+    });
+    lines.collect()
+}
+
+fn checked(files: &[(&str, &str)], worker: Option<&str>) -> Checked {
     let files: BTreeMap<&str, &str> = files.iter().copied().collect();
     let read = |file: &str| {
         let text = match file {
@@ -30,12 +39,7 @@ fn found(files: &[(&str, &str)], worker: Option<&str>) -> Vec<String> {
         manifest: "handlers/Cargo.toml".to_owned(),
     };
     let binaries = Binaries::from([("worker".to_owned(), vec![binary])]);
-    let found = check(&sources, Some(&binaries), &descriptions).unwrap();
-    let lines = found.findings.iter().map(|it| {
-        let place = format!("{}:{}", it.place.file, it.place.line);
-        format!("{place} {} {}", it.rule.id, it.sentence())
-    });
-    lines.collect()
+    check(&sources, Some(&binaries), &descriptions).unwrap()
 }
 
 /// A function that takes messages, keeps its claims in a table, and parks.
@@ -266,6 +270,94 @@ fn an_outage_that_fills_the_dead_letters_soon_is_told() {
     // Only a deployment knows.
     let unknown = "          MAX_BACKOFF_S: !ImportValue backoff\n";
     assert_eq!(of_variables(unknown, &reads), [""; 0]);
+}
+
+/// SQS deletes a message whose time is up, and makes no dead letter of it.
+#[test]
+fn attempts_that_a_message_does_not_live_to_see_are_told() {
+    let of_template = |variables: &[(&str, &str)], queue: &str, change: (&str, &str)| {
+        let variables = variables.iter();
+        let variables = variables.map(|(name, value)| format!("          {name}: {value}\n"));
+        let template = include_str!("foreign/orders.yaml")
+            .replace(
+                "          IDEMPOTENCY_TABLE: !Ref Table\n",
+                &format!(
+                    "          IDEMPOTENCY_TABLE: !Ref Table\n{}",
+                    variables.collect::<String>()
+                ),
+            )
+            .replacen(
+                "VisibilityTimeout: 60\n",
+                &format!("VisibilityTimeout: 60\n{queue}"),
+                1,
+            )
+            .replace(change.0, change.1);
+        let worker = WORKER.replace(
+            "\"variables\": [",
+            "\"variables\": [{\"name\": \"MAX_ATTEMPTS\", \"required\": false, \"uses\": [\"max_attempts\"]}, \
+             {\"name\": \"MAX_BACKOFF_S\", \"required\": false, \"uses\": [\"max_backoff\"]},",
+        );
+        let checked = checked(&[("template.yaml", &template)], Some(&worker));
+        let lines = checked.findings.iter().filter(|it| it.rule.id == "SH315");
+        let lines: Vec<String> = lines.map(|it| it.sentence()).collect();
+        let outages = checked.outages.iter().map(|it| it.sentence());
+        (lines, outages.collect::<Vec<_>>())
+    };
+    let (attempts, backoff) = (("MAX_ATTEMPTS", "20"), ("MAX_BACKOFF_S", "43200"));
+    let as_it_is = ("", "");
+    let bears = |time: &str, attempts: u32| {
+        vec![format!(
+            "Worker bears an outage of {time}: {attempts} attempts, 50 receives"
+        )]
+    };
+    let long = |retention: &str| {
+        let what = "Worker: a message that keeps failing expires, and is lost: its 20 attempts may take 172 h";
+        vec![format!("{what}, and Queue keeps messages for {retention}")]
+    };
+    let none = Vec::<String>::new();
+    // SQS's own four days.
+    assert_eq!(
+        of_template(&[attempts, backoff], "", as_it_is),
+        (long("96 h"), bears("96 h", 20))
+    );
+    let keeps = |seconds: &str| format!("      MessageRetentionPeriod: {seconds}\n");
+    assert_eq!(
+        of_template(&[attempts, backoff], &keeps("1209600"), as_it_is),
+        (none.clone(), bears("129 h", 20))
+    );
+    assert_eq!(
+        of_template(&[attempts], "", as_it_is),
+        (none.clone(), bears("11 h", 20))
+    );
+    // With ten seconds for each attempt, the five take 2,640 s at most.
+    assert_eq!(
+        of_template(&[], &keeps("2640"), as_it_is),
+        (none.clone(), bears("32 min", 5))
+    );
+    let lost = |time: &str| {
+        let what =
+            "Worker: a message that keeps failing expires, and is lost: its 5 attempts may take";
+        vec![format!(
+            "{what} {time}, and Queue keeps messages for 43 min"
+        )]
+    };
+    assert_eq!(
+        of_template(&[], &keeps("2639"), as_it_is),
+        (lost("44 min"), bears("32 min", 5))
+    );
+    // Only a deployment knows.
+    let unknown = keeps("!ImportValue retention");
+    assert_eq!(
+        of_template(&[attempts, backoff], &unknown, as_it_is),
+        (none.clone(), none.clone())
+    );
+    let timeout = ("Timeout: 10", "Timeout: !ImportValue timeout");
+    assert_eq!(
+        of_template(&[], &keeps("2639"), timeout),
+        (none, bears("32 min", 5))
+    );
+    let (found, _) = of_template(&[], &keeps("2589"), timeout);
+    assert_eq!(found, lost("43 min"), "the delays alone are too long");
 }
 
 #[test]
