@@ -299,3 +299,59 @@ fn to_text(finding: &Finding) -> String {
         finding.rule.fix,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_application_is_checked_over_the_functions_that_were_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let template = "\
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Work:
+    Type: AWS::Serverless::Function
+    Metadata:
+      BuildProperties: {Binary: work}
+    Properties:
+      Events:
+        Queue:
+          Type: SQS
+          Properties: {Queue: !GetAtt Queue.Arn}
+  Queue:
+    Type: AWS::SQS::Queue
+";
+        fs::create_dir(path("src")).unwrap();
+        for (name, text) in [
+            ("template.yaml", template),
+            (
+                "Cargo.toml",
+                "[package]\nname = \"work\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+            ),
+            ("src/main.rs", "fn main() {}\n"),
+            ("work", "#!/bin/sh\necho no table >&2; exit 1\n"),
+        ] {
+            fs::write(path(name), text).unwrap();
+        }
+        fs::set_permissions(path("work"), fs::Permissions::from_mode(0o755)).unwrap();
+        let project = Project::find(folder.path()).unwrap();
+        let executables = BTreeMap::from([("work".to_owned(), path("work"))]);
+        let told = beside(project, executables).await.unwrap();
+        let is_told = |is_error: bool, place: &str, part: &str| {
+            told.iter().any(|it| {
+                it.is_error == is_error && it.place == place && it.sentence.contains(part)
+            })
+        };
+        let sentences: Vec<_> = told.iter().map(|it| (&it.place, &it.sentence)).collect();
+        assert!(
+            is_told(false, "template.yaml:6", "no table"),
+            "{sentences:?}"
+        );
+        assert!(told.iter().any(|it| it.is_error), "{sentences:?}");
+        assert!(told.iter().all(|it| it.rule.starts_with("SH")));
+    }
+}

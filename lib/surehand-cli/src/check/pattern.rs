@@ -96,7 +96,7 @@ fn holds_of_scalar(condition: &Node, value: &Json) -> bool {
         Value::Null => value.is_null(),
         Value::Plain(exact) => match (value.as_f64(), exact.parse::<f64>()) {
             (Some(number), Ok(wanted)) => number == wanted,
-            _ => *exact == value.to_string(),
+            _ => serde_json::from_str::<Json>(exact).is_ok_and(|wanted| wanted == *value),
         },
         Value::Map(_) => condition
             .entries()

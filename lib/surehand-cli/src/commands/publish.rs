@@ -3,6 +3,7 @@
 //! Nothing is sent before every line has been read, so that a mistake in the last line does not leave half a file
 //! on the bus.
 
+mod event;
 mod takers;
 
 use std::{
@@ -15,10 +16,11 @@ use aws_sdk_eventbridge::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use surehand::aws::{
-    events::{self, Entry},
+    events,
     limits::{ENTRIES, EVENT_BYTES},
 };
 
+pub(crate) use self::event::Event;
 use self::takers::Takers;
 use crate::{
     cloud::{Cloud, Wanted},
@@ -31,19 +33,6 @@ const DETAIL_TYPE: usize = 128;
 
 /// How often an entry is sent before its failure is reported.
 const ATTEMPTS: u32 = 5;
-
-/// An event of the input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Event {
-    /// Counted from 1.
-    pub(crate) line: usize,
-    pub(crate) source: String,
-    pub(crate) detail_type: String,
-    /// JSON.
-    pub(crate) detail: String,
-    pub(crate) time: Option<SystemTime>,
-    pub(crate) resources: Vec<String>,
-}
 
 /// The two shapes of a line: EventBridge's, and the envelope with its parts at the top. What is sent is what is
 /// written: as values, numbers would lose their digits.
@@ -186,19 +175,6 @@ fn parse_line(number: usize, text: &str) -> Result<Event> {
         bail!("the event is larger than {EVENT_BYTES} bytes");
     }
     Ok(event)
-}
-
-impl Event {
-    fn entry(&self) -> Entry<'_> {
-        Entry {
-            source: &self.source,
-            detail_type: &self.detail_type,
-            detail: self.detail.as_str().into(),
-            time: self.time,
-            resources: &self.resources,
-            ..Entry::default()
-        }
-    }
 }
 
 /// Splits the events into requests.

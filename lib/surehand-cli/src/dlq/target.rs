@@ -195,7 +195,7 @@ fn among(mut names: Vec<&str>, name: &str) -> String {
     names.truncate(SHOWN);
     match names.is_empty() {
         true => String::new(),
-        false => format!(": there are {}{more}", names.join(", ")),
+        false => format!(": the queues are {}{more}", names.join(", ")),
     }
 }
 
@@ -317,12 +317,12 @@ mod tests {
     fn the_queues_that_there_are_are_listed_the_nearest_first() {
         assert_eq!(
             among(vec!["stock-dlq", "order", "orders-dlq"], "orders-dql"),
-            ": there are orders-dlq, order, stock-dlq"
+            ": the queues are orders-dlq, order, stock-dlq"
         );
         assert_eq!(among(Vec::new(), "orders"), "");
         let names: Vec<String> = (10..30).map(|number| format!("q{number}")).collect();
         let said = among(names.iter().map(String::as_str).collect(), "q10");
-        assert!(said.starts_with(": there are q10, "), "{said}");
+        assert!(said.starts_with(": the queues are q10, "), "{said}");
         assert!(said.ends_with(" and 10 more"), "{said}");
     }
 

@@ -129,6 +129,9 @@ impl Painter {
 
     fn paint_one(&mut self, line: Line, width: Option<usize>, rows: &mut Vec<String>) {
         let message = line.message.trim_end();
+        if is_metrics(message) {
+            return;
+        }
         let fields = serde_json::from_str::<Map<String, Value>>(message);
         let fields = fields.ok().filter(|fields| fields.contains_key("message"));
         let failure = match &fields {
@@ -143,7 +146,7 @@ impl Painter {
                     return;
                 };
                 if let Some(held) = self.held.get_mut(&line.function) {
-                    held.retain(|it| !reason.contains(it.message.trim()));
+                    held.retain(|it| !is_in(it.message.trim(), &reason));
                 }
                 self.failed(&line, &reason, count)
             }
@@ -415,6 +418,20 @@ fn shown(value: &Value) -> String {
         other => other.to_string(),
     };
     plain(&text).into_owned()
+}
+
+/// Whether the reason of a failed invocation has what the process has printed.
+fn is_in(printed: &str, reason: &str) -> bool {
+    let is_of_panic = || {
+        let parts = [" panicked at ", "note: run with `RUST_BACKTRACE"];
+        reason.contains("panicked at ") && parts.iter().any(|part| printed.contains(part))
+    };
+    reason.contains(printed) || is_of_panic()
+}
+
+/// Whether the line is for CloudWatch, which makes metrics of it.
+fn is_metrics(message: &str) -> bool {
+    message.starts_with("{\"_aws\":")
 }
 
 fn is_platform(message: &str) -> bool {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use aws_sdk_eventbridge::{Client, types::RuleState};
 use serde_json::{Value, json};
 
-use super::Event;
+use super::event::Event;
 use crate::{
     application::yaml::Node,
     check::pattern::{literals, matches, takes},

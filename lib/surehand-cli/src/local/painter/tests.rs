@@ -151,10 +151,35 @@ fn a_failed_invocation_is_one_row() {
 }
 
 #[test]
+fn a_panic_is_not_told_twice() {
+    let lines = vec![
+        line("audit", 0, "starting"),
+        line("audit", 0, "thread 'main' (7) panicked at src/main.rs:3:5:"),
+        line("audit", 0, "no table"),
+        line(
+            "audit",
+            0,
+            "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
+        ),
+        line(
+            "audit",
+            0,
+            "RequestId: 1 Error: exit code 101: panicked at src/main.rs:3:5: no table (Runtime.ExitError)",
+        ),
+    ];
+    assert_eq!(
+        paint(&mut painter(false), lines, None),
+        "\
+00:00:00.000 audit         starting
+00:00:00.000 audit         ERROR exit code 101: panicked at src/main.rs:3:5: no table"
+    );
+}
+
+#[test]
 fn a_flood_of_one_cause_is_a_few_rows() {
     let died = |time| {
         vec![
-            line("audit", time, "thread 'main' panicked at src/main.rs:3:5:"),
+            line("audit", time, "Traceback:"),
             line("audit", time, "no table"),
             line(
                 "audit",
@@ -194,6 +219,11 @@ fn a_flood_of_one_cause_is_a_few_rows() {
 fn what_functions_print_stays_and_platform_lines_go() {
     let lines = vec![
         line("audit", 0, "hello \u{1b}[2J\n"),
+        line(
+            "audit",
+            0,
+            r#"{"_aws":{"CloudWatchMetrics":[]},"ColdStart":0}"#,
+        ),
         line("audit", 0, "START RequestId: 1 Version: $LATEST"),
     ];
     assert_eq!(
