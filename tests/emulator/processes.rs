@@ -2,7 +2,9 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    collections::BTreeSet,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -52,6 +54,25 @@ pub(crate) fn waits(process: &FunctionProcess) -> Option<u64> {
     lines.find_map(|line| {
         let count = line.strip_prefix("voluntary_ctxt_switches:")?;
         count.trim().parse().ok()
+    })
+}
+
+/// Whether the sockets at these ends of TCP connections over IPv4 are all the process's.
+pub(crate) fn holds(process: &FunctionProcess, ends: &[SocketAddr]) -> bool {
+    let files = fs::read_dir(of(process.pid, "fd")).into_iter().flatten();
+    let files = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    let files: BTreeSet<PathBuf> = files.collect();
+    let connections = fs::read_to_string("/proc/net/tcp").unwrap();
+    ends.iter().all(|end| {
+        let mut lines = connections.lines().skip(1);
+        let inode = lines.find_map(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let (_, port) = fields.next()?.split_once(':')?;
+            let is_this = u16::from_str_radix(port, 16) == Ok(end.port());
+            // Nobody's any more is 0.
+            fields.nth(7).filter(|inode| is_this && *inode != "0")
+        });
+        inode.is_some_and(|inode| files.contains(Path::new(&format!("socket:[{inode}]"))))
     })
 }
 
