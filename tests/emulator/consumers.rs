@@ -160,7 +160,7 @@ pub(crate) fn role(dev: &Dev) -> String {
     let program = r#"
 import boto3, json
 def policy(**statement): return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]})
-iam = boto3.client("iam")
+iam = boto3.client("iam", region_name="us-east-1")
 trust = policy(Principal={"Service": "lambda.amazonaws.com"}, Action="sts:AssumeRole")
 role = iam.create_role(RoleName="consumers", AssumeRolePolicyDocument=trust)
 iam.put_role_policy(RoleName="consumers", PolicyName="all", PolicyDocument=policy(Action="*", Resource="*"))

@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -57,22 +57,27 @@ pub(crate) fn waits(process: &FunctionProcess) -> Option<u64> {
     })
 }
 
-/// Whether the sockets at these ends of TCP connections over IPv4 are all the process's.
-pub(crate) fn holds(process: &FunctionProcess, ends: &[SocketAddr]) -> bool {
-    let files = fs::read_dir(of(process.pid, "fd")).into_iter().flatten();
-    let files = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
-    let files: BTreeSet<PathBuf> = files.collect();
-    let connections = fs::read_to_string("/proc/net/tcp").unwrap();
-    ends.iter().all(|end| {
-        let mut lines = connections.lines().skip(1);
-        let inode = lines.find_map(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            let (_, port) = fields.next()?.split_once(':')?;
-            let is_this = u16::from_str_radix(port, 16) == Ok(end.port());
-            // Nobody's any more is 0.
-            fields.nth(7).filter(|inode| is_this && *inode != "0")
-        });
-        inode.is_some_and(|inode| files.contains(Path::new(&format!("socket:[{inode}]"))))
+/// The one of these processes that all sockets at these ends of TCP connections over IPv4 belong to.
+pub(crate) fn with_sockets(
+    processes: Vec<FunctionProcess>,
+    ends: &[SocketAddr],
+) -> Option<FunctionProcess> {
+    let list = fs::read_to_string("/proc/net/tcp").unwrap();
+    let sockets = list.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let port = u16::from_str_radix(fields.next()?.split_once(':')?.1, 16);
+        // One that nobody has open any more is 0.
+        let inode = fields.nth(7).filter(|inode| *inode != "0")?;
+        Some((port.ok()?, PathBuf::from(format!("socket:[{inode}]"))))
+    });
+    let sockets: BTreeMap<u16, PathBuf> = sockets.collect();
+    let wanted = ends.iter().map(|end| sockets.get(&end.port()));
+    let wanted: BTreeSet<&PathBuf> = wanted.collect::<Option<_>>()?;
+    processes.into_iter().find(|process| {
+        let files = fs::read_dir(of(process.pid, "fd")).into_iter().flatten();
+        let files = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        let files: BTreeSet<PathBuf> = files.collect();
+        wanted.iter().all(|socket| files.contains(*socket))
     })
 }
 
