@@ -33,10 +33,17 @@ const NEIGHBOURS: usize = BATCH - 1;
 
 /// Fewer than usual, since each death costs a visibility timeout.
 const ATTEMPTS: u32 = 3;
-/// A busy machine needs some seconds for so many processes at once.
+/// So many processes at once need some seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Leases last a second longer than the invocation.
-const VISIBILITY: Duration = Duration::from_secs(12);
+/// How much longer messages of a process that died are invisible. Leases last a second longer than the invocation.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// How often a case is tried, each time with twice the time, on a machine that is too busy: what is cut off is an
+/// attempt too, so that nothing could be said of the count.
+const ROUNDS: u32 = 5;
+
+/// How long after each other the cases begin, so that not all that died comes back at the same time.
+const APART: Duration = Duration::from_secs(3);
 
 const STOCK: i64 = 1_000;
 
@@ -45,19 +52,12 @@ const TRIES: usize = 100;
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    name: &'static str,
     /// Whether the neighbours come when the killer has died once, instead of together with it.
     are_fresh: bool,
     /// notify-customer, or else reserve-stock in its transaction.
     is_lease: bool,
+    round: u32,
 }
-
-const CASES: [Case; 4] = [
-    Case::new("lease-fresh", true, true),
-    Case::new("lease-interrupted", false, true),
-    Case::new("commit-fresh", true, false),
-    Case::new("commit-interrupted", false, false),
-];
 
 /// What killers do. First they kill; once they are put back some kill again, and the others fail; then all are well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,21 +89,33 @@ fn way(batch: usize) -> Way {
 }
 
 impl Case {
-    const fn new(name: &'static str, are_fresh: bool, is_lease: bool) -> Self {
-        Self {
-            name,
+    fn all() -> impl Iterator<Item = Self> {
+        let kinds = [(true, true), (false, true), (true, false), (false, false)];
+        kinds.into_iter().map(|(are_fresh, is_lease)| Self {
             are_fresh,
             is_lease,
-        }
+            round: 0,
+        })
     }
 
-    fn function(self) -> String {
-        format!("attempts-{}", self.name)
+    /// Also of its function.
+    fn name(self) -> String {
+        let kind = if self.is_lease { "lease" } else { "commit" };
+        let neighbours = if self.are_fresh {
+            "fresh"
+        } else {
+            "interrupted"
+        };
+        format!("{kind}-{neighbours}-{}", self.round)
+    }
+
+    fn timeout(self) -> Duration {
+        TIMEOUT * 2_u32.pow(self.round)
     }
 
     /// The id of an event and its order; the killer stands at another place in each batch.
     fn id(self, batch: usize, place: usize) -> String {
-        format!("{}-{batch}-{place}", self.name)
+        format!("{}-{batch}-{place}", self.name())
     }
 
     fn killer(self, batch: usize) -> String {
@@ -122,7 +134,7 @@ impl Case {
     }
 
     fn sku(self, batch: usize) -> String {
-        format!("{}-{batch}", self.name)
+        format!("{}-{batch}", self.name())
     }
 
     fn message(self, batch: usize, id: &str) -> Message {
@@ -274,7 +286,7 @@ impl Witness {
 
     /// The number of its batch, and whether it is the killer.
     fn place(&self, id: &str) -> Option<(usize, bool)> {
-        let place = id.strip_prefix(self.case.name)?.strip_prefix('-')?;
+        let place = id.strip_prefix(&self.case.name())?.strip_prefix('-')?;
         let number = place.split_once('-')?.0.parse().ok()?;
         (number < BATCHES).then(|| (number, id == self.case.killer(number)))
     }
@@ -284,7 +296,7 @@ impl Witness {
         let held = std::mem::take(&mut seen.batches[number].held);
         // The other batches go on.
         drop(seen);
-        let function = self.case.function();
+        let function = self.case.name();
         let is_killed = (0..TRIES).any(|_| {
             let mut processes = processes::functions_below(&self.folder);
             processes.retain(|process| process.function == function);
@@ -312,7 +324,9 @@ impl Witness {
     fn wait_for_death(&self, seen: MutexGuard<'_, Seen>, number: usize, peer: SocketAddr) {
         let deaths = seen.batches[number].deaths;
         let lives = |seen: &mut Seen| seen.batches[number].deaths == deaths;
-        let waited = self.changed.wait_timeout_while(seen, TIMEOUT, lives);
+        let waited = self
+            .changed
+            .wait_timeout_while(seen, self.case.timeout(), lives);
         let (mut seen, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             // Its time is out too.
@@ -344,16 +358,25 @@ struct Scene<'a> {
 
 pub(crate) async fn check(dev: &Dev, shop: &Shop, role: &str) {
     let mover = mover(dev, shop);
-    join_all(CASES.map(async |case| {
-        let started = Instant::now();
-        let scene = Scene::new(dev, shop, role, case, &mover).await;
-        scene.run().await;
-        let took = started.elapsed().as_secs_f64();
-        eprintln!("{}: {:.1} s, {}", case.name, took, scene.counts());
-    }))
-    .await;
+    let pauses = (0..).map(|number| APART * number);
+    let cases = Case::all().zip(pauses).map(async |(mut case, pause)| {
+        tokio::time::sleep(pause).await;
+        while case.round < ROUNDS {
+            let started = Instant::now();
+            let scene = Scene::new(dev, shop, role, case, &mover).await;
+            let is_valid = scene.run().await.is_some();
+            let (name, took) = (case.name(), started.elapsed().as_secs_f64());
+            eprintln!("{name}: {took:.1} s, {}", scene.counts());
+            if is_valid {
+                return case;
+            }
+            case.round += 1;
+        }
+        panic!("{case:?}: the machine is too busy");
+    });
+    let cases = join_all(cases).await;
     let books = shop.settled("orders that killed", |_| true).await;
-    for case in CASES.into_iter().filter(|case| !case.is_lease) {
+    for case in cases.iter().filter(|case| !case.is_lease) {
         for id in case.ids() {
             assert_eq!(books.reservations[&id], "RESERVED");
             assert_eq!(books.events_of(&id), ["StockReserved"], "{id}");
@@ -368,7 +391,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop, role: &str) {
         *mails.entry(mail.to).or_default() += 1;
     }
     // Also of those whose stock was reserved, by the shop's own function.
-    for id in CASES.into_iter().flat_map(Case::ids) {
+    for id in cases.into_iter().flat_map(Case::ids) {
         let count = mails.get(&format!("{id}@example.com"));
         assert_eq!(count, Some(&1), "{id}");
     }
@@ -384,11 +407,11 @@ impl<'a> Scene<'a> {
             false => ("ReserveStock", "reserve-stock", "DYNAMODB"),
         };
         let wanted = Wanted {
-            name: &case.function(),
+            name: &case.name(),
             like: &format!("{like}FunctionName"),
             package: &format!("{package}.zip"),
-            timeout: TIMEOUT,
-            visibility: VISIBILITY,
+            timeout: case.timeout(),
+            visibility: case.timeout() + MARGIN,
             queues: BATCHES,
             variables: &[
                 (&format!("AWS_ENDPOINT_URL_{service}"), endpoint),
@@ -410,25 +433,32 @@ impl<'a> Scene<'a> {
         }
     }
 
-    async fn run(&self) {
+    /// None if some time ran out.
+    async fn run(&self) -> Option<()> {
         let began = jiff::Timestamp::now();
         self.send().await;
-        self.parked().await;
+        self.parked().await?;
         self.check_letters(Phase::Killing, began).await;
+        self.check_neighbours();
 
-        let shell = Shell::new(self.dev, self.shop, &self.case.function()).await;
+        let shell = Shell::new(self.dev, self.shop, &self.case.name()).await;
         let again = jiff::Timestamp::now();
         self.put_back(Phase::PutBack, &shell).await;
-        self.parked().await;
+        self.parked().await?;
         self.check_letters(Phase::PutBack, again).await;
 
         self.put_back(Phase::Well, &shell).await;
-        eventually("all are done", async || {
-            self.consumer.waiting(self.shop).await == 0
-        })
-        .await;
+        self.done().await?;
         assert_eq!(self.shop.depth(&self.consumer.letters).await, 0);
-        self.check_calls();
+        for id in self.case.ids() {
+            let (_, is_killer) = self.witness.place(&id).unwrap();
+            let calls = [Phase::PutBack, Phase::Well].map(|it| self.witness.calls(it, &id));
+            match is_killer {
+                true => assert_eq!(calls[1], 1, "{id}"),
+                false => assert_eq!(calls, [0, 0], "{id}"),
+            }
+        }
+        Some(())
     }
 
     /// Sends the batches, the neighbours together with the killer or once it has died.
@@ -465,57 +495,81 @@ impl<'a> Scene<'a> {
         self.consumer.read(shop, true).await;
     }
 
-    /// Waits until the killers are dead letters, and nothing else waits.
-    async fn parked(&self) {
+    /// Waits until the killers are dead letters, and nothing else waits; none if some time ran out.
+    async fn parked(&self) -> Option<()> {
         eventually("the killers are parked", async || {
-            self.shop.depth(&self.consumer.letters).await == BATCHES
-                && self.consumer.waiting(self.shop).await == 0
+            self.shop.depth(&self.consumer.letters).await >= BATCHES
         })
         .await;
-        let lost = self.lost();
-        let seen = self.witness.seen();
-        let has_none = seen.faults.is_empty() || lost > 0;
-        assert!(has_none, "{}: {:?}", self.case.name, seen.faults);
+        self.done().await
     }
 
-    /// How many batches were lost that were not killed: on a machine that is too busy their time runs out, in the
-    /// handler or before it is called.
-    fn lost(&self) -> u32 {
+    /// Waits until the queues are empty; none if some time ran out.
+    async fn done(&self) -> Option<()> {
+        eventually("nothing waits", async || {
+            self.consumer.waiting(self.shop).await == 0
+        })
+        .await;
+        if self.ran_out_of_time() {
+            self.consumer.read(self.shop, false).await;
+            return None;
+        }
+        let faults = &self.witness.seen().faults;
+        assert!(faults.is_empty(), "{}: {faults:?}", self.case.name());
+        Some(())
+    }
+
+    /// Whether other batches were lost than those that were killed, or records were cut off.
+    fn ran_out_of_time(&self) -> bool {
+        let function = self.case.name();
         let unfinished = self.dev.unfinished();
-        let batches = unfinished.get(&self.case.function());
-        let batches = batches.map_or(0, |it| u32::try_from(it.batches).unwrap());
-        let seen = self.witness.seen();
-        batches - seen.batches.iter().map(|it| it.deaths).sum::<u32>()
+        let lost = unfinished.get(&function).map_or(0, |it| it.batches);
+        let killed: u32 = self.witness.seen().batches.iter().map(|it| it.deaths).sum();
+        let log = self.dev.log();
+        let mut of_function = log.iter().filter(|line| line["function_name"] == *function);
+        lost != killed as usize || of_function.any(|line| line["kind"] == "deadline")
     }
 
-    /// Receives all dead letters, and hides them.
+    /// Receives all dead letters, and hides them. On a machine that is too busy the answer to a park comes too
+    /// late, and the letter is parked again: of such ones there is one afterwards.
     async fn receive(&self) -> Vec<Letter> {
-        let mut letters = Vec::new();
-        while letters.len() < BATCHES {
+        let mut letters = BTreeMap::new();
+        loop {
             let request = self.shop.sqs.receive_message();
             let request = request.queue_url(&self.consumer.letters);
             let request = request.max_number_of_messages(10).visibility_timeout(60);
             let request = request.message_attribute_names("All");
             let received = request.send().await.unwrap().messages.unwrap_or_default();
-            assert!(!received.is_empty(), "{} letters", letters.len());
-            letters.extend(received.into_iter().map(|message| {
+            if received.is_empty() {
+                break;
+            }
+            for message in received {
                 let body: Value = serde_json::from_str(message.body().unwrap()).unwrap();
                 let id = body["detail"]["metadata"]["id"].as_str().unwrap();
                 let (batch, is_killer) = self.witness.place(id).unwrap();
                 assert!(is_killer, "{id} is a dead letter: {message:?}");
                 let note = message.message_attributes.as_ref();
                 let note = note.and_then(|it| it[FailureNote::ATTRIBUTE].string_value());
-                Letter {
+                let letter = Letter {
                     batch,
                     note: serde_json::from_str(note.unwrap()).unwrap(),
                     message,
+                };
+                if let Some(twice) = letters.insert(batch, letter) {
+                    eprintln!("parked twice: {:?}", twice.note);
+                    self.delete(&twice).await;
                 }
-            }));
+            }
         }
-        letters.sort_by_key(|letter| letter.batch);
-        let batches = letters.iter().map(|letter| letter.batch);
-        assert!(batches.eq(0..BATCHES), "a letter each");
-        letters
+        assert_eq!(letters.len(), BATCHES, "letters");
+        letters.into_values().collect()
+    }
+
+    async fn delete(&self, letter: &Letter) {
+        let delete = self.shop.sqs.delete_message();
+        let delete = delete.queue_url(&self.consumer.letters);
+        let delete = delete.receipt_handle(letter.message.receipt_handle().unwrap());
+        delete.send().await.unwrap();
     }
 
     async fn show_again(&self, letter: &Letter) {
@@ -527,7 +581,7 @@ impl<'a> Scene<'a> {
 
     /// Checks that the killers are parked, each with its reason, its attempts and its times.
     async fn check_letters(&self, phase: Phase, began: jiff::Timestamp) {
-        let (now, lost) = (jiff::Timestamp::now(), self.lost());
+        let now = jiff::Timestamp::now();
         for letter in self.receive().await {
             self.show_again(&letter).await;
             let (note, batch) = (&letter.note, letter.batch);
@@ -538,7 +592,7 @@ impl<'a> Scene<'a> {
             let has_killed = phase == Phase::Killing || self.case.kills_again(batch);
             assert_eq!(note.attempts, ATTEMPTS, "{note:?}");
             assert!(is_within(&note.last_failure), "{note:?}");
-            assert_eq!(note.function, self.case.function());
+            assert_eq!(note.function, self.case.name());
             match has_killed {
                 true => {
                     assert_eq!(note.kind, "interrupted", "{note:?}");
@@ -556,9 +610,7 @@ impl<'a> Scene<'a> {
             let id = self.case.killer(batch);
             let unseen = if has_killed { self.case.unseen() } else { 0 };
             let calls = self.witness.calls(phase, &id);
-            let expected = ATTEMPTS + unseen;
-            let is_so = calls <= expected && calls + lost >= expected;
-            assert!(is_so, "{id} in {phase:?}: {calls} calls, {lost} lost");
+            assert_eq!(calls, ATTEMPTS + unseen, "{id} in {phase:?}");
         }
     }
 
@@ -604,31 +656,21 @@ impl<'a> Scene<'a> {
         let send = self.shop.sqs.send_message().queue_url(queue);
         let send = send.message_body(letter.message.body().unwrap());
         send.send().await.unwrap();
-        let delete = self.shop.sqs.delete_message();
-        let delete = delete.queue_url(&self.consumer.letters);
-        let delete = delete.receipt_handle(letter.message.receipt_handle().unwrap());
-        delete.send().await.unwrap();
+        self.delete(letter).await;
     }
 
-    /// Checks how often the handlers were called that were well, and when.
-    fn check_calls(&self) {
-        let (case, lost) = (self.case, self.lost());
+    /// Checks how often the handlers of those that are well were called, and that the killer ran after them.
+    fn check_neighbours(&self) {
+        let case = self.case;
         for id in case.ids() {
             let (batch, is_killer) = self.witness.place(&id).unwrap();
-            let calls = |phase| self.witness.calls(phase, &id);
-            if is_killer {
-                let last = calls(Phase::Well);
-                assert!((1..=1 + lost).contains(&last), "{id}: {last} calls");
-                continue;
-            }
-            let first = calls(Phase::Killing);
-            let most = case.calls() + lost;
-            assert!((1..=most).contains(&first), "{id}: {first} calls");
-            assert_eq!(calls(Phase::PutBack) + calls(Phase::Well), 0, "{id}");
-            // From then on the killer has died more often than any other, and runs after them.
+            let calls = self.witness.calls(Phase::Killing, &id);
+            let is_bounded = (1..=case.calls()).contains(&calls);
+            assert!(is_killer || is_bounded, "{id}: {calls} calls");
+            // From then on the killer has died more often than any other.
             let known = case.calls() as usize;
-            let done = self.witness.seen().batches[batch].done.get(known).copied();
-            assert!(done == Some(NEIGHBOURS) || lost > 0, "{id}: {done:?}");
+            let done = self.witness.seen().batches[batch].done[known];
+            assert_eq!(done, NEIGHBOURS, "{id}");
         }
     }
 
@@ -646,11 +688,7 @@ impl<'a> Scene<'a> {
             format!("{count} killers {calls} calls ({phase:?}, {way:?})")
         });
         let killers: Vec<String> = killers.collect();
-        format!(
-            "neighbours by calls {neighbours:?}; {}; {} more batches lost",
-            killers.join(", "),
-            self.lost()
-        )
+        format!("neighbours by calls {neighbours:?}; {}", killers.join(", "))
     }
 }
 
