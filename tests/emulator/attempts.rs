@@ -201,7 +201,7 @@ struct Seen {
 struct Batch {
     deaths: u32,
     /// The connections of those that are in the middle of their work.
-    held: Vec<SocketAddr>,
+    held: Vec<[SocketAddr; 2]>,
     /// How many neighbours were done at each death.
     done: Vec<usize>,
 }
@@ -244,10 +244,10 @@ impl Witness {
         let is_first = phase == Phase::Killing;
         let batch = &mut seen.batches[number];
         if is_first && self.case.takes_all_along(batch.deaths) {
-            batch.held.push(call.peer);
+            batch.held.push(call.ends);
             match batch.held.len() {
                 BATCH => self.kill(seen, number),
-                _ => self.wait_for_death(seen, number, call.peer),
+                _ => self.wait_for_death(seen, number, call.ends),
             }
             return Fate::Cut;
         }
@@ -255,7 +255,7 @@ impl Witness {
             Phase::Killing | Phase::PutBack
                 if is_killer && (is_first || self.case.kills_again(number)) =>
             {
-                batch.held.push(call.peer);
+                batch.held.push(call.ends);
                 self.kill(seen, number);
                 Fate::Cut
             }
@@ -300,13 +300,14 @@ impl Witness {
         let is_killed = (0..TRIES).any(|_| {
             let mut processes = processes::functions_below(&self.folder);
             processes.retain(|process| process.function == function);
-            let process = processes::with_sockets(processes, &held);
+            let process = processes::with_connections(processes, &held);
             process.is_some_and(|process| processes::kill(&process))
         });
         let mut seen = self.seen();
         if !is_killed {
             let fault = format!("batch {number} is not one process, in {:?}", seen.phase);
             seen.faults.push(fault);
+            return;
         }
         let killer = self.case.killer(number);
         let is_neighbour = |id: &&String| {
@@ -321,7 +322,7 @@ impl Witness {
     }
 
     /// Holds up a call until its process is dead.
-    fn wait_for_death(&self, seen: MutexGuard<'_, Seen>, number: usize, peer: SocketAddr) {
+    fn wait_for_death(&self, seen: MutexGuard<'_, Seen>, number: usize, ends: [SocketAddr; 2]) {
         let deaths = seen.batches[number].deaths;
         let lives = |seen: &mut Seen| seen.batches[number].deaths == deaths;
         let waited = self
@@ -330,7 +331,7 @@ impl Witness {
         let (mut seen, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             // Its time is out too.
-            seen.batches[number].held.retain(|held| *held != peer);
+            seen.batches[number].held.retain(|held| *held != ends);
             let fault = format!("batch {number} was not handled together");
             seen.faults.push(fault);
         }
@@ -370,6 +371,8 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop, role: &str) {
             if is_valid {
                 return case;
             }
+            let faults = &scene.witness.seen().faults;
+            eprintln!("{name}: out of time, {faults:?}");
             case.round += 1;
         }
         panic!("{case:?}: the machine is too busy");

@@ -57,21 +57,23 @@ pub(crate) fn waits(process: &FunctionProcess) -> Option<u64> {
     })
 }
 
-/// The one of these processes that all sockets at these ends of TCP connections over IPv4 belong to.
-pub(crate) fn with_sockets(
+/// The one of these processes that has all these TCP connections on this machine; the first end of each is its own.
+pub(crate) fn with_connections(
     processes: Vec<FunctionProcess>,
-    ends: &[SocketAddr],
+    connections: &[[SocketAddr; 2]],
 ) -> Option<FunctionProcess> {
     let list = fs::read_to_string("/proc/net/tcp").unwrap();
     let sockets = list.lines().skip(1).filter_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
-        let port = u16::from_str_radix(fields.next()?.split_once(':')?.1, 16);
-        // One that nobody has open any more is 0.
-        let inode = fields.nth(7).filter(|inode| *inode != "0")?;
-        Some((port.ok()?, PathBuf::from(format!("socket:[{inode}]"))))
+        let mut port = || u16::from_str_radix(fields.next()?.split_once(':')?.1, 16).ok();
+        let ports = [port()?, port()?];
+        // One that no process has open any more is 0.
+        let inode = fields.nth(6).filter(|inode| *inode != "0")?;
+        Some((ports, PathBuf::from(format!("socket:[{inode}]"))))
     });
-    let sockets: BTreeMap<u16, PathBuf> = sockets.collect();
-    let wanted = ends.iter().map(|end| sockets.get(&end.port()));
+    let sockets: BTreeMap<[u16; 2], PathBuf> = sockets.collect();
+    let wanted = connections.iter().map(|ends| ends.map(|end| end.port()));
+    let wanted = wanted.map(|ports| sockets.get(&ports));
     let wanted: BTreeSet<&PathBuf> = wanted.collect::<Option<_>>()?;
     processes.into_iter().find(|process| {
         let files = fs::read_dir(of(process.pid, "fd")).into_iter().flatten();

@@ -19,8 +19,8 @@ pub struct Call {
     pub number: usize,
     /// When the proxy sees it.
     pub moment: Moment,
-    /// The caller's end of the connection, by which its process can be found.
-    pub peer: SocketAddr,
+    /// The ends of its connection, by which the caller's process can be found: the caller's, and the proxy's.
+    pub ends: [SocketAddr; 2],
 }
 
 /// When the proxy sees a call.
@@ -77,7 +77,7 @@ struct Message {
 }
 
 fn serve(client: TcpStream, shared: &Shared) -> Option<()> {
-    let peer = client.peer_addr().ok()?;
+    let ends = [client.peer_addr().ok()?, client.local_addr().ok()?];
     let upstream = TcpStream::connect(&shared.upstream).ok()?;
     let mut requests = BufReader::new(client.try_clone().ok()?);
     let mut answers = BufReader::new(upstream.try_clone().ok()?);
@@ -106,7 +106,7 @@ fn serve(client: TcpStream, shared: &Shared) -> Option<()> {
             body: body.clone(),
             number,
             moment,
-            peer,
+            ends,
         };
         match (shared.decide)(&call(Moment::Before)) {
             Fate::Pass => {}
