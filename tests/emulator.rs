@@ -164,9 +164,13 @@ struct Parts {
     failed: Vec<&'static str>,
 }
 
-/// Parts whose name has the text in the environment variable `SUREHAND_PART` in it are run; all unless it is set.
+/// Whether a part is run: if its name has one of the texts in it that the environment variable `SUREHAND_PARTS` names,
+/// separated by commas, or if there is none.
 fn is_wanted(name: &str) -> bool {
-    std::env::var("SUREHAND_PART").map_or(true, |text| name.contains(&text))
+    let texts = std::env::var("SUREHAND_PARTS");
+    texts.map_or(true, |texts| {
+        texts.split(',').any(|text| name.contains(text))
+    })
 }
 
 impl Parts {
