@@ -1,5 +1,8 @@
 //! The shop as `surehand dev` runs it: built, deployed with `sam deploy` to an emulator that enforces
 //! the functions' roles, and talked to with AWS's own clients.
+//!
+//! `SUREHAND_PARTS="an outage,kill their" cargo test --workspace --test emulator -- --nocapture` runs only the parts with
+//! one of these texts in their names.
 
 // Processes are found in /proc.
 #![cfg(target_os = "linux")]
@@ -22,6 +25,7 @@ mod emulator {
     pub(crate) mod flow;
     pub(crate) mod invoke;
     pub(crate) mod kills;
+    pub(crate) mod moves;
     pub(crate) mod order;
     pub(crate) mod outage;
     pub(crate) mod page;
@@ -164,8 +168,7 @@ struct Parts {
     failed: Vec<&'static str>,
 }
 
-/// Whether a part is run: if its name has one of the texts in it that the environment variable `SUREHAND_PARTS` names,
-/// separated by commas, or if there is none.
+/// Whether `SUREHAND_PARTS` has a text that is in the name, or is not set.
 fn is_wanted(name: &str) -> bool {
     let texts = std::env::var("SUREHAND_PARTS");
     texts.map_or(true, |texts| {
