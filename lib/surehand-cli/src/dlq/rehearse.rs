@@ -19,7 +19,7 @@ use super::{
     new_file::NewFile,
     read,
     select::SelectArgs,
-    target::{self, SourceArgs, TargetArgs},
+    target::{SourceArgs, TargetArgs},
 };
 use crate::terminal::say;
 use crate::{
@@ -111,7 +111,7 @@ async fn rehearse(
         }
         return Ok(End::Nothing);
     }
-    let configuration = target::configuration(cloud, name).await?;
+    let configuration = cloud.configuration(name).await?;
     let profile = match arguments.release {
         true => Profile::Release,
         false => Profile::Dev,
