@@ -4,13 +4,16 @@ mod delivery;
 mod demo;
 mod deploy;
 mod dev;
+mod env;
 mod invoke;
 mod logs;
 mod manual;
 mod new;
+mod pause;
 mod publish;
 mod send;
 mod sources;
+mod status;
 mod tools;
 
 use std::{
@@ -70,6 +73,10 @@ pub(crate) enum Command {
     },
     Send(send::SendArgs),
     Logs(logs::LogsArgs),
+    Status(status::StatusArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Env(env::EnvArgs),
     /// Inspect dead letters, and redrive them
     Dlq(Box<dlq::Dlq>),
     /// Check that the templates lose no events, and that they fit what the functions do
@@ -107,6 +114,7 @@ impl Command {
         match self {
             Self::Dev(_) => true,
             Self::Logs(logs) => logs.goes_on(),
+            Self::Status(status) => status.goes_on(),
             _ => false,
         }
     }
@@ -168,6 +176,16 @@ pub(crate) async fn execute(
         } => invoke::run(&function, event.as_deref(), form, &Wanted { run, ..wanted }).await?,
         Command::Send(arguments) => return Ok(send::run(arguments, run, progress).await?.into()),
         Command::Logs(arguments) => return Ok(logs::run(arguments, run).await?.into()),
+        Command::Status(arguments) => {
+            return Ok(status::run(arguments, run, progress).await?.into());
+        }
+        Command::Env(arguments) => return Ok(env::run(arguments, run).await?.into()),
+        Command::Pause(arguments) => {
+            return Ok(pause::pause(arguments, run, progress).await?.into());
+        }
+        Command::Resume(arguments) => {
+            return Ok(pause::resume(arguments, run, progress).await?.into());
+        }
         Command::Dlq(dlq) => {
             let end = dlq::run(*dlq, run, progress, stop).await?;
             return Ok(end.into());

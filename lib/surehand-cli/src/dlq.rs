@@ -38,6 +38,7 @@ use self::{
 };
 pub(crate) use self::{
     context::{Coded, End},
+    describe::{age, table},
     list::is_called_so,
     select::moment,
     target::{name_of, queue_url},

@@ -13,7 +13,7 @@ const WIDTH: usize = 120;
 
 /// A table with the right-aligned columns of these indexes. It is as wide as a terminal; where there is none its rows
 /// are lines, which other tools can search.
-pub(super) fn table<const N: usize>(header: [&str; N], numbers: &[usize]) -> Table {
+pub(crate) fn table<const N: usize>(header: [&str; N], numbers: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -50,7 +50,7 @@ pub(super) fn groups(groups: &[&Group]) -> Table {
 }
 
 /// How long ago that was, in its largest unit.
-pub(super) fn age(ms: u64) -> String {
+pub(crate) fn age(ms: u64) -> String {
     span(now().saturating_sub(ms))
 }
 
