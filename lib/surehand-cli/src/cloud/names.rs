@@ -27,11 +27,16 @@ pub(super) fn did_you_mean(given: &str, known: &[&str]) -> String {
 
 /// A full name begins with the stack's, which a short one leaves out, and may end with what CloudFormation adds.
 fn likeness(given: &str, name: &str) -> f64 {
-    let (given, name) = (plain(given), plain(name));
-    match !given.is_empty() && name.contains(&given) {
-        true => 1.0,
-        false => strsim::jaro_winkler(&given, &name),
+    let given = plain(given);
+    if !given.is_empty() && plain(name).contains(&given) {
+        return 1.0;
     }
+    let rest = name.match_indices('-').map(|(at, _)| &name[at + 1..]);
+    [name]
+        .into_iter()
+        .chain(rest)
+        .map(|name| strsim::jaro_winkler(&given, &plain(name)))
+        .fold(0.0, f64::max)
 }
 
 /// Logical ids are written without hyphens and with capitals.
@@ -63,6 +68,10 @@ mod tests {
         assert_eq!(
             did_you_mean("reserve-stock", &known),
             ": did you mean `shop-reserve-stock` or `test-reserve-stock-1A`?"
+        );
+        assert_eq!(
+            did_you_mean("reserve-stok", &known[..2]),
+            ": did you mean `shop-reserve-stock`?"
         );
     }
 }
