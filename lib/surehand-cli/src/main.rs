@@ -158,6 +158,8 @@ fn similar(error: &clap::Error) -> String {
     match suggested {
         Some(ContextValue::String(one)) => format!(": did you mean '{one}'?"),
         Some(ContextValue::Strings(several)) if !several.is_empty() => {
+            // The likeliest is the last.
+            let several: Vec<&str> = several.iter().rev().map(String::as_str).collect();
             format!(": did you mean '{}'?", several.join("' or '"))
         }
         _ => String::new(),

@@ -39,7 +39,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         (&["fly"][..], "error: unrecognized subcommand 'fly'"),
         (
             &["pulish"],
-            "error: unrecognized subcommand 'pulish': did you mean 'publish'?",
+            "error: unrecognized subcommand 'pulish': did you mean 'publish' or 'pause'?",
         ),
         (
             &["dev", "--relase"],
