@@ -20,6 +20,7 @@ mod emulator {
     pub(crate) mod flow;
     pub(crate) mod invoke;
     pub(crate) mod kills;
+    pub(crate) mod operate;
     pub(crate) mod order;
     pub(crate) mod page;
     pub(crate) mod processes;
@@ -33,7 +34,7 @@ mod emulator {
 
 use emulator::{
     batches, collector::Collector, command, deaths, dev::Dev, door, figures, flow, invoke, kills,
-    page, redrive, shop::Shop, stores, traces, update,
+    operate, page, redrive, shop::Shop, stores, traces, update,
 };
 use futures_util::FutureExt;
 use std::{
@@ -70,6 +71,12 @@ async fn the_shop_on_the_emulator() {
         .run(
             "invoke brings what a queue would",
             invoke::check(&dev, &shop),
+        )
+        .await;
+    parts
+        .run(
+            "a function is paused, sent to, resumed and looked at",
+            operate::check(&dev, &shop),
         )
         .await;
     parts
