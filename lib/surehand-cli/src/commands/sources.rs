@@ -1,6 +1,6 @@
 //! What brings a function its events: event source mappings, and rules of EventBridge that invoke it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use aws_sdk_eventbridge::types::RuleState;
@@ -65,22 +65,21 @@ pub(super) async fn rules(cloud: &Cloud, function: &str, names: &[String]) -> Re
             None => function.to_owned(),
         })
         .collect();
-    let mut found = BTreeMap::new();
+    let mut named = BTreeSet::new();
     for bus in buses(&client).await? {
         for arn in &arns {
-            for name in rule_names(&client, &bus, arn).await? {
-                let key = (bus.clone(), name);
-                if !found.contains_key(&key) {
-                    let rule = rule(&client, &key.0, &key.1, &arns).await;
-                    let rule = rule.with_context(|| {
-                        format!("cannot describe the rule {} of the bus {bus}", key.1)
-                    })?;
-                    found.insert(key, rule);
-                }
-            }
+            let names = rule_names(&client, &bus, arn).await?;
+            named.extend(names.into_iter().map(|name| (bus.clone(), name)));
         }
     }
-    Ok(found.into_values().collect())
+    let mut rules = Vec::new();
+    for (bus, name) in named {
+        let rule = rule(&client, &bus, &name, &arns).await;
+        rules.push(
+            rule.with_context(|| format!("cannot describe the rule {name} of the bus {bus}"))?,
+        );
+    }
+    Ok(rules)
 }
 
 async fn buses(client: &aws_sdk_eventbridge::Client) -> Result<Vec<String>> {
