@@ -26,6 +26,7 @@ mod emulator {
     pub(crate) mod invoke;
     pub(crate) mod kills;
     pub(crate) mod moves;
+    pub(crate) mod operate;
     pub(crate) mod order;
     pub(crate) mod outage;
     pub(crate) mod page;
@@ -40,7 +41,7 @@ mod emulator {
 
 use emulator::{
     attempts, batches, collector::Collector, command, consumers, deaths, dev::Dev, door, figures,
-    flow, invoke, kills, outage::Outage, page, redrive, shop::Shop, stores, traces, update,
+    flow, invoke, kills, operate, outage::Outage, page, redrive, shop::Shop, stores, traces, update,
 };
 use futures_util::FutureExt;
 use std::{
@@ -85,6 +86,12 @@ async fn the_shop_on_the_emulator() {
         .run(
             "invoke brings what a queue would",
             invoke::check(&dev, &shop),
+        )
+        .await;
+    parts
+        .run(
+            "a function is paused, sent to, resumed and looked at",
+            operate::check(&dev, &shop),
         )
         .await;
     parts

@@ -1,12 +1,19 @@
 //! The commands by their names. What `check` and `dlq` do is on floors of their own.
 
+mod delivery;
 mod demo;
 mod deploy;
 mod dev;
+mod env;
 mod invoke;
+mod logs;
 mod manual;
 mod new;
+mod pause;
 mod publish;
+mod send;
+mod sources;
+mod status;
 mod tools;
 
 use std::{
@@ -73,6 +80,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         wanted: Wanted,
     },
+    Send(send::SendArgs),
+    Logs(logs::LogsArgs),
+    Status(status::StatusArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Env(env::EnvArgs),
     /// Inspect dead letters, and redrive them
     Dlq(Box<dlq::Dlq>),
     /// Check that the templates lose no events, and that they fit what the functions do
@@ -102,6 +115,18 @@ pub(crate) struct Run {
     /// A parameter of the template, as NAME=VALUE; may be repeated, and overrides samconfig.toml
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
+}
+
+impl Command {
+    /// Whether an interrupt is how the command is meant to end.
+    pub(crate) fn goes_on(&self) -> bool {
+        match self {
+            Self::Dev(_) => true,
+            Self::Logs(logs) => logs.goes_on(),
+            Self::Status(status) => status.goes_on(),
+            _ => false,
+        }
+    }
 }
 
 impl Run {
@@ -164,6 +189,18 @@ pub(crate) async fn execute(
             form,
             wanted,
         } => invoke::run(&function, event.as_deref(), form, &Wanted { run, ..wanted }).await?,
+        Command::Send(arguments) => return Ok(send::run(arguments, run, progress).await?.into()),
+        Command::Logs(arguments) => return Ok(logs::run(arguments, run).await?.into()),
+        Command::Status(arguments) => {
+            return Ok(status::run(arguments, run, progress).await?.into());
+        }
+        Command::Env(arguments) => return Ok(env::run(arguments, run).await?.into()),
+        Command::Pause(arguments) => {
+            return Ok(pause::pause(arguments, run, progress).await?.into());
+        }
+        Command::Resume(arguments) => {
+            return Ok(pause::resume(arguments, run, progress).await?.into());
+        }
         Command::Dlq(dlq) => {
             let end = dlq::run(*dlq, run, progress, stop).await?;
             return Ok(end.into());

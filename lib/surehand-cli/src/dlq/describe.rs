@@ -38,7 +38,7 @@ pub(super) fn groups(groups: &[&Group]) -> Grid {
 }
 
 /// How long ago that was, in its largest unit.
-pub(super) fn age(ms: u64) -> String {
+pub(crate) fn age(ms: u64) -> String {
     span(now().saturating_sub(ms))
 }
 

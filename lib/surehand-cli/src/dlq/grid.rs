@@ -11,7 +11,7 @@ use console::{Style, measure_text_width};
 use crate::terminal::{output_width, wrapped};
 
 /// A table. Where there is no terminal its rows are lines, which other tools can search.
-pub(super) struct Grid {
+pub(crate) struct Grid {
     header: Vec<String>,
     /// The indexes of the columns that are numbers.
     numbers: Vec<usize>,
@@ -22,7 +22,7 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    pub(super) fn new<const N: usize>(
+    pub(crate) fn new<const N: usize>(
         header: [&str; N],
         numbers: &[usize],
         texts: &[usize],
@@ -35,7 +35,7 @@ impl Grid {
         }
     }
 
-    pub(super) fn add_row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn add_row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into());
     }
 

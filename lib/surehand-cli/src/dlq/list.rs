@@ -159,7 +159,8 @@ async fn rows(cloud: &Cloud, prefix: Option<&str>) -> Result<(Vec<Row>, Vec<Unre
     Ok((rows, unreadable))
 }
 
-fn is_called_so(name: &str) -> bool {
+/// Whether a queue is named as those for dead letters are.
+pub(crate) fn is_called_so(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace(['-', '_'], "");
     name.contains("deadletter") || name.contains("dlq")
 }

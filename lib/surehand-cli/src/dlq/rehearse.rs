@@ -21,7 +21,7 @@ use super::{
     outcomes::TABLE,
     read,
     select::SelectArgs,
-    target::{self, SourceArgs, TargetArgs},
+    target::{SourceArgs, TargetArgs},
 };
 use crate::terminal::say;
 use crate::{
@@ -113,7 +113,7 @@ async fn rehearse(
         }
         return Ok(End::Nothing);
     }
-    let configuration = target::configuration(cloud, name).await?;
+    let configuration = cloud.configuration(name).await?;
     let profile = match arguments.release {
         true => Profile::Release,
         false => Profile::Dev,

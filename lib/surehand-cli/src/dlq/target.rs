@@ -3,9 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use aws_sdk_lambda::operation::get_function_configuration::{
-    GetFunctionConfigurationError, GetFunctionConfigurationOutput,
-};
 use aws_sdk_sqs::{operation::get_queue_url::GetQueueUrlError, types::QueueAttributeName};
 use clap::Args;
 use serde_json::Value;
@@ -57,7 +54,7 @@ impl Target {
 }
 
 /// The last part of a queue's URL or ARN.
-pub(super) fn name_of(queue: &str) -> &str {
+pub(crate) fn name_of(queue: &str) -> &str {
     queue.rsplit(['/', ':']).next().unwrap_or(queue)
 }
 
@@ -139,7 +136,7 @@ pub(super) async fn named(cloud: &Cloud, queue: &str) -> Result<String> {
 }
 
 /// The URL of the queue with this name, URL, ARN, or name of a stack's output.
-pub(super) async fn queue_url(cloud: &Cloud, queue: &str) -> Result<String> {
+pub(crate) async fn queue_url(cloud: &Cloud, queue: &str) -> Result<String> {
     if queue.starts_with("http://") || queue.starts_with("https://") {
         return Ok(queue.to_owned());
     }
@@ -267,30 +264,13 @@ pub(super) async fn dead_letter_arn(
     Ok(policy["deadLetterTargetArn"].as_str().map(str::to_owned))
 }
 
-/// How a function is deployed.
-pub(super) async fn configuration(
-    cloud: &Cloud,
-    function: &str,
-) -> Result<GetFunctionConfigurationOutput> {
-    let request = aws_sdk_lambda::Client::new(&cloud.config).get_function_configuration();
-    let output = request.function_name(function).send().await;
-    output.or_else(|error| {
-        let is_known =
-            |error: &GetFunctionConfigurationError| error.is_resource_not_found_exception();
-        match error.as_service_error().is_some_and(is_known) {
-            true => bail!("no function `{function}` at {}", cloud.name()),
-            false => Err(reason(error))
-                .with_context(|| format!("cannot describe {function} at {}", cloud.name())),
-        }
-    })
-}
-
 /// The environment variables of a deployed function.
 pub(super) async fn variables(
     cloud: &Cloud,
     function: &str,
 ) -> Result<std::collections::HashMap<String, String>> {
-    Ok(configuration(cloud, function)
+    Ok(cloud
+        .configuration(function)
         .await?
         .environment
         .and_then(|environment| environment.variables)
