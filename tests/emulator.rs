@@ -41,7 +41,8 @@ mod emulator {
 
 use emulator::{
     attempts, batches, collector::Collector, command, consumers, deaths, dev::Dev, door, figures,
-    flow, invoke, kills, operate, outage::Outage, page, redrive, shop::Shop, stores, traces, update,
+    flow, invoke, kills, operate, outage::Outage, page, redrive, shop::Shop, stores, traces,
+    update,
 };
 use futures_util::FutureExt;
 use std::{
