@@ -121,7 +121,7 @@ impl Command {
     /// Whether an interrupt is how the command is meant to end.
     pub(crate) fn goes_on(&self) -> bool {
         match self {
-            Self::Dev(_) => true,
+            Self::Dev { .. } => true,
             Self::Logs(logs) => logs.goes_on(),
             Self::Status(status) => status.goes_on(),
             _ => false,
