@@ -27,8 +27,8 @@ const OUTAGE: Duration = Duration::from_secs(120);
 const ATTEMPTS: usize = 5;
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// A handler that cannot reach SES tries for a second or two.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// A handler that cannot reach SES tries for a second or two, or longer on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An outage that goes on while other parts run: nothing has to be done meanwhile.
 pub(crate) struct Outage {
@@ -78,20 +78,23 @@ impl Outage {
         for mail in shop.mails().await {
             *mails.entry(mail.to).or_default() += 1;
         }
-        for number in 0..MESSAGES {
-            let count = mails.get(&format!("{}@example.com", id(number)));
-            assert_eq!(count, Some(&1), "message {number}");
-        }
         let attempts = attempts(dev, &self.ids);
-        assert_eq!(attempts.len(), MESSAGES);
         let mut by_count = BTreeMap::<usize, usize>::new();
-        for (number, attempts) in &attempts {
+        for number in 0..MESSAGES {
+            let attempts = &attempts[&number];
             let (last, before) = attempts.split_last().unwrap();
-            assert_eq!(last.outcome, "ok", "message {number}: {attempts:?}");
+            // A duplicate, if the attempt before was cut off when its mail had been sent.
+            let is_done = ["ok", "duplicate"].contains(&&*last.outcome);
+            assert!(is_done, "message {number}: {attempts:?}");
             let failed = before.iter().filter(|it| it.outcome == "transient").count();
             // It began long before the end of the outage.
             assert!((1..ATTEMPTS).contains(&failed), "{number}: {attempts:?}");
             *by_count.entry(failed + 1).or_default() += 1;
+            let cut_off = before.len() - failed;
+            let sent = mails.get(&format!("{}@example.com", id(number)));
+            let sent = sent.copied().unwrap_or_default();
+            let is_once = (1..=1 + cut_off).contains(&sent);
+            assert!(is_once, "message {number}, {sent} mails: {attempts:?}");
         }
         eprintln!("messages of the outage by their attempts: {by_count:?}");
     }

@@ -36,6 +36,13 @@ struct Seen {
     faults: Vec<String>,
 }
 
+impl Seen {
+    fn count(&mut self, id: &str) {
+        let calls = self.calls.entry((self.phase, id.to_owned()));
+        *calls.or_default() += 1;
+    }
+}
+
 #[derive(Default)]
 struct Batch {
     deaths: u32,
@@ -89,61 +96,78 @@ impl Witness {
     }
 
     pub(super) fn decide(&self, call: &Call) -> Fate {
-        let Some((id, moment)) = self.record(call) else {
+        let Some(id) = self.record(call) else {
             return Fate::Pass;
         };
-        let mut seen = self.seen();
-        if moment == Moment::After {
-            seen.done.insert(id);
+        let (begins, ends) = self.calls_of_a_handler();
+        let is_begun = call.action == begins;
+        if call.moment == Moment::After {
+            let mut seen = self.seen();
+            if is_begun {
+                seen.count(&id);
+            }
+            if call.action == ends {
+                seen.done.insert(id);
+            }
             return Fate::Pass;
         }
-        let Some((number, is_killer)) = self.place(&id) else {
-            seen.faults.push(format!("{id} is handled"));
-            return Fate::Pass;
-        };
-        let phase = seen.phase;
-        *seen.calls.entry((phase, id)).or_default() += 1;
-        let is_first = phase == Phase::Killing;
-        let batch = &mut seen.batches[number];
-        if is_first && self.case.takes_all_along(batch.deaths) {
-            batch.held.push(call.ends);
-            match batch.held.len() {
-                BATCH => self.kill(seen, number),
-                _ => self.wait_for_death(seen, number, call.ends),
-            }
-            return Fate::Cut;
-        }
-        match phase {
-            Phase::Killing | Phase::PutBack
-                if is_killer && (is_first || self.case.kills_again(number)) =>
-            {
-                batch.held.push(call.ends);
-                self.kill(seen, number);
-                Fate::Cut
-            }
-            // An answer after which the client does not try again.
-            Phase::PutBack => {
-                let refusal = json!({ "__type": "ValidationException", "message": "ill" });
-                Fate::Answer(400, refusal.to_string())
-            }
-            Phase::Killing | Phase::Well => Fate::Pass,
+        match is_begun {
+            true => self.begin(&id, call.ends),
+            false => Fate::Pass,
         }
     }
 
-    /// The record whose handler calls this, and whether it begins with it, or has its effect after it.
-    fn record(&self, call: &Call) -> Option<(String, Moment)> {
-        let known = match self.case.is_lease {
-            true => ["POST /v2/email/outbound-emails"; 2],
-            false => ["BatchGetItem", "TransactWriteItems"],
-        };
-        let calls = [(known[0], Moment::Before), (known[1], Moment::After)];
-        let is_known = calls.contains(&(&*call.action, call.moment));
+    /// The call by which a handler begins, and the one by which it has its effect.
+    fn calls_of_a_handler(&self) -> (&'static str, &'static str) {
+        const MAIL: &str = "POST /v2/email/outbound-emails";
+        match self.case.is_lease {
+            true => (MAIL, MAIL),
+            false => ("BatchGetItem", "TransactWriteItems"),
+        }
+    }
+
+    /// The record that a handler calls this for.
+    fn record(&self, call: &Call) -> Option<String> {
+        let (begins, ends) = self.calls_of_a_handler();
         let (_, id) = call.body.split_once(match self.case.is_lease {
             true => "\"ToAddresses\":[\"",
             false => "\"CUSTOMER#",
         })?;
         let id = id.split(['"', '@']).next()?;
-        is_known.then(|| (id.to_owned(), call.moment))
+        [begins, ends]
+            .contains(&&*call.action)
+            .then(|| id.to_owned())
+    }
+
+    /// What becomes of a handler's call. One that passes is counted once it is answered: if its connection has
+    /// broken, the client makes it again.
+    fn begin(&self, id: &str, ends: [SocketAddr; 2]) -> Fate {
+        let mut seen = self.seen();
+        let Some((number, is_killer)) = self.place(id) else {
+            seen.faults.push(format!("{id} is handled"));
+            return Fate::Pass;
+        };
+        let phase = seen.phase;
+        let is_first = phase == Phase::Killing;
+        let is_along = is_first && self.case.takes_all_along(seen.batches[number].deaths);
+        let kills = is_killer && (is_first || self.case.kills_again(number));
+        if is_along || (kills && phase != Phase::Well) {
+            seen.count(id);
+            seen.batches[number].held.push(ends);
+            let is_complete = !is_along || seen.batches[number].held.len() == BATCH;
+            match is_complete {
+                true => self.kill(seen, number),
+                false => self.wait_for_death(seen, number, ends),
+            }
+            return Fate::Cut;
+        }
+        if phase == Phase::PutBack {
+            seen.count(id);
+            // An answer after which the client does not try again.
+            let refusal = json!({ "__type": "ValidationException", "message": "ill" });
+            return Fate::Answer(400, refusal.to_string());
+        }
+        Fate::Pass
     }
 
     /// The number of its batch, and whether it is the killer.
