@@ -326,6 +326,7 @@ mod tests {
                 },
                 "dead_letters": null,
                 "redelivery": null,
+                "tables": [],
                 "variables": [],
             })
         );
