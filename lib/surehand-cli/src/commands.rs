@@ -9,6 +9,7 @@ mod invoke;
 mod logs;
 mod manual;
 mod new;
+mod pair;
 mod pause;
 mod publish;
 mod send;
@@ -113,7 +114,7 @@ pub(crate) struct Run {
     #[arg(long)]
     stack_name: Option<String>,
     /// A parameter of the template, as NAME=VALUE; may be repeated, and overrides samconfig.toml
-    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = pair::parse)]
     parameters: Vec<(String, String)>,
 }
 
@@ -142,13 +143,6 @@ impl Run {
             stack: self.stack_name,
             parameters: self.parameters.into_iter().collect(),
         }
-    }
-}
-
-fn parameter(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as NAME=VALUE".to_owned()),
     }
 }
 

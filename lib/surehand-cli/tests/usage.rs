@@ -129,7 +129,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         ),
         (
             &["status", "--watch", "0"],
-            "error: invalid value '0' for '--watch <SECONDS>': 0 is not in 1..=18446744073709551615",
+            "error: invalid value '0' for '--watch <SECONDS>': 0 is not in 1..=86400",
         ),
         (
             &["resume"],

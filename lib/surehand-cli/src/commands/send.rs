@@ -21,7 +21,7 @@ use super::{
     delivery::{self, Delivery, Extras, Source},
     invoke::{failure, indented, returned},
     logs::entry::{Entry, Says},
-    parameter, publish,
+    pair, publish,
 };
 use crate::{
     cloud::{Cloud, Wanted},
@@ -66,7 +66,7 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
     /// An attribute of the message, a text, as NAME=VALUE; may be repeated
-    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = parameter)]
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = pair::parse)]
     attributes: Vec<(String, String)>,
     /// Print JSON for programs
     #[arg(long)]

@@ -47,7 +47,7 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_name = "NAME")]
     stack_name: Option<String>,
     /// Show it again after so many seconds, until it is interrupted
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     watch: Option<u64>,
     /// Print JSON for programs
     #[arg(long)]
