@@ -9,7 +9,9 @@ mod tables {
     mod access;
     mod conditions;
     mod entities;
+    mod ends;
     mod invalid;
+    mod neighbours;
     mod queries;
     mod reads;
     mod updates;

@@ -80,7 +80,12 @@ fn an_entity_says_what_it_is_an_item_of() {
     assert_eq!(Order::NAME, "Order");
     assert_eq!(Order::TABLE, "SHOP_TABLE");
     assert_eq!(Order::VERSION, Some("version"));
-    let part = |name, kind, prefix| KeyAttribute { name, kind, prefix };
+    let part = |name, kind, prefix| KeyAttribute {
+        name,
+        kind,
+        prefix,
+        is_whole: false,
+    };
     let key = KeySchema {
         partition: part("pk", KeyKind::Text, "CUSTOMER#"),
         sort: Some(part("sk", KeyKind::Text, "{ORDER}#")),

@@ -54,19 +54,25 @@ async fn each_verb_must_be_in_the_access() {
     );
     let staged = [
         (
-            refused(|tx| drop(tx.insert(&tables, &order()))).await,
+            refused(|tx| tx.insert(&tables, &order()).stage()).await,
             "puts",
         ),
-        (refused(|tx| drop(tx.put(&tables, &order()))).await, "puts"),
         (
-            refused(|tx| drop(tx.update(&tables, key()).set(|o| o.total, 1))).await,
+            refused(|tx| tx.put(&tables, &order()).stage()).await,
+            "puts",
+        ),
+        (
+            refused(|tx| tx.update(&tables, key()).set(|o| o.total, 1).stage()).await,
             "updates",
         ),
         (
-            refused(|tx| drop(tx.delete(&tables, key()))).await,
+            refused(|tx| tx.delete(&tables, key()).stage()).await,
             "deletes",
         ),
-        (refused(|tx| drop(tx.check(&tables, key()))).await, "checks"),
+        (
+            refused(|tx| tx.check(&tables, key()).stage()).await,
+            "checks",
+        ),
     ];
     for (error, verb) in staged {
         assert_eq!(error, lacks(verb));

@@ -394,7 +394,8 @@ async fn a_condition_is_text_with_a_placeholder_for_each_name_and_value() {
     for case in cases() {
         let write = staged(|tx| {
             tx.check(&world.tables, Order::key("o-1"))
-                .only_if(case.condition);
+                .only_if(case.condition)
+                .stage();
         });
         let check = write.await.condition_check.unwrap();
         let text = shown(
@@ -449,7 +450,8 @@ async fn of_an_item_that_is_not_there_only_what_is_absent_holds() {
     for (at, (condition, holds)) in conditions.into_iter().enumerate() {
         let checked = world.commit(|tx| {
             tx.check(&world.tables, Order::key("none"))
-                .only_if(condition);
+                .only_if(condition)
+                .stage();
         });
         assert_eq!(checked.await.is_ok(), holds, "condition {at}");
     }

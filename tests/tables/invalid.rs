@@ -30,19 +30,24 @@ async fn an_update_changes_a_place_once() {
         )
     };
     let error = rejected(&world, |tx| {
-        update(&world, tx).set(|o| o.total, 1).add(|o| o.total, 1);
+        update(&world, tx)
+            .set(|o| o.total, 1)
+            .add(|o| o.total, 1)
+            .stage();
     });
     assert_eq!(error.await, overlaps("#total", "#total"));
     let error = rejected(&world, |tx| {
         update(&world, tx)
             .set(|o| o.lines.at_index(0).field(|it| it.quantity), 1)
-            .append(|o| o.lines, [line("pen", 1)]);
+            .append(|o| o.lines, [line("pen", 1)])
+            .stage();
     });
     assert_eq!(error.await, overlaps("#lines[0].#quantity", "#lines"));
     let error = rejected(&world, |tx| {
         update(&world, tx)
             .remove(|o| o.billing)
-            .set(|o| o.billing.some().field(|it| it.floor), 1);
+            .set(|o| o.billing.some().field(|it| it.floor), 1)
+            .stage();
     });
     assert_eq!(error.await, overlaps("#billing", "#billing.#floor"));
     // Places beside each other are no problem.
@@ -52,7 +57,8 @@ async fn an_update_changes_a_place_once() {
             .set(|o| o.lines.at_index(0).field(|it| it.quantity), 1)
             .set(|o| o.lines.at_index(1).field(|it| it.quantity), 2)
             .set(|o| o.stock.entry("book"), 1)
-            .set(|o| o.stock.entry("books"), 2);
+            .set(|o| o.stock.entry("books"), 2)
+            .stage();
     });
     beside.await.unwrap();
 }
@@ -61,17 +67,18 @@ async fn an_update_changes_a_place_once() {
 async fn an_update_changes_something() {
     let world = World::new().await;
     let nothing = "the update changes nothing";
-    let error = rejected(&world, |tx| drop(update(&world, tx))).await;
+    let error = rejected(&world, |tx| update(&world, tx).stage()).await;
     assert_eq!(error, format!("a write of Order is not valid: {nothing}"));
     let error = rejected(&world, |tx| {
         update(&world, tx)
             .add_to(|o| o.tags, [])
-            .only_if(|o| o.total.ge(1));
+            .only_if(|o| o.total.ge(1))
+            .stage();
     });
     assert!(error.await.ends_with(nothing));
     // To count the version up alone is to change nothing.
     let error = rejected(&world, |tx| {
-        tx.update(&world.tables, Counter::key("a"));
+        tx.update(&world.tables, Counter::key("a")).stage();
     });
     assert!(error.await.ends_with(nothing));
 }
@@ -96,25 +103,26 @@ async fn a_key_that_cannot_be_is_the_error_of_its_use() {
         empty
     );
     assert_eq!(
-        rejected(&world, |tx| drop(tx.insert(&world.tables, &entry()))).await,
+        rejected(&world, |tx| tx.insert(&world.tables, &entry()).stage()).await,
         empty
     );
     assert_eq!(
-        rejected(&world, |tx| drop(tx.put(&world.tables, &entry()))).await,
+        rejected(&world, |tx| tx.put(&world.tables, &entry()).stage()).await,
         empty
     );
     let update = rejected(&world, |tx| {
         tx.update(&world.tables, key())
             .set(|it| it.text, "x")
-            .or_create();
+            .or_create()
+            .stage();
     });
     assert_eq!(update.await, empty);
     assert_eq!(
-        rejected(&world, |tx| drop(tx.delete(&world.tables, key()))).await,
+        rejected(&world, |tx| tx.delete(&world.tables, key()).stage()).await,
         empty
     );
     assert_eq!(
-        rejected(&world, |tx| drop(tx.check(&world.tables, key()))).await,
+        rejected(&world, |tx| tx.check(&world.tables, key()).stage()).await,
         empty
     );
 }
@@ -133,7 +141,8 @@ async fn a_key_has_a_length_that_dynamodb_takes() {
         let key = Purchase::key("7", "x".repeat(bytes - "PURCHASE#".len()));
         tx.update(&world.tables, key)
             .set(|it| it.placed_at, 1)
-            .or_create();
+            .or_create()
+            .stage();
     };
     assert_eq!(
         rejected(&world, |tx| update(tx, 1_025)).await,
@@ -147,7 +156,8 @@ async fn a_list_of_values_has_one_to_a_hundred() {
     let world = World::new().await;
     let check = |tx: &Transaction, count: i64| {
         tx.check(&world.tables, Order::key("o-1"))
-            .only_if(|o| o.total.is_in(0..count));
+            .only_if(|o| o.total.is_in(0..count))
+            .stage();
     };
     for count in [0, 101] {
         assert_eq!(
@@ -169,10 +179,12 @@ async fn a_list_of_values_has_one_to_a_hundred() {
 async fn an_expression_has_four_kilobytes() {
     let world = World::new().await;
     let check = |tx: &Transaction, parts: i64| {
-        tx.check(&world.tables, Order::key("o-1")).only_if(|o| {
-            let parts = (1..parts).map(|total| o.total.eq(total));
-            parts.fold(o.total.eq(0), surehand::tables::Condition::or)
-        });
+        tx.check(&world.tables, Order::key("o-1"))
+            .only_if(|o| {
+                let parts = (1..parts).map(|total| o.total.eq(total));
+                parts.fold(o.total.eq(0), surehand::tables::Condition::or)
+            })
+            .stage();
     };
     let error = rejected(&world, |tx| check(tx, 300)).await;
     assert!(error.contains("bytes: DynamoDB takes 4096"), "{error}");
@@ -203,7 +215,8 @@ async fn an_entry_of_any_name_can_be_named() {
         let set = world.commit(|tx| {
             tx.update(&world.tables, Order::key("o-1"))
                 .set(|o| o.stock.entry(name), 1)
-                .only_if(|o| o.stock.entry(name).absent());
+                .only_if(|o| o.stock.entry(name).absent())
+                .stage();
         });
         set.await.unwrap();
     }
@@ -216,23 +229,27 @@ async fn nothing_is_in_no_order() {
     let world = World::new().await;
     let error = rejected(&world, |tx| {
         tx.check(&world.tables, Order::key("o-1"))
-            .only_if(|o| o.discount.ge(None));
+            .only_if(|o| o.discount.ge(None))
+            .stage();
     });
     let expected = "a write of Order is not valid: a condition compares with `None` or an empty set: use `absent`, or `eq`";
     assert_eq!(error.await, expected);
     let error = rejected(&world, |tx| {
         tx.check(&world.tables, Order::key("o-1"))
-            .only_if(|o| o.coupon.is_in([Some("X".to_owned()), None]));
+            .only_if(|o| o.coupon.is_in([Some("X".to_owned()), None]))
+            .stage();
     });
     assert_eq!(error.await, expected);
     let error = rejected(&world, |tx| {
         tx.check(&world.tables, Order::key("o-1"))
-            .only_if(|o| o.tags.is_in([Set::default()]));
+            .only_if(|o| o.tags.is_in([Set::default()]))
+            .stage();
     });
     assert_eq!(error.await, expected);
     let error = rejected(&world, |tx| {
         tx.update(&world.tables, Order::key("o-1"))
-            .add(|o| o.discount, None);
+            .add(|o| o.discount, None)
+            .stage();
     });
     assert!(error.await.contains("what is no number"));
 }
@@ -246,7 +263,7 @@ async fn an_item_has_400_kilobytes() {
     };
     world.tables.put(&large(400_000)).await.unwrap();
     let order = large(410_000);
-    let error = rejected(&world, |tx| drop(tx.put(&world.tables, &order))).await;
+    let error = rejected(&world, |tx| tx.put(&world.tables, &order).stage()).await;
     assert!(error.contains("DynamoDB takes 409600 an item"), "{error}");
     let error = world.tables.put(&order).await.unwrap_err().to_string();
     assert_eq!(
@@ -259,8 +276,8 @@ async fn an_item_has_400_kilobytes() {
 async fn an_item_is_written_once_in_a_transaction() {
     let world = World::new().await;
     let error = rejected(&world, |tx| {
-        tx.put(&world.tables, &order());
-        tx.delete(&world.tables, Order::key("o-1"));
+        tx.put(&world.tables, &order()).stage();
+        tx.delete(&world.tables, Order::key("o-1")).stage();
     });
     assert_eq!(
         error.await,
@@ -274,9 +291,9 @@ async fn an_item_is_written_once_in_a_transaction() {
 async fn what_cannot_be_staged_keeps_the_rest_from_being_committed() {
     let world = World::new().await;
     let error = rejected(&world, |tx| {
-        tx.insert(&world.tables, &order());
-        tx.update(&world.tables, Counter::key("a"));
-        tx.delete(&world.tables, Entry::key("", 1));
+        tx.insert(&world.tables, &order()).stage();
+        tx.update(&world.tables, Counter::key("a")).stage();
+        tx.delete(&world.tables, Entry::key("", 1)).stage();
     });
     let error = error.await;
     assert!(error.contains("a write of Counter"), "{error}");

@@ -111,13 +111,17 @@ async fn an_index_has_the_items_that_have_its_key() {
     // It is in the index once it has the key.
     let update = world.commit(|tx| {
         let key = Purchase::key("7", "4444");
-        tx.update(&world.tables, key).set(|it| it.status, "open");
+        tx.update(&world.tables, key)
+            .set(|it| it.status, "open")
+            .stage();
     });
     update.await.unwrap();
     assert_eq!(numbers(open().all().await.unwrap()), ["1", "333", "4444"]);
     let update = world.commit(|tx| {
         let key = Purchase::key("7", "1");
-        tx.update(&world.tables, key).set(|it| it.status, None);
+        tx.update(&world.tables, key)
+            .set(|it| it.status, None)
+            .stage();
     });
     update.await.unwrap();
     assert_eq!(numbers(open().all().await.unwrap()), ["333", "4444"]);

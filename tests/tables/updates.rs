@@ -316,7 +316,7 @@ fn both(update: &Update) -> String {
 async fn an_update_is_text_and_its_condition_that_there_is_the_item() {
     let world = World::new().await;
     for case in cases() {
-        let write = staged(|tx| drop((case.update)(tx.update(&world.tables, Order::key("o-1")))));
+        let write = staged(|tx| (case.update)(tx.update(&world.tables, Order::key("o-1"))).stage());
         let update = write.await.update.unwrap();
         let (changes, values) = match case.text.split_once(" | ") {
             Some((changes, values)) => (changes, format!(" | {values}")),
@@ -335,7 +335,7 @@ async fn dynamodb_changes_the_item_as_the_update_says() {
         (case.before)(&mut before);
         world.dynamo.put(&before).await;
         let committed = world
-            .commit(|tx| drop((case.update)(tx.update(&world.tables, before.to_key()))))
+            .commit(|tx| (case.update)(tx.update(&world.tables, before.to_key())).stage())
             .await;
         committed.unwrap_or_else(|error| panic!("{}: {error}", case.text));
         let mut after = before.clone();
@@ -352,7 +352,8 @@ async fn an_update_with_conditions_has_one_list_of_placeholders() {
         tx.update(&world.tables, Order::key("o-1"))
             .set(|o| o.status, "sent")
             .only_if(|o| o.status.eq("placed"))
-            .only_if(|o| o.total.le(5).or(o.gift.eq(true)));
+            .only_if(|o| o.total.le(5).or(o.gift.eq(true)))
+            .stage();
     });
     assert_eq!(
         both(&write.await.update.unwrap()),
@@ -367,7 +368,8 @@ async fn an_update_that_may_create_gives_the_item_the_fields_of_its_key() {
     let write = staged(|tx| {
         tx.update(&world.tables, Counter::key("visits"))
             .add(|it| it.value, 5)
-            .or_create();
+            .or_create()
+            .stage();
     });
     assert_eq!(
         both(&write.await.update.unwrap()),
@@ -378,7 +380,8 @@ async fn an_update_that_may_create_gives_the_item_the_fields_of_its_key() {
         let count = world.commit(|tx| {
             tx.update(&world.tables, Counter::key("visits"))
                 .add(|it| it.value, 5)
-                .or_create();
+                .or_create()
+                .stage();
         });
         count.await.unwrap();
         let name = "visits".to_owned();
@@ -400,7 +403,9 @@ async fn an_update_may_create_and_change_nothing() {
     let world = World::new().await;
     for changes in [1, 2] {
         let touch = |tx: &surehand::Transaction| {
-            tx.update(&world.tables, Counter::key("visits")).or_create();
+            tx.update(&world.tables, Counter::key("visits"))
+                .or_create()
+                .stage();
         };
         world.commit(touch).await.unwrap();
         let counter = world.dynamo.get(Counter::key("visits")).await.unwrap();
@@ -420,7 +425,8 @@ async fn an_update_counts_the_version_up() {
     let update = world.commit(|tx| {
         tx.update(&world.tables, counter.to_key())
             .set(|it| it.value, 2)
-            .only_if(|it| it.changes.eq(7));
+            .only_if(|it| it.changes.eq(7))
+            .stage();
     });
     update.await.unwrap();
     let after = world.dynamo.get(counter.to_key()).await.unwrap();

@@ -46,7 +46,7 @@ async fn a_put_item_replaces_what_was_there_unless_a_condition_says_otherwise() 
     let world = World::new().await;
     let put = |total: i64| Order { total, ..order() };
     for total in [1, 2] {
-        let put = world.commit(|tx| drop(tx.put(&world.tables, &put(total))));
+        let put = world.commit(|tx| tx.put(&world.tables, &put(total)).stage());
         put.await.unwrap();
     }
     let refused = world.refused(|tx| {
@@ -58,7 +58,8 @@ async fn a_put_item_replaces_what_was_there_unless_a_condition_says_otherwise() 
     let replaced = world.commit(|tx| {
         tx.put(&world.tables, &put(3))
             .only_if_present()
-            .only_if(|o| o.total.eq(2));
+            .only_if(|o| o.total.eq(2))
+            .stage();
     });
     replaced.await.unwrap();
     assert_eq!(world.dynamo.get(Order::key("o-1")).await.unwrap().total, 3);
@@ -70,7 +71,7 @@ async fn a_put_item_replaces_the_version_that_it_has() {
     let put = |value, changes| {
         let counter = counter(value, changes);
         let tables = &world.tables;
-        move |tx: &surehand::Transaction| drop(tx.put(tables, &counter))
+        move |tx: &surehand::Transaction| tx.put(tables, &counter).stage()
     };
     world.refused(put(1, 3)).await;
     for changes in 0..3 {
@@ -88,7 +89,8 @@ async fn a_put_item_replaces_the_version_that_it_has() {
                 name: "other".into(),
                 ..counter(1, 9)
             },
-        );
+        )
+        .stage();
     };
     world.commit(insert).await.unwrap();
     let inserted = world.dynamo.get(Counter::key("other")).await.unwrap();
@@ -114,7 +116,7 @@ async fn an_item_is_deleted_once_its_conditions_hold() {
     world.commit(delete(1_000)).await.unwrap();
     assert_eq!(world.dynamo.get(Order::key("o-1")).await, None);
     // Without a condition it need not be there.
-    let delete = world.commit(|tx| drop(tx.delete(&world.tables, Order::key("o-1"))));
+    let delete = world.commit(|tx| tx.delete(&world.tables, Order::key("o-1")).stage());
     delete.await.unwrap();
 }
 
@@ -131,7 +133,7 @@ async fn a_check_makes_a_commit_depend_on_an_item() {
             tx.check(tables, Customer::key("7"))
                 .only_if(|it| it.city.eq(city))
                 .or(Error::rejected("another city"));
-            tx.insert(tables, &order());
+            tx.insert(tables, &order()).stage();
         }
     };
     assert_eq!(world.refused(book("Bern")).await, "another city");
@@ -142,20 +144,23 @@ async fn a_check_makes_a_commit_depend_on_an_item() {
     assert_eq!(world.dynamo.get(Order::key("o-1")).await, Some(order()));
 
     // Without a condition, it must be there.
-    let check = staged(|tx| drop(tx.check(&world.tables, Customer::key("8")))).await;
+    let check = staged(|tx| tx.check(&world.tables, Customer::key("8")).stage()).await;
     let check = check.condition_check.unwrap();
     let names = check.expression_attribute_names;
     let text = shown(&check.condition_expression, names.as_ref(), None);
     assert_eq!(text, "attribute_exists(#pk)");
-    let free =
-        world.commit(|tx| drop(tx.check(&world.tables, Customer::key("8")).only_if_absent()));
+    let free = world.commit(|tx| {
+        tx.check(&world.tables, Customer::key("8"))
+            .only_if_absent()
+            .stage()
+    });
     free.await.unwrap();
 }
 
 #[tokio::test]
 async fn a_condition_without_an_error_is_tried_again_and_says_the_table() {
     let world = World::new().await;
-    let check = |tx: &surehand::Transaction| drop(tx.check(&world.tables, Customer::key("8")));
+    let check = |tx: &surehand::Transaction| tx.check(&world.tables, Customer::key("8")).stage();
     let error = world.commit(check).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert_eq!(
@@ -199,7 +204,9 @@ mod unchanged {
             .unwrap();
         change().await;
         let commit = world.commit(|tx| {
-            tx.check(&world.tables, read.key().clone()).unchanged(&read);
+            tx.check(&world.tables, read.key().clone())
+                .unchanged(&read)
+                .stage();
         });
         commit.await.is_ok()
     }
@@ -241,7 +248,9 @@ mod unchanged {
         let read = world.tables.get(key.clone()).snapshot().await.unwrap();
         assert_eq!(read.value(), Some(&counter(1, 4)));
         let write = staged(|tx| {
-            tx.delete(&world.tables, key.clone()).unchanged(&read);
+            tx.delete(&world.tables, key.clone())
+                .unchanged(&read)
+                .stage();
         });
         let delete = write.await.delete.unwrap();
         let text = shown(
@@ -252,7 +261,9 @@ mod unchanged {
         assert_eq!(text, "#changes = :v0 | :v0 = N(4)");
         world.dynamo.put(&counter(1, 5)).await;
         let delete = |tx: &surehand::Transaction| {
-            tx.delete(&world.tables, key.clone()).unchanged(&read);
+            tx.delete(&world.tables, key.clone())
+                .unchanged(&read)
+                .stage();
         };
         world.refused(delete).await;
     }

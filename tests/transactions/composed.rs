@@ -28,7 +28,8 @@ async fn count(
 ) -> surehand::Result<()> {
     tx.update(&shop, Total::key(&order.data.customer))
         .add(|total| total.quantity, order.data.quantity)
-        .or_create();
+        .or_create()
+        .stage();
     Ok(())
 }
 

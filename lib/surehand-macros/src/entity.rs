@@ -66,6 +66,7 @@ fn implementation(schema: &Schema<'_>) -> TokenStream {
                     name: "",
                     kind: ::surehand::tables::KeyKind::Text,
                     prefix: "",
+                    is_whole: false,
                 },
                 sort: ::std::option::Option::None,
             })
@@ -80,6 +81,13 @@ fn implementation(schema: &Schema<'_>) -> TokenStream {
     let attributes = attributes
         .filter(|field| !matches!(field.form, Form::Skipped | Form::Flat))
         .map(|field| &field.attribute);
+    let optional = schema.fields.iter();
+    let optional = optional
+        .filter(|field| !matches!(field.form, Form::Skipped | Form::Flat))
+        .filter(|field| document::optional(&field.syntax.ty).is_some())
+        .map(|field| &field.attribute);
+    let mut unnamed = schema.fields.iter();
+    let has_unnamed = unnamed.any(|field| matches!(field.form, Form::Skipped | Form::Flat));
     let version = match schema.version {
         Some(Field { attribute, .. }) => quote!(::std::option::Option::Some(#attribute)),
         None => quote!(::std::option::Option::None),
@@ -102,6 +110,8 @@ fn implementation(schema: &Schema<'_>) -> TokenStream {
             const KEY: ::surehand::tables::KeySchema = #key;
             const INDEXES: &'static [::surehand::tables::IndexSchema] = &[#(#indexes),*];
             const ATTRIBUTES: &'static [&'static str] = &[#(#attributes),*];
+            const OPTIONAL: &'static [&'static str] = &[#(#optional),*];
+            const HAS_UNNAMED: bool = #has_unnamed;
             const VERSION: ::std::option::Option<&'static str> = #version;
 
             fn to_key(&self) -> ::surehand::tables::Key<Self> {

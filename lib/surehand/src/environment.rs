@@ -132,8 +132,9 @@ pub(crate) fn record_entities(uses: Vec<EntityUse>) {
     }
     let mut entities = ENTITIES.lock().unwrap_or_else(PoisonError::into_inner);
     for used in uses {
-        let same =
-            |it: &&mut EntityUse| (&it.entity, &it.variable) == (&used.entity, &used.variable);
+        let same = |it: &&mut EntityUse| {
+            (&it.entity, &it.variable, &it.key) == (&used.entity, &used.variable, &used.key)
+        };
         match entities.iter_mut().find(same) {
             Some(known) => {
                 known.actions.extend(used.actions);

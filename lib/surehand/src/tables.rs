@@ -97,6 +97,7 @@ struct Shared {
 impl Tables {
     /// The tables of the entities that are accessed, which `name` names by their variable.
     pub fn new(client: Client, access: Access, name: impl Fn(&str) -> String) -> Self {
+        environment::record_entities(access.describe());
         let variables = access.entities().map(|(variable, _)| variable);
         let names = variables.map(|variable| (variable, name(variable)));
         Self(Arc::new(Shared {

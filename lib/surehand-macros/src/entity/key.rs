@@ -152,25 +152,26 @@ impl<'a> Part<'a> {
 
     fn schema(&self) -> TokenStream {
         let name = self.name();
-        let (kind, prefix) = match self {
+        let (kind, prefix, is_whole) = match self {
             Self::Field(field) => {
                 let ty = value_type(field);
                 // What cannot be a key is reported at the field's type.
                 let kind = quote_spanned! {ty.span()=>
                     <#ty as ::surehand::tables::KeyValue>::KIND
                 };
-                (kind, "")
+                (kind, "", false)
             }
             Self::Composed(composed) => {
                 let prefix = match composed.text.pieces().first() {
                     Some(Piece::Text(text)) => text,
                     _ => "",
                 };
-                (quote!(::surehand::tables::KeyKind::Text), prefix)
+                let is_whole = composed.fields.is_empty();
+                (quote!(::surehand::tables::KeyKind::Text), prefix, is_whole)
             }
         };
         quote! {
-            ::surehand::tables::KeyAttribute { name: #name, kind: #kind, prefix: #prefix }
+            ::surehand::tables::KeyAttribute { name: #name, kind: #kind, prefix: #prefix, is_whole: #is_whole }
         }
     }
 

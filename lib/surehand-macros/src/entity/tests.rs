@@ -76,14 +76,14 @@ fn an_entity_has_its_names_its_keys_and_its_attributes() {
             r#"const NAME: &'static str = "Entry";"#,
             r#"const TABLE: &'static str = "SHOP_TABLE";"#,
             r#"const KEY: KeySchema = KeySchema {
-                partition: KeyAttribute { name: "pk", kind: KeyKind::Text, prefix: "CUSTOMER#" },
-                sort: Some(KeyAttribute { name: "sk", kind: KeyKind::Text, prefix: "{ENTRY}#" })
+                partition: KeyAttribute { name: "pk", kind: KeyKind::Text, prefix: "CUSTOMER#", is_whole: false },
+                sort: Some(KeyAttribute { name: "sk", kind: KeyKind::Text, prefix: "{ENTRY}#", is_whole: false })
             };"#
                 .replace('\n', "")
                 .as_str(),
             r#"&[IndexSchema { name: "by-status", key: KeySchema {
-                partition: KeyAttribute { name: "status", kind: <String as KeyValue>::KIND, prefix: "" },
-                sort: Some(KeyAttribute { name: "placedAt", kind: <u64 as KeyValue>::KIND, prefix: "" })
+                partition: KeyAttribute { name: "status", kind: <String as KeyValue>::KIND, prefix: "", is_whole: false },
+                sort: Some(KeyAttribute { name: "placedAt", kind: <u64 as KeyValue>::KIND, prefix: "", is_whole: false })
             } }];"#
                 .replace('\n', "")
                 .as_str(),

@@ -21,13 +21,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// By the variable of its table, and its name.
+    /// By the variable of its table, and its type: two modules may have types of one name.
     entities: BTreeMap<(&'static str, &'static str), EntityAccess>,
 }
 
 /// What is done with one entity.
 #[derive(Clone, Debug)]
 pub(crate) struct EntityAccess {
+    name: &'static str,
     pub(crate) key: KeySchema,
     pub(crate) indexes: &'static [IndexSchema],
     pub(crate) actions: BTreeSet<TableAction>,
@@ -82,8 +83,9 @@ impl Access {
     }
 
     fn with<E: Entity>(mut self, actions: &[TableAction]) -> Self {
-        let id = (E::TABLE, E::NAME);
+        let id = (E::TABLE, std::any::type_name::<E>());
         let entity = self.entities.entry(id).or_insert_with(|| EntityAccess {
+            name: E::NAME,
             key: E::KEY,
             indexes: E::INDEXES,
             actions: BTreeSet::new(),
@@ -93,7 +95,7 @@ impl Access {
     }
 
     pub(crate) fn allows<E: Entity>(&self, action: TableAction) -> bool {
-        let entity = self.entities.get(&(E::TABLE, E::NAME));
+        let entity = self.entities.get(&(E::TABLE, std::any::type_name::<E>()));
         entity.is_some_and(|it| it.actions.contains(&action))
     }
 
@@ -112,8 +114,8 @@ impl Access {
         };
         let entities = self.entities.iter();
         entities
-            .map(|((variable, name), entity)| EntityUse {
-                entity: (*name).to_owned(),
+            .map(|((variable, _), entity)| EntityUse {
+                entity: entity.name.to_owned(),
                 variable: (*variable).to_owned(),
                 key: key(&entity.key),
                 indexes: entity

@@ -2,7 +2,7 @@
 
 use super::{
     condition::{Condition, Operand, Tree, all},
-    entity::Entity,
+    entity::{Entity, Key},
     expression::Expression,
     field::Field,
     path::Path,
@@ -78,6 +78,13 @@ impl Draft {
             Some(before) => all(before, condition.tree),
             None => condition.tree,
         });
+    }
+
+    /// Whether the write is of the item with this key.
+    pub(crate) fn is_of<E: Entity>(&self, key: &Key<E>) -> bool {
+        let key = key.to_item().unwrap_or_default();
+        key.iter()
+            .all(|(name, part)| self.item.get(name) == Some(part))
     }
 
     /// The failure of a condition tells how the item was.
@@ -251,6 +258,12 @@ pub(crate) fn is_unchanged<E: Entity>(read: &Snapshot<E>) -> Condition<E> {
         && let Some(version) = item.get(name)
     {
         return has(name, version.clone());
+    }
+    // DynamoDB cannot be asked whether there are attributes that nobody names.
+    if E::HAS_UNNAMED {
+        return Condition::new(Tree::Invalid(
+            "whether an item is unchanged is not known where the type has a flattened or a skipped field: give the entity a version".to_owned(),
+        ));
     }
     let mut condition = is_present::<E>();
     let is_key = |name: &str| {

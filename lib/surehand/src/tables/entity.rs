@@ -22,6 +22,11 @@ pub trait Entity: Document + Serialize + DeserializeOwned + Send + Sync + 'stati
     const INDEXES: &'static [IndexSchema] = &[];
     /// The attributes that the type's fields have.
     const ATTRIBUTES: &'static [&'static str];
+    /// Those of them that are not there where the field is `None`.
+    const OPTIONAL: &'static [&'static str] = &[];
+    /// Whether items may have attributes of this type besides: those of a flattened field, or of one that is only
+    /// read.
+    const HAS_UNNAMED: bool = false;
     /// The attribute that counts the changes of an item, if the type has one.
     const VERSION: Option<&'static str> = None;
 
@@ -63,6 +68,28 @@ pub struct KeyAttribute {
     pub kind: KeyKind,
     /// What its values begin with: the text before the first field of a composed key.
     pub prefix: &'static str,
+    /// Whether that is all of the value: a text without fields.
+    pub is_whole: bool,
+}
+
+impl KeyAttribute {
+    /// Whether the attribute can be one of the entity's.
+    pub(crate) fn fits(&self, value: Option<&AttributeValue>) -> bool {
+        match value {
+            Some(AttributeValue::S(text)) if self.is_whole => text == self.prefix,
+            Some(AttributeValue::S(text)) => text.starts_with(self.prefix),
+            _ => self.prefix.is_empty(),
+        }
+    }
+}
+
+impl KeySchema {
+    /// Whether an item of the table can be one of the entity, by its key. Others share the table.
+    pub(crate) fn fits(&self, item: &Item) -> bool {
+        let parts = [Some(self.partition), self.sort];
+        let mut parts = parts.into_iter().flatten();
+        parts.all(|part| part.fits(item.get(part.name)))
+    }
 }
 
 /// The type of an attribute of a key.

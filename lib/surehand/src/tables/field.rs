@@ -306,6 +306,13 @@ impl<E, T> KeyField<E, T> {
     }
 }
 
+impl<E, T> KeyField<E, Option<T>> {
+    /// The field as it is where it has a value.
+    pub fn some(&self) -> KeyField<E, T> {
+        KeyField(self.0.some())
+    }
+}
+
 impl<E, T> Deref for KeyField<E, T> {
     type Target = Field<E, T>;
 

@@ -7,12 +7,16 @@ use super::{
     value::to_item,
 };
 use crate::description::TableAction;
-use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::Put};
+use aws_sdk_dynamodb::{
+    operation::put_item::PutItemError,
+    types::{Put, ReturnValuesOnConditionCheckFailure::AllOld},
+};
 
 /// Writes for a handler whose effect is safe to repeat. What must happen once with its record is staged on a
 /// [`Transaction`](crate::Transaction).
 impl Tables {
-    /// Puts an item unless there is one with its key. Returns whether it was put.
+    /// Puts an item unless there is another one with its key. Returns whether it is there: false if another one is.
+    /// A put that is repeated with the same item is true again.
     ///
     /// # Errors
     /// If the item is not valid, or DynamoDB does not answer.
@@ -66,7 +70,8 @@ impl Tables {
             .client()
             .put_item()
             .table_name(&table_name)
-            .set_item(Some(item))
+            .set_item(Some(item.clone()))
+            .return_values_on_condition_check_failure(AllOld)
             .set_condition_expression(condition_expression)
             .set_expression_attribute_names(expression_attribute_names)
             .set_expression_attribute_values(expression_attribute_values)
@@ -74,7 +79,10 @@ impl Tables {
             .await;
         match sent.map_err(aws_sdk_dynamodb::error::SdkError::into_service_error) {
             Ok(_) => Ok(true),
-            Err(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
+            // The client repeats a call whose answer it did not get, and then meets what it has put.
+            Err(PutItemError::ConditionalCheckFailedException(refused)) => {
+                Ok(refused.item.is_some_and(|old| old == item))
+            }
             Err(error) => Err(TableError::of_call("written", &table_name, error)),
         }
     }

@@ -26,6 +26,25 @@ enum Range {
     Invalid(String),
 }
 
+impl Range {
+    /// This one and another bound; a query has one range.
+    fn and(
+        self,
+        value: Result<Operand, String>,
+        narrow: impl FnOnce(Self, Operand) -> Option<Self>,
+    ) -> Self {
+        match (self, value) {
+            (Self::Invalid(problem), _) | (_, Err(problem)) => Self::Invalid(problem),
+            (range, Ok(value)) => narrow(range, value).unwrap_or_else(|| {
+                Self::Invalid(
+                    "a query has one range: `begins_with`, or `at_least` and `at_most` once each"
+                        .to_owned(),
+                )
+            }),
+        }
+    }
+}
+
 /// A read of a partition's items: see [`Tables::query`].
 #[derive(Debug)]
 #[must_use = "a query reads nothing before `page` or `all`"]
@@ -77,23 +96,23 @@ impl<E: Entity, S: Ordered> Query<'_, E, S> {
     /// Those whose sort key is at least this. Of a composed sort key it is what follows the text that the
     /// key begins with.
     pub fn at_least(mut self, value: impl Value<E, S>) -> Self {
-        self.range = self
-            .operand(value)
-            .map_or_else(Range::Invalid, |value| match self.range {
-                Range::Most(most) => Range::Between(value, most),
-                _ => Range::Least(value),
-            });
+        let value = self.operand(value);
+        self.range = self.range.and(value, |range, value| match range {
+            Range::All => Some(Range::Least(value)),
+            Range::Most(most) => Some(Range::Between(value, most)),
+            _ => None,
+        });
         self
     }
 
     /// Those whose sort key is at most this; see [`at_least`](Self::at_least).
     pub fn at_most(mut self, value: impl Value<E, S>) -> Self {
-        self.range = self
-            .operand(value)
-            .map_or_else(Range::Invalid, |value| match self.range {
-                Range::Least(least) => Range::Between(least, value),
-                _ => Range::Most(value),
-            });
+        let value = self.operand(value);
+        self.range = self.range.and(value, |range, value| match range {
+            Range::All => Some(Range::Most(value)),
+            Range::Least(least) => Some(Range::Between(least, value)),
+            _ => None,
+        });
         self
     }
 
@@ -112,9 +131,11 @@ impl<E: Entity, S: Ordered> Query<'_, E, S> {
 impl<E: Entity> Query<'_, E, String> {
     /// Those whose sort key begins with this; see [`at_least`](Self::at_least).
     pub fn begins_with(mut self, text: impl Value<E, String>) -> Self {
-        self.range = self
-            .operand(text)
-            .map_or_else(Range::Invalid, Range::BeginsWith);
+        let text = self.operand(text);
+        self.range = self.range.and(text, |range, text| match range {
+            Range::All => Some(Range::BeginsWith(text)),
+            _ => None,
+        });
         self
     }
 }
@@ -171,7 +192,7 @@ impl<E: Entity, S> Query<'_, E, S> {
             .transpose()?;
         let (items, last) = self.call(start).await?;
         Ok(Page {
-            items: items.into_iter().map(from_item).collect::<Result<_, _>>()?,
+            items: own::<E>(items).map(from_item).collect::<Result<_, _>>()?,
             next: last.map(|last| encode(&last)).transpose()?,
         })
     }
@@ -189,7 +210,7 @@ impl<E: Entity, S> Query<'_, E, S> {
         let mut all = Vec::new();
         loop {
             let (items, last) = self.call(start).await?;
-            for item in items {
+            for item in own::<E>(items) {
                 all.push(from_item(item)?);
             }
             match last {
@@ -246,6 +267,7 @@ impl<E: Entity, S> Query<'_, E, S> {
             let begins = |with| Tree::Function("begins_with", place.clone(), Some(with));
             let range = match self.range.clone() {
                 Range::All if sort.prefix.is_empty() => None,
+                Range::All if sort.is_whole => Some(Tree::Compare(field, "=", first())),
                 Range::All => Some(begins(first())),
                 Range::BeginsWith(text) => Some(begins(text)),
                 Range::Least(least) if sort.prefix.is_empty() => {
@@ -277,6 +299,11 @@ impl<E: Entity, S> Query<'_, E, S> {
             )),
         }
     }
+}
+
+/// The items of the entity: an index may have those of others as well.
+fn own<E: Entity>(items: Vec<Item>) -> impl Iterator<Item = Item> {
+    items.into_iter().filter(|item| E::KEY.fits(item))
 }
 
 /// Keys hold texts, numbers and bytes alone.

@@ -81,12 +81,16 @@ fn drop_empty_sets(value: &mut AttributeValue) {
 }
 
 /// The entity as an item, with its key. Fields without a value are attributes that are not there: a
-/// `None` could not be an index's key, and an empty set cannot be at all.
+/// `None` could not be an index's key, and an empty set cannot be at all. Another null is a value.
 pub(crate) fn to_item<E: Entity>(entity: &E) -> Result<Item, String> {
     let not_valid = |problem: String| format!("an item of {} is not valid: {problem}", E::NAME);
     let mut item: Item = serde_dynamo::to_item(entity)
         .map_err(|error| not_valid(format!("it does not serialize: {error}")))?;
-    item.retain(|_, value| !is_nothing(value));
+    item.retain(|name, value| {
+        let is_none =
+            matches!(value, AttributeValue::Null(_)) && E::OPTIONAL.contains(&name.as_str());
+        !is_none && !is_empty_set(value)
+    });
     item.values_mut().for_each(drop_empty_sets);
     for part in entity.composed() {
         part.put_into(&mut item).map_err(not_valid)?;

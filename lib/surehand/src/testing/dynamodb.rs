@@ -13,8 +13,8 @@ use aws_sdk_dynamodb::{
     Client,
     config::{BehaviorVersion, Credentials, Region},
     types::{
-        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement,
-        KeyType, Projection, ProjectionType, ScalarAttributeType,
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+        Projection, ProjectionType, ScalarAttributeType,
     },
 };
 use dynoxide::Database;
@@ -179,13 +179,7 @@ impl DynamoDb {
 
     /// Reads all items of the entity, in no order: those whose key begins as its own.
     pub async fn all<E: Entity>(&self) -> Vec<E> {
-        let begins = |item: &Item, part: &KeyAttribute| match item.get(part.name) {
-            Some(AttributeValue::S(text)) => text.starts_with(part.prefix),
-            _ => part.prefix.is_empty(),
-        };
-        let is_own = |item: &Item| {
-            begins(item, &E::KEY.partition) && E::KEY.sort.is_none_or(|sort| begins(item, &sort))
-        };
+        let is_own = |item: &Item| E::KEY.fits(item);
         let items = self.items(E::TABLE).await.into_iter().filter(is_own);
         items
             .map(|item| from_item(item).expect("items that are valid"))
@@ -260,6 +254,7 @@ impl DynamoDb {
             name,
             kind: KeyKind::Text,
             prefix: "",
+            is_whole: false,
         };
         let number = |name| KeyAttribute {
             kind: KeyKind::Number,

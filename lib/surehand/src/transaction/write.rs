@@ -15,14 +15,17 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 use std::{fmt, marker::PhantomData};
 
-/// A write of an item of `E`. It is staged once it is dropped, which is the end of its statement.
+/// A write of an item of `E`, which [`or`](Self::or), [`or_else`](Self::or_else) or [`stage`](Self::stage) ends.
+///
+/// One that is dropped before, because a `?` has left its statement for example, is not staged, and the record is
+/// rejected: half of a write, maybe without its condition, would be worse.
 ///
 /// `A` is [`Updating`] for an update, which changes attributes.
+#[must_use = "a write ends with `.or(…)`, `.or_else(…)` or `.stage()`"]
 pub struct Write<'a, E: Entity, A = ()> {
     stage: &'a Stage,
     /// None if it cannot be staged, and once it is.
     draft: Option<Draft>,
-    refused: Option<Refused>,
     types: PhantomData<fn() -> (E, A)>,
 }
 
@@ -113,7 +116,6 @@ impl Transaction {
         Write {
             stage: &self.staged,
             draft,
-            refused: None,
             types: PhantomData,
         }
     }
@@ -149,26 +151,49 @@ impl<E: Entity, A> Write<'_, E, A> {
     pub fn unchanged(mut self, read: &Snapshot<E>) -> Self {
         if let Some(draft) = &mut self.draft {
             draft.only_if(is_unchanged(read));
+            if !draft.is_of(read.key()) {
+                self.stage.fail(format!(
+                    "`unchanged` got the snapshot of another item than {} is written to",
+                    E::NAME
+                ));
+            }
         }
         self
     }
 
-    /// The record fails with `error` if a condition of this write does not hold.
-    ///
-    /// Without it the record is tried again, and parked in the end.
-    pub fn or(mut self, error: impl Into<Error>) {
-        let error = error.into();
-        self.refused = Some(Refused::new(move |_| error));
+    /// Stages it. If a condition does not hold, the record is tried again, and parked in the end.
+    pub fn stage(mut self) {
+        self.end(None);
     }
 
-    /// The record fails with the error that `make` makes of the item as it was: `None` if there was
+    /// Stages it. The record fails with `error` if a condition does not hold.
+    pub fn or(mut self, error: impl Into<Error>) {
+        let error = error.into();
+        self.end(Some(Refused::new(move |_| error)));
+    }
+
+    /// Stages it. The record fails with the error that `make` makes of the item as it was: `None` if there was
     /// none, or if it is not what the entity says.
     pub fn or_else(mut self, make: impl FnOnce(Option<E>) -> Error + Send + 'static) {
         if let Some(draft) = &mut self.draft {
             draft.returns_old();
         }
         let entity = |item: Option<Item>| item.and_then(|item| from_item::<E>(item).ok());
-        self.refused = Some(Refused::new(move |item| make(entity(item))));
+        self.end(Some(Refused::new(move |item| make(entity(item)))));
+    }
+
+    fn end(&mut self, refused: Option<Refused>) {
+        let Some(draft) = self.draft.take() else {
+            return;
+        };
+        match draft.write::<E>() {
+            Ok(write) => self
+                .stage
+                .lock()
+                .writes
+                .push(StagedWrite { write, refused }),
+            Err(problem) => self.stage.fail(problem),
+        }
     }
 }
 
@@ -321,15 +346,11 @@ fn negative(value: Result<Operand, String>) -> Result<Operand, String> {
 
 impl<E: Entity, A> Drop for Write<'_, E, A> {
     fn drop(&mut self) {
-        let Some(draft) = self.draft.take() else {
-            return;
-        };
-        match draft.write::<E>() {
-            Ok(write) => self.stage.lock().writes.push(StagedWrite {
-                write,
-                refused: self.refused.take(),
-            }),
-            Err(problem) => self.stage.fail(problem),
+        if self.draft.is_some() {
+            self.stage.fail(format!(
+                "a write of {} has no end: `.or(…)`, `.or_else(…)` or `.stage()` stages it",
+                E::NAME
+            ));
         }
     }
 }
