@@ -7,8 +7,8 @@
 //! Claims are made in memory. What a handler stages in a [`Transaction`](crate::Transaction) is
 //! described and not committed; what the handler reads is read. In a trial that [is answered](Trial::answers),
 //! the function prints the staged writes before it would commit them, as a [`Proposal`] on a line of its own, and
-//! reads a [`Ruling`] on them: whether their conditions hold is not for the function to know, but what a refused one
-//! means is. Without answers, conditions are taken to hold, and [counted](Finding::conditions).
+//! reads a [`Ruling`] on them: whether their conditions hold and what was handled before is not for the function to know,
+//! but what a refused write or a used key means is. Without answers, conditions are taken to hold, and [counted](Finding::conditions).
 //!
 //! A handler without a transaction may have effects of its own: it runs only with
 //! `SUREHAND_REHEARSE_EFFECTS=1`, and then they happen. Nothing is parked, and no message is touched.
@@ -40,6 +40,8 @@ pub struct Trial {
 pub struct Proposal {
     /// The idempotency key that would be completed with it.
     pub key: String,
+    /// The digest of the payload that the key stands for.
+    pub fingerprint: String,
     /// The staged writes, in their order.
     pub writes: Vec<ProposedWrite>,
 }
@@ -51,6 +53,11 @@ pub struct Proposal {
 pub enum Ruling {
     /// Every condition holds.
     Committed,
+    /// The key was completed before, so that nothing is committed.
+    Completed {
+        /// The digest of the payload that it was completed for; none if its writer kept none.
+        fingerprint: Option<String>,
+    },
     /// The condition of a write does not hold.
     Refused {
         /// Which of the writes, from 0.

@@ -58,7 +58,7 @@ struct Running {
 pub(super) enum Answer {
     Found {
         finding: Box<Finding>,
-        /// What came of what it staged; none if it staged no write, or does not ask.
+        /// What came of what it would commit; none if it would commit nothing, or does not ask.
         outcome: Option<Outcome>,
     },
     /// The process ended, or did not answer in time.

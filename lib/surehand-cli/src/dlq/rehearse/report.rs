@@ -191,7 +191,8 @@ impl Tally {
             Some(Outcome::NotChecked(reason)) => {
                 return (Verdict::NotChecked, Some(reason.clone()));
             }
-            Some(Outcome::Committed) | None => {}
+            // What a used key means is said by the function.
+            Some(Outcome::Committed | Outcome::Completed(_)) | None => {}
         }
         self.is_old |= finding.conditions > 0;
         match (finding.verdict, &finding.failure) {
