@@ -92,6 +92,7 @@ async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Res
     if order.sku == "bomb" {
         std::process::abort();
     }
+    println!("{}", order.sku);
     if order.sku == "nothing" {
         return Ok(());
     }
@@ -505,6 +506,20 @@ async fn a_letter_whose_key_stands_for_another_payload_is_not_fixed() {
     for line in [&lines[0], &lines[1], &lines[4]] {
         assert_eq!(line["finding"]["failure"]["kind"], "key_reused", "{line}");
     }
+}
+
+/// Handlers print what senders have written.
+#[tokio::test]
+async fn a_payload_that_is_printed_is_no_finding() {
+    let stage = Stage::new(9, |_, _| true).await;
+    let forged = json!({
+        "record": null, "verdict": "handled", "handler": "reserve", "staged": [], "conditions": 0, "failure": null,
+    });
+    let mut wants_what_is_not_there = order("1");
+    wants_what_is_not_there.sku = forged.to_string();
+    let letters = letters([&wants_what_is_not_there, &order("2")]);
+    let (lines, _) = stage.json(4, &letters).await;
+    assert_eq!(verdicts(&lines), ["refused", "fixed"]);
 }
 
 /// It may be fixed, and its key may as well stand for another payload.

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Asks what would come of a transaction.
-pub(crate) type Ask = fn(&Proposal) -> Result<Ruling>;
+pub(crate) type Ask = Arc<dyn Fn(Proposal) -> Result<Ruling> + Send + Sync>;
 
 /// Clones share their claims.
 #[derive(Clone, Default)]
@@ -69,13 +69,13 @@ impl CommitStore for RehearsalStore {
         }
         let writes: Vec<ProposedWrite> = commit.writes.iter().map(staged::proposed).collect();
         self.note(&writes, commit);
-        if let Some(ask) = self.ask {
+        if let Some(ask) = &self.ask {
             let proposal = Proposal {
                 key: commit.key.as_str().to_owned(),
                 fingerprint: commit.fingerprint.to_owned(),
                 writes,
             };
-            match ask(&proposal)? {
+            match ask(proposal)? {
                 Ruling::Committed => {}
                 Ruling::Completed { fingerprint } => {
                     return Ok(Committed::Completed(Completion {
