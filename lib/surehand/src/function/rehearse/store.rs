@@ -2,7 +2,7 @@
 
 use super::staged;
 use crate::{
-    Error, ErrorKind, IdempotencyKey, MemoryStore, Result,
+    DynamoDbStore, Error, ErrorKind, IdempotencyKey, MemoryStore, Result,
     idempotency::{
         AttemptFailure, AttemptStart, Begun, Claim, ClaimRequest, Commit, CommitStore, Commits,
         Committed, Completion, Lease, Store,
@@ -69,6 +69,7 @@ impl CommitStore for RehearsalStore {
         }
         let writes: Vec<ProposedWrite> = commit.writes.iter().map(staged::proposed).collect();
         self.note(&writes, commit);
+        DynamoDbStore::takes(commit)?;
         if let Some(ask) = &self.ask {
             let proposal = Proposal {
                 key: commit.key.as_str().to_owned(),

@@ -3,7 +3,7 @@ use crate::{
     DynamoDbStore, Envelope, Error, Event, Sqs, Transaction,
     testing::{Message, sqs_event},
 };
-use aws_sdk_dynamodb::types::{AttributeValue, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, Update};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -16,6 +16,20 @@ struct Ordered {
 async fn take(order: Envelope<Ordered>, tx: Transaction) -> crate::Result<()> {
     if order.data.sku == "gone" {
         return Err(Error::rejected("sku `gone` does not exist"));
+    }
+    let put = |pk: String| {
+        Put::builder()
+            .table_name("shop")
+            .item("pk", AttributeValue::S(pk))
+    };
+    match &*order.data.sku {
+        "many" => (0..99).for_each(|n| {
+            tx.stage(put(n.to_string()));
+        }),
+        "large" => {
+            tx.stage(put("x".repeat(409_608)));
+        }
+        _ => {}
     }
     let take = Update::builder()
         .table_name("shop")
@@ -144,6 +158,26 @@ async fn a_refused_condition_is_the_error_that_the_handler_makes_of_it() {
     let said = r#"rejected true: out of stock: Some(N("0"))"#.to_owned();
     let failed = (Ending::Failed, Some(said));
     assert_eq!(twice(ask).await, [failed.clone(), failed]);
+}
+
+/// Nobody is asked: the real store would not send it.
+#[tokio::test]
+async fn what_is_beyond_dynamodbs_limits_fails_as_its_commit_would() {
+    let function = Function::new(Sqs, take, ()).idempotent(unreachable());
+    let ask = |_| panic!("the transaction is too large");
+    let store = RehearsalStore::default().asking(Some(Arc::new(ask)));
+    let trial = trial(&[ordered("many"), ordered("large")]);
+    let findings = function.try_out(trial, &store, false).await;
+    let said = findings.iter().map(|it| {
+        let failure = it.failure.as_ref().unwrap();
+        format!("{}: {}", failure.kind, failure.message)
+    });
+    let said: Vec<_> = said.collect();
+    let expected =
+        "rejected: 101 actions with the claim's, and DynamoDB takes 100 in a transaction";
+    assert_eq!(said[0], expected);
+    let expected = "rejected: staged write 1 has 409610 bytes, and DynamoDB takes 409600 an item";
+    assert_eq!(said[1], expected);
 }
 
 #[tokio::test]
