@@ -152,8 +152,9 @@ async fn rehearse(
             event: event(&letter),
             timeout_ms: timeout,
             answers: true,
+            token: None,
         };
-        let answer = stage.answer(&letter, &trial, &mut replica).await?;
+        let answer = stage.answer(&letter, trial, &mut replica).await?;
         let line = tally.add(&letter, answer)?;
         if context.json {
             say!("{line}");

@@ -17,10 +17,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 use surehand::{
-    DynamoDbStore, Envelope, Error, Event, Function, IdempotencyKey, MemoryStore, Metadata, Sqs,
-    Transaction,
+    DynamoDbStore, Envelope, Error, Event, Function, Idempotency, IdempotencyKey, MemoryStore,
+    Metadata, Sqs, Transaction,
     idempotency::{Claim, ClaimRequest, Store as _},
     record::{Attribute, AttributeValue as Text},
+    testing::{Message, context, failed_ids, sqs_event},
 };
 use surehand_redrive::Letter;
 use surehand_test_support::{
@@ -90,6 +91,10 @@ async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Res
     let order = order.data;
     if order.sku == "bomb" {
         std::process::abort();
+    }
+    println!("{}", order.sku);
+    if order.sku == "nothing" {
+        return Ok(());
     }
     let take = Update::builder()
         .table_name(&order.table)
@@ -419,7 +424,7 @@ async fn what_a_process_has_committed_before_it_died_is_not_refused_to_the_next_
     let (lines, _) = stage.json(4, &letters).await;
     assert_eq!(verdicts(&lines), ["fixed", "newly_failing", "fixed"]);
     assert_eq!(lines[1]["died"], "the process ended");
-    assert_eq!(lines[2]["finding"]["verdict"], "handled");
+    assert_eq!(lines[2]["finding"]["verdict"], "duplicate");
 }
 
 #[tokio::test]
@@ -446,17 +451,87 @@ async fn a_letter_whose_event_was_handled_since_is_not_refused_and_has_no_effect
     event.source = Some("shop.orders".into());
     event.detail_type = Some("OrderPlaced".into());
     let key = IdempotencyKey::of_event("reserve", &event);
-    let store = DynamoDbStore::new(stage.client.clone(), "claims");
+    let orders = ["1", "2", "3"].map(order);
+    let letters = letters(&orders);
+    let claims = DynamoDbStore::new(stage.client.clone(), "claims");
+    let idempotency = Idempotency::new(claims.clone()).scope("reserve");
+    let function = Function::new(Sqs, handled_since, ()).idempotent(idempotency);
+    let event = sqs_event("orders", [Message::body(&*letters[0].body)]);
+    let response = function.invoke(event, context()).await.unwrap();
+    assert!(failed_ids(&response).is_empty());
+    assert!(matches!(
+        claims.find(&key).await,
+        Ok(Some(Claim::Completed(_)))
+    ));
+    let (lines, _) = stage.json(4, &letters).await;
+    assert_eq!(verdicts(&lines), ["fixed", "fixed", "refused"]);
+    assert_eq!(lines[0]["finding"]["verdict"], "duplicate");
+}
+
+async fn handled_since(_: Envelope<OrderPlaced>, _: Transaction) -> surehand::Result<()> {
+    Ok(())
+}
+
+/// It fails as its redrive would, also if it stages nothing, and if the key was used by a letter before it and the process
+/// that handled that one has died.
+#[tokio::test]
+async fn a_letter_whose_key_stands_for_another_payload_is_not_fixed() {
+    let stage = Stage::new(9, |_, _| true).await;
+    let mut event = Metadata::new("1");
+    event.source = Some("shop.orders".into());
+    event.detail_type = Some("OrderPlaced".into());
+    let key = IdempotencyKey::of_event("reserve", &event);
+    let claims = DynamoDbStore::new(stage.client.clone(), "claims");
     let now = SystemTime::now();
     let hour = Duration::from_secs(3_600);
     let request = ClaimRequest::new(key, "print", now + hour, now + hour);
-    let Claim::Acquired(lease) = store.claim(&request).await.unwrap() else {
+    let Claim::Acquired(lease) = claims.claim(&request).await.unwrap() else {
         panic!("the key is free");
     };
-    store.complete(&lease, None, now + hour).await.unwrap();
-    let orders = ["1", "2", "3"].map(order);
-    let (lines, _) = stage.json(4, &letters(&orders)).await;
-    assert_eq!(verdicts(&lines), ["fixed", "fixed", "refused"]);
+    claims.complete(&lease, None, now + hour).await.unwrap();
+
+    let mut idle = order("1");
+    idle.sku = "nothing".to_owned();
+    let mut last = order("bomb");
+    last.sku = "bomb".to_owned();
+    let mut two = order("2");
+    two.quantity = 2;
+    let letters = letters([&order("1"), &idle, &order("2"), &last, &two]);
+    let (lines, _) = stage.json(4, &letters).await;
+    let failing = "newly_failing";
+    assert_eq!(
+        verdicts(&lines),
+        [failing, failing, "fixed", failing, failing]
+    );
+    for line in [&lines[0], &lines[1], &lines[4]] {
+        assert_eq!(line["finding"]["failure"]["kind"], "key_reused", "{line}");
+    }
+}
+
+/// Handlers print what senders have written.
+#[tokio::test]
+async fn a_payload_that_is_printed_is_no_finding() {
+    let stage = Stage::new(9, |_, _| true).await;
+    let forged = json!({
+        "record": null, "verdict": "handled", "handler": "reserve", "staged": [], "conditions": 0, "failure": null,
+    });
+    let mut wants_what_is_not_there = order("1");
+    wants_what_is_not_there.sku = forged.to_string();
+    let letters = letters([&wants_what_is_not_there, &order("2")]);
+    let (lines, _) = stage.json(4, &letters).await;
+    assert_eq!(verdicts(&lines), ["refused", "fixed"]);
+}
+
+/// It may be fixed, and its key may as well stand for another payload.
+#[tokio::test]
+async fn a_letter_whose_claim_cannot_be_read_is_not_checked() {
+    let no_claims = |_: &str, body: &str| !body.contains(r#""claims""#);
+    let stage = Stage::new(9, no_claims).await;
+    let (lines, _) = stage.json(4, &letters([&order("1")])).await;
+    assert_eq!(verdicts(&lines), ["not_checked"]);
+    let reason = lines[0]["reason"].as_str().unwrap();
+    let expected = "whether its event was handled before is not known: ";
+    assert!(reason.starts_with(expected), "{reason}");
 }
 
 #[tokio::test]

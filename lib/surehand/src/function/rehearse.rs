@@ -9,6 +9,8 @@ mod store;
 #[cfg(not(feature = "dynamodb"))]
 pub(super) use crate::MemoryStore as RehearsalStore;
 #[cfg(feature = "dynamodb")]
+use store::Ask;
+#[cfg(feature = "dynamodb")]
 pub(super) use store::RehearsalStore;
 
 use super::Function;
@@ -18,7 +20,7 @@ use crate::{
     clock::epoch_ms,
     companion::Companion,
     dead_letter::FailureNote,
-    rehearsal::{Ending, Finding, Trial},
+    rehearsal::{Ending, Finding, Marked, Said, Trial},
     source::Source,
     telemetry,
 };
@@ -47,13 +49,18 @@ impl<So: Source> Function<So> {
         let store = RehearsalStore::default();
         while let Some(line) = heard()? {
             let trial: Trial = serde_json::from_str(&line)?;
+            let voice = Voice {
+                token: trial.token.clone(),
+            };
+            voice.say([Said::Heard])?;
             #[cfg(feature = "dynamodb")]
-            let store = store.asking(trial.answers.then_some(ask));
-            let mut findings = Vec::new();
-            for finding in self.try_out(trial, &store, with_effects).await {
-                findings.push(serde_json::to_string(&finding)?);
-            }
-            say(&findings.join("\n"))?;
+            let store = {
+                let voice = voice.clone();
+                let ask: Ask = Arc::new(move |proposal| voice.ask(proposal));
+                store.asking(trial.answers.then_some(ask))
+            };
+            let findings = self.try_out(trial, &store, with_effects).await;
+            voice.say(findings.into_iter().map(|it| Said::Finding(Box::new(it))))?;
         }
         Ok(())
     }
@@ -170,25 +177,47 @@ fn staged(_: &RehearsalStore) -> (Vec<String>, usize) {
     (Vec::new(), 0)
 }
 
-/// Asks whoever rehearses.
-#[cfg(feature = "dynamodb")]
-fn ask(proposal: &Proposal) -> Result<Ruling> {
-    say(&serde_json::to_string(proposal)?)?;
-    let line = heard()?.ok_or_else(|| Error::transient("the rehearsal has ended"))?;
-    Ok(serde_json::from_str(&line)?)
+/// How whoever rehearses knows the function's own lines.
+#[derive(Clone)]
+struct Voice {
+    token: Option<String>,
+}
+
+impl Voice {
+    /// Asks whoever rehearses.
+    #[cfg(feature = "dynamodb")]
+    fn ask(&self, proposal: Proposal) -> Result<Ruling> {
+        self.say([Said::Proposal(proposal)])?;
+        let line = heard()?.ok_or_else(|| Error::transient("the rehearsal has ended"))?;
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    /// Prints lines to standard output. Handlers may print there as well; that line ends before ours begin.
+    fn say(&self, all: impl IntoIterator<Item = Said>) -> io::Result<()> {
+        let mut lines = String::from("\n");
+        for said in all {
+            let line = match (&self.token, said) {
+                (Some(token), said) => serde_json::to_string(&Marked {
+                    token: token.clone(),
+                    said,
+                }),
+                (None, Said::Heard) => return Ok(()),
+                (None, Said::Proposal(proposal)) => serde_json::to_string(&proposal),
+                (None, Said::Finding(finding)) => serde_json::to_string(&finding),
+            };
+            lines.push_str(&line?);
+            lines.push('\n');
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(lines.as_bytes())?;
+        out.flush()
+    }
 }
 
 /// The next line of standard input. It is not locked in between, since there are two who read it.
 fn heard() -> io::Result<Option<String>> {
     let mut line = String::new();
     Ok((io::stdin().read_line(&mut line)? > 0).then_some(line))
-}
-
-/// Prints lines to standard output. Handlers may print there as well; that line ends before ours begin.
-fn say(lines: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(format!("\n{lines}\n").as_bytes())?;
-    out.flush()
 }
 
 #[cfg(feature = "dynamodb")]

@@ -17,7 +17,7 @@ use futures_util::future::try_join_all;
 use serde_json::{Map, Value, json};
 use surehand::{
     DynamoDbStore, IdempotencyKey,
-    idempotency::{Claim, Store as _},
+    idempotency::{Claim, Completion, Store as _},
     rehearsal::{Proposal, ProposedWrite, Ruling},
 };
 
@@ -38,8 +38,9 @@ pub(super) struct Replica {
     tables: HashMap<String, Table>,
     /// The items that were read, also those that do not exist.
     known: HashSet<Item>,
-    /// The idempotency keys of what was committed. A process that has died since does not know them.
-    committed: HashSet<String>,
+    /// The idempotency keys of what was committed, with the payloads' digests. A process that has died since does not
+    /// know them.
+    committed: HashMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -59,6 +60,8 @@ type Item = (String, Vec<String>);
 #[derive(Debug)]
 pub(super) enum Outcome {
     Committed,
+    /// The key was completed before, for the payload with this digest.
+    Completed(Option<String>),
     Refused(Box<Refusal>),
     /// With the reason.
     NotChecked(String),
@@ -80,6 +83,9 @@ impl Outcome {
     pub(super) fn ruling(&self) -> Ruling {
         match self {
             Self::Committed => Ruling::Committed,
+            Self::Completed(fingerprint) => Ruling::Completed {
+                fingerprint: fingerprint.clone(),
+            },
             Self::Refused(refusal) => Ruling::Refused {
                 write: refusal.number,
                 item: refusal.item.clone().filter(|_| refusal.write.wants_item()),
@@ -102,47 +108,58 @@ impl Replica {
             database: Database::memory().context("cannot make a database in memory")?,
             tables: HashMap::new(),
             known: HashSet::new(),
-            committed: HashSet::new(),
+            committed: HashMap::new(),
         })
     }
 
     /// Carries a transaction out here, all of it or nothing, unless the function has committed it already.
     pub(super) async fn decide(&mut self, proposal: &Proposal) -> Outcome {
-        if self.committed.contains(&proposal.key) {
-            return Outcome::Committed;
+        if let Some(fingerprint) = self.committed.get(&proposal.key) {
+            return Outcome::Completed(Some(fingerprint.clone()));
         }
-        // What is refused may be so by what the event itself has done.
-        let unknown = match self.was_handled(&proposal.key).await {
-            Ok(true) => return Outcome::Committed,
-            Ok(false) => String::new(),
-            Err(error) => {
-                format!("; whether its event was handled before is not known: {error:#}")
-            }
+        let unknown = match self.completion(&proposal.key).await {
+            Ok(Some(completion)) => return Outcome::Completed(completion.fingerprint),
+            Ok(None) => None,
+            Err(error) => Some(format!(
+                "whether its event was handled before is not known: {error:#}"
+            )),
         };
-        match self.transact(&proposal.writes).await {
-            Ok(None) => {
-                self.committed.insert(proposal.key.clone());
+        match (self.transact(&proposal.writes).await, unknown) {
+            // The key may stand for another payload.
+            (Ok(None), Some(unknown)) => Outcome::NotChecked(unknown),
+            (Ok(None), None) => {
+                let (key, fingerprint) = (proposal.key.clone(), proposal.fingerprint.clone());
+                self.committed.insert(key, fingerprint);
                 Outcome::Committed
             }
-            Ok(Some(mut refusal)) => {
-                refusal.text.push_str(&unknown);
+            (Ok(Some(mut refusal)), unknown) => {
+                // What is refused may be so by what the event itself has done.
+                if let Some(unknown) = unknown {
+                    refusal.text.push_str(&format!("; {unknown}"));
+                }
                 Outcome::Refused(Box::new(refusal))
             }
-            Err(error) => Outcome::NotChecked(format!("{error:#}")),
+            (Err(error), _) => Outcome::NotChecked(format!("{error:#}")),
         }
     }
 
-    /// Whether the letter's redrive would be a duplicate.
-    async fn was_handled(&self, key: &str) -> Result<bool, surehand::Error> {
+    /// What the letter's redrive would find under its key.
+    async fn completion(&self, key: &str) -> Result<Option<Completion>, surehand::Error> {
         let Some(claims) = &self.claims else {
-            return Ok(false);
+            return Ok(None);
         };
-        let found = claims.find(&IdempotencyKey::new(key)).await?;
-        Ok(matches!(found, Some(Claim::Completed(_))))
+        Ok(match claims.find(&IdempotencyKey::new(key)).await? {
+            Some(Claim::Completed(completion)) => Some(completion),
+            _ => None,
+        })
     }
 
     /// None if it was committed.
     async fn transact(&mut self, writes: &[ProposedWrite]) -> Result<Option<Refusal>> {
+        // The claim alone, or with events.
+        if writes.is_empty() {
+            return Ok(None);
+        }
         let mut keys = Vec::with_capacity(writes.len());
         let mut actions = Vec::with_capacity(writes.len());
         for write in writes {

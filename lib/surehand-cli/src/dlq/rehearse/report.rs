@@ -20,9 +20,8 @@ const SHOWN: usize = 3;
 
 const AS_BEFORE: &str = "as before";
 const NOT_RUN: &str = "takes no transaction: --allow-effects runs it";
-/// Of a function that does not ask.
-const OLD: &str =
-    "the build is of a version of surehand that does not say what it stages: update it";
+const OLD: &str = "the build is of a version of surehand whose answers cannot be told from what its handlers print: \
+                   update it";
 
 /// What is known of a letter after its rehearsal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,8 +53,6 @@ impl Verdict {
 #[derive(Default)]
 pub(super) struct Tally {
     rows: BTreeMap<String, Row>,
-    /// Whether the build takes conditions to hold.
-    is_old: bool,
 }
 
 struct Row {
@@ -71,7 +68,7 @@ impl Tally {
     /// Counts a letter, and returns what programs are told of it.
     pub(super) fn add(&mut self, letter: &Letter, answer: Answer) -> Result<Value> {
         let before = Group::of(letter);
-        let (verdict, reason) = self.judge(letter, &before, &answer);
+        let (verdict, reason) = judge(letter, &before, &answer);
         let mut line = json!({"id": letter.id, "group_id": before.id, "verdict": verdict});
         let row = self.rows.entry(before.id.clone()).or_insert_with(|| Row {
             before,
@@ -86,6 +83,7 @@ impl Tally {
         }
         match answer {
             Answer::Died(why) => line["died"] = why.into(),
+            Answer::Old => {}
             Answer::Found { finding, outcome } => {
                 line["finding"] = serde_json::to_value(&finding)?;
                 if let Some(Outcome::Refused(refusal)) = outcome {
@@ -172,39 +170,6 @@ impl Tally {
             }})
         })
     }
-
-    fn judge(
-        &mut self,
-        letter: &Letter,
-        before: &Group,
-        answer: &Answer,
-    ) -> (Verdict, Option<String>) {
-        let (finding, outcome) = match answer {
-            Answer::Died(why) => return (Verdict::NewlyFailing, Some(why.clone())),
-            Answer::Found { finding, outcome } => (finding, outcome),
-        };
-        match outcome {
-            Some(Outcome::Refused(refusal)) => {
-                let means = finding.failure.as_ref().map(said).unwrap_or_default();
-                return (Verdict::Refused, Some(format!("{means}{}", refusal.text)));
-            }
-            Some(Outcome::NotChecked(reason)) => {
-                return (Verdict::NotChecked, Some(reason.clone()));
-            }
-            Some(Outcome::Committed) | None => {}
-        }
-        self.is_old |= finding.conditions > 0;
-        match (finding.verdict, &finding.failure) {
-            (Ending::Handled, _) if finding.conditions > 0 => {
-                (Verdict::NotChecked, Some(OLD.to_owned()))
-            }
-            // It may be a duplicate of one whose condition was taken to hold.
-            (Ending::Duplicate, _) if self.is_old => (Verdict::NotChecked, Some(OLD.to_owned())),
-            (Ending::Handled | Ending::Duplicate, _) => (Verdict::Fixed, None),
-            (Ending::NotRun, _) => (Verdict::NotRun, Some(NOT_RUN.to_owned())),
-            (_, failure) => failing(letter, before, failure.as_ref()),
-        }
-    }
 }
 
 impl Row {
@@ -224,6 +189,30 @@ impl Row {
             (Some(Verdict::Fixed), Some(_)) => "partly".into(),
             _ => "not_fixed".into(),
         }
+    }
+}
+
+fn judge(letter: &Letter, before: &Group, answer: &Answer) -> (Verdict, Option<String>) {
+    let (finding, outcome) = match answer {
+        Answer::Died(why) => return (Verdict::NewlyFailing, Some(why.clone())),
+        Answer::Old => return (Verdict::NotChecked, Some(OLD.to_owned())),
+        Answer::Found { finding, outcome } => (finding, outcome),
+    };
+    match outcome {
+        Some(Outcome::Refused(refusal)) => {
+            let means = finding.failure.as_ref().map(said).unwrap_or_default();
+            return (Verdict::Refused, Some(format!("{means}{}", refusal.text)));
+        }
+        Some(Outcome::NotChecked(reason)) => {
+            return (Verdict::NotChecked, Some(reason.clone()));
+        }
+        // What a used key means is said by the function.
+        Some(Outcome::Committed | Outcome::Completed(_)) | None => {}
+    }
+    match (finding.verdict, &finding.failure) {
+        (Ending::Handled | Ending::Duplicate, _) => (Verdict::Fixed, None),
+        (Ending::NotRun, _) => (Verdict::NotRun, Some(NOT_RUN.to_owned())),
+        (_, failure) => failing(letter, before, failure.as_ref()),
     }
 }
 
@@ -283,10 +272,10 @@ mod tests {
         letter
     }
 
-    fn found(verdict: Ending, conditions: usize, outcome: Option<Outcome>) -> Answer {
+    fn found(verdict: Ending, outcome: Option<Outcome>) -> Answer {
         let finding = json!({
             "record": "a", "verdict": verdict, "handler": "h", "staged": ["put t"],
-            "conditions": conditions, "failure": null,
+            "conditions": 0, "failure": null,
         });
         Answer::Found {
             finding: serde_json::from_value(finding).unwrap(),
@@ -306,22 +295,24 @@ mod tests {
     }
 
     #[test]
-    fn what_a_build_takes_to_hold_is_not_fixed() {
-        let handled = |conditions| found(Ending::Handled, conditions, None);
-        let duplicate = || found(Ending::Duplicate, 0, None);
-        assert_eq!(verdicts(vec![handled(0), duplicate()]), ["fixed", "fixed"]);
+    fn a_build_that_cannot_be_believed_is_not_fixed() {
+        let found = |ending| found(ending, None);
         assert_eq!(
-            verdicts(vec![handled(1), duplicate(), handled(0)]),
-            ["not_checked", "not_checked", "fixed"]
+            verdicts(vec![found(Ending::Handled), found(Ending::Duplicate)]),
+            ["fixed", "fixed"]
+        );
+        assert_eq!(
+            verdicts(vec![Answer::Old, found(Ending::Handled)]),
+            ["not_checked", "fixed"]
         );
     }
 
     #[test]
     fn a_group_whose_letters_differ_is_fixed_in_part_or_not_at_all() {
-        let fixed = || found(Ending::Handled, 0, Some(Outcome::Committed));
+        let fixed = || found(Ending::Handled, Some(Outcome::Committed));
         let unknown = || {
             let outcome = Outcome::NotChecked("no right".to_owned());
-            found(Ending::Failed, 0, Some(outcome))
+            found(Ending::Failed, Some(outcome))
         };
         let died = || Answer::Died("the process ended".to_owned());
         for (answers, result) in [

@@ -2,10 +2,10 @@
 
 use super::staged;
 use crate::{
-    Error, ErrorKind, IdempotencyKey, MemoryStore, Result,
+    DynamoDbStore, Error, ErrorKind, IdempotencyKey, MemoryStore, Result,
     idempotency::{
         AttemptFailure, AttemptStart, Begun, Claim, ClaimRequest, Commit, CommitStore, Commits,
-        Committed, Lease, Store,
+        Committed, Completion, Lease, Store,
     },
     rehearsal::{Proposal, ProposedWrite, Ruling},
 };
@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Asks what would come of a transaction.
-pub(crate) type Ask = fn(&Proposal) -> Result<Ruling>;
+pub(crate) type Ask = Arc<dyn Fn(Proposal) -> Result<Ruling> + Send + Sync>;
 
 /// Clones share their claims.
 #[derive(Clone, Default)]
@@ -69,10 +69,22 @@ impl CommitStore for RehearsalStore {
         }
         let writes: Vec<ProposedWrite> = commit.writes.iter().map(staged::proposed).collect();
         self.note(&writes, commit);
-        if let Some(ask) = self.ask.filter(|_| !writes.is_empty()) {
-            let key = commit.key.as_str().to_owned();
-            match ask(&Proposal { key, writes })? {
+        DynamoDbStore::takes(commit)?;
+        if let Some(ask) = &self.ask {
+            let proposal = Proposal {
+                key: commit.key.as_str().to_owned(),
+                fingerprint: commit.fingerprint.to_owned(),
+                writes,
+            };
+            match ask(proposal)? {
                 Ruling::Committed => {}
+                Ruling::Completed { fingerprint } => {
+                    return Ok(Committed::Completed(Completion {
+                        data: None,
+                        fingerprint,
+                        expires_at: commit.expires_at,
+                    }));
+                }
                 Ruling::Refused { write, item } if write < commit.writes.len() => {
                     let item = item.map(staged::item).transpose()?;
                     return Ok(Committed::Refused { write, item });

@@ -1,9 +1,9 @@
-use super::{store::Ask, *};
+use super::*;
 use crate::{
     DynamoDbStore, Envelope, Error, Event, Sqs, Transaction,
     testing::{Message, sqs_event},
 };
-use aws_sdk_dynamodb::types::{AttributeValue, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, Update};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -16,6 +16,20 @@ struct Ordered {
 async fn take(order: Envelope<Ordered>, tx: Transaction) -> crate::Result<()> {
     if order.data.sku == "gone" {
         return Err(Error::rejected("sku `gone` does not exist"));
+    }
+    let put = |pk: String| {
+        Put::builder()
+            .table_name("shop")
+            .item("pk", AttributeValue::S(pk))
+    };
+    match &*order.data.sku {
+        "many" => (0..99).for_each(|n| {
+            tx.stage(put(n.to_string()));
+        }),
+        "large" => {
+            tx.stage(put("x".repeat(409_608)));
+        }
+        _ => {}
     }
     let take = Update::builder()
         .table_name("shop")
@@ -41,6 +55,7 @@ fn trial(messages: &[Message]) -> Trial {
         event: serde_json::to_value(sqs_event("orders", messages.to_vec())).unwrap(),
         timeout_ms: 5_000,
         answers: true,
+        token: None,
     }
 }
 
@@ -101,11 +116,11 @@ async fn a_transaction_is_described_and_not_committed() {
 }
 
 /// Rehearses two messages of one event, and says how each ended, with its failure's kind and message.
-async fn twice(ask: Ask) -> Vec<(Ending, Option<String>)> {
+async fn twice(ask: fn(Proposal) -> Result<Ruling>) -> Vec<(Ending, Option<String>)> {
     let function = Function::new(Sqs, take, ()).idempotent(unreachable());
     let first = ordered("book");
     let trial = trial(&[first.clone().id("a"), first.id("b")]);
-    let store = RehearsalStore::default().asking(Some(ask));
+    let store = RehearsalStore::default().asking(Some(Arc::new(ask)));
     let findings = function.try_out(trial, &store, false).await;
     assert_eq!(findings[0].staged.len(), 2, "{findings:?}");
     assert!(findings.iter().all(|it| it.conditions == 0), "{findings:?}");
@@ -118,7 +133,7 @@ async fn twice(ask: Ask) -> Vec<(Ending, Option<String>)> {
 
 #[tokio::test]
 async fn what_is_proposed_is_what_dynamodb_would_get() {
-    fn ask(proposal: &Proposal) -> Result<Ruling> {
+    fn ask(proposal: Proposal) -> Result<Ruling> {
         let expected = json!([{"Update": {
             "TableName": "shop", "Key": {"pk": {"S": "book"}}, "UpdateExpression": "SET n = n - :one",
             "ConditionExpression": "n >= :one", "ExpressionAttributeValues": {":one": {"N": "1"}},
@@ -135,7 +150,7 @@ async fn what_is_proposed_is_what_dynamodb_would_get() {
 /// Nothing is committed by it, so that another message of the event is no duplicate.
 #[tokio::test]
 async fn a_refused_condition_is_the_error_that_the_handler_makes_of_it() {
-    fn ask(_: &Proposal) -> Result<Ruling> {
+    fn ask(_: Proposal) -> Result<Ruling> {
         let item = json!({"pk": {"S": "book"}, "n": {"N": "0"}});
         let item = Some(item);
         Ok(Ruling::Refused { write: 0, item })
@@ -145,20 +160,43 @@ async fn a_refused_condition_is_the_error_that_the_handler_makes_of_it() {
     assert_eq!(twice(ask).await, [failed.clone(), failed]);
 }
 
+/// Nobody is asked: the real store would not send it.
+#[tokio::test]
+async fn what_is_beyond_dynamodbs_limits_fails_as_its_commit_would() {
+    let function = Function::new(Sqs, take, ()).idempotent(unreachable());
+    let ask = |_| panic!("the transaction is too large");
+    let store = RehearsalStore::default().asking(Some(Arc::new(ask)));
+    let trial = trial(&[ordered("many"), ordered("large")]);
+    let findings = function.try_out(trial, &store, false).await;
+    let said = findings.iter().map(|it| {
+        let failure = it.failure.as_ref().unwrap();
+        format!("{}: {}", failure.kind, failure.message)
+    });
+    let said: Vec<_> = said.collect();
+    let expected =
+        "rejected: 101 actions with the claim's, and DynamoDB takes 100 in a transaction";
+    assert_eq!(said[0], expected);
+    let expected = "rejected: staged write 1 has 409610 bytes, and DynamoDB takes 409600 an item";
+    assert_eq!(said[1], expected);
+}
+
 #[tokio::test]
 async fn what_is_not_known_is_not_handled() {
-    fn unknown(_: &Proposal) -> Result<Ruling> {
+    fn unknown(_: Proposal) -> Result<Ruling> {
         let reason = "no right to read".to_owned();
         Ok(Ruling::Unknown { reason })
     }
-    fn wrong(_: &Proposal) -> Result<Ruling> {
+    fn wrong(_: Proposal) -> Result<Ruling> {
         Ok(Ruling::Refused {
             write: 1,
             item: None,
         })
     }
     for (ask, said) in [
-        (unknown as Ask, "store false: no right to read"),
+        (
+            unknown as fn(Proposal) -> Result<Ruling>,
+            "store false: no right to read",
+        ),
         (
             wrong,
             "store false: the ruling is about write 1, and 1 were proposed",
@@ -191,6 +229,7 @@ async fn an_event_that_cannot_be_split_is_a_finding() {
         event: serde_json::json!({"Records": 7}),
         timeout_ms: 1_000,
         answers: true,
+        token: None,
     };
     let findings = function
         .try_out(trial, &RehearsalStore::default(), false)
