@@ -421,11 +421,9 @@ impl<'a> Scene<'a> {
                 (_, false) => *neighbours.entry(calls).or_default() += 1,
             }
         }
-        let killers = killers.iter().map(|((phase, way, calls), count)| {
-            format!("{count} killers {calls} calls ({phase:?}, {way:?})")
-        });
-        let killers: Vec<String> = killers.collect();
-        format!("neighbours by calls {neighbours:?}; {}", killers.join(", "))
+        format!(
+            "neighbours by their calls: {neighbours:?}; killers by phase, way and calls: {killers:?}"
+        )
     }
 }
 
