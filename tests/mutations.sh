@@ -67,7 +67,7 @@ sound() {
 
 count() {
     changed
-    timeout --kill-after=10s 600s cargo test --locked --quiet --workspace --test integration --test simulation -- attempts contract >out 2>&1
+    timeout --kill-after=10s 600s cargo test --locked --quiet --workspace --test integration --test simulation -- attempts contract interrupted >out 2>&1
 }
 
 if [[ ${1:-attempts} == attempts ]]; then
@@ -76,19 +76,41 @@ if [[ ${1:-attempts} == attempts ]]; then
     mutate "count what no handler saw" error.rs \
         's/(Self::Skipped \| Self::Invocation => \{\s+)false/$1true/'
     mutate "count a copy anew" idempotency/attempts.rs \
-        's/if \*kept == sending\.id \|\| !is_later => self/if *kept == sending.id || (is_later \&\& false) => self/'
+        's/\|\| !is_later\) => self/|| (is_later \&\& false)) => self/'
     mutate "count on after a redrive" idempotency/attempts.rs \
-        's/\|\| !is_later => self/|| !is_later || self.begun > 0 => self/'
-    mutate "count on after an expiry" idempotency/dynamodb.rs \
-        's/if self\.is_expired\(now\) \{\s+return Attempts/if self.is_expired(now) \&\& self.0.is_empty() { return Attempts/'
+        's/\|\| !is_later\) => self/|| !is_later || self.begun > 0) => self/'
+    mutate "count on with another payload" idempotency/attempts.rs \
+        's/if is_same && \(\*kept/if (is_same || self.begun > 0) \&\& (*kept/'
+    mutate "count on after an expiry" idempotency/dynamodb/item.rs \
+        's/true => Attempts::default\(\),/true => self.kept(),/'
     mutate "forget who died" idempotency/attempts.rs \
         's/self\.begun\.saturating_sub\(self\.ended\)/self.begun.saturating_sub(self.ended).min(0)/'
     mutate "run what has killed as often as it may" idempotency.rs \
         's/if !is_used_up \{/if !is_used_up || suspect.attempts > 0 {/'
     mutate "the most deaths first" batch.rs \
-        's/\.min_by_key\(\|&index\|/.max_by_key(|\&index|/'
+        's/\.min_by_key\(\|&at\|/.max_by_key(|\&at|/'
     mutate "suspects side by side" batch.rs \
-        's/let has_neighbours = lanes\.len\(\) > 1;/let has_neighbours = lanes.is_empty();/'
+        's/let is_alone = self\.records\.len\(\) == 1/let is_alone = !self.records.is_empty()/'
+    mutate "several suspects an invocation" batch.rs \
+        's/match self\.records\.iter\(\)\.all\(can_come_back\)/match self.records.is_empty() \&\& self.records.iter().all(can_come_back)/'
+    mutate "run a suspect where another was parked" batch.rs \
+        's/match self\.has_parked_a_suspect\(\)/match self.has_parked_a_suspect() \&\& self.records.is_empty()/'
+    mutate "say when others come back after a suspect ran" batch.rs \
+        's/self\.delay_failures\(until\)\.await;/let _ = until;/'
+    mutate "give all back at the same time" batch.rs \
+        's/saturating_mul\(turn\)/saturating_mul(turn.min(1))/'
+    mutate "park for attempts, and not for deaths" idempotency.rs \
+        's/suspect\.deaths >= most_deaths\(limit\)/suspect.attempts >= limit/'
+    mutate "park for one death" idempotency.rs \
+        's/attempts\.max\(2\)/attempts/'
+    mutate "count what had too little time" deadline.rs \
+        's/if had >= all \/ 2 \{/if had >= all \/ 2 || !all.is_zero() {/'
+    mutate "come back at once if there was no time" deadline.rs \
+        's/("time was out before the record was started",\s+\))/$1.with_retry_after(Duration::ZERO)/'
+    mutate "come back soon from a store that hangs" batch.rs \
+        's/false => lease\.max\(Backoff::uncounted\(\)\.delay\(receives\)\)/false => { let _ = receives; lease }/'
+    mutate "come back soon from a store that refuses" batch.rs \
+        's/let delay = error\.delay\(\)\.unwrap_or_else\(/let delay = error.delay().or(Some(error.least_delay()).filter(|it| !it.is_zero())).unwrap_or_else(/'
     mutate "forget the failure of a transaction" idempotency/transaction.rs \
         's/if attempt\.has_begun \|\| \(is_counted/if attempt.has_begun || (is_counted \&\& attempt.has_begun/'
     mutate "do not begin where nobody counts" idempotency/transaction.rs \
@@ -97,8 +119,16 @@ if [[ ${1:-attempts} == attempts ]]; then
         's/factor: 6,/factor: 1,/'
     mutate "count what did not count" idempotency/attempts.rs \
         's/false => self\.begun = self\.begun\.saturating_sub\(1\)\.max\(self\.ended\)/false => self.ended = self.begun/'
+    mutate "count an end for another" idempotency/attempts.rs \
+        's/if self\.have_open\(start\) \{/if self.have_open(start) || (failure.has_begun \&\& self.deaths() > 0) {/'
+    mutate "count what comes late" idempotency/attempts.rs \
+        's/\(is_ahead && self\.sending\.is_some\(\)\)/(is_ahead \&\& self.begun == u32::MAX)/'
+    mutate "forget what goes on" idempotency/attempts.rs \
+        's/lease\.max\(self\.open\.values\(\)\.max\(\)/lease.max(self.open.values().max().filter(|_| self.ended == 0)/'
+    mutate "count what is only parked" idempotency/lease.rs \
+        's/attempt\.ending\.counts\(Some\(suspect\.attempts\)\)/attempt.ending.counts(Some(suspect.attempts + 1))/'
     mutate "take a deadline for a death" idempotency/lease.rs \
-        's/let counts = error\.kind\(\)\.counts\(\);/if error.kind() == ErrorKind::Deadline { return Err(error); } let counts = error.kind().counts();/'
+        's/let counts = error\.counts\(\);/if error.kind() == ErrorKind::Deadline { return Err(error); } let counts = error.counts();/'
 fi
 if [[ ${1:-claims} == claims ]]; then
     suite=simulate says='^simulation with seed' source=lib/surehand/src
@@ -126,9 +156,9 @@ if [[ ${1:-claims} == claims ]]; then
     mutate "take an event for parked that was not" outbox/parking.rs \
         's/(refused for good was not parked"\s*\);)/$1 parked.push(id.to_owned());/'
     mutate "forget what is not known" idempotency/lease.rs \
-        's/\(!is_put_back_after\(until, record\)\)\.then_some\(until\)/(is_put_back_after(until, record) \&\& false).then_some(until)/'
+        's/true => request\.settled = settled\(&record\)/true => request.settled = settled(\&record).filter(|_| false)/'
     mutate "settle by a park" idempotency/lease.rs \
-        's/true => store\.abandon\(&lease, &reason\)\.await/true => store.release(\&lease, true, \&reason).await/'
+        's/if !attempt\.is_put_back_by_message \{/if attempt.request.limit > 0 {/'
     mutate "order changes by their first key" outbox/stream.rs \
         's/it\.partition_keys\(\)\.map\(str::to_owned\)/it.partition_keys().take(1).map(str::to_owned)/'
     mutate "order changes by item" outbox/stream.rs \
@@ -185,7 +215,7 @@ if [[ ${1:-redrive} == redrive ]]; then
     mutate "apply in any account" plan.rs \
         's/\(arn, \*arn == info\.arn\)/(arn, *arn == info.arn || true)/'
     mutate "let go of what is worked on" reader.rs \
-        's/self\.change\(due, visibility\)\.await/{ let _ = due; Vec::<String>::new() }/'
+        's/self\.change\(due\.collect\(\), visibility\)\.await/drop(due)/'
     mutate "keep what is left to others" reader.rs \
         's/let released = self\.change\(all, Duration::ZERO\)\.await\.len\(\);/let released = all.len();/'
     mutate "put back what was changed since" apply.rs \

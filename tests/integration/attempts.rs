@@ -13,7 +13,7 @@ use surehand::{
     envelope::Outgoing,
     idempotency::{Claim, ClaimRequest, Store},
     source::Source,
-    testing::{self, Message, RecordedDeadLetters, RecordedMetrics},
+    testing::{self, Message, RecordedDeadLetters, RecordedMetrics, RecordedRedelivery},
 };
 use surehand_test_support::emf;
 use tokio::time::{sleep, timeout};
@@ -37,6 +37,8 @@ enum Happens {
     Returns(ErrorKind),
     Panics,
     Hangs,
+    /// It is called when the record before it has used up most of the time.
+    HangsLate,
     Dies,
     Unreadable,
     KeyReused,
@@ -44,10 +46,11 @@ enum Happens {
     NoTime,
     Behind,
     NoStore,
+    Nothing,
 }
 
 /// The rows of the document: what happened, the kind of failure, whether it counts.
-const ROWS: [(&str, &str, bool, Happens); 14] = {
+const ROWS: [(&str, &str, bool, Happens); 15] = {
     use ErrorKind as K;
     use Happens as H;
     [
@@ -69,6 +72,12 @@ const ROWS: [(&str, &str, bool, Happens); 14] = {
             "deadline",
             true,
             H::Hangs,
+        ),
+        (
+            "it was stopped there after less than half of the invocation's time",
+            "deadline",
+            false,
+            H::HangsLate,
         ),
         (
             "an event could not be published",
@@ -136,26 +145,30 @@ fn the_document_has_these_rows() {
     assert_eq!(said, expected);
 }
 
-async fn happen(happens: Happens) -> Result<()> {
+async fn happen(event: &Value, happens: Happens) -> Result<()> {
     match happens {
+        Happens::HangsLate if event["number"] == 1 => {
+            sleep(TIMEOUT * 2 / 3).await;
+            Ok(())
+        }
         Happens::Returns(kind) => Err(Error::new(kind, "as told")),
         Happens::Panics => std::panic::resume_unwind(Box::new("a bug")),
-        Happens::Hangs | Happens::Dies => std::future::pending().await,
+        Happens::Hangs | Happens::HangsLate | Happens::Dies => std::future::pending().await,
         Happens::Behind => Err(Error::transient("the first of its group")),
         _ => Ok(()),
     }
 }
 
-async fn lease(_: Envelope<Value>, State(happens): State<Happens>) -> Result<()> {
-    happen(happens).await
+async fn lease(event: Envelope<Value>, State(happens): State<Happens>) -> Result<()> {
+    happen(&event.data, happens).await
 }
 
 async fn transaction(
-    _: Envelope<Value>,
+    event: Envelope<Value>,
     State(happens): State<Happens>,
     _tx: Transaction,
 ) -> Result<()> {
-    happen(happens).await
+    happen(&event.data, happens).await
 }
 
 struct Case {
@@ -279,7 +292,9 @@ async fn a_record_of_a_queue_is_counted_as_the_table_says() {
                     other["detail"]["data"]["number"] = 3.into();
                     vec![Message::body(other.to_string())]
                 }
-                Happens::Behind => vec![Message::outgoing(&first).id("m-1"), message],
+                Happens::Behind | Happens::HangsLate => {
+                    vec![Message::outgoing(&first).id("m-1"), message]
+                }
                 _ => vec![message],
             };
             if happens == Happens::Held {
@@ -521,5 +536,150 @@ async fn what_killed_its_process_is_parked_before_it_runs_again() {
             assert_eq!(case.attempts(&key).await, (5, 5));
             sleep(Duration::from_secs(60)).await;
         }
+    }
+}
+
+/// Beside a killer, or by one: its last attempt may have been ended by a neighbour's death.
+#[tokio::test(start_paused = true)]
+async fn a_death_at_the_last_attempt_parks_nothing_that_did_not_die_as_often() {
+    for (commits, failures) in [(false, 0), (false, 4), (true, 4)] {
+        let mut case = Case::new(Happens::Returns(ErrorKind::Transient), commits);
+        let event = order(1);
+        let key = IdempotencyKey::of_event("test-function", event.metadata());
+        let (attempts, sent) = (failures + 1, case.clock.now());
+        for receive in 1..=attempts + 1 {
+            case.happens = match receive {
+                _ if receive <= failures => case.happens,
+                _ if receive == attempts => Happens::Dies,
+                _ => Happens::Nothing,
+            };
+            let message = Message::outgoing(&event).id("m").sent_at(sent);
+            let event = testing::sqs_event("orders", [message.receive_count(receive)]);
+            let function = case.function(Sqs).max_attempts(attempts);
+            let invoked = function.invoke(event, context_at(&case.clock, TIMEOUT));
+            let _ = timeout(Duration::from_secs(10), invoked).await;
+            sleep(TIMEOUT * 2).await;
+        }
+        let what = format!("{attempts} attempts, transaction: {commits}");
+        assert!(case.dead.parked().is_empty(), "{what}");
+        let done = case.store.find(&key).await.unwrap();
+        assert!(
+            matches!(done, Some(Claim::Completed(_))),
+            "{what}: {done:?}"
+        );
+    }
+}
+
+/// A clock that is ahead of that of the process in which the last attempt goes on.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_goes_on_by_another_clock_is_not_taken_for_a_death() {
+    for commits in [false, true] {
+        let case = Case::new(Happens::Dies, commits);
+        let event = order(1);
+        let message = |receive| {
+            let message = Message::outgoing(&event).id("m").receive_count(receive);
+            testing::sqs_event("orders", [message.sent_at(std::time::UNIX_EPOCH)])
+        };
+        let start = |function: Function<Sqs>, receive, clock: &Clock| {
+            let context = context_at(clock, TIMEOUT);
+            let event = message(receive);
+            async move { function.invoke(event, context).await }
+        };
+        let deaths = 2;
+        for receive in 2..2 + deaths {
+            let first = start(
+                case.function(Sqs).max_attempts(deaths),
+                receive,
+                &case.clock,
+            );
+            let _ = timeout(Duration::from_secs(10), first).await;
+            let is_last = receive == 1 + deaths;
+            sleep(if is_last {
+                Duration::from_millis(19_900)
+            } else {
+                TIMEOUT
+            })
+            .await;
+        }
+        let clock = case.clock.clone();
+        let ahead = Clock::from_fn(move || clock.now() + Duration::from_millis(900));
+        let store = case.store.clone().with_clock(ahead.clone());
+        let function = case.function(Sqs).max_attempts(deaths).clock(ahead.clone());
+        let once = Idempotency::new(store).clock(ahead.clone());
+        let function = function.idempotent(once);
+        let invoked = function.invoke(message(4), context_at(&ahead, TIMEOUT));
+        invoked.await.unwrap();
+        assert!(case.dead.parked().is_empty(), "in a transaction: {commits}");
+        sleep(TIMEOUT).await;
+        let invoked = function.invoke(message(5), context_at(&ahead, TIMEOUT));
+        invoked.await.unwrap();
+        let kinds: Vec<_> = case
+            .dead
+            .kinds()
+            .into_iter()
+            .map(|(_, kind)| kind)
+            .collect();
+        assert_eq!(kinds, ["interrupted"], "in a transaction: {commits}");
+    }
+}
+
+/// A key of the function's own may be that of several events. What one of them did is not the other's.
+#[tokio::test(start_paused = true)]
+async fn another_payload_under_a_key_is_not_parked_for_what_the_first_one_did() {
+    for commits in [false, true] {
+        let mut case = Case::new(Happens::Dies, commits);
+        let sent = case.clock.now();
+        let deliver = async |case: &Case, number, receive| {
+            let message = Message::outgoing(&order(number)).id(format!("m-{number}"));
+            let message = message.sent_at(sent).receive_count(receive);
+            let event = testing::sqs_event("orders", [message]);
+            let once = Idempotency::new(case.store.clone())
+                .clock(case.clock.clone())
+                .key(|_: Metadata| "nightly".to_owned());
+            let function = case.function(Sqs).idempotent(once);
+            let invoked = function.invoke(event, context_at(&case.clock, TIMEOUT));
+            let _ = timeout(Duration::from_secs(10), invoked).await;
+            sleep(TIMEOUT * 2).await;
+        };
+        for receive in 2..=7 {
+            deliver(&case, 1, receive).await;
+        }
+        let parked = [("m-1".to_owned(), "interrupted".to_owned())];
+        assert_eq!(case.dead.kinds(), parked, "in a transaction: {commits}");
+        case.happens = Happens::Nothing;
+        deliver(&case, 2, 2).await;
+        assert_eq!(case.dead.kinds(), parked, "in a transaction: {commits}");
+        assert_eq!(case.store.completed(), 1, "in a transaction: {commits}");
+    }
+}
+
+/// The shorter the invocations, the sooner the receives would be used up.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_for_hours_uses_up_few_receives() {
+    for (commits, fault) in [
+        (false, Fault::Hangs),
+        (false, Fault::Refused),
+        (true, Fault::Hangs),
+        (true, Fault::Refused),
+    ] {
+        let case = Case::new(Happens::Nothing, commits);
+        let redelivery = RecordedRedelivery::new();
+        let store =
+            RemoteStore::new(case.store.clone(), Duration::ZERO).faults(move |_| Some(fault));
+        let once = Idempotency::new(store).clock(case.clock.clone());
+        let function = case.function(Sqs).idempotent(once);
+        let function = function.redelivery(redelivery.clone());
+        let (event, began) = (order(1), case.clock.now());
+        for receive in 1..=20 {
+            let message = Message::outgoing(&event).id("m").receive_count(receive);
+            let event = testing::sqs_event("orders", [message]);
+            let context = context_at(&case.clock, Duration::from_secs(3));
+            function.invoke(event, context).await.unwrap();
+            sleep(redelivery.delays().pop().unwrap().1).await;
+        }
+        let took = case.clock.now().duration_since(began).unwrap();
+        let what = format!("{fault:?}, in a transaction: {commits}");
+        assert!(took > Duration::from_secs(60 * 60), "{what}: {took:?}");
+        assert!(case.dead.parked().is_empty(), "{what}");
     }
 }

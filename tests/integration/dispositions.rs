@@ -375,7 +375,7 @@ fn a_record_without_a_key_is_malformed_and_shares_none() {
 }
 
 #[test]
-fn what_was_never_started_comes_back_at_once() {
+fn what_had_no_time_comes_back_soon() {
     let delivery = |event, receive| Delivery {
         event,
         receive: Some(receive),
@@ -391,7 +391,7 @@ fn what_was_never_started_comes_back_at_once() {
             Delivery {
                 effects: &["e-1", "e-2"],
                 response: Response::Failures(&["m-3", "m-4"]),
-                back_in: &[("m-3", BACKOFF)],
+                back_in: &[("m-3", 1.0..=2.0), ("m-4", 1.0..=2.0)],
                 ..delivery("sqs-partition-key", 1)
             },
             Delivery {

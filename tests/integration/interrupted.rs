@@ -1,6 +1,7 @@
 //! Attempts that began and never ended, and what is known of them.
 
 use super::check::{context_at, virtual_clock};
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::{
     sync::{
@@ -11,8 +12,8 @@ use std::{
 };
 use surehand::{
     Clock, Envelope, Error, Event, Function, Idempotency, IdempotencyKey, MemoryStore, OnUnknown,
-    Sqs, State,
-    dead_letter::FailureNote,
+    Record, Sqs, State,
+    dead_letter::{DeadLetters, FailureNote},
     envelope::Outgoing,
     idempotency::{AttemptEnd, Store},
     testing::{self, Message, RecordedDeadLetters},
@@ -204,7 +205,7 @@ async fn so_has_one_whose_handler_takes_a_transaction() {
             .deadline
             .unwrap()
             .duration_since(facts.started_at.unwrap());
-        assert_eq!(lasted.unwrap(), TIMEOUT);
+        assert_eq!(lasted.unwrap(), TIMEOUT + SKEW);
     }
     // It locks nothing.
     assert!(!world.deliver(4, false).await);
@@ -223,6 +224,53 @@ async fn a_park_that_is_refused_leaves_the_attempt_unknown() {
         world.runs(),
         1,
         "after a refused park the handler must not run again"
+    );
+}
+
+/// A destination that is full at first.
+struct Full(AtomicU32, RecordedDeadLetters);
+
+impl DeadLetters for Full {
+    fn park<'a>(
+        &'a self,
+        record: &'a Record,
+        note: &'a FailureNote,
+    ) -> BoxFuture<'a, surehand::Result<()>> {
+        if self.0.load(Ordering::Relaxed) == 0 {
+            return self.1.park(record, note);
+        }
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        Box::pin(async { Err(Error::transient("full")) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_note_counts_the_calls_of_the_handler_and_no_park_that_was_refused() {
+    let world = World::new(OnUnknown::Park);
+    let full = Full(AtomicU32::new(3), world.dead.clone());
+    let world = World {
+        function: world.function.dead_letters(full),
+        ..world
+    };
+    world.deliver(1, true).await;
+    let facts = || async { world.store.history(&world.key()).await.unwrap().unwrap() };
+    let died = facts().await;
+    for receive in 2..=4 {
+        assert!(!world.deliver(receive, false).await);
+        assert_eq!(facts().await, died, "what is not run changes nothing");
+        sleep(TIMEOUT).await;
+    }
+    assert!(world.deliver(5, false).await, "it is parked");
+    let (_, note) = &world.dead.parked()[0];
+    assert_eq!(
+        (note.attempts, world.runs()),
+        (1, 1),
+        "attempts are calls of the handler"
+    );
+    let ended = jiff::Timestamp::try_from(died.deadline.unwrap()).unwrap();
+    assert_eq!(
+        note.message,
+        format!("attempt 1 at the record began and never ended; its lease ended at {ended:.3}")
     );
 }
 

@@ -151,7 +151,6 @@ async fn items_have_the_documented_attributes_and_no_others() {
             "data": {"S": r#"{"order":1}"#},
             "validation": {"S": DONE_REQUEST},
             "owner": {"S": "a UUID"},
-            "interrupted": {"N": "0"},
             "attempted_at": {"N": "1795255200000"},
         })
     );
@@ -169,7 +168,6 @@ async fn items_have_the_documented_attributes_and_no_others() {
             "sending": {"S": "test-request"},
             "attempt": {"N": "1"},
             "ended": {"N": "1"},
-            "interrupted": {"N": "0"},
             "attempted_at": {"N": "1795255200000"},
             "last_error": {"S": "transient: no reply today"},
         })
@@ -194,7 +192,6 @@ async fn items_have_the_documented_attributes_and_no_others() {
             "sending": {"S": "test-request"},
             "attempt": {"N": "1"},
             "ended": {"N": "0"},
-            "interrupted": {"N": "0"},
         })
     );
 }

@@ -20,6 +20,10 @@ const BLOCKED: Duration = Duration::from_secs(100);
 const TIMEOUT: Duration = Duration::from_secs(120);
 const KILLER: &str = "killer";
 const BLOCKER: &str = "blocker";
+const SLOW: &str = "slow";
+const VICTIM: &str = "victim";
+/// SQS's own limit, as in the shop.
+const RECEIVES: u32 = 50;
 
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event(
@@ -65,13 +69,16 @@ async fn work(shop: &Shop, order: &OrderPlaced, event: &str) {
     let (process, runs) = shop;
     runs.begin(event);
     match order.customer.as_str() {
-        KILLER => {
+        customer if customer.starts_with(KILLER) => {
             runs.with(|it| it.done_at_kill.push(it.done));
             process.work(WORK / 2).await;
             process.die().await;
         }
         // Whoever comes meanwhile waits for the end of it, and is in one batch.
         BLOCKER => tokio::time::sleep(BLOCKED).await,
+        customer if customer.starts_with(SLOW) => tokio::time::sleep(Duration::from_secs(20)).await,
+        VICTIM if runs.of(event) == 1 => process.die().await,
+        VICTIM => tokio::time::sleep(Duration::from_secs(10)).await,
         _ => {
             tokio::time::sleep(WORK).await;
             runs.with(|it| it.done += 1);
@@ -116,7 +123,7 @@ fn of(customer: &str) -> OrderPlaced {
 fn with_killer(simulation: Simulation, are_fresh: bool, faults: Faults) -> Simulation {
     let queue = Queue::standard("orders")
         .concurrency(1)
-        .max_receive_count(50);
+        .max_receive_count(RECEIVES);
     let simulation = simulation
         .queue(queue.full_batches())
         .faults(faults)
@@ -136,7 +143,8 @@ fn killer(are_fresh: bool) -> &'static str {
     if are_fresh { "e-1" } else { "e-2" }
 }
 
-fn check_killer(mut report: Report, runs: &Runs, killer: &str, unseen: u32) -> Report {
+/// Checks that the killer runs so often, and alone is parked.
+fn check_killer(mut report: Report, runs: &Runs, killer: &str, runs_of_it: u32) -> Report {
     for message in report.messages().to_vec() {
         let Some(event) = &message.event_id else {
             continue;
@@ -156,7 +164,7 @@ fn check_killer(mut report: Report, runs: &Runs, killer: &str, unseen: u32) -> R
         );
     }
     // And once more, after it was put back.
-    let (killed, most) = (runs.of(killer), ATTEMPTS + unseen + 1);
+    let (killed, most) = (runs.of(killer), runs_of_it + 1);
     report.expect(
         killed == most,
         format!("the killer ran {killed} times, and {most} were expected"),
@@ -171,56 +179,59 @@ fn most_runs(runs: &Runs) -> u32 {
 }
 
 fn killer_among_nine(are_fresh: bool, is_lease: bool) {
-    let most = Mutex::new(BTreeMap::<u32, u32>::new());
-    simulation::check(0..200, |simulation| {
-        let runs = Runs::default();
-        let simulation = with_killer(simulation, are_fresh, Faults::none());
-        let report = simulation.run(|process| {
-            let shop = (process.clone(), runs.clone());
-            let function = match is_lease {
-                true => Function::new(Sqs, notify, shop),
-                false => Function::new(Sqs, book, shop),
+    // A death may be a neighbour's, so that one of a single attempt runs twice.
+    for (attempts, deaths) in [(ATTEMPTS, ATTEMPTS), (1, 2)] {
+        let most = Mutex::new(BTreeMap::<u32, u32>::new());
+        simulation::check(0..200, |simulation| {
+            let runs = Runs::default();
+            let simulation = with_killer(simulation, are_fresh, Faults::none());
+            let report = simulation.run(|process| {
+                let shop = (process.clone(), runs.clone());
+                let function = match is_lease {
+                    true => Function::new(Sqs, notify, shop),
+                    false => Function::new(Sqs, book, shop),
+                };
+                process.connect(function.max_attempts(attempts))
+            });
+            // Under a lease the first death is seen, and not before a transaction's second.
+            let runs_of_it = deaths + u32::from(!is_lease);
+            let mut report = check_killer(report, &runs, killer(are_fresh), runs_of_it);
+            for message in report.messages().to_vec() {
+                let is_effect = is_lease && !message.is_redriven;
+                let event = message.event_id.clone().unwrap_or_default();
+                report.expect(
+                    !is_effect || message.effects == 1,
+                    format!("{event} had {} effects", message.effects),
+                );
+            }
+            let bound = match (are_fresh, is_lease) {
+                // The killer is known, and runs when they are done.
+                (true, true) => 1,
+                // All are interrupted once, and run one by one then; or the killer's first death was not seen.
+                (false, true) | (true, false) => 2,
+                // Once unseen, once seen.
+                (false, false) => 3,
             };
-            process.connect(function.max_attempts(ATTEMPTS))
-        });
-        // Under a lease the first death is seen, and not before a transaction's second.
-        let killer = killer(are_fresh);
-        let mut report = check_killer(report, &runs, killer, u32::from(!is_lease));
-        for message in report.messages().to_vec() {
-            let is_effect = is_lease && !message.is_redriven;
-            let event = message.event_id.clone().unwrap_or_default();
+            let seen = most_runs(&runs);
             report.expect(
-                !is_effect || message.effects == 1,
-                format!("{event} had {} effects", message.effects),
+                seen <= bound,
+                format!("a neighbour was called {seen} times, and {bound} are allowed"),
             );
-        }
-        let bound = match (are_fresh, is_lease) {
-            // The killer is known, and runs when they are done.
-            (true, true) => 1,
-            // All are interrupted once, and run one by one then; or the killer's first death was not seen.
-            (false, true) | (true, false) => 2,
-            // Once unseen, once seen.
-            (false, false) => 3,
-        };
-        let seen = most_runs(&runs);
-        report.expect(
-            seen <= bound,
-            format!("a neighbour was called {seen} times, and {bound} are allowed"),
+            // What has not begun beside a killer is done before it runs once more.
+            let done = runs.with(|it| it.done_at_kill.get(bound as usize).copied());
+            report.expect(
+                !are_fresh || done == Some(NEIGHBOURS),
+                format!("{done:?} were done before call {} of the killer", bound + 1),
+            );
+            let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
+            *most.entry(seen).or_default() += 1;
+            report
+        });
+        println!(
+            "{attempts} attempts, fresh neighbours: {are_fresh}, lease: {is_lease}; runs by the calls of the neighbour that was called most: {:?}",
+            most.lock().unwrap_or_else(PoisonError::into_inner)
         );
-        // From then on it has died more often than any other.
-        let done = runs.with(|it| it.done_at_kill.get(bound as usize).copied());
-        report.expect(
-            done == Some(NEIGHBOURS),
-            format!("{done:?} were done before call {} of the killer", bound + 1),
-        );
-        let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
-        *most.entry(seen).or_default() += 1;
-        report
-    });
-    println!(
-        "fresh neighbours: {are_fresh}, lease: {is_lease}; runs by the calls of the neighbour that was called most: {:?}",
-        most.lock().unwrap_or_else(PoisonError::into_inner)
-    );
+    }
 }
 
 #[test]
@@ -255,7 +266,96 @@ fn each_once(mut report: Report) -> Report {
     report
 }
 
-/// Ten that each kill their process the first two times: all are suspects, and run one by one.
+/// Six killers among four that are well, all in one batch, with the shop's attempts and receives.
+fn several_killers(is_lease: bool) {
+    const KILLERS: u32 = 6;
+    const SHOPS_ATTEMPTS: u32 = 10;
+    simulation::check(0..50, |simulation| {
+        let runs = Runs::default();
+        let queue = Queue::standard("orders")
+            .concurrency(1)
+            .max_receive_count(RECEIVES);
+        let simulation = simulation.queue(queue.full_batches()).timeout(TIMEOUT);
+        let simulation = (1..=KILLERS).fold(simulation.send(&of(BLOCKER)), |it, number| {
+            it.send(&of(&format!("{KILLER}-{number}")))
+        });
+        let simulation = (1..=4).fold(simulation, |it, number| it.send(&order(number)));
+        let mut report = simulation.run(|process| {
+            let shop = (process.clone(), runs.clone());
+            let function = match is_lease {
+                true => Function::new(Sqs, notify, shop),
+                false => Function::new(Sqs, book, shop),
+            };
+            process.connect(function.max_attempts(SHOPS_ATTEMPTS))
+        });
+        let killers: Vec<String> = (2..2 + KILLERS).map(|it| format!("e-{it}")).collect();
+        for message in report.messages().to_vec() {
+            let event = message.event_id.clone().unwrap_or_default();
+            let is_killer = killers.contains(&event);
+            let expected: &[Option<String>] = match is_killer && !message.is_redriven {
+                true => &[Some("interrupted".into())],
+                false => &[],
+            };
+            report.expect(
+                message.dead == expected,
+                format!("{event} is dead as {:?}", message.dead),
+            );
+            // The first death in a transaction is not seen; under a lease it may come before the handler is called. Once
+            // each runs after it was put back.
+            let (called, most) = (runs.of(&event), SHOPS_ATTEMPTS + u32::from(!is_lease) + 1);
+            report.expect(
+                !is_killer || called == most || (is_lease && called == most - 1),
+                format!("{event} ran {called} times, and {most} were expected"),
+            );
+        }
+        report
+    });
+}
+
+#[test]
+fn six_killers_of_one_batch_are_each_parked_once_with_a_reason_under_a_lease() {
+    several_killers(true);
+}
+
+#[test]
+fn six_killers_of_one_batch_are_each_parked_once_with_a_reason_in_a_transaction() {
+    several_killers(false);
+}
+
+/// What is behind a killer in its group is received as often as it, and may be one too. With each of its attempts,
+/// and when it is parked, a killer uses up a receive of all that follows.
+#[test]
+fn killers_in_a_row_of_one_group_share_their_receives() {
+    const KILLERS: u32 = 3;
+    simulation::check(0..200, |simulation| {
+        let runs = Runs::default();
+        let queue = Queue::fifo("orders.fifo")
+            .concurrency(1)
+            .max_receive_count(KILLERS * (ATTEMPTS + 1));
+        let simulation = simulation.queue(queue.full_batches()).timeout(TIMEOUT);
+        let simulation = (0..KILLERS).fold(simulation, |it, _| it.send(&of(KILLER)));
+        let simulation = (1..=2).fold(simulation, |it, number| it.send(&order(number)));
+        let mut report = simulation.run(|process| {
+            let shop = (process.clone(), runs.clone());
+            process.connect(Function::new(Sqs, notify, shop).max_attempts(ATTEMPTS))
+        });
+        for message in report.messages().to_vec() {
+            let event = message.event_id.clone().unwrap_or_default();
+            let is_killer = ["e-1", "e-2", "e-3"].contains(&event.as_str());
+            let is_parked = message
+                .dead
+                .iter()
+                .all(|it| it.as_deref() == Some("interrupted"));
+            report.expect(
+                is_parked && message.dead.is_empty() != (is_killer && !message.is_redriven),
+                format!("{event} is dead as {:?}", message.dead),
+            );
+        }
+        report
+    });
+}
+
+/// Ten that each kill their process the first two times. Once they died together they are suspects, and run one by one.
 #[test]
 fn ten_suspects_at_once() {
     async fn kill_twice(
@@ -276,15 +376,69 @@ fn ten_suspects_at_once() {
         let runs = Runs::default();
         let queue = Queue::standard("orders")
             .concurrency(1)
-            .max_receive_count(200);
+            .max_receive_count(RECEIVES);
         let simulation = simulation.queue(queue).faults(Faults::none());
         let simulation = (0..10).fold(simulation, |it, number| it.send(&order(number)));
         each_once(simulation.run(|process| {
             let shop = (process.clone(), runs.clone());
-            // Each is taken along by the others a few times before they are known.
-            process.connect(Function::new(Sqs, kill_twice, shop).max_attempts(14))
+            // One may die with a neighbour before its own handler is called.
+            process.connect(Function::new(Sqs, kill_twice, shop).max_attempts(4))
         }))
     });
+}
+
+/// For a quarter of an hour it has neighbours that take two thirds of the time.
+#[test]
+fn a_suspect_is_not_parked_for_the_time_that_its_neighbours_take() {
+    simulation::check(0..50, |simulation| {
+        let runs = Runs::default();
+        let queue = Queue::standard("orders")
+            .concurrency(1)
+            .max_receive_count(RECEIVES);
+        let simulation = simulation.queue(queue.full_batches()).send(&of(VICTIM));
+        let simulation = (0..90).fold(simulation, |it, number| {
+            let it = it.pause(Duration::from_secs(10));
+            it.send(&of(&format!("{SLOW}-{number}")))
+        });
+        each_once(simulation.run(|process| {
+            let shop = (process.clone(), runs.clone());
+            process.connect(Function::new(Sqs, notify, shop).max_attempts(ATTEMPTS))
+        }))
+    });
+}
+
+/// What the handler needs does not answer for half an hour, and of a batch one record at a time is handled.
+#[test]
+fn a_dependency_that_hangs_for_half_an_hour_parks_nothing() {
+    const OUTAGE: Duration = Duration::from_secs(30 * 60);
+    async fn call(
+        order: Envelope<OrderPlaced>,
+        key: IdempotencyKey,
+        State((process, _)): State<Shop>,
+    ) -> Result<()> {
+        let sent = order.metadata.time.unwrap_or(std::time::UNIX_EPOCH);
+        let since = process.clock().now().duration_since(sent);
+        if since.unwrap_or_default() < OUTAGE {
+            std::future::pending::<()>().await;
+        }
+        process.effect(&key);
+        Ok(())
+    }
+    for is_fifo in [false, true] {
+        simulation::check(0..10, |simulation| {
+            let queue = match is_fifo {
+                true => Queue::fifo("orders.fifo"),
+                false => Queue::standard("orders"),
+            };
+            let queue = queue.concurrency(1).max_receive_count(RECEIVES);
+            let simulation = simulation.queue(queue.batch_size(100).full_batches());
+            let simulation = (0..80).fold(simulation, |it, number| it.send(&order(number)));
+            each_once(simulation.run(|process| {
+                let shop = (process.clone(), Runs::default());
+                process.connect(Function::new(Sqs, call, shop).concurrency(1))
+            }))
+        });
+    }
 }
 
 /// What the handler needs is down for twenty minutes.

@@ -123,11 +123,18 @@ impl<St: CommitStore> Store for Mutant<St> {
         if self.is(Mutation::ReuseAToken) {
             request.owner = "the owner".into();
         }
-        let mut claim = self.inner.claim(&request).await?;
-        if let Claim::Acquired(lease) = &mut claim {
-            if lease.interrupted.is_some() && self.is(Mutation::ForgetTheUnknown) {
-                lease.interrupted = None;
+        if request.settled.is_some() && self.is(Mutation::ForgetTheUnknown) {
+            request.settled = None;
+        }
+        let claim = self.inner.claim(&request).await?;
+        let is_parked = request.settled.is_some() && matches!(claim, Claim::Suspect(_));
+        if is_parked && self.is(Mutation::SettleByAPark) {
+            request.settled = None;
+            if let Claim::Acquired(lease) = self.inner.claim(&request).await? {
+                self.inner.release(&lease, false, "parked").await?;
             }
+        }
+        if let Claim::Acquired(lease) = &claim {
             let mut owners = self.owners.lock().expect("no panic while it is locked");
             owners.push((lease.key.clone(), lease.owner.clone()));
         }

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
 };
 use surehand::{
-    Direct, DynamoDbStore, Error, Function, Idempotency, Json, Result, Sqs, Transaction,
+    Direct, DynamoDbStore, Error, ErrorKind, Function, Idempotency, Json, Result, Sqs, Transaction,
     testing::{self, Message, RecordedDeadLetters},
 };
 
@@ -102,6 +103,28 @@ async fn a_refused_effect_says_nothing_while_the_claim_was_not_looked_at() {
             Ok("\"placed r-1\"".to_owned()),
             "the caller must get the reply of what is done"
         );
+    }
+}
+
+/// Then it is not the record that has failed: no other would have been committed either.
+#[tokio::test]
+async fn a_commit_that_is_throttled_until_time_is_out_is_the_stores_failure() {
+    for (code, kind) in [
+        ("ThrottlingError", ErrorKind::Store),
+        ("ProvisionedThroughputExceeded", ErrorKind::Store),
+        ("TransactionConflict", ErrorKind::Transient),
+    ] {
+        let answer = json!([{"Code": "None"}, {"Code": code, "Message": ""}]);
+        let client = cancelling(std::iter::repeat_n(answer, 1_000)).await;
+        let function = Function::new(Direct, place, ()).idempotent(by_request_id(client));
+        let mut context = testing::context();
+        let ends_at = SystemTime::now() + Duration::from_secs(1);
+        let since = ends_at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        context.deadline = u64::try_from(since.as_millis()).unwrap();
+        let request = testing::direct_event(&json!({"request_id": "r-1"}));
+        let error = function.invoke(request, context).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{code}: {error}");
+        assert!(error.to_string().contains(code), "{code}: {error}");
     }
 }
 

@@ -79,35 +79,40 @@ fn owned<'a>(rows: &'a mut HashMap<IdempotencyKey, Row>, lease: &Lease) -> Resul
 impl Store for MapStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let mut rows = self.rows();
-        let before = rows.get(&request.key);
-        if let Some(row) = before
-            && let Some(taken) = row.taken(self.clock.now())
-        {
-            // A call that was repeated, because its answer was lost, meets its own claim.
-            let is_own = row.lease.owner == request.owner && matches!(taken, Claim::Held { .. });
-            return Ok(if is_own {
-                Claim::Acquired(row.lease.clone())
-            } else {
-                taken
-            });
+        let now = self.clock.now();
+        let now_ms = now.duration_since(SystemTime::UNIX_EPOCH);
+        let now_ms = now_ms.unwrap_or_default().as_millis();
+        let now_ms = now_ms.try_into().unwrap_or(u64::MAX);
+        let mut attempts = Attempts::default();
+        // What has expired is forgotten.
+        if let Some(row) = rows.get(&request.key).filter(|row| row.expires_at >= now) {
+            let taken = row.taken(now);
+            let is_done = matches!(taken, Some(Claim::Completed(_)));
+            if row.lease.owner == request.owner && !is_done {
+                // A call that was repeated, because its answer was lost, was granted before.
+                return Ok(Claim::Acquired(row.lease.clone()));
+            }
+            if let Some(taken) = taken {
+                return Ok(taken);
+            }
+            // How often it was tried; an attempt whose process died makes it a suspect.
+            attempts = row.attempts.clone();
+            if let until @ Some(_) = attempts.are_ahead_of(now_ms, true) {
+                return Ok(Claim::Held { until });
+            }
+            attempts = attempts.of(&request.sending, &request.fingerprint);
+            // A lease that ended by itself: nobody knows what its attempt has done.
+            let ended = row.held_until();
+            if attempts.are_suspect(request.limit) || request.minds(ended) {
+                return Ok(Claim::Suspect(attempts.suspect(ended)));
+            }
         }
-        // How often it was tried; an attempt whose process died makes it a suspect.
-        let counted = before.filter(|row| row.expires_at >= self.clock.now());
-        let attempts = counted.map_or_else(Attempts::default, |row| row.attempts.clone());
-        let attempts = attempts.of(&request.sending);
-        if attempts.are_suspect(request.limit) {
-            let until = before.and_then(Row::held_until);
-            return Ok(Claim::Suspect(attempts.suspect(until)));
-        }
-        let now = self.clock.now().duration_since(SystemTime::UNIX_EPOCH);
-        let now_ms = now.unwrap_or_default().as_millis();
-        let attempts = attempts.and_begin(now_ms.try_into().unwrap_or(u64::MAX));
+        let attempts = attempts.of(&request.sending, &request.fingerprint);
+        let attempts = attempts.and_begin(now_ms);
         let lease = Lease {
             key: request.key.clone(),
             owner: request.owner.clone(),
             attempt: attempts.begun,
-            // A lease that ended by itself: nobody knows what its attempt has done.
-            interrupted: before.and_then(Row::held_until),
         };
         let row = Row {
             lease: lease.clone(),

@@ -8,10 +8,11 @@ use std::{
     collections::HashMap,
     fmt, mem,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
+use tokio::time::Instant;
 
 /// What accompanies a record from the batch to its handler. It is empty for a record outside a
 /// function.
@@ -33,7 +34,7 @@ pub(crate) struct Companion {
         expect(dead_code, reason = "only a DynamoDB transaction commits")
     )]
     pub(crate) retries_malformed: bool,
-    /// Whether other records are handled beside it, which its process would take along if it died.
+    /// Whether other records are delivered with it, which its process would take along if it died.
     pub(crate) has_neighbours: bool,
     /// The key that the record is claimed under, once it is known.
     pub(crate) key: Option<IdempotencyKey>,
@@ -83,6 +84,8 @@ pub(crate) struct Ending(Arc<EndingState>);
 
 #[derive(Default)]
 struct EndingState {
+    /// When the handler was first called, or the layers around it.
+    called: OnceLock<Instant>,
     /// Calls of the handler that began and did not return.
     open: AtomicU32,
     count: Mutex<Count>,
@@ -106,6 +109,15 @@ enum Count {
 pub(crate) struct Call(Ending);
 
 impl Ending {
+    /// The handler is called, or a layer around it. Returns when that happened first in this attempt.
+    pub(crate) fn called(&self) -> Instant {
+        *self.0.called.get_or_init(Instant::now)
+    }
+
+    pub(crate) fn was_called(&self) -> bool {
+        self.0.called.get().is_some()
+    }
+
     pub(crate) fn call_begins(&self) -> Call {
         self.0.open.fetch_add(1, Ordering::Relaxed);
         Call(self.clone())

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Debug)]
 pub struct Deadline {
     ends_at: SystemTime,
+    began: Instant,
     end: Instant,
     margin: Duration,
     token: CancellationToken,
@@ -29,9 +30,11 @@ impl Deadline {
         const MIN_MARGIN: Duration = Duration::from_millis(500);
         // A remaining time of 0 is valid: no record is started.
         let left = ends_at.duration_since(clock.now()).unwrap_or_default();
+        let began = Instant::now();
         Self {
             ends_at,
-            end: Instant::now() + left,
+            began,
+            end: began + left,
             margin: (left / 20).max(MIN_MARGIN).min(left / 2),
             token: CancellationToken::new(),
         }
@@ -90,17 +93,37 @@ impl Deadline {
             .unwrap_or_else(Instant::now)
     }
 
+    /// Returns how long the invocation may take.
+    pub(crate) fn length(&self) -> Duration {
+        self.end.saturating_duration_since(self.began)
+    }
+
     pub(crate) fn cancel(&self) {
         self.token.cancel();
     }
 
-    /// Nothing is wrong with a record that was never started: it comes back at once.
+    /// Nothing is wrong with a record that was never started.
     pub(crate) fn not_started() -> Error {
         Error::new(
             ErrorKind::Skipped,
             "time was out before the record was started",
         )
-        .with_retry_after(Duration::ZERO)
+    }
+
+    /// What becomes of a handler that was called then, and is stopped now. One that had less than half of the time
+    /// was not too slow: others, or the store, have taken it.
+    pub(crate) fn stopped(&self, called: Instant) -> Error {
+        let cutoff = self.cutoff();
+        let had = cutoff.saturating_duration_since(called);
+        let all = cutoff.saturating_duration_since(self.began);
+        if had >= all / 2 {
+            return Self::error();
+        }
+        Error::new(
+            ErrorKind::Deadline,
+            "the invocation is nearly out of time, and less than half of it was left when the handler was called",
+        )
+        .uncounted()
     }
 
     pub(crate) fn error() -> Error {
@@ -134,5 +157,18 @@ mod tests {
         let past = Deadline::new(SystemTime::UNIX_EPOCH, &clock);
         assert!(past.is_over());
         past.cancelled().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_had_less_than_half_of_the_time_was_not_too_slow() {
+        let clock = Clock::virtual_from(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+        let deadline = Deadline::new(clock.now() + Duration::from_secs(100), &clock);
+        // Of 95 seconds.
+        for (called_s, counts) in [(0, true), (47, true), (48, false), (95, false)] {
+            let called = deadline.began + Duration::from_secs(called_s);
+            let error = deadline.stopped(called);
+            assert_eq!(error.kind(), ErrorKind::Deadline);
+            assert_eq!(error.counts(), counts, "called after {called_s} s");
+        }
     }
 }

@@ -46,7 +46,10 @@ struct Inner {
     kind: ErrorKind,
     source: BoxError,
     retry_after: Option<Duration>,
+    /// It comes back after so long at least, however soon it would be tried again.
+    not_before: Duration,
     is_condition: bool,
+    is_uncounted: bool,
     at: Option<&'static Location<'static>>,
 }
 
@@ -113,7 +116,8 @@ impl ErrorKind {
     }
 
     /// Decides whether a failure of this kind uses up one of the record's attempts, as the only place that
-    /// does: whether it is the handler that failed, or whoever could not let it run.
+    /// does: whether it is the handler that failed, or whoever could not let it run. A handler that is stopped at the
+    /// deadline has failed only if it had at least half of the invocation's time.
     pub const fn counts(self) -> bool {
         match self {
             Self::Malformed
@@ -164,7 +168,9 @@ impl Error {
                 kind,
                 source: source.into(),
                 retry_after: None,
+                not_before: Duration::ZERO,
                 is_condition: false,
+                is_uncounted: false,
                 at: None,
             }),
         }
@@ -198,6 +204,28 @@ impl Error {
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.inner.retry_after = Some(delay);
         self
+    }
+
+    /// Sets how long the record stays away at least.
+    pub(crate) fn not_before(mut self, time: Duration) -> Self {
+        self.inner.not_before = time;
+        self
+    }
+
+    /// How long the record stays away at least.
+    pub(crate) fn least_delay(&self) -> Duration {
+        self.inner.not_before
+    }
+
+    /// Says that it uses up no attempt, although others of its kind do.
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.inner.is_uncounted = true;
+        self
+    }
+
+    /// Returns true if it uses up one of the record's attempts.
+    pub(crate) fn counts(&self) -> bool {
+        self.kind().counts() && !self.inner.is_uncounted
     }
 
     /// Says that a condition of what the handler staged did not hold.

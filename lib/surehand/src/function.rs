@@ -288,8 +288,9 @@ impl<So: Source> Function<So> {
     /// Sets how many attempts are made at a record before it is parked; 5 unless set.
     ///
     /// An attempt counts once the handler is called, if it fails with a kind that
-    /// [counts](crate::ErrorKind::counts), or never ends: a record whose process died so many times is parked
-    /// before it runs again (once later in a transaction from a queue, where the first death is not seen). Whatever keeps a record from its handler does not count, such as another
+    /// [counts](crate::ErrorKind::counts), or never ends: a record whose process died so many times, and twice at
+    /// least, is parked before it runs again (once later in a transaction from a queue, where the first death is not
+    /// seen). Whatever keeps a record from its handler does not count, such as another
     /// attempt's lease, a group that waits, or a store that does not answer. Completion, expiry of the key,
     /// and being put back in any way start the count anew.
     ///

@@ -33,11 +33,8 @@ mod tests;
 #[cfg(feature = "dynamodb")]
 mod transaction;
 
-pub use attempts::{Attempts, Sending, Suspect};
-pub use claim::{
-    AttemptEnd, AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest,
-    Completion, Lease,
-};
+pub use attempts::{AttemptFailure, AttemptStart, Attempts, Sending, Suspect};
+pub use claim::{AttemptEnd, AttemptHistory, Begun, Claim, ClaimRequest, Completion, Lease};
 #[cfg(feature = "dynamodb")]
 pub use commit::{Commit, Committed};
 #[cfg(feature = "dynamodb")]
@@ -401,14 +398,14 @@ impl<St: Store> Idempotency<St> {
         let companion = record.companion();
         let is_used_up = companion
             .limit
-            .is_some_and(|limit| suspect.attempts >= limit);
+            .is_some_and(|limit| suspect.deaths >= most_deaths(limit));
         if !is_used_up {
             if !companion.has_neighbours {
                 return Error::new(
                     ErrorKind::Store,
                     format!(
-                        "the store refuses the key {}, although its attempts are not used up",
-                        subject.key
+                        "the store refuses the key {}, although {} attempts that never ended are not too many",
+                        subject.key, suspect.deaths
                     ),
                 );
             }
@@ -426,12 +423,12 @@ impl<St: Store> Idempotency<St> {
         }
     }
 
-    /// How many attempts a suspect may have had that is to be handled now.
+    /// With how many attempts that never ended the record is not to be handled now.
     fn limit(&self, record: &Record) -> u32 {
         let companion = record.companion();
         match companion.has_neighbours {
             true => 0,
-            false => companion.limit.unwrap_or(u32::MAX),
+            false => companion.limit.map_or(u32::MAX, most_deaths),
         }
     }
 
@@ -548,6 +545,12 @@ impl Subject {
     }
 }
 
+/// With how many attempts that never ended a record is parked before it runs again, which may have so many attempts.
+/// One may have been ended by a neighbour's death; from the second on the record was alone.
+fn most_deaths(attempts: u32) -> u32 {
+    attempts.max(2)
+}
+
 /// Why a record is not handled whose earlier attempts began and never ended.
 fn waits_alone(key: &IdempotencyKey, suspect: &Suspect) -> Error {
     Error::new(
@@ -557,7 +560,6 @@ fn waits_alone(key: &IdempotencyKey, suspect: &Suspect) -> Error {
             suspect.deaths, suspect.attempts
         ),
     )
-    .with_retry_after(Duration::ZERO)
 }
 
 /// Why a record is parked before it runs again.

@@ -84,6 +84,7 @@ where
         return Err(Deadline::not_started());
     }
     record.companion().handler_called();
+    let called = record.companion().ending.called();
     let call = record.companion().ending.call_begins();
     let handled = async {
         let result = caught(handler, record).await;
@@ -93,7 +94,7 @@ where
     let handled = tokio::time::timeout_at(deadline.cutoff(), handled);
     handled.await.unwrap_or_else(|_| {
         deadline.cancel();
-        Err(Deadline::error())
+        Err(deadline.stopped(called))
     })
 }
 
@@ -103,6 +104,7 @@ where
     S: Service<Record, Response = Reply, Error = Error>,
 {
     let record = in_attempt(record);
+    record.companion().ending.called();
     AROUND.scope(record.clone(), caught(layer, record)).await
 }
 

@@ -4,9 +4,9 @@
 //! set by [`Function::redelivery`](crate::Function::redelivery), it comes back after the [`Backoff`], or when its error
 //! [says](crate::Error::with_retry_after).
 //!
-//! A source with another way to delay implements [`Redelivery`]. It is a courtesy: it is called once a batch, after
-//! the records, with those that come back. An error of it, or no answer in time, is a warning in the log, and the
-//! records come back anyway.
+//! A source with another way to delay implements [`Redelivery`]. It is a courtesy: it is called after the records of a
+//! batch, with those that come back, and before one that may kill the process. An error of it, or no answer in time, is
+//! a warning in the log, and the records come back anyway.
 
 use crate::{Delivery, Result};
 use futures_util::future::BoxFuture;
@@ -21,8 +21,10 @@ pub use visibility::SqsVisibility;
 ///
 /// It is a courtesy: if it fails the records still come back, only at another time.
 ///
-/// It may rely on being called at most once a batch, after the last handler, with records that all come back.
-/// It is dropped in the middle when the response is due.
+/// It may rely on being called with records that all come back, and whose handlers have ended: at most once a batch
+/// after the last handler, and at most once before the handler of a record that has killed its process before, which
+/// runs last. A record is in the second call only if the first one failed, or did not name it. It is dropped in the
+/// middle when its time is out, at the latest when the response is due.
 ///
 /// ```
 /// # #[cfg(not(feature = "testing"))] fn main() {}

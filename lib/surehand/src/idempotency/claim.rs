@@ -20,8 +20,11 @@ pub struct ClaimRequest {
     pub expires_at: SystemTime,
     /// What the attempt is made for. Attempts are counted by it.
     pub sending: Sending,
-    /// How many attempts a [suspect](Claim::Suspect) may have had to be granted the key; 0 for none of them.
+    /// With how many attempts that never ended the key is refused, as a [suspect](Claim::Suspect); 0 is as 1.
     pub limit: u32,
+    /// Until when somebody has looked at what attempts did whose lease ended by itself. If the last lease did so
+    /// later, the key is a suspect. None if it need not be looked at.
+    pub settled: Option<SystemTime>,
 }
 
 impl ClaimRequest {
@@ -41,56 +44,27 @@ impl ClaimRequest {
             expires_at: expires_at.max(until),
             sending: Sending::default(),
             limit: u32::MAX,
+            settled: None,
         }
+    }
+
+    /// Whether the key is refused as a suspect whose last lease ended then, by itself; none if its owner ended it.
+    pub fn minds(&self, lease_ended: Option<SystemTime>) -> bool {
+        let settled = self.settled;
+        lease_ended.is_some_and(|ended| settled.is_some_and(|settled| ended > settled))
     }
 }
 
-/// An attempt that is about to be made.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct AttemptStart {
-    /// The key.
-    pub key: IdempotencyKey,
-    /// A digest of the payload that the key stands for.
-    pub fingerprint: String,
-    /// When it begins, in milliseconds of the function's clock: of all attempts of a sending it is the only
-    /// one that did so then.
-    pub at: SystemTime,
-    /// When it has to end.
-    pub until: SystemTime,
-    /// When the key is forgotten; the store keeps seconds.
-    pub expires_at: SystemTime,
-    /// What the attempt is made for. Attempts are counted by it.
-    pub sending: Sending,
-    /// How many attempts a [suspect](Claim::Suspect) may have had to begin; 0 for none of them.
-    pub limit: u32,
-}
-
-/// What came of [`Store::begin`](super::Store::begin).
+/// What came of [`Store::begin`](super::Store::begin), or of [`Store::failed`](super::Store::failed).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// The attempt has begun.
+    /// The attempt has begun, or ended.
     Begun {
-        /// Which attempt at the sending it is, from 1; none where nothing is counted.
+        /// Which attempt at the sending it is, from 1; none where it is not counted.
         number: Option<u32>,
     },
     /// This stands against it.
     Taken(Claim),
-}
-
-/// An attempt without a lease that has ended, and not by a commit.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct AttemptFailure {
-    /// The attempt, as it began or would have.
-    pub start: AttemptStart,
-    /// Whether it is known to have been written down when it began.
-    pub has_begun: bool,
-    /// Whether it counts; else it is as if it had not begun. If it is not known to have begun, it is then taken
-    /// back only if it is the last one that has.
-    pub counts: bool,
-    /// Why it failed.
-    pub error: String,
 }
 
 /// What a store knows of the attempts at a key.
@@ -136,8 +110,8 @@ pub enum Claim {
         /// When their lease ends. None if it does not: the key is locked until it expires.
         until: Option<SystemTime>,
     },
-    /// It is free, but earlier attempts at it began and never ended, and so many that the request does not
-    /// want it.
+    /// It is free, but earlier attempts at it began and never ended, and the request does not want it: there were too
+    /// many of those, or nobody has looked at what the last one did.
     Suspect(Suspect),
 }
 
@@ -150,9 +124,6 @@ pub struct Lease {
     pub owner: String,
     /// Which attempt at the sending this is, from 1.
     pub attempt: u32,
-    /// When the lease of the attempt before this one ended, if it ended by itself: what that attempt
-    /// has done is not known.
-    pub interrupted: Option<SystemTime>,
 }
 
 /// What is known of a completed key.

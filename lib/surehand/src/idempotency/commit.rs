@@ -74,7 +74,9 @@ pub enum Committed {
         /// The item as it was, if the write asked for it.
         item: Option<Item>,
     },
-    /// Another transaction is at one of the items, or the table is throttled: the same commit may
-    /// succeed in a moment.
+    /// Another transaction is at one of the items: the same commit may succeed in a moment.
     Conflict(String),
+    /// A table of the transaction is throttled: the same commit may succeed in a moment. If it does not, the record
+    /// has not failed, but could not be handled.
+    Throttled(String),
 }

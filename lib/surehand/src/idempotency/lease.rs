@@ -3,6 +3,7 @@
 
 use super::{
     Idempotency, Subject,
+    attempts::Suspect,
     claim::{Claim, ClaimRequest, Completion, Lease},
     store::Store,
     time_to,
@@ -44,11 +45,11 @@ impl<St: Store> Idempotency<St> {
             self.count_expires_at(now),
         );
         request.sending = self.sending(&record);
-        // What is parked for the first attempt that never ended is granted, and then not run.
-        request.limit = match self.parks_unknown() {
-            true => u32::MAX,
-            false => self.limit(&record),
-        };
+        match self.parks_unknown() {
+            // The first attempt that never ended is in the way, unless it was looked at; so there are no others.
+            true => request.settled = settled(&record),
+            false => request.limit = self.limit(&record),
+        }
         let attempt = UnderLease {
             is_put_back_by_message: record.delivery().receipt_handle.is_some(),
             ending: record.companion().ending.clone(),
@@ -72,13 +73,13 @@ impl<St: Store> Idempotency<St> {
         }
         let lease = match claimed {
             Ok(Claim::Acquired(lease)) => lease,
+            Ok(Claim::Suspect(suspect)) if self.parks_unknown() => {
+                return Err(self.interrupted(&suspect, &attempt));
+            }
             Ok(Claim::Suspect(suspect)) => return Err(self.suspected(&subject, &suspect, &record)),
             Ok(taken) => return self.taken(&subject, taken),
-            Err(error) => return Err(self.without_an_answer(error, &record, &attempt).await),
+            Err(error) => return Err(self.without_an_answer(error, request).await),
         };
-        if let Some(until) = self.unsettled(&lease, &record) {
-            return Err(self.interrupted(&lease, until, &attempt));
-        }
         attempt
             .ending
             .counts(Some(lease.attempt).filter(|number| *number > 0));
@@ -92,10 +93,14 @@ impl<St: Store> Idempotency<St> {
             }
             Err(error) => {
                 let reason = reason(&error);
-                let counts = error.kind().counts();
+                let counts = error.counts();
                 match self.store.release(&lease, counts, &reason).await {
                     Ok(()) => Err(error),
                     Err(late) => {
+                        if late.kind() == ErrorKind::Fenced {
+                            // The result of the attempt that took over stands, whatever became of this one.
+                            attempt.ending.is_counted_by_claims();
+                        }
                         tracing::warn!(key = %lease.key, error = %format!("{late:#}"), "lease not released");
                         Err(self.after_the_lease(error, request.until))
                     }
@@ -106,62 +111,62 @@ impl<St: Store> Idempotency<St> {
 
     /// Nobody knows whether the key is leased now. If it is, the lease would be in the way of the next
     /// attempt, so its owner gives it back.
-    async fn without_an_answer(
-        &self,
-        error: Error,
-        record: &Record,
-        attempt: &UnderLease,
-    ) -> Error {
-        let request = &attempt.request;
+    async fn without_an_answer(&self, error: Error, request: &ClaimRequest) -> Error {
         let mut lease = Lease {
             key: request.key.clone(),
             owner: request.owner.clone(),
             attempt: 0,
-            interrupted: None,
         };
-        if self.parks_unknown() {
-            // What is given back leaves no trace of an attempt before it whose end is not known. The
-            // same claim again tells of one.
-            match self.store.claim(request).await {
-                Ok(Claim::Acquired(again)) => lease = again,
+        let reason = reason(&error);
+        let mut given_back = self.store.release(&lease, false, &reason).await;
+        if is_fenced(&given_back) {
+            // The claim may be yet to come. Once the store has had it, it comes to nothing.
+            lease = match self.store.claim(request).await {
+                Ok(Claim::Acquired(lease)) => lease,
                 Ok(_) => return error,
                 Err(_) => return self.after_the_lease(error, request.until),
-            }
-            if let Some(until) = self.unsettled(&lease, record) {
-                return self.interrupted(&lease, until, attempt);
-            }
+            };
+            given_back = self.store.release(&lease, false, &reason).await;
         }
-        match self.store.release(&lease, false, &reason(&error)).await {
-            Ok(()) => error,
-            Err(other) if other.kind() == ErrorKind::Fenced => error,
-            Err(_) => self.after_the_lease(error, request.until),
+        match given_back.is_ok() || is_fenced(&given_back) {
+            true => error,
+            false => self.after_the_lease(error, request.until),
         }
     }
 
-    /// When the lease of an earlier attempt ended whose end is not known, and which nobody who put the
-    /// record back has looked at. None where that makes no difference.
-    fn unsettled(&self, lease: &Lease, record: &Record) -> Option<SystemTime> {
-        let until = lease.interrupted.filter(|_| self.parks_unknown())?;
-        (!is_put_back_after(until, record)).then_some(until)
-    }
-
-    /// What an earlier attempt has done is not known. The lease on the key is kept, and with it what is
-    /// known, until the record is parked.
-    fn interrupted(&self, lease: &Lease, until: SystemTime, attempt: &UnderLease) -> Error {
-        let until = jiff::Timestamp::try_from(until).unwrap_or_default();
-        attempt
-            .ending
-            .counts(Some(lease.attempt.saturating_sub(1).max(1)));
-        let which = match lease.attempt.saturating_sub(1) {
+    /// What an earlier attempt has done is not known. No lease is taken, so that this stays with the key, also
+    /// beyond a park: the event may be in another message too. Only where what comes back will not say that somebody
+    /// put it there does the park settle it.
+    fn interrupted(&self, suspect: &Suspect, attempt: &UnderLease) -> Error {
+        attempt.ending.counts(Some(suspect.attempts));
+        let which = match suspect.attempts {
             // It was made for another message of this event.
             0 => "an attempt at the event".to_owned(),
             number => format!("attempt {number} at the record"),
         };
+        let until = jiff::Timestamp::try_from(suspect.until.unwrap_or(SystemTime::UNIX_EPOCH));
+        let until = until.unwrap_or_default();
         let error = Error::new(
             ErrorKind::Interrupted,
             format!("{which} began and never ended; its lease ended at {until:.3}"),
         );
-        self.unknown(error, lease, attempt)
+        if !attempt.is_put_back_by_message {
+            let (store, reason) = (self.store.clone(), reason(&error));
+            let request = ClaimRequest {
+                settled: None,
+                ..attempt.request.clone()
+            };
+            attempt.ending.once_parked(Box::pin(async move {
+                let settled = match store.claim(&request).await {
+                    Ok(Claim::Acquired(lease)) => store.release(&lease, false, &reason).await,
+                    other => other.map(drop),
+                };
+                if let Err(late) = settled {
+                    tracing::warn!(key = %request.key, error = %format!("{late:#}"), "end not settled");
+                }
+            }));
+        }
+        error
     }
 
     /// The lease ends by itself, and is not given back: what was done under it is not known.
@@ -188,9 +193,7 @@ impl<St: Store> Idempotency<St> {
 
     /// An attempt before the lease has ended could only find it held, and would use up a receive.
     fn after_the_lease(&self, error: Error, until: SystemTime) -> Error {
-        let rest = time_to(until, self.settings.clock.now());
-        let delay = error.delay().unwrap_or_default().max(rest);
-        error.with_retry_after(delay)
+        error.not_before(time_to(until, self.settings.clock.now()))
     }
 
     async fn complete(
@@ -231,20 +234,24 @@ impl<St: Store> Idempotency<St> {
     }
 }
 
+fn is_fenced(result: &Result<()>) -> bool {
+    matches!(result, Err(error) if error.kind() == ErrorKind::Fenced)
+}
+
 pub(super) fn reason(error: &Error) -> String {
     format!("{}: {}", error.kind(), redact::failure(error))
 }
 
-/// Whether somebody has put the record back since that time, and so has looked at what an attempt did
-/// whose lease ended then, and wants another one. That it is received for the first time does not say so: of two
-/// copies of a record, one can wait while the attempt at the other comes to its unknown end.
-fn is_put_back_after(lease_ended: SystemTime, record: &Record) -> bool {
+/// Until when somebody has looked at what earlier attempts did, and wants another one: who put the record back. That
+/// it is received for the first time does not say so: of two copies of a record, one can wait while the attempt at
+/// the other comes to its unknown end.
+fn settled(record: &Record) -> Option<SystemTime> {
     let delivery = record.delivery();
-    let is_later = match delivery.sent_at {
-        Some(sent) => lease_ended <= sent,
-        None => delivery.receive_count <= 1,
-    };
-    redrive_count(record) > 0 && is_later
+    match delivery.sent_at {
+        _ if redrive_count(record) == 0 => Some(SystemTime::UNIX_EPOCH),
+        None if delivery.receive_count <= 1 => None,
+        sent => Some(sent.unwrap_or(SystemTime::UNIX_EPOCH)),
+    }
 }
 
 /// Whether the record can come back when its lease ends: a queue's can, by its receipt, and so can that

@@ -1,11 +1,8 @@
 //! Claims in memory, for tests and for runs without a table.
 
 use super::{
-    attempts::Attempts,
-    claim::{
-        AttemptEnd, AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest,
-        Completion, Lease,
-    },
+    attempts::{AttemptFailure, AttemptStart, Attempts},
+    claim::{AttemptEnd, AttemptHistory, Begun, Claim, ClaimRequest, Completion, Lease},
     store::Store,
 };
 #[cfg(feature = "dynamodb")]
@@ -73,9 +70,6 @@ struct Item {
     attempts: Attempts,
     /// When the last attempt began, also if it has completed the key, in milliseconds since the epoch.
     attempted_at: u64,
-    interrupted: Option<u64>,
-    /// When the attempt without a lease began that ended last.
-    ended_at: Option<u64>,
     status: Status,
     last_error: Option<String>,
 }
@@ -86,11 +80,8 @@ enum Status {
     InProgress {
         until: u64,
     },
-    /// An attempt that holds no lease has so long.
-    Begun {
-        until: u64,
-    },
-    Released,
+    /// Its lease was given back, or there was none.
+    Free,
     Completed {
         data: Option<String>,
     },
@@ -109,11 +100,11 @@ impl Item {
         self.expires_at < now_ms / 1000
     }
 
-    /// When the last attempt had to end, unless it has.
-    fn until(&self) -> Option<u64> {
+    /// When the last lease ends or ended, unless its owner ended it.
+    fn lease_until(&self) -> Option<SystemTime> {
         match self.status {
-            Status::InProgress { until } | Status::Begun { until } => Some(until),
-            Status::Released | Status::Completed { .. } => None,
+            Status::InProgress { until } => Some(from_epoch_ms(until)),
+            Status::Free | Status::Completed { .. } => None,
         }
     }
 
@@ -131,7 +122,7 @@ impl Item {
             Status::InProgress { until } if *until >= now_ms => Some(Claim::Held {
                 until: Some(from_epoch_ms(*until)),
             }),
-            Status::InProgress { .. } | Status::Begun { .. } | Status::Released => None,
+            Status::InProgress { .. } | Status::Free => None,
         }
     }
 }
@@ -222,56 +213,52 @@ impl Store for MemoryStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let now_ms = epoch_ms(self.clock.now());
         let state = &mut *self.state();
-        let (mut attempts, mut last_error, mut interrupted) = (Attempts::default(), None, None);
-        if let Some(item) = state.items.get(&request.key) {
-            match item.taken(now_ms) {
-                // The claim in its way is its own: the answer was lost, and the call repeated.
-                Some(Claim::Held { .. }) if item.owner == request.owner => {
-                    return Ok(Claim::Acquired(Lease {
-                        key: request.key.clone(),
-                        owner: item.owner.clone(),
-                        attempt: item.attempts.begun,
-                        interrupted: item.interrupted.map(from_epoch_ms),
-                    }));
-                }
+        let old = state.items.get(&request.key);
+        let acquired = |attempts: &Attempts| {
+            Ok(Claim::Acquired(Lease {
+                key: request.key.clone(),
+                owner: request.owner.clone(),
+                attempt: attempts.begun,
+            }))
+        };
+        let mut attempts = Attempts::default();
+        if let Some(item) = old {
+            let taken = item.taken(now_ms);
+            let is_own = item.owner == request.owner && !item.is_expired(now_ms);
+            match taken {
+                Some(taken @ Claim::Completed(_)) => return Ok(taken),
+                // The answer was lost, and the call repeated.
+                _ if is_own => return acquired(&item.attempts),
                 Some(taken) => return Ok(taken),
                 None => {}
             }
-            attempts = item.attempts(now_ms).of(&request.sending);
-            if attempts.are_suspect(request.limit) {
-                let until = item.until().map(from_epoch_ms);
-                return Ok(Claim::Suspect(attempts.suspect(until)));
+            let kept = item.attempts(now_ms);
+            if let until @ Some(_) = kept.are_ahead_of(now_ms, true) {
+                return Ok(Claim::Held { until });
             }
-            last_error = item.last_error.clone();
+            attempts = kept.of(&request.sending, &request.fingerprint);
             // Of what is forgotten no attempt is left whose end could be unknown.
-            if let Status::InProgress { until } = item.status
-                && !item.is_expired(now_ms)
-            {
-                interrupted = Some(until);
+            let lease = item.lease_until().filter(|_| !item.is_expired(now_ms));
+            if attempts.are_suspect(request.limit) || request.minds(lease) {
+                return Ok(Claim::Suspect(attempts.suspect(lease)));
             }
         }
-        let attempts = attempts.of(&request.sending).and_begin(now_ms);
-        let attempt = attempts.begun;
+        let attempts = attempts.of(&request.sending, &request.fingerprint);
+        let attempts = attempts.and_begin(now_ms);
+        let claim = acquired(&attempts);
         let item = Item {
             owner: request.owner.clone(),
             fingerprint: request.fingerprint.clone(),
             expires_at: epoch_ms(request.expires_at) / 1000,
             attempts,
             attempted_at: now_ms,
-            interrupted,
-            ended_at: None,
             status: Status::InProgress {
                 until: epoch_ms(request.until),
             },
-            last_error,
+            last_error: old.and_then(|item| item.last_error.clone()),
         };
         state.items.insert(request.key.clone(), item);
-        Ok(Claim::Acquired(Lease {
-            key: request.key.clone(),
-            owner: request.owner.clone(),
-            attempt,
-            interrupted: interrupted.map(from_epoch_ms),
-        }))
+        claim
     }
 
     async fn complete(
@@ -301,7 +288,6 @@ impl Store for MemoryStore {
 
     async fn begin(&self, start: &AttemptStart) -> Result<Begun> {
         let now_ms = epoch_ms(self.clock.now());
-        let (at, until) = (epoch_ms(start.at), epoch_ms(start.until));
         let state = &mut *self.state();
         let old = state.items.get(&start.key);
         let mut attempts = Attempts::default();
@@ -309,24 +295,26 @@ impl Store for MemoryStore {
             if let Some(taken) = item.taken(now_ms) {
                 return Ok(Begun::Taken(taken));
             }
-            attempts = item.attempts(now_ms).of(&start.sending);
+            let kept = item.attempts(now_ms);
             // The answer was lost, and the call repeated.
-            if attempts.at_ms == at
-                && matches!(item.status, Status::Begun { until: it } if it == until)
-            {
+            if kept.have_open(start) {
                 return Ok(Begun::Begun {
-                    number: Some(attempts.begun),
+                    number: Some(kept.begun),
                 });
             }
+            if let until @ Some(_) = kept.are_ahead_of(epoch_ms(start.at), false) {
+                return Ok(Begun::Taken(Claim::Held { until }));
+            }
+            attempts = kept.of(&start.sending, &start.fingerprint);
             if attempts.are_suspect(start.limit) {
-                let suspect = attempts.suspect(item.until().map(from_epoch_ms));
+                let suspect = attempts.suspect(item.lease_until());
                 return Ok(Begun::Taken(Claim::Suspect(suspect)));
             }
         }
-        let attempts = attempts.of(&start.sending).and_begin(at);
+        let attempts = attempts.of(&start.sending, &start.fingerprint);
+        let attempts = attempts.and_begin_without_lease(start);
         let number = Some(attempts.begun);
-        let status = Status::Begun { until };
-        let item = without_lease(old, start, attempts, status, None);
+        let item = without_lease(old, start, attempts, None);
         state.items.insert(start.key.clone(), item);
         Ok(Begun::Begun { number })
     }
@@ -334,66 +322,57 @@ impl Store for MemoryStore {
     async fn failed(&self, failure: &AttemptFailure) -> Result<Begun> {
         let now_ms = epoch_ms(self.clock.now());
         let start = &failure.start;
-        let at = epoch_ms(start.at);
         let state = &mut *self.state();
         let old = state.items.get(&start.key);
-        let mut attempts = Attempts::default();
-        if let Some(item) = old {
-            match item.taken(now_ms) {
-                Some(taken @ Claim::Completed(_)) => return Ok(Begun::Taken(taken)),
-                // Whoever holds the key counts for itself.
-                Some(_) => return Ok(Begun::Begun { number: None }),
-                None => {}
-            }
-            attempts = item.attempts(now_ms).of(&start.sending);
+        let taken = old.and_then(|item| item.taken(now_ms));
+        if let Some(taken @ Claim::Completed(_)) = taken {
+            return Ok(Begun::Taken(taken));
+        }
+        let kept = old.map(|item| item.attempts(now_ms)).unwrap_or_default();
+        let is_open = kept.have_open(start);
+        let is_last = kept.at_ms == epoch_ms(start.at);
+        // Whoever holds the key counts for itself.
+        let failed = match taken.is_none() || is_open {
+            true => kept.clone().and_failed(failure),
+            false => None,
+        };
+        let Some(attempts) = failed else {
             // The answer was lost, and the call repeated.
-            if item.ended_at == Some(at) {
-                return Ok(Begun::Begun {
-                    number: Some(attempts.begun),
-                });
-            }
-        }
-        let attempts = attempts.of(&start.sending);
-        let is_last = old.is_some_and(|item| {
-            item.attempts.at_ms == at && matches!(item.status, Status::Begun { .. })
-        });
-        let (has_begun, counts) = (failure.has_begun, failure.counts);
-        // What the attempt began with is gone, or it has never begun.
-        if (has_begun && attempts.begun == 0) || (!has_begun && !counts && !is_last) {
-            return Ok(Begun::Begun { number: None });
-        }
-        let attempts = match has_begun || !counts {
-            true => attempts.and_end(counts),
-            false => attempts.and_begin(at).and_end(counts),
+            let number = is_last.then_some(kept.begun);
+            return Ok(Begun::Begun { number });
         };
         let number = Some(attempts.begun);
         let error = Some(failure.error.clone());
-        let mut item = match old {
-            // Another one has begun since, and goes on.
-            Some(old) if has_begun && !is_last => Item {
+        let item = match old {
+            // Others may have begun since, and go on.
+            Some(old) if is_open => Item {
                 attempts,
                 last_error: error,
                 ..old.clone()
             },
-            old => without_lease(old, start, attempts, Status::Released, error),
+            old => without_lease(old, start, attempts, error),
         };
-        item.ended_at = Some(at);
         state.items.insert(start.key.clone(), item);
         Ok(Begun::Begun { number })
     }
 
     async fn history(&self, key: &IdempotencyKey) -> Result<Option<AttemptHistory>> {
-        Ok(self.state().items.get(key).map(|item| AttemptHistory {
-            attempts: item.attempts.begun,
-            unended: item.attempts.deaths(),
-            started_at: Some(from_epoch_ms(item.attempted_at)),
-            deadline: item.until().map(from_epoch_ms),
-            last_error: item.last_error.clone(),
-            end: match item.status {
-                Status::Completed { .. } => AttemptEnd::Completed,
-                Status::Released => AttemptEnd::Released,
-                Status::InProgress { .. } | Status::Begun { .. } => AttemptEnd::Unknown,
-            },
+        Ok(self.state().items.get(key).map(|item| {
+            let (attempts, lease) = (&item.attempts, item.lease_until());
+            AttemptHistory {
+                attempts: attempts.begun,
+                unended: attempts.deaths(),
+                started_at: Some(from_epoch_ms(item.attempted_at)),
+                deadline: attempts.suspect(lease).until,
+                last_error: item.last_error.clone(),
+                end: match item.status {
+                    Status::Completed { .. } => AttemptEnd::Completed,
+                    Status::Free if !attempts.open.contains_key(&attempts.at_ms) => {
+                        AttemptEnd::Released
+                    }
+                    Status::InProgress { .. } | Status::Free => AttemptEnd::Unknown,
+                },
+            }
         }))
     }
 
@@ -414,10 +393,10 @@ impl Store for MemoryStore {
         self.update(lease, |item| {
             match item.status {
                 Status::InProgress { .. } => {}
-                Status::Released => return Ok(()),
-                Status::Completed { .. } | Status::Begun { .. } => return Err(lease.fenced()),
+                Status::Free => return Ok(()),
+                Status::Completed { .. } => return Err(lease.fenced()),
             }
-            item.status = Status::Released;
+            item.status = Status::Free;
             item.attempts = std::mem::take(&mut item.attempts).and_end(counts);
             item.last_error = Some(error.to_owned());
             Ok(())
@@ -430,7 +409,6 @@ fn without_lease(
     old: Option<&Item>,
     start: &AttemptStart,
     attempts: Attempts,
-    status: Status,
     error: Option<String>,
 ) -> Item {
     Item {
@@ -438,11 +416,9 @@ fn without_lease(
         owner: old.map(|item| item.owner.clone()).unwrap_or_default(),
         fingerprint: start.fingerprint.clone(),
         expires_at: epoch_ms(start.expires_at) / 1000,
+        attempted_at: attempts.at_ms,
         attempts,
-        attempted_at: epoch_ms(start.at),
-        interrupted: None,
-        ended_at: None,
-        status,
+        status: Status::Free,
         last_error: error.or_else(|| old.and_then(|item| item.last_error.clone())),
     }
 }
@@ -467,8 +443,6 @@ impl CommitStore for MemoryStore {
             expires_at: epoch_ms(commit.expires_at) / 1000,
             attempts: Attempts::default(),
             attempted_at: epoch_ms(commit.now),
-            interrupted: None,
-            ended_at: None,
             status: Status::Completed {
                 data: commit.data.map(str::to_owned),
             },

@@ -1,10 +1,11 @@
 //! Where claims are kept, and what every such place promises.
 
-use super::claim::{
-    AttemptFailure, AttemptHistory, AttemptStart, Begun, Claim, ClaimRequest, Lease,
-};
 #[cfg(feature = "dynamodb")]
 use super::commit::{Commit, Committed};
+use super::{
+    attempts::{AttemptFailure, AttemptStart},
+    claim::{AttemptHistory, Begun, Claim, ClaimRequest, Lease},
+};
 use crate::{IdempotencyKey, Result};
 #[cfg(feature = "dynamodb")]
 use futures_util::future::BoxFuture;
@@ -27,9 +28,11 @@ use std::{fmt, future::Future, marker::PhantomData, time::SystemTime};
 ///
 /// - A claim begins an attempt at its [`Sending`](super::Sending), and [`release`](Self::release) ends it. The first
 ///   attempt at another sending is number 1, and so is the first one after a completion or an expiry, unless that
-///   sending is a copy that waited while the last attempt began.
+///   sending is a copy that waited while the last attempt began, with the same payload.
 /// - A key whose attempts began and did not all end is a [`Suspect`](Claim::Suspect). It is granted only to requests
-///   whose limit is above the number of its attempts.
+///   whose limit is above the number of those that never ended, and that do not [mind](ClaimRequest::minds) how its
+///   last lease ended. A request that is refused changes nothing, and counts as no attempt.
+/// - The end of an attempt concerns the count that it began with, and no other.
 ///
 /// The contract is a test suite as well, `surehand::testing::store_contract`, and the memory store
 /// and the DynamoDB store pass the same one.
@@ -119,8 +122,8 @@ pub trait Store: Clone + Send + Sync + 'static {
         error: &str,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Ends the lease without saying how its attempt ended: whoever claims the key next learns that it
-    /// is not known ([`Lease::interrupted`]). `error` is kept with the key.
+    /// Ends the lease without saying how its attempt ended: a request may [mind](ClaimRequest::minds) that. `error` is
+    /// kept with the key.
     ///
     /// A store that cannot end it before its time need not.
     fn abandon(&self, lease: &Lease, error: &str) -> impl Future<Output = Result<()>> + Send {

@@ -2,8 +2,8 @@
 
 use super::{
     Idempotency, Subject,
-    attempts::Suspect,
-    claim::{AttemptFailure, AttemptStart, Begun, Claim, Completion},
+    attempts::{AttemptFailure, AttemptStart},
+    claim::{Begun, Claim, Completion},
     commit::{Commit, Committed},
     lease::{may_come_later, reason},
     store::Store,
@@ -19,7 +19,8 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use std::time::Duration;
 use tower::Service;
 
-/// Between two tries of one commit. A conflict lasts as long as the other transaction.
+/// Between two tries of one commit. A conflict lasts as long as the other transaction, and DynamoDB throttles by the
+/// second.
 const CONFLICT_BACKOFF: Backoff =
     Backoff::of_calls(Duration::from_millis(20), Duration::from_secs(1));
 
@@ -80,7 +81,7 @@ impl<St: Store> Idempotency<St> {
             Ok(reply) => return Ok(reply),
             Err(error) => error,
         };
-        attempt.counts = error.kind().counts();
+        attempt.counts = error.counts();
         if attempt.has_begun || (is_counted && attempt.counts && !is_parked(&error)) {
             attempt.error = reason(&error);
             return self.failed(&subject, error, &attempt, &ending).await;
@@ -101,20 +102,18 @@ impl<St: Store> Idempotency<St> {
 
     fn start(&self, subject: &Subject, record: &Record) -> AttemptFailure {
         let now = self.settings.clock.now();
-        AttemptFailure {
-            start: AttemptStart {
-                key: subject.key.clone(),
-                fingerprint: subject.fingerprint.clone(),
-                at: now,
-                until: record.deadline().ends_at(),
-                expires_at: self.count_expires_at(now),
-                sending: self.sending(record),
-                limit: self.limit(record),
-            },
-            has_begun: false,
-            counts: true,
-            error: String::new(),
-        }
+        // Others wait for its end by clocks of their own.
+        let until = record.deadline().ends_at() + self.settings.skew;
+        let mut start = AttemptStart::new(
+            subject.key.clone(),
+            subject.fingerprint.clone(),
+            now,
+            until,
+            self.count_expires_at(now),
+        );
+        start.sending = self.sending(record);
+        start.limit = self.limit(record);
+        AttemptFailure::new(start, "")
     }
 
     /// A first delivery is rarely a duplicate, and the commit finds out for free. A later one may
@@ -130,21 +129,31 @@ impl<St: Store> Idempotency<St> {
     }
 
     async fn begin(&self, start: &mut AttemptStart, record: &Record) -> Result<Begun> {
+        let mut has_waited = false;
         loop {
             let begun = self.store.begin(start).await?;
             let now = self.settings.clock.now();
-            let Begun::Taken(Claim::Suspect(Suspect {
-                until: Some(until), ..
-            })) = &begun
-            else {
+            let (until, is_soon) = match &begun {
+                // Its last attempt may go on elsewhere.
+                Begun::Taken(Claim::Suspect(suspect)) => (suspect.until, false),
+                // Another clock is ahead of this one, or a lease is nearly over.
+                Begun::Taken(Claim::Held { until }) => {
+                    let rest = until.map(|until| until.duration_since(now).unwrap_or_default());
+                    (*until, rest.is_some_and(|rest| rest <= self.settings.skew))
+                }
+                _ => (None, false),
+            };
+            let Some(until) = until.filter(|until| is_soon || *until > now) else {
                 return Ok(begun);
             };
-            // Its last attempt may go on elsewhere, and this source tries again at once.
-            let rest = until.duration_since(now).unwrap_or_default();
-            if rest.is_zero() || may_come_later(record) || record.deadline().remaining() <= rest {
+            // Where the source tries again at once, or soon, the attempt waits in its own time.
+            let waits = (is_soon && !has_waited) || (until > now && !may_come_later(record));
+            let rest = time_to(until, now);
+            if !waits || record.deadline().remaining() <= rest {
                 return Ok(begun);
             }
-            tokio::time::sleep(time_to(*until, now)).await;
+            tokio::time::sleep(rest).await;
+            has_waited = true;
             start.at = self.settings.clock.now();
         }
     }
@@ -219,7 +228,7 @@ impl<St: Store> Idempotency<St> {
         };
         let mut tries = 1;
         loop {
-            match call(&self.store, &commit).await? {
+            let late = match call(&self.store, &commit).await? {
                 Committed::Done => {
                     self.remember(&subject.key, &completion);
                     return Ok(reply);
@@ -232,16 +241,19 @@ impl<St: Store> Idempotency<St> {
                     return Err(staged.writes.swap_remove(write).refuse(item));
                 }
                 Committed::Conflict(what) => {
-                    let pause = CONFLICT_BACKOFF.delay(tries);
-                    if deadline.remaining() <= pause {
-                        return Err(Error::transient(format!(
-                            "the transaction was not committed in time: {what}"
-                        )));
-                    }
-                    tokio::time::sleep(pause).await;
-                    tries += 1;
+                    Error::transient(format!("the transaction was not committed in time: {what}"))
                 }
+                Committed::Throttled(what) => Error::new(
+                    ErrorKind::Store,
+                    format!("DynamoDB throttled the transaction until time was out: {what}"),
+                ),
+            };
+            let pause = CONFLICT_BACKOFF.delay(tries);
+            if deadline.remaining() <= pause {
+                return Err(late);
             }
+            tokio::time::sleep(pause).await;
+            tries += 1;
         }
     }
 }

@@ -324,8 +324,13 @@ fn a_record_that_is_cut_off_has_one_span_and_it_has_failed() {
     });
     let records = named(&spans, "process reserve-stock", SpanKind::Consumer);
     assert_eq!(records.len(), 2, "one span for each record");
+    let kinds: std::collections::BTreeSet<_> = records
+        .iter()
+        .filter_map(|record| attribute(record, "error.type"))
+        .collect();
+    // The second one's turn never came.
+    assert!(kinds.iter().eq(["deadline", "skipped"]), "{kinds:?}");
     for record in records {
-        assert_eq!(attribute(record, "error.type").as_deref(), Some("deadline"));
         assert!(matches!(record.status, Status::Error { .. }));
         let parent = SpanId::from_hex("53995c3f42cd8ad8").unwrap();
         assert_eq!(record.parent_span_id, parent);

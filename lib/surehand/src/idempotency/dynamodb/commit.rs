@@ -1,6 +1,10 @@
 //! Commits: one TransactWriteItems, or one PutItem where the claim is all there is.
 
-use super::{CLAIMABLE, DynamoDbStore, StoredItem, claimable, names, number, text, unavailable};
+use super::{
+    CLAIMABLE, DynamoDbStore, claimable,
+    item::{StoredItem, number, text},
+    names, unavailable,
+};
 use crate::{
     Error, ErrorKind, Result,
     clock::epoch_ms,
@@ -90,10 +94,11 @@ impl DynamoDbStore {
                 Ok(Committed::Conflict(busy.to_string()))
             }
             Some(TransactWriteItemsError::ProvisionedThroughputExceededException(busy)) => {
-                Ok(Committed::Conflict(busy.to_string()))
+                Ok(Committed::Throttled(busy.to_string()))
             }
             Some(_) if error.code() == Some("ThrottlingException") => {
-                Ok(Committed::Conflict("throttled".into()))
+                let message = error.message().unwrap_or("no message");
+                Ok(Committed::Throttled(message.to_owned()))
             }
             // A request that DynamoDB does not take as it is will not be taken next time.
             Some(_) if error.code() == Some("ValidationException") => Err(invalid(&error)),
@@ -226,7 +231,7 @@ fn cancellation(commit: &Commit<'_>, reasons: &[CancellationReason]) -> Result<C
         return taken(commit, claim.item.clone());
     }
     let was_read = reasons.first().is_some_and(|claim| code(claim) == "None");
-    let mut conflict = None;
+    let (mut conflict, mut throttled) = (None, None);
     for (index, reason) in reasons.iter().enumerate() {
         match code(reason).as_str() {
             "None" => {}
@@ -237,8 +242,11 @@ fn cancellation(commit: &Commit<'_>, reasons: &[CancellationReason]) -> Result<C
                     item: reason.item.clone(),
                 });
             }
-            "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded" => {
-                conflict.get_or_insert_with(|| code(reason));
+            met @ "TransactionConflict" => {
+                conflict.get_or_insert_with(|| format!("action {index} met a {met}"));
+            }
+            met @ ("ThrottlingError" | "ProvisionedThroughputExceeded") => {
+                throttled.get_or_insert_with(|| format!("action {index} met a {met}"));
             }
             other => {
                 // A write that does not fit the item it meets, for example: what is wrong may be the
@@ -249,6 +257,9 @@ fn cancellation(commit: &Commit<'_>, reasons: &[CancellationReason]) -> Result<C
                 )));
             }
         }
+    }
+    if let Some(what) = throttled {
+        return Ok(Committed::Throttled(what));
     }
     Ok(Committed::Conflict(conflict.unwrap_or_else(|| {
         "the transaction was cancelled without a reason".into()

@@ -82,10 +82,11 @@ fn not_held_back(state: &State, id: usize, named: &BTreeSet<&str>) -> Vec<String
     problems
 }
 
-/// Checks that a record is parked for what its handler did: the failure is final, or its attempts are used up.
+/// Checks that a record is parked for what its handler did: the failure is final, or its attempts are used up. Of one
+/// that is not risked again, the note must not say more attempts than there were.
 pub(super) fn parked(state: &mut State, message: &str, note: &FailureNote, now: Duration) {
     let is = |kind: ErrorKind| note.kind == kind.as_str();
-    if is_final(&note.kind) || (is(ErrorKind::Interrupted) && state.parks_unknown) {
+    if is_final(&note.kind) {
         return;
     }
     let uncounted = [
@@ -101,7 +102,12 @@ pub(super) fn parked(state: &mut State, message: &str, note: &FailureNote, now: 
     };
     let key = sent.key.as_ref();
     let begun = key.and_then(|key| state.begun.get(key)).copied();
-    let (begun, most) = (begun.unwrap_or_default(), state.max_attempts);
+    let is_unknown = is(ErrorKind::Interrupted) && state.parks_unknown;
+    let most = match is_unknown {
+        true => note.attempts,
+        false => state.max_attempts,
+    };
+    let begun = begun.unwrap_or_default();
     if uncounted.into_iter().any(is) {
         let problem = format!("{message} is parked as {}, which is no attempt", note.kind);
         state.violation(now, problem);
@@ -252,7 +258,8 @@ fn order_in_batches(state: &State) -> Vec<String> {
             let (Some(lane), Some(key), Some(event_id)) = (lane, &message.key, event_id) else {
                 continue;
             };
-            if dead.contains(place) || !seen.insert(key) {
+            // The effect may be that of a message whose park got no answer, and that was handled then.
+            if !seen.insert(key) || dead.contains(place) {
                 continue;
             }
             let of_invocation = |effect: &&Effect| effect.invocation == Some(id);

@@ -391,6 +391,7 @@ fn name_of_commit(committed: &Committed, now_ms: u64) -> String {
         Committed::Held { until } => held(*until, now_ms),
         Committed::Refused { write, .. } => format!("write {write} refused"),
         Committed::Conflict(what) => format!("conflict, {what}"),
+        Committed::Throttled(what) => format!("throttled, {what}"),
     }
 }
 
