@@ -8,8 +8,8 @@
 mod tables {
     mod access;
     mod conditions;
-    mod entities;
     mod ends;
+    mod entities;
     mod invalid;
     mod neighbours;
     mod queries;

@@ -2,14 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use surehand::{
-    Entity, Error, Idempotency, Transaction,
-    tables::Access,
-    testing::DynamoDb,
-};
+use surehand::{Entity, Error, Idempotency, Transaction, tables::Access, testing::DynamoDb};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
-#[entity(table = "SHARED_TABLE", key(pk = "CUSTOMER#{customer}", sk = "BALANCE"))]
+#[entity(
+    table = "SHARED_TABLE",
+    key(pk = "CUSTOMER#{customer}", sk = "BALANCE")
+)]
 #[entity(index(by_state, name = "by-state", key(state, at)))]
 struct Balance {
     customer: String,
@@ -19,7 +18,10 @@ struct Balance {
 
 /// Its sort key begins as that of the balance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
-#[entity(table = "SHARED_TABLE", key(pk = "CUSTOMER#{customer}", sk = "BALANCE#{day}"))]
+#[entity(
+    table = "SHARED_TABLE",
+    key(pk = "CUSTOMER#{customer}", sk = "BALANCE#{day}")
+)]
 #[entity(index(by_state, name = "by-state", key(state, at)))]
 struct DaysBalance {
     customer: String,
@@ -62,14 +64,22 @@ async fn an_entity_whose_sort_key_is_a_text_is_not_read_with_those_that_begin_so
     let tables = dynamo.tables();
     let balances = tables.query(Balance::partition("c")).all().await.unwrap();
     assert_eq!(balances, [balance.clone()]);
-    let days = tables.query(DaysBalance::partition("c")).all().await.unwrap();
+    let days = tables
+        .query(DaysBalance::partition("c"))
+        .all()
+        .await
+        .unwrap();
     assert_eq!(days, [day.clone()]);
     assert_eq!(dynamo.all::<Balance>().await, [balance.clone()]);
 
     // An index has both under one key.
     let open = tables.query(Balance::by_state("open")).all().await.unwrap();
     assert_eq!(open, [balance]);
-    let open = tables.query(DaysBalance::by_state("open")).all().await.unwrap();
+    let open = tables
+        .query(DaysBalance::by_state("open"))
+        .all()
+        .await
+        .unwrap();
     assert_eq!(open, [day]);
 }
 
@@ -98,7 +108,9 @@ async fn attributes_that_no_field_names_are_not_taken_for_unchanged() {
     let read = tables.get(Open::key("1")).snapshot().await.unwrap();
     let once = Idempotency::new(dynamo.store()).scope("tests");
     let stage = async |tx: Transaction| {
-        tx.put(&tables, &open).unchanged(&read).or(Error::rejected("changed"));
+        tx.put(&tables, &open)
+            .unchanged(&read)
+            .or(Error::rejected("changed"));
         Ok(())
     };
     let error = once.once("1", (), stage).await.unwrap_err().to_string();
