@@ -9,7 +9,7 @@ pub(super) const BATCHES: usize = 10;
 pub(super) const BATCH: usize = 10;
 
 /// The functions' timeout. So many processes at once need some seconds.
-const TIMEOUT: Duration = Duration::from_secs(8);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What each record of customer-ledger books.
 pub(super) const CENTS: i64 = 100;
