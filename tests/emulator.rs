@@ -1,5 +1,8 @@
 //! The shop as `surehand dev` runs it: built, deployed with `sam deploy` to an emulator that enforces
 //! the functions' roles, and talked to with AWS's own clients.
+//!
+//! `SUREHAND_PARTS="an outage,kill their" cargo test --workspace --test emulator -- --nocapture` runs only the parts with
+//! one of these texts in their names.
 
 // Processes are found in /proc.
 #![cfg(target_os = "linux")]
@@ -9,10 +12,12 @@
 )]
 
 mod emulator {
+    pub(crate) mod attempts;
     pub(crate) mod batches;
     pub(crate) mod books;
     pub(crate) mod collector;
     pub(crate) mod command;
+    pub(crate) mod consumers;
     pub(crate) mod deaths;
     pub(crate) mod dev;
     pub(crate) mod door;
@@ -20,7 +25,10 @@ mod emulator {
     pub(crate) mod flow;
     pub(crate) mod invoke;
     pub(crate) mod kills;
+    pub(crate) mod moves;
+    pub(crate) mod operate;
     pub(crate) mod order;
+    pub(crate) mod outage;
     pub(crate) mod page;
     pub(crate) mod processes;
     pub(crate) mod redrive;
@@ -32,8 +40,9 @@ mod emulator {
 }
 
 use emulator::{
-    batches, collector::Collector, command, deaths, dev::Dev, door, figures, flow, invoke, kills,
-    page, redrive, shop::Shop, stores, traces, update,
+    attempts, batches, collector::Collector, command, consumers, deaths, dev::Dev, door, figures,
+    flow, invoke, kills, operate, outage::Outage, page, redrive, shop::Shop, stores, traces,
+    update,
 };
 use futures_util::FutureExt;
 use std::{
@@ -60,6 +69,14 @@ async fn the_shop_on_the_emulator() {
     parts
         .run("an order is one trace", traces::check(&shop, &collector))
         .await;
+    let role = consumers::role(&dev);
+    // It goes on while the other parts run.
+    let mut outage = None;
+    parts
+        .run("an outage begins", async {
+            outage = Some(Outage::begin(&dev, &shop, &role).await);
+        })
+        .await;
     parts
         .run("a second run is refused", async { dev.check_lock() })
         .await;
@@ -70,6 +87,12 @@ async fn the_shop_on_the_emulator() {
         .run(
             "invoke brings what a queue would",
             invoke::check(&dev, &shop),
+        )
+        .await;
+    parts
+        .run(
+            "a function is paused, sent to, resumed and looked at",
+            operate::check(&dev, &shop),
         )
         .await;
     parts
@@ -118,6 +141,17 @@ async fn the_shop_on_the_emulator() {
         .run("the page about failures is true", page::check(&dev, &shop))
         .await;
     parts
+        .run(
+            "records that kill their process are parked alone, and run again when put back",
+            attempts::check(&dev, &shop, &role),
+        )
+        .await;
+    if let Some(outage) = outage {
+        parts
+            .run("an outage parks nothing", outage.check(&dev, &shop))
+            .await;
+    }
+    parts
         .run("an update loses nothing", update::check(&dev, &shop))
         .await;
     parts
@@ -142,8 +176,19 @@ struct Parts {
     failed: Vec<&'static str>,
 }
 
+/// Whether `SUREHAND_PARTS` has a text that is in the name, or is not set.
+fn is_wanted(name: &str) -> bool {
+    let texts = std::env::var("SUREHAND_PARTS");
+    texts.map_or(true, |texts| {
+        texts.split(',').any(|text| name.contains(text))
+    })
+}
+
 impl Parts {
     async fn run(&mut self, name: &'static str, part: impl Future<Output = ()>) {
+        if !is_wanted(name) {
+            return;
+        }
         let started = Instant::now();
         let part = AssertUnwindSafe(tokio::time::timeout(patience(), part)).catch_unwind();
         let what = match part.await {

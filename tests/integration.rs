@@ -12,6 +12,7 @@ mod integration {
     mod check;
     mod dead_letters;
     mod dispositions;
+    mod entities;
     mod fake_sqs;
     mod forms;
     mod identity;

@@ -1,5 +1,10 @@
 //! What holds for every key, every event and every batch, tried with many that proptest makes.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, also in its helpers"
+)]
+
 mod properties {
     mod batches;
     mod envelopes;
@@ -7,6 +12,7 @@ mod properties {
     mod json;
     mod keys;
     mod spy;
+    mod tables;
 }
 
 // What is made of whole inputs is held to the promises that the fuzz targets check.

@@ -8,6 +8,7 @@
 mod transactions {
     mod capacity;
     mod commits;
+    mod composed;
     mod conflicts;
     mod meter;
     mod outbox;

@@ -1,10 +1,12 @@
 //! audit: writes down every event of the shop.
 
-use crate::table::{self, Table, TableError};
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use surehand::{Envelope, Metadata, State};
+use surehand::{
+    Entity, Envelope, Metadata, State, Tables,
+    tables::{Access, TableError},
+};
 
 /// Writes down an event of any type.
 ///
@@ -17,37 +19,57 @@ pub async fn audit(event: Envelope<Value>, State(log): State<AuditLog>) -> sureh
     Ok(())
 }
 
-/// The audited events in the shop's table.
-#[derive(Clone, Debug)]
-pub struct AuditLog(Table);
-
-#[derive(Serialize)]
-struct Audited<'a> {
-    source: Option<&'a str>,
-    r#type: Option<&'a str>,
-    /// In RFC 3339.
-    time: Option<String>,
-    /// JSON.
-    data: String,
+/// An event that was written down.
+#[derive(Clone, Debug, Serialize, Deserialize, Entity)]
+#[entity(table = "SHOP_TABLE", key(pk = "AUDIT#{identity}", sk = "EVENT"))]
+pub struct Audited {
+    /// Its source, type and id, as a JSON list. An id alone may be that of an event of another source or
+    /// type, which is then no duplicate.
+    pub identity: String,
+    /// Its source.
+    pub source: Option<String>,
+    /// Its type.
+    pub r#type: Option<String>,
+    /// When it happened, in RFC 3339.
+    pub time: Option<String>,
+    /// Its data, as JSON.
+    pub data: String,
 }
 
+/// The audited events in the shop's table.
+#[derive(Clone, Debug)]
+pub struct AuditLog(Tables);
+
 impl AuditLog {
-    /// Makes the log in `table`.
-    pub fn new(table: Table) -> Self {
-        Self(table)
+    /// Makes the log in these tables.
+    pub fn new(tables: Tables) -> Self {
+        Self(tables)
+    }
+
+    /// What is done with the tables.
+    pub fn access() -> Access {
+        Access::new().puts::<Audited>()
+    }
+
+    /// Makes the log in the environment's tables.
+    ///
+    /// # Errors
+    /// If the table is not named.
+    pub async fn from_env() -> surehand::Result<Self> {
+        Ok(Self::new(Tables::from_env(Self::access()).await?))
     }
 
     async fn write(&self, metadata: &Metadata, data: &Value) -> Result<(), TableError> {
         let time = metadata.time.map(DateTime::from);
+        let identity = json!(metadata.identity());
         let audited = Audited {
-            source: metadata.source.as_deref(),
-            r#type: metadata.detail_type.as_deref(),
+            identity: identity.to_string(),
+            source: metadata.source.clone(),
+            r#type: metadata.detail_type.clone(),
             time: time.and_then(|time| time.fmt(DateTimeFormat::DateTime).ok()),
             data: data.to_string(),
         };
-        // An id alone may be that of an event of another source or type, which is then no duplicate.
-        let identity = json!([metadata.source, metadata.detail_type, metadata.id]);
-        let key = table::key(format!("AUDIT#{identity}"), "EVENT");
-        self.0.put_if_absent(key, &audited).await
+        self.0.insert(&audited).await?;
+        Ok(())
     }
 }

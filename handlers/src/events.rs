@@ -1,15 +1,16 @@
 //! The shop's events. Who publishes them and who handles them share these types.
 
 use serde::{Deserialize, Serialize};
-use surehand::Event;
+use surehand::{Entity, Event};
 
-/// A customer has placed an order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Event)]
+/// A customer has placed an order. It is stored as it is announced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Event, Entity)]
 #[event(
     source = "shop.orders",
     detail_type = "OrderPlaced",
     subject = "order/{order_id}"
 )]
+#[entity(table = "SHOP_TABLE", key(pk = "ORDER#{order_id}", sk = "ORDER"))]
 pub struct OrderPlaced {
     /// The order.
     pub order_id: String,

@@ -1,16 +1,23 @@
 //! What customers owe: an entry for each charge, and a balance over all entries.
 
-use crate::{
-    events::OrderCharged,
-    table::{self, Table, TableError},
-};
-use aws_sdk_dynamodb::types::AttributeValue;
+use crate::events::OrderCharged;
 use serde::{Deserialize, Serialize};
-use surehand::Transaction;
+use surehand::{
+    Entity, Tables, Transaction,
+    tables::{Access, Read, TableError},
+};
 
 /// A charge, as it is booked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Entity)]
+#[entity(
+    table = "SHOP_TABLE",
+    key(pk = "CUSTOMER#{customer_id}", sk = "ENTRY#{order_id}")
+)]
 pub struct Entry {
+    /// The customer who owes it.
+    pub customer_id: String,
+    /// The order.
+    pub order_id: String,
     /// The amount, in cents.
     pub amount_cents: i64,
     /// Its position among the customer's entries, from 1.
@@ -20,11 +27,18 @@ pub struct Entry {
 }
 
 /// What a customer owes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Entity)]
+#[entity(
+    table = "SHOP_TABLE",
+    key(pk = "CUSTOMER#{customer_id}", sk = "BALANCE")
+)]
 pub struct Balance {
+    /// The customer.
+    pub customer_id: String,
     /// The sum of all entries, in cents.
     pub balance_cents: i64,
-    /// How many entries there are.
+    /// How many entries there are: each is a change of the balance.
+    #[entity(version)]
     pub entries: u64,
 }
 
@@ -44,12 +58,26 @@ pub enum LedgerError {
 
 /// The ledger in the shop's table.
 #[derive(Clone, Debug)]
-pub struct Ledger(Table);
+pub struct Ledger(Tables);
 
 impl Ledger {
-    /// Makes the ledger in `table`.
-    pub fn new(table: Table) -> Self {
-        Self(table)
+    /// Makes the ledger in these tables.
+    pub fn new(tables: Tables) -> Self {
+        Self(tables)
+    }
+
+    /// What is done with the tables.
+    pub fn access() -> Access {
+        let entries = Access::new().reads::<Entry>().puts::<Entry>();
+        entries.reads::<Balance>().puts::<Balance>()
+    }
+
+    /// Makes the ledger in the environment's tables.
+    ///
+    /// # Errors
+    /// If the table is not named.
+    pub async fn from_env() -> surehand::Result<Self> {
+        Ok(Self::new(Tables::from_env(Self::access()).await?))
     }
 
     /// Stages a charge to be booked after the existing entries. A charge that is already booked is
@@ -58,40 +86,39 @@ impl Ledger {
     /// # Errors
     /// If the charge cannot be booked.
     pub async fn book(&self, tx: &Transaction, charge: &OrderCharged) -> Result<(), LedgerError> {
-        let customer_id = &charge.customer_id;
-        let key = |sk: String| table::key(format!("CUSTOMER#{customer_id}"), sk);
-        let entry_key = key(format!("ENTRY#{}", charge.order_id));
-        let balance_key = key("BALANCE".to_owned());
-        let keys = [entry_key.clone(), balance_key.clone()];
-        let rows = self.0.read(keys).await?;
-        if rows.get(&entry_key).is_some() {
+        let OrderCharged {
+            customer_id,
+            order_id,
+            amount_cents,
+        } = charge.clone();
+        let booked = Entry::key(&customer_id, &order_id);
+        let balance = Balance::key(&customer_id);
+        let found = self.0.read(Read::new().key(&booked).key(&balance)).await?;
+        if found.get(&booked)?.is_some() {
             return Ok(());
         }
-        let before: Balance = rows.value(&balance_key)?.unwrap_or_default();
+        let before = found.get(&balance)?.unwrap_or_else(|| Balance {
+            customer_id: customer_id.clone(),
+            ..Balance::default()
+        });
         let balance_cents = before
             .balance_cents
-            .checked_add(charge.amount_cents)
+            .checked_add(amount_cents)
             .ok_or_else(|| LedgerError::Overflow(customer_id.clone()))?;
+        let contended = || LedgerError::Contended(customer_id.clone());
         let entry = Entry {
-            amount_cents: charge.amount_cents,
+            customer_id: customer_id.clone(),
+            order_id,
+            amount_cents,
             position: before.entries + 1,
             balance_cents,
         };
+        tx.insert(&self.0, &entry).or(contended());
         let after = Balance {
             balance_cents,
-            entries: entry.position,
+            ..before
         };
-        let contended = || LedgerError::Contended(customer_id.clone());
-        tx.put(self.0.insert(entry_key, &entry)?).or(contended());
-        let advance = match before.entries {
-            0 => self.0.insert(balance_key, &after)?,
-            entries => self
-                .0
-                .put(balance_key, &after)?
-                .condition_expression("entries = :before")
-                .expression_attribute_values(":before", AttributeValue::N(entries.to_string())),
-        };
-        tx.put(advance).or(contended());
+        tx.put(&self.0, &after).or(contended());
         Ok(())
     }
 }

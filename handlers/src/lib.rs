@@ -15,4 +15,3 @@ pub mod outbox_sweep;
 pub mod place_order;
 pub mod reserve_stock;
 pub mod stock;
-pub mod table;

@@ -1,12 +1,9 @@
 //! Orders: what is asked for, whether it makes sense, and where it is kept.
 
-use crate::{
-    events::{Line, OrderPlaced},
-    table::{self, Table, TableError},
-};
+use crate::events::{Line, OrderPlaced};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use surehand::{Error, Transaction};
+use surehand::{Error, Tables, Transaction, tables::Access};
 
 /// A request to place an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -126,23 +123,30 @@ pub fn quantities(lines: &[Line]) -> Result<BTreeMap<&str, i64>, InvalidOrder> {
 
 /// The orders in the shop's table.
 #[derive(Clone, Debug)]
-pub struct Orders(Table);
+pub struct Orders(Tables);
 
 impl Orders {
-    /// Makes the orders in `table`.
-    pub fn new(table: Table) -> Self {
-        Self(table)
+    /// Makes the orders in these tables.
+    pub fn new(tables: Tables) -> Self {
+        Self(tables)
+    }
+
+    /// What is done with the tables.
+    pub fn access() -> Access {
+        Access::new().puts::<OrderPlaced>()
+    }
+
+    /// Makes the orders in the environment's tables.
+    ///
+    /// # Errors
+    /// If the table is not named.
+    pub async fn from_env() -> surehand::Result<Self> {
+        Ok(Self::new(Tables::from_env(Self::access()).await?))
     }
 
     /// Stages an order to be stored. The commit is rejected if the order was stored before.
-    ///
-    /// # Errors
-    /// If the order does not fit in an item.
-    pub fn store(&self, tx: &Transaction, order: &OrderPlaced) -> Result<(), TableError> {
-        let key = table::key(format!("ORDER#{}", order.order_id), "ORDER");
+    pub fn store(&self, tx: &Transaction, order: &OrderPlaced) {
         let exists = format!("order `{}` was placed before", order.order_id);
-        tx.put(self.0.insert(key, order)?)
-            .or(Error::rejected(exists));
-        Ok(())
+        tx.insert(&self.0, order).or(Error::rejected(exists));
     }
 }

@@ -25,7 +25,7 @@ pub async fn place_order(
         lines: request.lines,
         total_cents,
     };
-    orders.store(&tx, &order)?;
+    orders.store(&tx, &order);
     tx.publish(&order);
     tx.publish(&OrderCharged {
         order_id: order.order_id.clone(),

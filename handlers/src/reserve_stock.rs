@@ -2,7 +2,7 @@
 
 use crate::{
     events::{OrderPlaced, OrderRejected, StockReserved},
-    stock::{Reservation, Stock, StockError},
+    stock::{Decision, Stock, StockError},
 };
 use surehand::{Envelope, Error, State, Transaction};
 
@@ -16,14 +16,14 @@ pub async fn reserve_stock(
     tx: Transaction,
 ) -> surehand::Result<()> {
     let order = order.data;
-    let reservation = stock.reserve(&tx, &order.order_id, &order.lines).await;
-    match reservation.map_err(disposition)? {
-        Some(Reservation::Reserved) => tx.publish(&StockReserved {
+    let decision = stock.reserve(&tx, &order.order_id, &order.lines).await;
+    match decision.map_err(disposition)? {
+        Some(Decision::Reserved) => tx.publish(&StockReserved {
             order_id: order.order_id,
             customer_id: order.customer_id,
             email: order.email,
         }),
-        Some(Reservation::Rejected { reason }) => tx.publish(&OrderRejected {
+        Some(Decision::Rejected { reason }) => tx.publish(&OrderRejected {
             order_id: order.order_id,
             customer_id: order.customer_id,
             email: order.email,

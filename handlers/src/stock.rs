@@ -3,16 +3,38 @@
 use crate::{
     events::Line,
     orders::{InvalidOrder, quantities},
-    table::{self, Rows, Table, TableError},
 };
-use aws_sdk_dynamodb::types::{AttributeValue, Update, builders::UpdateBuilder};
 use serde::{Deserialize, Serialize};
-use surehand::{BoxError, Transaction, environment, transaction::Item};
+use surehand::{
+    BoxError, Entity, Tables, Transaction, environment,
+    tables::{Access, Read, TableError},
+};
 
-/// The decision about an order's stock, which is made once.
+/// How much of a sku is available.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Entity)]
+#[entity(table = "SHOP_TABLE", key(pk = "STOCK#{sku}", sk = "STOCK"))]
+pub struct StockRow {
+    /// The sku.
+    pub sku: String,
+    /// How many can be set aside.
+    pub available: i64,
+}
+
+/// What became of an order's stock, which is decided once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Entity)]
+#[entity(table = "SHOP_TABLE", key(pk = "ORDER#{order_id}", sk = "RESERVATION"))]
+pub struct Reservation {
+    /// The order.
+    pub order_id: String,
+    /// What was decided.
+    #[serde(flatten)]
+    pub decision: Decision,
+}
+
+/// The decision about an order's stock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "UPPERCASE")]
-pub enum Reservation {
+pub enum Decision {
     /// All items are set aside.
     Reserved,
     /// No item is set aside.
@@ -31,16 +53,13 @@ pub enum StockError {
     /// The shop does not sell this sku.
     #[error("sku `{0}` does not exist")]
     UnknownSku(String),
-    /// The row must be corrected by hand.
-    #[error("the stock row of sku `{0}` has no number in `available`")]
-    Unreadable(String),
     /// Another order took the stock between the reading of the row and the commit.
     #[error("the stock of sku `{0}` was taken by another order")]
     Taken(String),
     /// Another attempt decided first.
     #[error("another attempt decided on the stock of order `{0}`")]
     Decided(String),
-    /// DynamoDB failed, or an item is not valid.
+    /// DynamoDB failed, or an item is not valid: it must be corrected by hand.
     #[error(transparent)]
     Table(#[from] TableError),
 }
@@ -48,7 +67,7 @@ pub enum StockError {
 /// The stock in the shop's table.
 #[derive(Clone, Debug)]
 pub struct Stock {
-    table: Table,
+    tables: Tables,
     unknown: UnknownSku,
 }
 
@@ -63,15 +82,21 @@ pub enum UnknownSku {
 }
 
 impl Stock {
-    /// Makes the stock in `table`.
-    pub fn new(table: Table) -> Self {
+    /// Makes the stock in these tables.
+    pub fn new(tables: Tables) -> Self {
         Self {
-            table,
+            tables,
             unknown: UnknownSku::default(),
         }
     }
 
-    /// Makes the stock in the [environment's table](Table::from_env). With `UNKNOWN_SKU=sold-out`,
+    /// What is done with the tables.
+    pub fn access() -> Access {
+        let stock = Access::new().reads::<StockRow>().updates::<StockRow>();
+        stock.reads::<Reservation>().puts::<Reservation>()
+    }
+
+    /// Makes the stock in the [environment's tables](Tables::from_env). With `UNKNOWN_SKU=sold-out`,
     /// orders for a sku that the shop does not sell are rejected.
     ///
     /// # Errors
@@ -86,7 +111,7 @@ impl Stock {
                 );
             }
         };
-        Ok(Self::new(Table::from_env().await?).unknown(unknown))
+        Ok(Self::new(Tables::from_env(Self::access()).await?).unknown(unknown))
     }
 
     /// Sets what happens to an order for a sku that the shop does not sell; it fails unless set.
@@ -105,59 +130,45 @@ impl Stock {
         tx: &Transaction,
         order_id: &str,
         lines: &[Line],
-    ) -> Result<Option<Reservation>, StockError> {
+    ) -> Result<Option<Decision>, StockError> {
         let quantities = quantities(lines)?;
-        let key = table::key(format!("ORDER#{order_id}"), "RESERVATION");
-        let rows = quantities.keys().copied().map(stock_key);
-        let rows = self.table.read(rows.chain([key.clone()])).await?;
-        if rows.get(&key).is_some() {
+        let decided = Reservation::key(order_id);
+        let rows = quantities.keys().map(|sku| StockRow::key(*sku));
+        let found = self
+            .tables
+            .read(Read::new().key(&decided).keys(rows))
+            .await?;
+        if found.get(&decided)?.is_some() {
             return Ok(None);
         }
         let mut missing = Vec::new();
         for (sku, quantity) in &quantities {
-            let available = match available(&rows, sku) {
-                Err(StockError::UnknownSku(_)) if self.unknown == UnknownSku::SoldOut => 0,
-                available => available?,
-            };
-            if available < *quantity {
-                missing.push(*sku);
+            match found.get(&StockRow::key(*sku))? {
+                Some(row) if row.available >= *quantity => {}
+                None if self.unknown == UnknownSku::Fail => {
+                    return Err(StockError::UnknownSku((*sku).to_owned()));
+                }
+                _ => missing.push(*sku),
             }
         }
-        let reservation = if missing.is_empty() {
+        let decision = if missing.is_empty() {
             for (sku, quantity) in &quantities {
-                tx.update(self.take(sku, *quantity))
+                tx.update(&self.tables, StockRow::key(*sku))
+                    .subtract(|row| row.available, *quantity)
+                    .only_if(|row| row.available.ge(*quantity))
                     .or(StockError::Taken((*sku).to_owned()));
             }
-            Reservation::Reserved
+            Decision::Reserved
         } else {
             let reason = format!("not enough in stock of {}", missing.join(", "));
-            Reservation::Rejected { reason }
+            Decision::Rejected { reason }
         };
-        tx.put(self.table.insert(key, &reservation)?)
+        let reservation = Reservation {
+            order_id: order_id.to_owned(),
+            decision: decision.clone(),
+        };
+        tx.insert(&self.tables, &reservation)
             .or(StockError::Decided(order_id.to_owned()));
-        Ok(Some(reservation))
+        Ok(Some(decision))
     }
-
-    fn take(&self, sku: &str, quantity: i64) -> UpdateBuilder {
-        Update::builder()
-            .table_name(&self.table.name)
-            .set_key(Some(stock_key(sku)))
-            .update_expression("SET available = available - :quantity")
-            .condition_expression("available >= :quantity")
-            .expression_attribute_values(":quantity", AttributeValue::N(quantity.to_string()))
-    }
-}
-
-fn stock_key(sku: &str) -> Item {
-    table::key(format!("STOCK#{sku}"), "STOCK")
-}
-
-fn available(rows: &Rows, sku: &str) -> Result<i64, StockError> {
-    let Some(row) = rows.get(&stock_key(sku)) else {
-        return Err(StockError::UnknownSku(sku.to_owned()));
-    };
-    let number = row.get("available").and_then(|value| value.as_n().ok());
-    number
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| StockError::Unreadable(sku.to_owned()))
 }

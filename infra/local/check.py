@@ -183,7 +183,7 @@ class Shop:
         for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
             functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
         self.client("events").disable_rule(Name=f"{stack['name']}-outbox-sweep")
-        self.items.put_item(Item={"pk": "STOCK#book", "sk": "STOCK", "available": 10})
+        self.items.put_item(Item={"pk": "STOCK#book", "sk": "STOCK", "sku": "book", "available": 10})
 
     def client(self, service, kind=boto3.client):
         return kind(service, endpoint_url=self.endpoint, region_name="us-east-1")

@@ -15,15 +15,15 @@ const READERS: i32 = 10;
 
 /// What the log reports about an attempt at a message.
 #[derive(Debug)]
-struct Attempt {
+pub(crate) struct Attempt {
     request_id: String,
     receive_count: u64,
     /// The kind of the failure, or the outcome.
-    outcome: String,
+    pub(crate) outcome: String,
 }
 
 /// The attempts at these messages, by their place among them.
-fn attempts(dev: &Dev, ids: &[String]) -> BTreeMap<usize, Vec<Attempt>> {
+pub(crate) fn attempts(dev: &Dev, ids: &[String]) -> BTreeMap<usize, Vec<Attempt>> {
     let mut attempts = BTreeMap::<usize, Vec<Attempt>>::new();
     for line in dev.log() {
         let place = ids.iter().position(|id| line["message_id"] == id.as_str());
@@ -56,8 +56,7 @@ fn first_outcomes(attempts: &BTreeMap<usize, Vec<Attempt>>) -> Vec<&str> {
 pub(crate) async fn check_parts(dev: &Dev, shop: &Shop) {
     shop.stock("pen", 100).await;
     let broken = AttributeValue::S("plenty".into());
-    let row = "STOCK#ink".to_owned();
-    shop.put(row, "STOCK", "available", broken).await;
+    shop.stock_row("ink", broken).await;
     let event = |id: &str, sku: &str| {
         let id = format!("parts-{id}");
         let data = order::placed(&id, &[line(sku, 2, 1)]);

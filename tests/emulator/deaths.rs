@@ -1,4 +1,4 @@
-//! Functions that do not live to answer: `surehand dev` says which, and why.
+//! Functions that do not live to answer, or answer with an error: `surehand dev` says which, and why.
 
 use super::{dev::Dev, shop::Shop};
 use serde_json::json;
@@ -6,31 +6,34 @@ use std::{fs, process::Command};
 use surehand_test_support::cargo;
 
 /// What the function does, how many of its lines it takes an event after, and what is said of it.
-const DEATHS: [(&str, &str, &str); 6] = [
+const DEATHS: [(&str, &str, &str); 8] = [
     (
         "os.environ['TABLE_NAME']",
         "",
-        "the process ended with exit code 1, before it took an event: KeyError: 'TABLE_NAME' (Runtime.Unknown)",
+        "the process ended with exit code 1, before it took an event: KeyError: 'TABLE_NAME'",
+    ),
+    // What a panic in Rust's `main` writes.
+    (
+        "sys.exit(\"thread 'main' (7) panicked at src/main.rs:3:5:\\nno table\\nnote: run with `RUST_BACKTRACE=1`\")",
+        "",
+        "the process ended with exit code 1, before it took an event: panicked at src/main.rs:3:5: no table",
     ),
     (
         "",
-        "time.sleep(60)",
-        "Task timed out after 3.00 seconds (Sandbox.Timedout)",
+        "answer('/error', {'errorType': 'Unhandled', 'errorMessage': 'no stock'})",
+        "the invocation failed: no stock",
     ),
-    (
-        "",
-        "while True: pass",
-        "Task timed out after 3.00 seconds (Sandbox.Timedout)",
-    ),
+    ("", "time.sleep(60)", "timed out after 3 s"),
+    ("", "while True: pass", "timed out after 3 s"),
     (
         "",
         "os.abort()",
-        "the process ended with SIGABRT, before it answered (Runtime.ExitError)",
+        "the process ended with SIGABRT, before it answered",
     ),
     (
         "",
         "print('no more', flush=True); os._exit(3)",
-        "the process ended with exit code 3, before it answered: no more (Runtime.ExitError)",
+        "the process ended with exit code 3, before it answered: no more",
     ),
     // What may not be executed.
     (
@@ -42,7 +45,7 @@ const DEATHS: [(&str, &str, &str); 6] = [
 
 const FUNCTION: &str = "PlaceOrderFunctionName";
 
-/// Gives place-order code that dies, in six ways, and then its own again.
+/// Gives place-order code that fails, in eight ways, and then its own again.
 pub(crate) async fn check(dev: &Dev, shop: &Shop) {
     let own = fs::read(dev.folder().join("packages/place-order.zip")).unwrap();
     for (before, after, reason) in DEATHS {
@@ -54,7 +57,7 @@ pub(crate) async fn check(dev: &Dev, shop: &Shop) {
             let output = dev.output();
             let lines = output[said..].lines();
             let lines =
-                lines.filter(|line| line.starts_with("place-order ") && line.contains(" ERROR "));
+                lines.filter(|line| line.contains(" place-order ") && line.contains(" ERROR "));
             lines.map(str::to_owned).collect()
         };
         super::shop::until(reason, || !lines().is_empty()).await;
@@ -74,9 +77,14 @@ fn package(before: &str, after: &str) -> Vec<u8> {
     };
     let script = format!(
         "#!{interpreter}
-import os, time, urllib.request
+import json, os, sys, time, urllib.request
 {before}
-urllib.request.urlopen(os.environ['AWS_LAMBDA_RUNTIME_API'] + '/2018-06-01/runtime/invocation/next').read()
+api = os.environ['AWS_LAMBDA_RUNTIME_API'] + '/2018-06-01/runtime/invocation/'
+event = urllib.request.urlopen(api + 'next')
+event.read()
+def answer(path, what):
+    path = api + event.headers['Lambda-Runtime-Aws-Request-Id'] + path
+    urllib.request.urlopen(path, json.dumps(what).encode()).read()
 {after}
 "
     );

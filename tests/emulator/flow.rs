@@ -190,6 +190,21 @@ async fn publish(dev: &Dev, shop: &Shop, books: &Books, order: &Placed) {
     let input = lines.map(|line| line.to_string()).join("\n");
     let output = dev.surehand(&["publish", "-"], &input);
     assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let takers = said.strip_prefix("4 events shop.orders OrderPlaced: ");
+    let are_named = |takers: &str| takers.contains("(reserve-stock)") && takers.contains("(audit)");
+    assert!(takers.is_some_and(are_named), "{said}");
+
+    let mistyped = json!({ "source": "shp.orders", "detail-type": "OrderPlaced", "detail": {} });
+    let output = dev.surehand(&["publish", "-", "--json"], &mistyped.to_string());
+    let taken: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(taken["rules"], json!([]), "{taken}");
+    assert_eq!(taken["near"][0]["asked_for"], "shop.orders", "{taken}");
+    assert_eq!(
+        taken["near"][0]["targets"],
+        json!(["reserve-stock"]),
+        "{taken}"
+    );
 
     let is_audited = |books: &Books, id: &str| books.audited.iter().any(|event| event.id == id);
     let is_done =

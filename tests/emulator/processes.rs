@@ -2,7 +2,9 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -52,6 +54,32 @@ pub(crate) fn waits(process: &FunctionProcess) -> Option<u64> {
     lines.find_map(|line| {
         let count = line.strip_prefix("voluntary_ctxt_switches:")?;
         count.trim().parse().ok()
+    })
+}
+
+/// The one of these processes that has all these TCP connections on this machine; the first end of each is its own.
+pub(crate) fn with_connections(
+    processes: Vec<FunctionProcess>,
+    connections: &[[SocketAddr; 2]],
+) -> Option<FunctionProcess> {
+    let list = fs::read_to_string("/proc/net/tcp").unwrap();
+    let sockets = list.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let mut port = || u16::from_str_radix(fields.next()?.split_once(':')?.1, 16).ok();
+        let ports = [port()?, port()?];
+        // One that no process has open any more is 0.
+        let inode = fields.nth(6).filter(|inode| *inode != "0")?;
+        Some((ports, PathBuf::from(format!("socket:[{inode}]"))))
+    });
+    let sockets: BTreeMap<[u16; 2], PathBuf> = sockets.collect();
+    let wanted = connections.iter().map(|ends| ends.map(|end| end.port()));
+    let wanted = wanted.map(|ports| sockets.get(&ports));
+    let wanted: BTreeSet<&PathBuf> = wanted.collect::<Option<_>>()?;
+    processes.into_iter().find(|process| {
+        let files = fs::read_dir(of(process.pid, "fd")).into_iter().flatten();
+        let files = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        let files: BTreeSet<PathBuf> = files.collect();
+        wanted.iter().all(|socket| files.contains(*socket))
     })
 }
 

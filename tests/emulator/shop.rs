@@ -26,8 +26,8 @@ use tokio::{
 /// Clients of the account's owner, who has all permissions in the emulator.
 pub(crate) struct Shop {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
-    lambda: aws_sdk_lambda::Client,
-    sqs: aws_sdk_sqs::Client,
+    pub(crate) lambda: aws_sdk_lambda::Client,
+    pub(crate) sqs: aws_sdk_sqs::Client,
     /// host:port
     address: String,
     /// The owner's access key.
@@ -150,8 +150,20 @@ impl Shop {
 
     pub(crate) async fn stock(&self, sku: &str, available: i64) {
         let available = AttributeValue::N(available.to_string());
-        let pk = format!("STOCK#{sku}");
-        self.put(pk, "STOCK", "available", available).await;
+        self.stock_row(sku, available).await;
+    }
+
+    pub(crate) async fn stock_row(&self, sku: &str, available: AttributeValue) {
+        self.dynamodb
+            .put_item()
+            .table_name(self.output("ShopTableName"))
+            .item("pk", AttributeValue::S(format!("STOCK#{sku}")))
+            .item("sk", AttributeValue::S("STOCK".to_owned()))
+            .item("sku", AttributeValue::S(sku.to_owned()))
+            .item("available", available)
+            .send()
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn books(&self) -> Books {
@@ -238,6 +250,11 @@ impl Shop {
 
     /// Sends at most ten messages in one request, and returns their ids in the same order.
     pub(crate) async fn send(&self, queue: &str, messages: &[Message]) -> Vec<String> {
+        self.send_to(self.output(queue), messages).await
+    }
+
+    /// As [`Shop::send`], to the queue with this URL.
+    pub(crate) async fn send_to(&self, url: &str, messages: &[Message]) -> Vec<String> {
         let mut random = std::iter::repeat_with(|| format!("test-{:x}", fastrand::u128(..)));
         let entries = messages.iter().enumerate().map(|(index, message)| {
             let group = message.group.clone();
@@ -257,7 +274,7 @@ impl Shop {
         let sent = self
             .sqs
             .send_message_batch()
-            .queue_url(self.output(queue))
+            .queue_url(url)
             .set_entries(Some(entries.collect()))
             .send()
             .await
@@ -409,7 +426,7 @@ impl Shop {
     }
 
     /// The emulator's own page is exact, where SQS's attributes are approximate by contract.
-    async fn depth(&self, url: &str) -> usize {
+    pub(crate) async fn depth(&self, url: &str) -> usize {
         let path = format!("/_ministack/sqs/messages?QueueUrl={url}");
         leaves(&self.page(&path).await["messages"])
     }

@@ -4,12 +4,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use surehand::{
-    Delivery, Envelope, Event, EventBridge, Function, Idempotency, MemoryStore, Record, Result,
-    Sqs, State,
+    Delivery, Envelope, Event, EventBridge, Function, Idempotency, IdempotencyKey, MemoryStore,
+    Record, Result, Sqs, State,
     envelope::Outgoing,
+    idempotency::Store as _,
     source::Source,
     testing::{self, Message, RecordedDeadLetters},
 };
+use surehand_redrive::Letter;
 
 /// What handlers were given, in their order.
 #[derive(Clone, Default)]
@@ -86,6 +88,53 @@ async fn cloud_events_of_two_sources_may_have_one_id() {
             "events of two sources are two events, whatever their ids"
         );
     }
+}
+
+/// A bridge puts the events of all its producers on the bus under its own name, and each of them numbers its own.
+#[tokio::test(start_paused = true)]
+async fn cloud_events_of_two_sources_or_types_behind_one_bus_source_are_two_events() {
+    let event = |source: &str, kind: &str, data: &Value| {
+        json!({
+            "id": "bus-1", "source": "bridge", "detail-type": "CloudEvent",
+            "detail": {"specversion": "1.0", "id": "1", "source": source, "type": kind, "data": data},
+        })
+        .to_string()
+    };
+    let open = json!({"door": "open"});
+    for (source, kind, data) in [
+        ("/house/2", "moved", json!({"door": "shut"})),
+        ("/house/2", "moved", open.clone()),
+        ("/house/1", "checked", open.clone()),
+    ] {
+        let (handled, store) = (Handled::default(), MemoryStore::new());
+        let function = Function::new(Sqs, named, handled.clone())
+            .dead_letters(RecordedDeadLetters::new())
+            .idempotent(store.clone());
+        let first = event("/house/1", "moved", &open);
+        let second = event(source, kind, &data);
+        for body in [&first, &second, &first, &second] {
+            let event = testing::sqs_event("doors", [Message::body(body.clone())]);
+            function.invoke(event, testing::context()).await.unwrap();
+        }
+        assert_eq!(
+            handled.all(),
+            [format!("bridge {open}"), format!("bridge {data}")],
+            "each is handled once, under the name that the bus has allowed its sender"
+        );
+        for body in [first, second] {
+            let letter = Letter::new("m-9", body).event().unwrap().identity();
+            let name = testing::context().env_config.function_name.clone();
+            let key = IdempotencyKey::of_event(&name, &letter);
+            let claim = store.find(&key).await.unwrap();
+            assert!(claim.is_some(), "a dead letter of it has its key");
+        }
+    }
+}
+
+async fn named(event: Envelope<Value>, State(handled): State<Handled>) -> Result<()> {
+    let source = event.metadata.source.unwrap_or_default();
+    handled.add(format!("{source} {}", event.data));
+    Ok(())
 }
 
 #[derive(Serialize, Deserialize, Event)]

@@ -2,8 +2,11 @@
 
 use super::world::{DEAD, DEAD_FIFO, World, letters, plan_of, source};
 use futures_util::future::BoxFuture;
-use std::time::Duration;
-use surehand::record::{Attribute, AttributeValue};
+use std::{sync::Mutex, time::Duration};
+use surehand::{
+    Metadata,
+    record::{Attribute, AttributeValue},
+};
 use surehand_redrive::{
     Accepted, Action, Apply, ApplyOptions, Destination, Entries, Ledger, Outcomes, Parcel, Plan,
     Post, Ramp, ReadOptions, Reader, Redriven, Refusal, Stop, Undo, Unlisted,
@@ -255,6 +258,58 @@ async fn a_ramp_sends_nothing_whose_outcome_it_would_wait_for_in_vain() {
     let waited = begun.elapsed();
     assert!(waited < std::time::Duration::from_secs(60), "{waited:?}");
     assert_eq!(world.state().delivered.len(), 10);
+}
+
+/// Handles what it is asked for, and keeps which events that was.
+#[derive(Default)]
+struct Asked(Mutex<Vec<Metadata>>);
+
+impl Outcomes for Asked {
+    fn completed<'a>(
+        &'a self,
+        redriven: &'a [Redriven],
+    ) -> BoxFuture<'a, surehand::Result<Vec<bool>>> {
+        let events = redriven.iter().map(|it| it.event.clone());
+        self.0.lock().unwrap().extend(events);
+        Box::pin(async move { Ok(vec![true; redriven.len()]) })
+    }
+}
+
+/// Its consumer claims the key of the event that it finds there.
+#[tokio::test(start_paused = true)]
+async fn a_ramp_asks_for_the_event_in_a_messages_attributes() {
+    let mut letters = letters(3, None);
+    for letter in &mut letters {
+        for (name, text) in [
+            ("specversion", "1.0"),
+            ("source", "/house/1"),
+            ("type", "moved"),
+            ("id", &format!("of-{}", letter.id)),
+        ] {
+            let attribute = Attribute {
+                data_type: "String".into(),
+                value: AttributeValue::Text(text.into()),
+            };
+            letter.attributes.insert(format!("ce_{name}"), attribute);
+        }
+    }
+    let events = letters.iter().map(|it| it.event().unwrap().identity());
+    let mut events: Vec<Metadata> = events.collect();
+    let plan = plan_of(&letters);
+    let world = World::new(3, false, letters);
+    let asked = Asked::default();
+    let report = Apply::new(&world, &world, &plan)
+        .ramp(Ramp::new(&asked))
+        .run(&mut world.clone(), &mut Ledger::default(), &mut |_| {})
+        .await
+        .unwrap();
+    assert_eq!(report.redriven, 3, "{report:?}");
+    let mut asked = asked.0.into_inner().unwrap();
+    for events in [&mut events, &mut asked] {
+        events.sort_by(|a, b| a.id.cmp(&b.id));
+    }
+    assert_eq!(asked, events);
+    assert_eq!(asked[0].source.as_deref(), Some("/house/1"));
 }
 
 /// The event's key was completed, long ago and for another payload.

@@ -71,7 +71,7 @@ async fn a_failed_condition_is_the_handlers_own_error_and_nothing_happens() {
 #[tokio::test]
 async fn a_failed_condition_without_an_error_of_its_own_is_retried_and_never_acked() {
     async fn check(_: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Result<()> {
-        tx.check(
+        tx.stage(
             ConditionCheck::builder()
                 .table_name("shop")
                 .key("id", text("stock"))
@@ -95,7 +95,7 @@ async fn a_failed_condition_without_an_error_of_its_own_is_retried_and_never_ack
 #[tokio::test]
 async fn a_handler_that_fails_leaves_nothing_but_its_count() {
     async fn fail(_: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Result<()> {
-        tx.delete(
+        tx.stage(
             Delete::builder()
                 .table_name("shop")
                 .key("id", text("stock")),

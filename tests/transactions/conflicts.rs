@@ -63,7 +63,7 @@ fn completed() -> Value {
 
 async fn place(Json(request): Json<Value>, tx: Transaction) -> Result<String> {
     let id = request["request_id"].as_str().unwrap_or_default();
-    tx.put(
+    tx.stage(
         Put::builder()
             .table_name("shop")
             .item("id", text(&format!("order-{id}")))

@@ -59,7 +59,7 @@ impl Service {
                     .update_expression("SET available = available - :quantity")
                     .condition_expression("available >= :quantity")
                     .expression_attribute_values(":quantity", number(quantity));
-                tx.update(update).or_else(|item| {
+                tx.stage(update).or_else(|item| {
                     let left = item.and_then(|item| item.get("available")?.as_n().ok().cloned());
                     Error::rejected(OutOfStock(left.unwrap_or_default()))
                 });
@@ -139,7 +139,7 @@ async fn what_a_handler_refuses_because_it_did_it_before_is_a_duplicate() {
                 return Err(Error::transient("the order is there already"));
             }
             let put = Put::builder().table_name("shop").item("id", text("order"));
-            tx.put(put.condition_expression("attribute_not_exists(id)"));
+            tx.stage(put.condition_expression("attribute_not_exists(id)"));
             Ok("placed".to_owned())
         })
     };

@@ -50,7 +50,7 @@ pub(crate) fn order(order_id: &str, quantity: i64) -> OrderPlaced {
 
 pub(crate) async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Result<()> {
     let order = order.data;
-    tx.update(
+    tx.stage(
         Update::builder()
             .table_name("shop")
             .key("id", text("stock"))
@@ -62,7 +62,7 @@ pub(crate) async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> su
         let left = item.and_then(|item| item.get("available")?.as_n().ok().cloned());
         Error::rejected(format!("{} left", left.unwrap_or_else(|| "none".into())))
     });
-    tx.put(
+    tx.stage(
         Put::builder()
             .table_name("shop")
             .item("id", text(&format!("reservation-{}", order.order_id)))

@@ -4,13 +4,12 @@ use shop::{
     events::{OrderCharged, OrderPlaced},
     orders::{Orders, PlaceOrder},
     place_order::place_order,
-    table::Table,
 };
 use surehand::{BoxError, Direct, DynamoDbStore, Function, Idempotency, Json};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    Function::new(Direct, place_order, Orders::new(Table::from_env().await?))
+    Function::new(Direct, place_order, Orders::from_env().await?)
         // A caller that got no reply and repeats the request gets the reply to the first one.
         .idempotent(
             Idempotency::new(DynamoDbStore::from_env().await?)

@@ -87,6 +87,54 @@ fn a_consumer_says_what_it_consumes_publishes_and_needs() {
     );
 }
 
+/// `Entity of TABLE: actions` of each entity.
+fn entities(description: &Description) -> Vec<String> {
+    let entities = description.tables.iter();
+    entities
+        .map(|it| {
+            let actions: Vec<_> = it.actions.iter().map(|it| format!("{it:?}")).collect();
+            format!("{} of {}: {}", it.entity, it.variable, actions.join(" "))
+        })
+        .collect()
+}
+
+#[test]
+fn a_function_says_its_entities_and_what_it_does_with_them() {
+    for (program, says) in [
+        (
+            env!("CARGO_BIN_EXE_reserve-stock"),
+            &[
+                "Reservation of SHOP_TABLE: BatchGetItem GetItem PutItem",
+                "StockRow of SHOP_TABLE: BatchGetItem GetItem UpdateItem",
+            ][..],
+        ),
+        (
+            env!("CARGO_BIN_EXE_customer-ledger"),
+            &[
+                "Balance of SHOP_TABLE: BatchGetItem GetItem PutItem",
+                "Entry of SHOP_TABLE: BatchGetItem GetItem PutItem",
+            ],
+        ),
+        (
+            env!("CARGO_BIN_EXE_place-order"),
+            &["OrderPlaced of SHOP_TABLE: PutItem"],
+        ),
+        (
+            env!("CARGO_BIN_EXE_audit"),
+            &["Audited of SHOP_TABLE: PutItem"],
+        ),
+        (env!("CARGO_BIN_EXE_notify-customer"), &[]),
+        (env!("CARGO_BIN_EXE_outbox-relay"), &[]),
+        (env!("CARGO_BIN_EXE_redrive"), &[]),
+    ] {
+        let function = describe(program);
+        assert_eq!(entities(&function), says, "{program}");
+        let keys = function.tables.iter();
+        let mut keys = keys.map(|it| (it.key.partition.as_str(), it.key.sort.as_deref()));
+        assert!(keys.all(|key| key == ("pk", Some("sk"))), "{program}");
+    }
+}
+
 #[test]
 fn a_router_consumes_what_its_routes_do() {
     let function = describe(env!("CARGO_BIN_EXE_notify-customer"));

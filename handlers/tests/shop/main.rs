@@ -10,5 +10,18 @@ mod notify_customer;
 mod outbox;
 mod place_order;
 mod reserve_stock;
-mod shop_table;
 mod stand_in;
+
+use shop::{audit::AuditLog, ledger::Ledger, orders::Orders, stock::Stock};
+use surehand::{tables::Access, testing::DynamoDb};
+
+/// The shop's tables, of which each test has its own.
+async fn shop_tables() -> DynamoDb {
+    let all = [
+        Stock::access(),
+        Orders::access(),
+        Ledger::access(),
+        AuditLog::access(),
+    ];
+    DynamoDb::start(all.into_iter().fold(Access::new(), Access::and)).await
+}

@@ -1,4 +1,4 @@
-use crate::shop_table::ShopTable;
+use crate::shop_tables;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use shop::{
@@ -7,19 +7,19 @@ use shop::{
 };
 use std::time::{Duration, SystemTime};
 use surehand::{
-    Clock, Direct, Envelope, Function, Sqs, Transaction,
+    Clock, Direct, Envelope, Function, Publisher, Sqs, Transaction,
     outbox::OutboxStream,
-    testing::{self, Message, RecordedEvents, RecordedMetrics},
+    testing::{self, DynamoDb, Message, RecordedEvents, RecordedMetrics},
     transaction::Item,
 };
 
 /// Commits an event to the outbox.
-async fn commit(table: &ShopTable) {
+async fn commit(dynamo: &DynamoDb) {
     async fn say(event: Envelope<StockReserved>, tx: Transaction) -> surehand::Result<()> {
         tx.publish(&event.data);
         Ok(())
     }
-    let function = Function::new(Sqs, say, ()).idempotent(table.store());
+    let function = Function::new(Sqs, say, ()).idempotent(dynamo.store());
     let message = Message::event(&StockReserved {
         order_id: "o-1".into(),
         customer_id: "c-1".into(),
@@ -30,9 +30,13 @@ async fn commit(table: &ShopTable) {
     assert!(testing::failed_ids(&response).is_empty());
 }
 
-async fn sweep(table: &ShopTable, events: &RecordedEvents, later: Duration) -> Value {
+async fn sweep(dynamo: &DynamoDb, events: &RecordedEvents, later: Duration) -> Value {
     let clock = Clock::from_fn(move || SystemTime::now() + later);
-    let outbox = ShopOutbox(table.outbox(events).with_clock(clock));
+    let outbox = ShopOutbox(
+        dynamo
+            .outbox(Publisher::new(events.clone()))
+            .with_clock(clock),
+    );
     let metrics = RecordedMetrics::new();
     let function = Function::new(Direct, outbox_sweep, outbox).metrics(metrics.emf("Shop"));
     let event = testing::direct_event(&json!({"detail-type": "Scheduled Event"}));
@@ -81,12 +85,12 @@ fn image(item: &Item) -> Value {
 
 #[tokio::test]
 async fn the_relay_publishes_a_changed_item_and_marks_it() {
-    let table = ShopTable::create().await;
-    commit(&table).await;
-    let claim = table.claims().await.remove(0);
+    let dynamo = shop_tables().await;
+    commit(&dynamo).await;
+    let claim = dynamo.claims().await.remove(0);
     let keys = json!({ "id": stream_json(&claim["id"]) });
     let events = RecordedEvents::new();
-    let outbox = ShopOutbox(table.outbox(&events));
+    let outbox = ShopOutbox(dynamo.outbox(Publisher::new(events.clone())));
     let metrics = RecordedMetrics::new();
     let function = Function::new(OutboxStream, outbox_relay, outbox).metrics(metrics.emf("Shop"));
     let changes = [
@@ -98,20 +102,20 @@ async fn the_relay_publishes_a_changed_item_and_marks_it() {
     assert!(response.batch_item_failures.is_empty());
     assert_eq!(events.of_type::<StockReserved>().len(), 1);
     assert_eq!(metrics.sum("EventsPublished", None), 1.0);
-    assert!(table.relay().await.sent().is_empty(), "it is marked");
+    assert!(dynamo.publish().await.sent().is_empty(), "it is marked");
 }
 
 #[tokio::test]
 async fn the_sweep_publishes_what_the_relay_did_not_and_says_how_much() {
-    let table = ShopTable::create().await;
+    let dynamo = shop_tables().await;
     let events = RecordedEvents::new();
-    commit(&table).await;
+    commit(&dynamo).await;
     let nothing = json!({"published": 0, "failed": 0, "parked": 0});
     let soon = Duration::from_secs(50);
-    assert_eq!(sweep(&table, &events, soon).await, nothing);
+    assert_eq!(sweep(&dynamo, &events, soon).await, nothing);
     let late = Duration::from_secs(70);
     let one = json!({"published": 1, "failed": 0, "parked": 0});
-    assert_eq!(sweep(&table, &events, late).await, one);
+    assert_eq!(sweep(&dynamo, &events, late).await, one);
     assert_eq!(events.of_type::<StockReserved>().len(), 1);
-    assert_eq!(sweep(&table, &events, late).await, nothing);
+    assert_eq!(sweep(&dynamo, &events, late).await, nothing);
 }

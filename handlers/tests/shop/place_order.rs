@@ -1,16 +1,24 @@
-use crate::shop_table::ShopTable;
+use crate::shop_tables;
 use serde_json::{Value, json};
 use shop::{
     events::{OrderCharged, OrderPlaced},
     orders::{Orders, PlaceOrder, Placed},
     place_order::place_order,
 };
-use surehand::{Direct, Error, ErrorKind, Function, Idempotency, Json, testing};
+use surehand::{
+    Direct, Error, ErrorKind, Function, Idempotency, Json,
+    testing::{self, DynamoDb},
+};
 
-fn function(table: &ShopTable) -> Function<Direct> {
-    let once = Idempotency::new(table.store())
+fn function(dynamo: &DynamoDb) -> Function<Direct> {
+    let once = Idempotency::new(dynamo.store())
         .key(|request: Json<PlaceOrder>| request.0.idempotency_key());
-    Function::new(Direct, place_order, Orders::new(table.table())).idempotent(once)
+    Function::new(
+        Direct,
+        place_order,
+        Orders::new(dynamo.tables_for(Orders::access())),
+    )
+    .idempotent(once)
 }
 
 fn request() -> Value {
@@ -31,20 +39,22 @@ async fn place(function: &Function<Direct>, request: &Value) -> Result<Placed, E
 
 #[tokio::test]
 async fn an_order_is_stored_announced_and_charged() {
-    let table = ShopTable::create().await;
-    let placed = place(&function(&table), &request()).await.unwrap();
+    let dynamo = shop_tables().await;
+    let placed = place(&function(&dynamo), &request()).await.unwrap();
     assert_eq!(placed.total_cents, 2_599);
 
-    let pk = format!("ORDER#{}", placed.order_id);
-    let stored: OrderPlaced = table.get(&pk, "ORDER").await.unwrap();
+    let stored = dynamo
+        .get(OrderPlaced::key(&placed.order_id))
+        .await
+        .unwrap();
     assert_eq!(stored.order_id, placed.order_id);
     assert_eq!(stored.lines.len(), 2);
 
-    let claims = table.claims().await;
+    let claims = dynamo.claims().await;
     assert_eq!(claims.len(), 1);
     let waiting = claims[0]["outbox"].as_l().unwrap();
     assert_eq!(waiting.len(), 2, "committed with the order, to be relayed");
-    let events = table.relay().await;
+    let events = dynamo.publish().await;
     assert_eq!(events.of_type::<OrderPlaced>(), [stored]);
     assert_eq!(
         events.of_type::<OrderCharged>(),
@@ -60,29 +70,29 @@ async fn an_order_is_stored_announced_and_charged() {
 
 #[tokio::test]
 async fn a_repeated_request_gets_the_first_reply() {
-    let table = ShopTable::create().await;
-    let first = place(&function(&table), &request()).await.unwrap();
+    let dynamo = shop_tables().await;
+    let first = place(&function(&dynamo), &request()).await.unwrap();
     // A second function stands for another process, which has nothing in its memory.
-    assert_eq!(place(&function(&table), &request()).await.unwrap(), first);
-    assert_eq!(table.len().await, 1);
-    assert_eq!(table.relay().await.sent().len(), 2);
+    assert_eq!(place(&function(&dynamo), &request()).await.unwrap(), first);
+    assert_eq!(dynamo.all::<OrderPlaced>().await.len(), 1);
+    assert_eq!(dynamo.publish().await.sent().len(), 2);
 
     let mut other = request();
     other["lines"][0]["quantity"] = 3.into();
-    let error = place(&function(&table), &other).await.unwrap_err();
+    let error = place(&function(&dynamo), &other).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyReused);
 }
 
 #[tokio::test]
 async fn a_request_that_is_forgotten_does_not_place_its_order_again() {
-    let table = ShopTable::create().await;
-    let placed = place(&function(&table), &request()).await.unwrap();
-    table.forget().await;
-    let error = place(&function(&table), &request()).await.unwrap_err();
+    let dynamo = shop_tables().await;
+    let placed = place(&function(&dynamo), &request()).await.unwrap();
+    dynamo.forget_claims().await;
+    let error = place(&function(&dynamo), &request()).await.unwrap_err();
     assert!(error.is_rejected(), "{error:?}");
     let expected = format!("order `{}` was placed before", placed.order_id);
     assert_eq!(error.to_string(), expected);
-    assert!(table.claims().await.is_empty(), "no claim, and no event");
+    assert!(dynamo.claims().await.is_empty(), "no claim, and no event");
 }
 
 #[tokio::test]
@@ -127,8 +137,8 @@ async fn an_invalid_request_is_rejected_and_leaves_nothing() {
             "customer id `c 1` must be 1 to 128 ASCII letters, digits and punctuation marks",
         ),
     ];
-    let table = ShopTable::create().await;
-    let function = function(&table);
+    let dynamo = shop_tables().await;
+    let function = function(&dynamo);
     for (field, value, expected) in cases {
         let mut request = request();
         request[field] = value;
@@ -136,8 +146,8 @@ async fn an_invalid_request_is_rejected_and_leaves_nothing() {
         assert!(error.is_rejected(), "{expected}: {error:?}");
         assert_eq!(error.to_string(), expected);
     }
-    assert_eq!(table.len().await, 0);
-    assert!(table.claims().await.is_empty(), "no claim, and no event");
+    assert!(dynamo.all::<OrderPlaced>().await.is_empty());
+    assert!(dynamo.claims().await.is_empty(), "no claim, and no event");
 
     // The refused request was not placed, so it can be corrected under its id.
     assert!(place(&function, &request()).await.is_ok());
@@ -145,8 +155,8 @@ async fn an_invalid_request_is_rejected_and_leaves_nothing() {
 
 #[tokio::test]
 async fn two_customers_may_use_one_request_id() {
-    let table = ShopTable::create().await;
-    let function = function(&table);
+    let dynamo = shop_tables().await;
+    let function = function(&dynamo);
     let first = place(&function, &request()).await.unwrap();
     let mut other = request();
     other["customer_id"] = "c-2".into();

@@ -1,37 +1,43 @@
 use crate::{
-    shop_table::ShopTable,
+    shop_tables,
     stand_in::{Answer, StandIn},
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use shop::{
     events::{Line, OrderPlaced, OrderRejected, StockReserved},
     reserve_stock::reserve_stock,
-    stock::{Reservation, Stock, UnknownSku},
-    table::Table,
+    stock::{Decision, Reservation, Stock, StockRow, UnknownSku},
 };
 use surehand::{
-    DynamoDbStore, Function, Sqs,
+    DynamoDbStore, Function, Sqs, Tables,
     envelope::Outgoing,
-    testing::{self, Message, RecordedDeadLetters},
+    testing::{self, DynamoDb, Message, RecordedDeadLetters},
 };
 
 struct Fixture {
-    table: ShopTable,
+    dynamo: DynamoDb,
     dead_letters: RecordedDeadLetters,
     unknown: UnknownSku,
 }
 
 impl Fixture {
+    /// The keys that are completed. Of an attempt that failed only its count is there.
+    async fn completed(&self) -> usize {
+        let claims = self.dynamo.claims().await;
+        claims
+            .iter()
+            .filter(|item| !item.contains_key("attempt"))
+            .count()
+    }
+
     /// A shop with this much of each sku.
     async fn with_stock(stock: &[(&str, i64)]) -> Self {
-        let table = ShopTable::create().await;
+        let dynamo = shop_tables().await;
         for (sku, available) in stock {
-            table
-                .set_stock(sku, AttributeValue::N(available.to_string()))
-                .await;
+            dynamo.put(&row(sku, *available)).await;
         }
         Self {
-            table,
+            dynamo,
             dead_letters: RecordedDeadLetters::new(),
             unknown: UnknownSku::default(),
         }
@@ -39,9 +45,9 @@ impl Fixture {
 
     /// Handles the messages in a new process, and returns those that are to be retried.
     async fn attempt(&self, messages: impl IntoIterator<Item = Message>) -> Vec<String> {
-        let stock = Stock::new(self.table.table()).unknown(self.unknown);
+        let stock = Stock::new(self.dynamo.tables_for(Stock::access())).unknown(self.unknown);
         let function = Function::new(Sqs, reserve_stock, stock)
-            .idempotent(self.table.store())
+            .idempotent(self.dynamo.store())
             .dead_letters(self.dead_letters.clone());
         let event = testing::sqs_event("reserve-stock", messages);
         let response = function.invoke(event, testing::context()).await.unwrap();
@@ -49,10 +55,20 @@ impl Fixture {
         failed.into_iter().map(str::to_owned).collect()
     }
 
-    async fn reservation(&self, order_id: &str) -> Option<Reservation> {
-        self.table
-            .get(&format!("ORDER#{order_id}"), "RESERVATION")
-            .await
+    async fn decision(&self, order_id: &str) -> Option<Decision> {
+        let reservation = self.dynamo.get(Reservation::key(order_id)).await;
+        reservation.map(|it| it.decision)
+    }
+
+    async fn stock(&self, sku: &str) -> i64 {
+        self.dynamo.get(StockRow::key(sku)).await.unwrap().available
+    }
+}
+
+fn row(sku: &str, available: i64) -> StockRow {
+    StockRow {
+        sku: sku.to_owned(),
+        available,
     }
 }
 
@@ -92,18 +108,18 @@ async fn stock_is_taken_once_however_often_an_order_is_tried() {
     }
     let again = Message::outgoing(&event).receive_count(2);
     assert!(shop.attempt([again]).await.is_empty());
-    let events = shop.table.relay().await;
+    let events = shop.dynamo.publish().await;
     assert_eq!(events.of_type::<StockReserved>(), [reserved("o-1")]);
     let metadata = events.sent().remove(0).metadata().clone();
     assert_eq!(metadata.causation_id.as_deref(), Some(event.id()));
 
     // This is a redrive after the claim has expired.
-    shop.table.forget().await;
+    shop.dynamo.forget_claims().await;
     assert!(shop.attempt([Message::outgoing(&event)]).await.is_empty());
-    assert!(shop.table.relay().await.sent().is_empty());
-    assert_eq!(shop.table.stock("book").await, 3);
-    assert_eq!(shop.table.stock("pen").await, 4);
-    assert_eq!(shop.reservation("o-1").await, Some(Reservation::Reserved));
+    assert!(shop.dynamo.publish().await.sent().is_empty());
+    assert_eq!(shop.stock("book").await, 3);
+    assert_eq!(shop.stock("pen").await, 4);
+    assert_eq!(shop.decision("o-1").await, Some(Decision::Reserved));
 }
 
 #[tokio::test]
@@ -111,8 +127,8 @@ async fn an_order_that_is_not_all_in_stock_takes_nothing_and_stays_rejected() {
     let shop = Fixture::with_stock(&[("book", 5), ("lamp", 0), ("pen", 1)]).await;
     let event = Outgoing::new(&order("o-1", &[("pen", 2), ("book", 1), ("lamp", 1)])).unwrap();
     assert!(shop.attempt([Message::outgoing(&event)]).await.is_empty());
-    assert_eq!(shop.table.stock("book").await, 5);
-    assert_eq!(shop.table.stock("pen").await, 1);
+    assert_eq!(shop.stock("book").await, 5);
+    assert_eq!(shop.stock("pen").await, 1);
     let reason = "not enough in stock of lamp, pen".to_owned();
     let rejected = OrderRejected {
         order_id: "o-1".into(),
@@ -120,23 +136,21 @@ async fn an_order_that_is_not_all_in_stock_takes_nothing_and_stays_rejected() {
         email: "ada@example.com".into(),
         reason: reason.clone(),
     };
-    let events = shop.table.relay().await;
+    let events = shop.dynamo.publish().await;
     assert_eq!(events.of_type::<OrderRejected>(), [rejected]);
 
     // The decision stays, even if there is enough stock by now.
     for sku in ["lamp", "pen"] {
-        shop.table
-            .set_stock(sku, AttributeValue::N("100".into()))
-            .await;
+        shop.dynamo.put(&row(sku, 100)).await;
     }
-    shop.table.forget().await;
+    shop.dynamo.forget_claims().await;
     assert!(shop.attempt([Message::outgoing(&event)]).await.is_empty());
-    assert_eq!(shop.table.stock("lamp").await, 100);
+    assert_eq!(shop.stock("lamp").await, 100);
     assert_eq!(
-        shop.reservation("o-1").await,
-        Some(Reservation::Rejected { reason })
+        shop.decision("o-1").await,
+        Some(Decision::Rejected { reason })
     );
-    assert!(shop.table.relay().await.sent().is_empty());
+    assert!(shop.dynamo.publish().await.sent().is_empty());
 }
 
 #[tokio::test]
@@ -149,8 +163,8 @@ async fn lines_of_one_sku_are_taken_together() {
     for message in messages {
         assert!(shop.attempt([message]).await.is_empty());
     }
-    assert_eq!(shop.table.stock("book").await, 1);
-    let events = shop.table.relay().await;
+    assert_eq!(shop.stock("book").await, 1);
+    let events = shop.dynamo.publish().await;
     assert_eq!(events.of_type::<StockReserved>(), [reserved("o-1")]);
     assert_eq!(events.of_type::<OrderRejected>().len(), 1);
 }
@@ -162,18 +176,18 @@ async fn the_last_ones_go_to_as_many_orders_as_there_are() {
     let message = |id: &String| message(id, &[("book", 1)]);
     let mut lost = shop.attempt(orders.iter().map(message)).await;
     let mut decided = 10 - lost.len();
-    assert_eq!(shop.table.claims().await.len(), decided);
+    assert_eq!(shop.completed().await, decided);
     // The orders that read the row before it was empty and came too late have left nothing but a count.
     for id in &lost {
-        assert_eq!(shop.reservation(id).await, None);
+        assert_eq!(shop.decision(id).await, None);
     }
     while !lost.is_empty() {
         lost = shop.attempt(lost.iter().map(message)).await;
         decided = 10 - lost.len();
     }
     assert_eq!(decided, 10);
-    assert_eq!(shop.table.stock("book").await, 0);
-    let events = shop.table.relay().await;
+    assert_eq!(shop.stock("book").await, 0);
+    let events = shop.dynamo.publish().await;
     assert_eq!(events.of_type::<StockReserved>().len(), 3);
     assert_eq!(events.of_type::<OrderRejected>().len(), 7);
 }
@@ -196,19 +210,25 @@ async fn an_order_that_can_never_be_reserved_is_parked_immediately() {
         .find(|(record, _)| record.id() == "a-unknown")
         .unwrap();
     assert_eq!(unknown.1.message, "sku `unicorn` does not exist");
-    assert_eq!(shop.table.stock("book").await, 5);
-    assert!(
-        shop.table.claims().await.is_empty(),
-        "no claim, and no event"
-    );
+    assert_eq!(shop.stock("book").await, 5);
+    assert!(shop.completed().await == 0, "no claim, and no event");
 }
 
 #[tokio::test]
 async fn an_order_with_a_corrupt_stock_row_is_tried_again_until_the_row_is_corrected() {
     let shop = Fixture::with_stock(&[("book", 5)]).await;
-    shop.table
-        .set_stock("lamp", AttributeValue::S("plenty".into()))
-        .await;
+    let corrupt = shop.dynamo.client().put_item().table_name("SHOP_TABLE");
+    let corrupt = [
+        ("pk", "STOCK#lamp"),
+        ("sk", "STOCK"),
+        ("sku", "lamp"),
+        ("available", "plenty"),
+    ]
+    .into_iter()
+    .fold(corrupt, |put, (name, text)| {
+        put.item(name, AttributeValue::S(text.into()))
+    });
+    corrupt.send().await.unwrap();
     let message = message("o-1", &[("book", 1), ("lamp", 1)]);
     assert_eq!(shop.attempt([message.clone()]).await, ["o-1"]);
     assert!(shop.dead_letters.kinds().is_empty());
@@ -226,23 +246,21 @@ async fn an_order_with_a_corrupt_stock_row_is_tried_again_until_the_row_is_corre
     let note = shop.dead_letters.parked().remove(0).1;
     assert_eq!(
         note.message,
-        "the stock row of sku `lamp` has no number in `available`"
+        "the item {pk: \"STOCK#lamp\", sk: \"STOCK\"} is no StockRow: available: Expected num"
     );
-    assert_eq!(shop.reservation("o-1").await, None);
+    assert_eq!(shop.decision("o-1").await, None);
 
-    shop.table
-        .set_stock("lamp", AttributeValue::N("1".into()))
-        .await;
+    shop.dynamo.put(&row("lamp", 1)).await;
     assert!(shop.attempt([message]).await.is_empty());
-    assert_eq!(shop.table.stock("lamp").await, 0);
-    let events = shop.table.relay().await;
+    assert_eq!(shop.stock("lamp").await, 0);
+    let events = shop.dynamo.publish().await;
     assert_eq!(events.of_type::<StockReserved>(), [reserved("o-1")]);
 }
 
 const ROWS: Answer = (
     200,
     r#"{"Responses": {"shop": [
-        {"pk": {"S": "STOCK#book"}, "sk": {"S": "STOCK"}, "available": {"N": "5"}}]}}"#,
+        {"pk": {"S": "STOCK#book"}, "sk": {"S": "STOCK"}, "sku": {"S": "book"}, "available": {"N": "5"}}]}}"#,
 );
 const CONFLICT: Answer = (
     400,
@@ -267,7 +285,9 @@ async fn reserve(
 ) -> (Vec<String>, Vec<String>, usize) {
     let dynamodb = StandIn::answering(answers).await;
     let client = aws_sdk_dynamodb::Client::new(&dynamodb.aws);
-    let stock = Stock::new(Table::new(client.clone(), "shop"));
+    let stock = Stock::new(Tables::new(client.clone(), Stock::access(), |_| {
+        "shop".to_owned()
+    }));
     let dead_letters = RecordedDeadLetters::new();
     let function = Function::new(Sqs, reserve_stock, stock)
         .idempotent(DynamoDbStore::new(client, "idempotency"))
@@ -318,9 +338,9 @@ async fn an_order_for_an_unknown_sku_can_be_rejected_instead() {
         ..shop
     };
     assert!(shop.attempt([refused]).await.is_empty());
-    let Some(Reservation::Rejected { reason }) = shop.reservation("o-1").await else {
+    let Some(Decision::Rejected { reason }) = shop.decision("o-1").await else {
         panic!("the order is rejected");
     };
     assert_eq!(reason, "not enough in stock of unicorn");
-    assert_eq!(shop.table.stock("book").await, 5);
+    assert_eq!(shop.stock("book").await, 5);
 }

@@ -9,7 +9,7 @@ mod faults;
 mod finding;
 #[cfg(test)]
 mod foreign;
-mod pattern;
+pub(crate) mod pattern;
 mod policy;
 mod resourceless;
 mod rules;
@@ -17,6 +17,7 @@ mod sources;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -92,7 +93,9 @@ pub(crate) async fn run(arguments: &CheckArgs, progress: &Progress) -> Result<Ex
         }
     };
     progress.line(&format!(
-        "checked {what}: {errors} errors, {warnings} warnings"
+        "checked {what}: {}, {}",
+        number_of(errors as u64, "error"),
+        number_of(warnings as u64, "warning")
     ));
     if let Some(note) = note(&sources) {
         progress.line(note);
@@ -102,6 +105,50 @@ pub(crate) async fn run(arguments: &CheckArgs, progress: &Progress) -> Result<Ex
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// A finding for a command that goes on whatever is found.
+pub(crate) struct Told {
+    pub(crate) is_error: bool,
+    /// The file and the line.
+    pub(crate) place: String,
+    /// Its id.
+    pub(crate) rule: &'static str,
+    pub(crate) sentence: String,
+    pub(crate) fix: &'static str,
+    /// What the finding is known by, also if it moves to another line.
+    pub(crate) key: String,
+}
+
+/// Returns the errors and warnings of an application whose functions are built, each given with its executable. The
+/// caller's thread is left alone.
+pub(crate) async fn beside(
+    project: Project,
+    executables: BTreeMap<String, PathBuf>,
+) -> Result<Vec<Told>> {
+    let descriptions = describe::describe(&executables).await;
+    let checking = tokio::task::spawn_blocking(move || {
+        let sources = Sources::read(&project)?;
+        let binaries = project.workspace()?.binaries(project.root());
+        let Checked { findings, .. } = check(&sources, Some(&binaries), &descriptions)?;
+        let worth = (findings.iter()).filter(|it| it.rule.severity != Severity::Hint);
+        Ok(worth.map(Told::of).collect())
+    });
+    checking.await?
+}
+
+impl Told {
+    fn of(finding: &Finding) -> Self {
+        let (place, sentence) = (&finding.place, finding.sentence());
+        Self {
+            is_error: finding.rule.severity == Severity::Error,
+            place: format!("{}:{}", place.file, place.line),
+            rule: finding.rule.id,
+            fix: finding.rule.fix,
+            key: format!("{} {} {sentence}", finding.rule.id, place.file),
+            sentence,
+        }
+    }
 }
 
 /// What is no fault of the templates, but has to be known of them.
@@ -251,4 +298,60 @@ fn to_text(finding: &Finding) -> String {
         plain(&finding.sentence()),
         finding.rule.fix,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_application_is_checked_over_the_functions_that_were_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let template = "\
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Work:
+    Type: AWS::Serverless::Function
+    Metadata:
+      BuildProperties: {Binary: work}
+    Properties:
+      Events:
+        Queue:
+          Type: SQS
+          Properties: {Queue: !GetAtt Queue.Arn}
+  Queue:
+    Type: AWS::SQS::Queue
+";
+        fs::create_dir(path("src")).unwrap();
+        for (name, text) in [
+            ("template.yaml", template),
+            (
+                "Cargo.toml",
+                "[package]\nname = \"work\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+            ),
+            ("src/main.rs", "fn main() {}\n"),
+            ("work", "#!/bin/sh\necho no table >&2; exit 1\n"),
+        ] {
+            fs::write(path(name), text).unwrap();
+        }
+        fs::set_permissions(path("work"), fs::Permissions::from_mode(0o755)).unwrap();
+        let project = Project::find(folder.path()).unwrap();
+        let executables = BTreeMap::from([("work".to_owned(), path("work"))]);
+        let told = beside(project, executables).await.unwrap();
+        let is_told = |is_error: bool, place: &str, part: &str| {
+            told.iter().any(|it| {
+                it.is_error == is_error && it.place == place && it.sentence.contains(part)
+            })
+        };
+        let sentences: Vec<_> = told.iter().map(|it| (&it.place, &it.sentence)).collect();
+        assert!(
+            is_told(false, "template.yaml:6", "no table"),
+            "{sentences:?}"
+        );
+        assert!(told.iter().any(|it| it.is_error), "{sentences:?}");
+        assert!(told.iter().all(|it| it.rule.starts_with("SH")));
+    }
 }

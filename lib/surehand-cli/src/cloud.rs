@@ -1,5 +1,7 @@
 //! Which cloud a command talks to: the emulator of a running `surehand dev`, what `AWS_ENDPOINT_URL` says, or AWS.
 
+mod names;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -8,8 +10,14 @@ use aws_sdk_lambda::{
     Client, Config,
     config::{ProvideCredentials as _, retry::RetryConfig},
     error::ErrorMetadata,
-    operation::invoke::InvokeOutput,
+    operation::{
+        get_function_configuration::{
+            GetFunctionConfigurationError, GetFunctionConfigurationOutput,
+        },
+        invoke::InvokeOutput,
+    },
     primitives::Blob,
+    types::{InvocationType, LogType},
 };
 use aws_types::service_config::ServiceConfigKey;
 use clap::Args;
@@ -267,16 +275,83 @@ impl Cloud {
         let Some(known) = stack.function(function) else {
             let known: Vec<&str> = stack.functions.iter().map(|it| &*it.binary).collect();
             bail!(
-                "no function `{function}` at {}; the functions are {}",
+                "no function `{function}` at {}{}; the functions are {}",
                 self.name(),
+                names::did_you_mean(function, &known),
                 known.join(", ")
             );
         };
         Ok(known.name.clone())
     }
 
+    /// Returns how a function is deployed, from any of its names.
+    pub(crate) async fn function(&self, function: &str) -> Result<GetFunctionConfigurationOutput> {
+        self.configuration(&self.full_name(function)?).await
+    }
+
+    /// Returns how a function is deployed, from its name or ARN in Lambda.
+    pub(crate) async fn configuration(&self, name: &str) -> Result<GetFunctionConfigurationOutput> {
+        let client = Client::new(&self.config);
+        let request = client.get_function_configuration().function_name(name);
+        let error = match request.send().await {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let is_unknown = error
+            .as_service_error()
+            .is_some_and(GetFunctionConfigurationError::is_resource_not_found_exception);
+        if !is_unknown {
+            return Err(reason(error))
+                .with_context(|| format!("cannot describe {name} at {}", self.name()));
+        }
+        let mut known = Vec::new();
+        let mut functions = client.list_functions().into_paginator().items().send();
+        // Who may not list them is told no names.
+        while let Some(Ok(function)) = functions.next().await {
+            known.extend(function.function_name);
+        }
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        bail!(
+            "no function `{name}` at {}{}",
+            self.name(),
+            names::did_you_mean(name, &known)
+        );
+    }
+
+    /// Returns what tells the user what is about to be changed, by its ARN, and where. A running `surehand dev` has
+    /// neither account nor region.
+    pub(crate) fn changing(&self, arn: &str) -> Option<String> {
+        if self.stack.is_some() {
+            return None;
+        }
+        let mut parts = arn.splitn(6, ':').skip(3);
+        let mut part = || parts.next().unwrap_or("?");
+        let (region, account, resource) = (part(), part(), part());
+        let name = resource.rsplit(['/', ':']).next().unwrap_or(resource);
+        let at = self.config.endpoint_url().unwrap_or("AWS");
+        Some(format!(
+            "changing {name} in account {account}, region {region}, at {at}"
+        ))
+    }
+
     /// Invokes a function, once: one whose answer was lost has run, and another attempt would run it again.
     pub(crate) async fn invoke(&self, name: &str, payload: String) -> Result<InvokeOutput> {
+        self.call(name, payload, InvocationType::RequestResponse)
+            .await
+    }
+
+    /// Invokes a function as [`Cloud::invoke`] does, in one of Lambda's ways. What waits for the reply is told the end of
+    /// the log as well.
+    pub(crate) async fn call(
+        &self,
+        name: &str,
+        payload: String,
+        kind: InvocationType,
+    ) -> Result<InvokeOutput> {
+        let log = match kind {
+            InvocationType::RequestResponse => LogType::Tail,
+            _ => LogType::None,
+        };
         let limits = TimeoutConfig::builder()
             .operation_attempt_timeout(LONGEST)
             .operation_timeout(LONGEST);
@@ -286,6 +361,8 @@ impl Cloud {
         Client::new(&self.config)
             .invoke()
             .function_name(name)
+            .invocation_type(kind)
+            .log_type(log)
             .payload(Blob::new(payload))
             .customize()
             .config_override(once)

@@ -1,12 +1,20 @@
 //! The commands by their names. What `check` and `dlq` do is on floors of their own.
 
+mod delivery;
 mod demo;
 mod deploy;
 mod dev;
+mod env;
 mod invoke;
+mod logs;
 mod manual;
 mod new;
+mod pair;
+mod pause;
 mod publish;
+mod send;
+mod sources;
+mod status;
 mod tools;
 
 use std::{
@@ -32,7 +40,13 @@ pub(crate) enum Command {
     /// Create an application with one function that handles an event from a queue
     New(new::New),
     /// Run the application on this machine, follow its logs, and update functions when their source changes
-    Dev(Run),
+    Dev {
+        #[command(flatten)]
+        run: Run,
+        /// Show the ids of each record
+        #[arg(long, short)]
+        verbose: bool,
+    },
     /// Run the sample shop, send it orders of every kind, and account for each
     Demo {
         #[command(flatten)]
@@ -41,13 +55,16 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 300, value_parser = orders)]
         orders: usize,
     },
-    /// Publish events from JSON lines to the event bus
+    /// Publish events from JSON lines to the event bus, and say which rules and functions take them
     Publish {
         /// A file of JSON lines, or `-` for standard input
         file: String,
         /// The event bus; the one of a running `surehand dev` by default
         #[arg(long, env = "EVENT_BUS_NAME")]
         bus: Option<String>,
+        /// Print a JSON line for each event: its line, and the rules that take it
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         wanted: Wanted,
     },
@@ -64,6 +81,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         wanted: Wanted,
     },
+    Send(send::SendArgs),
+    Logs(logs::LogsArgs),
+    Status(status::StatusArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Env(env::EnvArgs),
     /// Inspect dead letters, and redrive them
     Dlq(Box<dlq::Dlq>),
     /// Check that the templates lose no events, and that they fit what the functions do
@@ -91,8 +114,20 @@ pub(crate) struct Run {
     #[arg(long)]
     stack_name: Option<String>,
     /// A parameter of the template, as NAME=VALUE; may be repeated, and overrides samconfig.toml
-    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = pair::parse)]
     parameters: Vec<(String, String)>,
+}
+
+impl Command {
+    /// Whether an interrupt is how the command is meant to end.
+    pub(crate) fn goes_on(&self) -> bool {
+        match self {
+            Self::Dev { .. } => true,
+            Self::Logs(logs) => logs.goes_on(),
+            Self::Status(status) => status.goes_on(),
+            _ => false,
+        }
+    }
 }
 
 impl Run {
@@ -108,13 +143,6 @@ impl Run {
             stack: self.stack_name,
             parameters: self.parameters.into_iter().collect(),
         }
-    }
-}
-
-fn parameter(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as NAME=VALUE".to_owned()),
     }
 }
 
@@ -136,19 +164,37 @@ pub(crate) async fn execute(
     let named = |default: &str| run.clone().unwrap_or_else(|| default.to_owned());
     match command {
         Command::New(new) => new::run(&new)?,
-        Command::Dev(dev) => dev::run(dev.options(named(Stack::DEFAULT_RUN)), progress).await?,
+        Command::Dev { run: dev, verbose } => {
+            let options = dev.options(named(Stack::DEFAULT_RUN));
+            dev::run(options, verbose, progress).await?;
+        }
         Command::Demo { run: demo, orders } => {
             demo::run(demo.options(named("demo")), orders, progress).await?;
         }
-        Command::Publish { file, bus, wanted } => {
-            publish::run(&file, bus, &Wanted { run, ..wanted }, progress).await?;
-        }
+        Command::Publish {
+            file,
+            bus,
+            json,
+            wanted,
+        } => publish::run(&file, bus, json, &Wanted { run, ..wanted }, progress).await?,
         Command::Invoke {
             function,
             event,
             form,
             wanted,
         } => invoke::run(&function, event.as_deref(), form, &Wanted { run, ..wanted }).await?,
+        Command::Send(arguments) => return Ok(send::run(arguments, run, progress).await?.into()),
+        Command::Logs(arguments) => return Ok(logs::run(arguments, run).await?.into()),
+        Command::Status(arguments) => {
+            return Ok(status::run(arguments, run, progress).await?.into());
+        }
+        Command::Env(arguments) => return Ok(env::run(arguments, run).await?.into()),
+        Command::Pause(arguments) => {
+            return Ok(pause::pause(arguments, run, progress).await?.into());
+        }
+        Command::Resume(arguments) => {
+            return Ok(pause::resume(arguments, run, progress).await?.into());
+        }
         Command::Dlq(dlq) => {
             let end = dlq::run(*dlq, run, progress, stop).await?;
             return Ok(end.into());

@@ -8,6 +8,7 @@ mod binary;
 mod context;
 mod describe;
 mod edit;
+mod grid;
 mod keys;
 mod list;
 mod move_task;
@@ -27,7 +28,6 @@ use std::{path::PathBuf, sync::atomic::AtomicBool};
 use anyhow::Result;
 use clap::{Args, FromArgMatches as _, Subcommand};
 
-pub(crate) use self::context::{Coded, End};
 use self::{
     apply::{ApplyArgs, PurgeArgs, RedriveArgs, RestoreArgs, UndoArgs},
     context::Context,
@@ -36,6 +36,14 @@ use self::{
     rehearse::RehearseArgs,
     select::SelectArgs,
     target::{SourceArgs, TargetArgs},
+};
+pub(crate) use self::{
+    context::{Coded, End},
+    describe::age,
+    grid::Grid,
+    list::is_called_so,
+    select::moment,
+    target::{name_of, queue_url},
 };
 use crate::{cloud::Wanted, progress::Progress};
 

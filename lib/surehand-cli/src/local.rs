@@ -2,6 +2,7 @@
 
 pub(crate) mod emulator;
 pub(crate) mod logs;
+pub(crate) mod painter;
 pub(crate) mod run;
 pub(crate) mod stack;
 pub(crate) mod tools;

@@ -74,7 +74,7 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> ExitCode {
     let progress = Progress::new();
-    let is_dev = matches!(cli.command, Command::Dev(_));
+    let goes_on = cli.command.goes_on();
     let stops_by_itself = matches!(&cli.command, Command::Dlq(dlq) if dlq.stops_by_itself());
     let stop = AtomicBool::new(false);
     let interrupted = async {
@@ -91,7 +91,7 @@ async fn run(cli: Cli) -> ExitCode {
         outcome = commands::execute(cli.command, cli.run, Cli::command, &progress, &stop) => outcome,
         interrupted = interrupted => match interrupted {
             // It ends in no other way, once it is ready.
-            Ok(false) if is_dev => return ExitCode::SUCCESS,
+            Ok(false) if goes_on => return ExitCode::SUCCESS,
             // As a shell reports a process that was interrupted.
             Ok(_) => return ExitCode::from(130),
             Err(error) => Err(error),
@@ -158,6 +158,8 @@ fn similar(error: &clap::Error) -> String {
     match suggested {
         Some(ContextValue::String(one)) => format!(": did you mean '{one}'?"),
         Some(ContextValue::Strings(several)) if !several.is_empty() => {
+            // The likeliest is the last.
+            let several: Vec<&str> = several.iter().rev().map(String::as_str).collect();
             format!(": did you mean '{}'?", several.join("' or '"))
         }
         _ => String::new(),

@@ -196,7 +196,7 @@ fn elapsed(since: Instant) -> String {
 }
 
 /// Writes a duration in the same units throughout.
-fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds / 60 {
         0 => format!("{:.1} s", duration.as_secs_f64()),

@@ -6,9 +6,11 @@
 
 use std::{
     borrow::Cow,
-    fmt::Display,
+    fmt::{Display, Write as _},
     io::{self, Write},
 };
+
+use console::{Style, Term, measure_text_width};
 
 /// Prints a line to standard output.
 macro_rules! say {
@@ -36,6 +38,52 @@ fn print(mut stream: impl Write, text: &str) {
     let _ = stream
         .write_all(format!("{text}\n").as_bytes())
         .and_then(|()| stream.flush());
+}
+
+/// The columns of the terminal that standard error is; none if it is not one.
+pub(crate) fn error_width() -> Option<usize> {
+    width(&Term::stderr())
+}
+
+/// The columns of the terminal that standard output is; none if it is not one.
+pub(crate) fn output_width() -> Option<usize> {
+    width(&Term::stdout())
+}
+
+fn width(term: &Term) -> Option<usize> {
+    let (_, columns) = term.is_term().then(|| term.size_checked())??;
+    Some(usize::from(columns))
+}
+
+/// Styled text, which is broken between words to fit into lines of `width` columns. The first line begins in the column
+/// `from`, which must be printed by the caller, the others after `indent` spaces. A word that is longer than a line stays
+/// whole, so that it can be copied.
+pub(crate) fn wrapped(
+    text: &[(Style, String)],
+    (from, indent): (usize, usize),
+    width: usize,
+) -> String {
+    let words = text.iter().flat_map(|(style, text)| {
+        let words = text.split_whitespace();
+        words.map(move |word| (style, word))
+    });
+    let (mut lines, mut column, mut is_first) = (String::new(), from, true);
+    for (style, word) in words {
+        let length = measure_text_width(word);
+        if is_first {
+            is_first = false;
+        } else if column + 1 + length > width {
+            let _ = write!(lines, "\n{:indent$}", "");
+            column = indent;
+        } else {
+            lines.push(' ');
+            column += 1;
+        }
+        // Writing to a string does not fail.
+        let _ = write!(lines, "{}", style.apply_to(word));
+        column += length;
+    }
+    lines
 }
 
 /// The text with every character escaped that a terminal would obey instead of showing it, except line feeds: as
@@ -82,6 +130,27 @@ mod tests {
             let read: serde_json::Value = serde_json::from_str(&plain(&line)).unwrap();
             assert_eq!(read["id"], c.to_string(), "JSON stays JSON");
         }
+    }
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        let text = |text: &str| vec![(Style::new(), text.to_owned())];
+        for (said, place, width, expected) in [
+            ("no such file", (0, 0), 20, "no such file"),
+            ("no such file", (0, 2), 8, "no such\n  file"),
+            ("no such file", (6, 2), 8, "no\n  such\n  file"),
+            (
+                "see https://example.com/a here",
+                (0, 1),
+                10,
+                "see\n https://example.com/a\n here",
+            ),
+            ("東京 東京", (0, 0), 8, "東京\n東京"),
+        ] {
+            assert_eq!(wrapped(&text(said), place, width), expected);
+        }
+        let parts = [text("no such"), text("at=x.rs:1")].concat();
+        assert_eq!(wrapped(&parts, (0, 0), 12), "no such\nat=x.rs:1");
     }
 
     /// A reader that is gone.

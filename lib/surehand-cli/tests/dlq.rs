@@ -14,6 +14,7 @@ mod dlq {
     pub(crate) mod misuse;
     pub(crate) mod moves;
     pub(crate) mod outcomes;
+    pub(crate) mod rehearsals;
     pub(crate) mod rules;
     pub(crate) mod world;
 }

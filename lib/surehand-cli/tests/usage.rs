@@ -39,7 +39,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         (&["fly"][..], "error: unrecognized subcommand 'fly'"),
         (
             &["pulish"],
-            "error: unrecognized subcommand 'pulish': did you mean 'publish'?",
+            "error: unrecognized subcommand 'pulish': did you mean 'publish' or 'pause'?",
         ),
         (
             &["dev", "--relase"],
@@ -114,6 +114,26 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         (
             &["dlq", "resume"],
             "error: the following required arguments were not provided: <PLAN>",
+        ),
+        (
+            &["send", "f"],
+            "error: the following required arguments were not provided: <FILE>",
+        ),
+        (
+            &["send", "f", "-", "--attribute", "kind"],
+            "error: invalid value 'kind' for '--attribute <NAME=VALUE>': write it as NAME=VALUE",
+        ),
+        (
+            &["logs", "f", "--since", "soon"],
+            "error: invalid value 'soon' for '--since <TIME>': use RFC 3339, or an age such as 90m, 12h or 3d",
+        ),
+        (
+            &["status", "--watch", "0"],
+            "error: invalid value '0' for '--watch <SECONDS>': 0 is not in 1..=86400",
+        ),
+        (
+            &["resume"],
+            "error: the following required arguments were not provided: <FUNCTION>",
         ),
         (
             &["dlq", "undo"],
@@ -351,7 +371,11 @@ fn shells_and_man_can_read_every_command() {
         let output = surehand(folder.path(), &["completions", shell]);
         assert!(output.status.success());
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.contains("rehearse"), "{shell}");
+        for command in [
+            "rehearse", "send", "logs", "status", "pause", "resume", "env",
+        ] {
+            assert!(text.contains(command), "{shell}: {command}");
+        }
     }
     let output = surehand(folder.path(), &["man"]);
     assert!(output.stdout.starts_with(b".ie"), "{output:?}");
@@ -362,4 +386,9 @@ fn shells_and_man_can_read_every_command() {
         page.contains("put the selected dead letters back"),
         "{page}"
     );
+    for command in ["send", "logs", "status", "pause", "resume", "env"] {
+        let page = format!("pages/surehand-{command}.1");
+        let page = fs::read_to_string(folder.path().join(page)).unwrap();
+        assert!(page.contains("Exit codes: 0 done"), "{command}: {page}");
+    }
 }

@@ -1,9 +1,9 @@
 //! What `#[derive(Event)]` expands to.
 
-use crate::{
-    attribute::{Attributes, Problems, Upcaster},
-    template::Template,
-};
+mod attribute;
+
+use self::attribute::{Attributes, Upcaster};
+use crate::{attribute::Problems, template::Template};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Attribute, Data, DeriveInput, Error, Fields, LitStr, spanned::Spanned};

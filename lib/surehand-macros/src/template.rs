@@ -2,32 +2,36 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
+use std::mem;
 use syn::{Error, Fields, Ident, LitStr, Result, ext::IdentExt};
 
 /// A text such as `order/{order_id}`.
 #[derive(Debug)]
 pub(crate) struct Template {
-    /// The text for `format!`, with `{}` where a field goes.
-    format: String,
-    fields: Vec<String>,
+    pieces: Vec<Piece>,
     span: Span,
+}
+
+/// A piece of a text. No text is empty, and none follows another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Text(String),
+    /// A field's name, without `r#`.
+    Field(String),
 }
 
 impl Template {
     pub(crate) fn new(literal: &LitStr) -> Result<Self> {
         let (text, span) = (literal.value(), literal.span());
         let error = |message: String| Error::new(span, message);
-        let mut template = Self {
-            format: String::new(),
-            fields: Vec::new(),
-            span,
-        };
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
         let mut rest = text.as_str();
         while let Some(at) = rest.find(['{', '}']) {
             let (before, found) = rest.split_at(at);
-            template.format.push_str(before);
+            literal.push_str(before);
             if found.starts_with("{{") || found.starts_with("}}") {
-                template.format.push_str(&found[..2]);
+                literal.push_str(&found[..1]);
                 rest = &found[2..];
                 continue;
             }
@@ -49,12 +53,44 @@ impl Template {
             if syn::parse_str::<Ident>(&format!("r#{name}")).is_err() {
                 return Err(error(format!("`{{{name}}}` does not name a field")));
             }
-            template.format.push_str("{}");
-            template.fields.push(name.to_owned());
+            if !literal.is_empty() {
+                pieces.push(Piece::Text(mem::take(&mut literal)));
+            }
+            pieces.push(Piece::Field(name.to_owned()));
             rest = after;
         }
-        template.format.push_str(rest);
-        Ok(template)
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(literal));
+        }
+        Ok(Self { pieces, span })
+    }
+
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// Returns where the text is written.
+    pub(crate) fn span(&self) -> Span {
+        self.span
+    }
+
+    /// Returns where the text is written, for what is generated from it: a field that is not
+    /// `Display` is reported there.
+    pub(crate) fn generated_span(&self) -> Span {
+        self.span.resolved_at(Span::call_site())
+    }
+
+    /// Refuses the first name that is none of these fields'.
+    pub(crate) fn check(&self, names: &[String]) -> Result<()> {
+        let unknown = |piece: &Piece| match piece {
+            Piece::Field(name) => (!names.contains(name)).then(|| name.clone()),
+            Piece::Text(_) => None,
+        };
+        match self.pieces.iter().find_map(unknown) {
+            Some(unknown) => Err(no_field(&unknown, names, self.span)),
+            None => Ok(()),
+        }
     }
 
     /// Writes the expression, of type `String`, that fills the text from `self`.
@@ -63,28 +99,38 @@ impl Template {
             .iter()
             .filter_map(|field| Some(field.ident.as_ref()?.unraw().to_string()))
             .collect();
-        if let Some(unknown) = self.fields.iter().find(|name| !names.contains(name)) {
-            let hint = match names.as_slice() {
-                [] => "the struct has no named fields".to_owned(),
-                names => format!("the struct has `{}`", names.join("`, `")),
-            };
-            return Err(Error::new(
-                self.span,
-                format!("no field `{unknown}`: {hint}"),
-            ));
+        self.check(&names)?;
+        let span = self.generated_span();
+        let mut format = String::new();
+        let mut values = Vec::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => {
+                    format.push_str(&text.replace('{', "{{").replace('}', "}}"));
+                }
+                Piece::Field(name) => {
+                    format.push_str("{}");
+                    let mut idents = fields.iter().filter_map(|field| field.ident.as_ref());
+                    values.extend(idents.find(|ident| ident.unraw() == name).map(|ident| {
+                        let mut ident = ident.clone();
+                        ident.set_span(span);
+                        ident
+                    }));
+                }
+            }
         }
-        // The whole expression has the literal's span, so that a field that is not `Display` is
-        // reported there.
-        let span = self.span.resolved_at(Span::call_site());
-        let format = LitStr::new(&self.format, span);
-        let idents = fields.iter().filter_map(|field| field.ident.as_ref());
-        let values = self.fields.iter().filter_map(|name| {
-            let mut ident = idents.clone().find(|ident| ident.unraw() == name)?.clone();
-            ident.set_span(span);
-            Some(ident)
-        });
+        let format = LitStr::new(&format, span);
         Ok(quote_spanned!(span=> ::std::format!(#format, #(self.#values),*)))
     }
+}
+
+/// The error of a name that none of the struct's fields has.
+pub(crate) fn no_field(name: &str, names: &[String], span: Span) -> Error {
+    let hint = match names {
+        [] => "the struct has no named fields".to_owned(),
+        names => format!("the struct has `{}`", names.join("`, `")),
+    };
+    Error::new(span, format!("no field `{name}`: {hint}"))
 }
 
 #[cfg(test)]
@@ -104,8 +150,10 @@ mod tests {
     #[test]
     fn fields_and_escaped_braces_are_told_apart() {
         let template = parse("{{a}}/{b}{type}-ü").unwrap();
-        assert_eq!(template.format, "{{a}}/{}{}-ü");
-        assert_eq!(template.fields, ["b", "type"]);
+        let text = |text: &str| Piece::Text(text.into());
+        let field = |name: &str| Piece::Field(name.into());
+        let pieces = [text("{a}/"), field("b"), field("type"), text("-ü")];
+        assert_eq!(template.pieces, pieces);
     }
 
     #[test]
@@ -121,9 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_identifier_is_named_without_its_prefix() {
+    fn a_raw_identifier_is_named_without_its_prefix_and_a_brace_stays_one() {
         let fields: syn::FieldsNamed = syn::parse_quote!({ r#type: u8 });
-        let filled = parse("{type}").unwrap().fill(&fields.into()).unwrap();
-        assert!(filled.to_string().contains("self . r#type"), "{filled}");
+        let filled = parse("{{{type}").unwrap().fill(&fields.into()).unwrap();
+        let expected = r#""{{{}" , self . r#type"#;
+        assert!(filled.to_string().contains(expected), "{filled}");
     }
 }

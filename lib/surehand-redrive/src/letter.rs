@@ -75,6 +75,12 @@ pub struct EventSummary {
     /// Who published it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// [`Metadata::own_type`]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_type: Option<String>,
+    /// [`Metadata::own_source`]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_source: Option<String>,
     /// Its partition key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition_key: Option<String>,
@@ -86,11 +92,13 @@ pub struct EventSummary {
 }
 
 impl EventSummary {
-    /// What says which event it is: its id, and the source and type within which that is unique.
+    /// What says which event it is: its id, and the sources and types within which that is unique.
     pub fn identity(&self) -> Metadata {
         let mut metadata = Metadata::new(&*self.id);
         metadata.source.clone_from(&self.source);
         metadata.detail_type.clone_from(&self.event_type);
+        metadata.own_source.clone_from(&self.own_source);
+        metadata.own_type.clone_from(&self.own_type);
         metadata
     }
 }
@@ -120,6 +128,8 @@ impl Letter {
             id: metadata.id,
             event_type: metadata.detail_type,
             source: metadata.source,
+            own_type: metadata.own_type,
+            own_source: metadata.own_source,
             partition_key: metadata.partition_key,
             time_ms: metadata.time.map(epoch_ms),
         })

@@ -12,6 +12,7 @@ use surehand::{
     aws::{
         Refusal,
         limits::{ATTRIBUTES, MESSAGE_BYTES},
+        sqs::message_group,
     },
     dead_letter::FailureNote,
     record::{Attribute, AttributeValue},
@@ -37,14 +38,15 @@ pub struct Parcel {
 }
 
 /// An outbox parks events in a standard queue, which has no groups. A FIFO queue gets them in the group in which
-/// they would have been published.
+/// they would have been published: that of the partition key.
 fn partition(letter: &Letter, to: &Destination) -> Option<String> {
     // Of all others the group is for whoever delivers to the queue to say, and not for the event.
     let Origin::Parked { note, .. } = letter.origin() else {
         return None;
     };
     let is_of_outbox = note.source_queue.is_none() && to.is_fifo();
-    letter.event().filter(|_| is_of_outbox)?.partition_key
+    let key = letter.event().filter(|_| is_of_outbox)?.partition_key?;
+    Some(message_group(&key).into_owned())
 }
 
 /// A parcel that was taken.
@@ -234,6 +236,8 @@ impl Parcel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use std::time::SystemTime;
 
     fn parcel(attributes: Vec<(&str, &str, AttributeValue)>) -> Parcel {
         let attributes = attributes.into_iter().map(|(name, data_type, value)| {
@@ -244,6 +248,28 @@ mod tests {
         letter.attributes = attributes.collect();
         let to = Destination::Queue("https://sqs.local/1/q".into());
         Parcel::restored(&letter, &to, "").unwrap()
+    }
+
+    /// Its queue refuses other groups, and orders it with what is published later.
+    #[test]
+    fn an_outboxs_event_goes_back_in_the_group_in_which_it_is_published() {
+        let long = "x".repeat(129);
+        for key in ["customer-7", "a b", "", &long] {
+            let body = json!({"metadata": {"id": "e", "partitionkey": key}, "data": {}});
+            let mut letter = Letter::new("m", body.to_string());
+            let note = FailureNote::about("publish", "no", SystemTime::now()).to_attribute();
+            let name = FailureNote::ATTRIBUTE.to_owned();
+            letter.attributes.insert(name, note);
+            let group = |to: &str| {
+                let to = Destination::Queue(to.into());
+                Parcel::redriven(&letter, &to, "plan", None, None)
+                    .unwrap()
+                    .group
+            };
+            let group_of_key = message_group(key).into_owned();
+            assert_eq!(group("https://sqs.local/1/q.fifo"), Some(group_of_key));
+            assert_eq!(group("https://sqs.local/1/q"), None);
+        }
     }
 
     /// The digests were made by the SQS emulators LocalStack 4.9 and MiniStack 1.5, each by its own

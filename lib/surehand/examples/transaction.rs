@@ -1,15 +1,23 @@
 //! How do writes and events happen together with the claim, or not at all?
 //!
-//! The handler stages them in a `Transaction`, and Surehand commits all of it in one call.
+//! The handler stages them in a `Transaction`, and Surehand commits all of it in one call. Here that is to a DynamoDB
+//! inside the program, which evaluates the condition.
 //!
-//! `cargo run -p surehand --example transaction --features testing`
+//! `cargo run -p surehand --example transaction --features testing-dynamodb`
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use surehand::{
-    Envelope, Error, Event, Function, MemoryStore, Sqs, Transaction,
-    testing::{self, Message},
+    Entity, Envelope, Error, Event, Function, Sqs, State, Tables, Transaction,
+    tables::Access,
+    testing::{self, DynamoDb, Message},
 };
+
+#[derive(Serialize, Deserialize, Entity)]
+#[entity(table = "STOCK_TABLE", key(sku))]
+struct StockRow {
+    sku: String,
+    available: i64,
+}
 
 #[derive(Serialize, Deserialize, Event)]
 #[event(source = "shop.orders", detail_type = "OrderPlaced")]
@@ -18,15 +26,22 @@ struct OrderPlaced {
     fails: bool,
 }
 
-#[derive(Serialize, Deserialize, Event)]
+#[derive(Debug, PartialEq, Serialize, Deserialize, Event)]
 #[event(source = "shop.stock", detail_type = "StockReserved")]
 struct StockReserved {
     order_id: String,
 }
 
-async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Result<()> {
+async fn reserve(
+    order: Envelope<OrderPlaced>,
+    State(shop): State<Tables>,
+    tx: Transaction,
+) -> surehand::Result<()> {
     let OrderPlaced { order_id, fails } = order.data;
-    tx.put_item("reservations", &json!({ "order_id": order_id }));
+    tx.update(&shop, StockRow::key("book"))
+        .subtract(|row| row.available, 1)
+        .only_if(|row| row.available.ge(1))
+        .or(Error::transient("out of stock"));
     tx.publish(&StockReserved { order_id });
     if fails {
         return Err(Error::transient("the scales are broken"));
@@ -36,9 +51,10 @@ async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Res
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> surehand::Result<()> {
-    // It keeps what is committed. A `DynamoDbStore` writes it in one TransactWriteItems.
-    let store = MemoryStore::new();
-    let function = Function::new(Sqs, reserve, ()).idempotent(store.clone());
+    let dynamo = DynamoDb::start(Access::new().updates::<StockRow>()).await;
+    let (sku, available) = ("book".to_owned(), 1);
+    dynamo.put(&StockRow { sku, available }).await;
+    let function = Function::new(Sqs, reserve, dynamo.tables()).idempotent(dynamo.store());
 
     let order = |order_id: &str, fails| {
         let order_id = order_id.to_owned();
@@ -51,13 +67,18 @@ async fn main() -> surehand::Result<()> {
 
     // Nothing of what the failed attempt staged has happened, and its message comes back.
     assert_eq!(testing::failed_ids(&response), ["fails"]);
-    assert_eq!((store.writes().len(), store.events().len()), (1, 1));
-    println!("committed: {:?}", store.writes()[0]);
-    println!("to publish: {}", store.events()[0].body());
+    let order_id = "order-1".to_owned();
+    let reserved = [StockReserved { order_id }];
+    assert_eq!(dynamo.events_of::<StockReserved>().await, reserved);
 
-    // SQS delivers the good one again, and nothing happens a second time.
-    let event = testing::sqs_event("orders", [good]);
-    function.invoke(event, testing::context()).await?;
-    assert_eq!((store.writes().len(), store.events().len()), (1, 1));
+    // SQS delivers the good one again, and nothing happens a second time. Another order finds no book.
+    let batch = [good, order("order-3", false).id("late")];
+    let event = testing::sqs_event("orders", batch);
+    let response = function.invoke(event, testing::context()).await?;
+    assert_eq!(testing::failed_ids(&response), ["late"]);
+    assert_eq!(dynamo.events_of::<StockReserved>().await, reserved);
+
+    let row = dynamo.get(StockRow::key("book")).await;
+    println!("left: {:?}", row.map(|row| row.available));
     Ok(())
 }

@@ -15,11 +15,13 @@
 //!  "idempotency": {"store": "dynamodb", "key": "event_id", "style": "sha256", "scope": null, "expires_after_s": 2592000},
 //!  "dead_letters": {"destination": "sqs"},
 //!  "redelivery": "sqs",
+//!  "tables": [{"entity": "StockRow", "variable": "SHOP_TABLE", "key": {"partition": "pk", "sort": "sk"}, "indexes": {}, "actions": ["UpdateItem"]}],
 //!  "variables": [{"name": "IDEMPOTENCY_TABLE", "required": true, "uses": ["idempotency_table"]}]}
 //! ```
 
 use crate::{Event, IdempotencyKey, Metadata, event::EventName, key::KeyStyle};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The description of a function, made by [`Function::describe`](crate::Function::describe).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Description {
     /// How the source learns when to deliver a failed record again:
     /// [`Redelivery::kind`](crate::redelivery::Redelivery::kind).
     pub redelivery: Option<String>,
+    /// The entities that it reads and writes, as its [`Access`](crate::tables::Access) says.
+    #[serde(default)]
+    pub tables: Vec<EntityUse>,
     /// The variables that it read from its [environment](crate::environment), sorted by name.
     pub variables: Vec<Variable>,
 }
@@ -152,6 +157,55 @@ impl IdempotencySettings {
 pub struct DeadLetterSettings {
     /// [`DeadLetters::kind`](crate::dead_letter::DeadLetters::kind).
     pub destination: String,
+}
+
+/// What a function does with an entity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EntityUse {
+    /// The entity's name.
+    pub entity: String,
+    /// The variable that names its table.
+    pub variable: String,
+    /// The key of the table.
+    pub key: KeyDescription,
+    /// The keys of the indexes that the entity is read by, by their names.
+    pub indexes: BTreeMap<String, KeyDescription>,
+    /// What the function does.
+    pub actions: Vec<TableAction>,
+}
+
+/// The attributes of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct KeyDescription {
+    /// The partition key.
+    pub partition: String,
+    /// The sort key, if there is one.
+    pub sort: Option<String>,
+}
+
+/// What a function does with a table, as rights name it after `dynamodb:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TableAction {
+    /// It reads several items in one call.
+    BatchGetItem,
+    /// It has a commit depend on an item.
+    ConditionCheckItem,
+    /// It deletes an item.
+    DeleteItem,
+    /// It reads an item.
+    GetItem,
+    /// It writes a whole item.
+    PutItem,
+    /// It reads a partition.
+    Query,
+    /// It changes an item.
+    UpdateItem,
+    /// An action that only a newer version of the library knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A variable of the environment.
@@ -272,6 +326,7 @@ mod tests {
                 },
                 "dead_letters": null,
                 "redelivery": null,
+                "tables": [],
                 "variables": [],
             })
         );

@@ -9,11 +9,16 @@
 //! | Form | The event is | and its identity |
 //! |---|---|---|
 //! | [CloudEvents 1.0](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md) in binary mode: message attributes `ce_specversion`, `ce_id`, `ce_source`, `ce_type` and so on, also with `ce-` or `cloudEvents_` in front | the body, whole | `ce_source`, `ce_type`, `ce_id` |
-//! | `{"metadata": {"id": …}, "data": …}`, which [`Publisher`](crate::Publisher) writes, alone or as EventBridge's `detail` | `data` | `id`; source and type are EventBridge's, else in `metadata` |
-//! | CloudEvents 1.0 in structured JSON, alone or as EventBridge's `detail` | `data` | `source`, `type`, `id`; source and type are EventBridge's in a `detail` |
+//! | `{"metadata": {"id": …}, "data": …}`, which [`Publisher`](crate::Publisher) writes, alone or as EventBridge's `detail` | `data` | `source`, `type` and `id` in `metadata` |
+//! | CloudEvents 1.0 in structured JSON, alone or as EventBridge's `detail` | `data` | `source`, `type`, `id` |
 //! | any other event from EventBridge | `detail` | `source`, `detail-type`, `id` |
 //! | an SNS notification around any of these, or around another one | that in `Message` | that event's; else `MessageId` |
 //! | other JSON | the body, whole | the message's id |
+//!
+//! In a `detail`, source and type are EventBridge's, which has allowed them to the sender, and has routed by them. What
+//! the event itself names, if it is another source or type, is part of its identity
+//! ([`Metadata::own_source`], [`Metadata::own_type`]): a bridge may put the events of several sources on a bus under
+//! one, and each numbers its own.
 //!
 //! EventBridge's `detail` may be JSON text, as EventBridge Scheduler writes it. A notification that SNS delivers
 //! raw has its attributes on the message. A CloudEvent with `data_base64` is malformed.

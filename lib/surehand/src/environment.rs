@@ -24,7 +24,7 @@ pub(crate) use mode::Mode;
 
 use crate::{
     Error, ErrorKind, Result,
-    description::{Use, Variable},
+    description::{EntityUse, Use, Variable},
 };
 use std::{
     collections::BTreeMap,
@@ -117,6 +117,38 @@ pub(crate) fn recorded() -> Vec<Variable> {
     let recorded = RECORDED.lock().unwrap_or_else(PoisonError::into_inner);
     recorded.values().cloned().collect()
 }
+
+/// Returns what the function does with entities, as far as it has opened their tables.
+pub(crate) fn recorded_entities() -> Vec<EntityUse> {
+    let entities = ENTITIES.lock().unwrap_or_else(PoisonError::into_inner);
+    entities.clone()
+}
+
+/// Records what the function does with entities.
+#[cfg(feature = "dynamodb")]
+pub(crate) fn record_entities(uses: Vec<EntityUse>) {
+    if !describing() {
+        return;
+    }
+    let mut entities = ENTITIES.lock().unwrap_or_else(PoisonError::into_inner);
+    for used in uses {
+        let same = |it: &&mut EntityUse| {
+            (&it.entity, &it.variable, &it.key) == (&used.entity, &used.variable, &used.key)
+        };
+        match entities.iter_mut().find(same) {
+            Some(known) => {
+                known.actions.extend(used.actions);
+                known.actions.sort();
+                known.actions.dedup();
+            }
+            None => entities.push(used),
+        }
+    }
+    entities.sort_by(|a, b| (&a.variable, &a.entity).cmp(&(&b.variable, &b.entity)));
+}
+
+/// Filled only while the function is described.
+static ENTITIES: Mutex<Vec<EntityUse>> = Mutex::new(Vec::new());
 
 /// Filled only while the function is described.
 static RECORDED: Mutex<BTreeMap<String, Variable>> = Mutex::new(BTreeMap::new());

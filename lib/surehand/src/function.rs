@@ -2,9 +2,10 @@
 
 mod rehearse;
 
+use self::rehearse::RehearsalStore;
 use crate::{
-    Backoff, BoxError, Clock, Deadline, Error, Event, Idempotency, MemoryStore, Metrics,
-    OnMalformed, OnPark, Record, Reply, Result,
+    Backoff, BoxError, Clock, Deadline, Error, Event, Idempotency, Metrics, OnMalformed, OnPark,
+    Record, Reply, Result,
     batch::{self, Policy, RecordService},
     clock::epoch_ms,
     dead_letter::DeadLetters,
@@ -415,7 +416,7 @@ impl<So: Source> Function<So> {
 
     /// Makes the service that handles a record. In a rehearsal the claims are made in the
     /// rehearsal's own store.
-    fn service(&self, rehearsal: Option<&MemoryStore>) -> RecordService {
+    fn service(&self, rehearsal: Option<&RehearsalStore>) -> RecordService {
         let handler = self.handler.clone();
         match &self.claims {
             Some(claims) => claims.around(handler, rehearsal),
@@ -471,6 +472,7 @@ impl<So: Source> Function<So> {
                 }
             }),
             redelivery: (self.policy.redelivery.as_ref()).map(|it| it.kind().to_owned()),
+            tables: environment::recorded_entities(),
             variables: environment::recorded(),
         }
     }
@@ -527,7 +529,7 @@ impl<So: Source> Function<So> {
 
 /// An [`Idempotency`] over any store.
 trait Claims: Send + Sync {
-    fn around(&self, handler: RecordService, rehearsal: Option<&MemoryStore>) -> RecordService;
+    fn around(&self, handler: RecordService, rehearsal: Option<&RehearsalStore>) -> RecordService;
 
     fn parks_unknown(&self) -> bool;
 }
@@ -537,7 +539,7 @@ impl<St: Store> Claims for Idempotency<St> {
         Self::parks_unknown(self)
     }
 
-    fn around(&self, handler: RecordService, rehearsal: Option<&MemoryStore>) -> RecordService {
+    fn around(&self, handler: RecordService, rehearsal: Option<&RehearsalStore>) -> RecordService {
         // Reading the key runs the user's code too, and so does a store that the user wrote.
         match rehearsal {
             None => boxed(Around::new(self.layer(handler), caught)),

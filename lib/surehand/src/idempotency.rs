@@ -86,8 +86,8 @@ use tower::{Layer, Service};
 /// let function = Function::new(Direct, place_order, ()).idempotent(once);
 /// ```
 ///
-/// The key is made from the event's source, type and id unless [`key`](Self::key) says otherwise: an
-/// id alone says which event it is only within its source. Beside the key a digest of the event's
+/// The key is made from the event's [identity](crate::Metadata::identity), its source, type and id, unless
+/// [`key`](Self::key) says otherwise: an id alone says which event it is only within its source. Beside the key a digest of the event's
 /// type and payload is kept: the same key with another type or payload is [`ErrorKind::KeyReused`],
 /// and parked.
 #[derive(Clone)]

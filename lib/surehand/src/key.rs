@@ -35,7 +35,7 @@ impl IdempotencyKey {
     }
 
     /// The key of an event, as a function of this name makes it unless it is told otherwise: from
-    /// the event's source, its type and its id.
+    /// the event's [identity](Metadata::identity), which is its source, its type and its id.
     ///
     /// An id alone says which event it is only within its source.
     pub fn of_event(function: &str, event: &Metadata) -> Self {
@@ -66,7 +66,7 @@ impl fmt::Display for IdempotencyKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyStyle {
-    /// SHA-256, in hexadecimal. An event's key is made from its source, type and id. A fingerprint
+    /// SHA-256, in hexadecimal. An event's key is made from its [identity](Metadata::identity). A fingerprint
     /// covers the event's type and its data: JSON with sorted keys, its numbers as they are written.
     /// Data that is not JSON is taken as the text that it is.
     #[default]
@@ -152,7 +152,7 @@ impl KeyStyle {
     /// What the key of an event is made from, unless the function says otherwise.
     pub(crate) fn identity(self, event: &Metadata) -> Value {
         match self {
-            Self::Sha256 => json!([event.source, event.detail_type, event.id]),
+            Self::Sha256 => json!(event.identity()),
             Self::Powertools | Self::PowertoolsText | Self::PowertoolsTypeScript => {
                 Value::from(event.id.as_str())
             }
@@ -300,21 +300,27 @@ mod tests {
 
     #[test]
     fn an_id_is_its_sources_and_its_types() {
-        let event = |source: &str, kind: &str, id: &str| {
+        let event = |[source, kind, id]: [&str; 3], own_source: &str, own_type: &str| {
+            let own = |text: &str| (!text.is_empty()).then(|| text.to_owned());
             IdempotencyKey::of_event(
                 "f",
                 &Metadata {
                     source: Some(source.into()),
                     detail_type: Some(kind.into()),
+                    own_source: own(own_source),
+                    own_type: own(own_type),
                     ..Metadata::new(id)
                 },
             )
         };
         let keys = [
-            event("a", "t", "1"),
-            event("b", "t", "1"),
-            event("a", "u", "1"),
-            event("a", "t", "2"),
+            event(["a", "t", "1"], "", ""),
+            event(["b", "t", "1"], "", ""),
+            event(["a", "u", "1"], "", ""),
+            event(["a", "t", "2"], "", ""),
+            event(["a", "t", "1"], "b", ""),
+            event(["a", "t", "1"], "", "b"),
+            event(["b", "t", "1"], "a", ""),
             IdempotencyKey::of_event("f", &Metadata::new("1")),
         ];
         for (place, key) in keys.iter().enumerate() {

@@ -141,9 +141,10 @@
 //! A claim keeps a record from being handled twice by two attempts. An effect that is outside of the
 //! claim can still happen twice, if the process dies between the two. A handler that takes a
 //! [`Transaction`] stages its writes and its events instead, and Surehand commits them in one call with
-//! the claim, all or nothing; the [`outbox`] publishes the events. For any other effect, a payment for
+//! the claim, all or nothing; the [`outbox`] publishes the events. What it writes are [entities](tables):
+//! types whose values are items of DynamoDB tables. For any other effect, a payment for
 //! example, take the [`IdempotencyKey`] and pass it on. The guide `docs/exactly-once.md` says what is
-//! covered and what is not.
+//! covered and what is not, and `docs/tables.md` goes through entities.
 //!
 //! # The modules
 //!
@@ -161,6 +162,7 @@
 //! | see one unit of work, with its delivery and its reply | [`record`] | |
 //! | say what went wrong, and what follows | [`mod@error`] | |
 //! | handle each record once | [`idempotency`] | [`Store`](idempotency::Store), [`CommitStore`](idempotency::CommitStore) |
+//! | read and write tables as types | [`tables`] | [`Entity`](trait@Entity), by derive |
 //! | write to DynamoDB together with the claim | [`transaction`] | |
 //! | publish what a transaction staged | [`outbox`] | |
 //! | publish events | [`publish`] | [`Transport`](publish::Transport) |
@@ -180,11 +182,12 @@
 //!
 //! | Feature | On by default | What it adds |
 //! |---|---|---|
-//! | `dynamodb` | yes | [`DynamoDbStore`], [`Transaction`], the [`outbox`], [`Change`] |
+//! | `dynamodb` | yes | [`DynamoDbStore`], [`Transaction`], [`Tables`], the [`outbox`], [`Change`] |
 //! | `sqs` | yes | [`SqsDeadLetters`], [`SqsVisibility`], [`SqsQueue`] |
 //! | `eventbridge` | yes | [`EventBus`] |
 //! | `otel` | no | traces by OpenTelemetry's protocol |
 //! | `testing` | no | the module `testing`: events, recorders, a contract for stores, a simulated queue |
+//! | `testing-dynamodb` | no | `testing::DynamoDb`: a DynamoDB inside the test, for conditions and tables |
 //!
 //! A feature adds items and never changes what one means. Without the first three the crate compiles
 //! without the AWS SDK.
@@ -192,6 +195,7 @@
 //! # Where to read on
 //!
 //! - `docs/exactly-once.md`, in this package: which effects happen once, and which do not.
+//! - `docs/tables.md`, in this package: how tables are read and written as types.
 //! - `docs/telemetry.md`, in this package: the names, keys and variables of metrics and the log.
 //! - `examples/`, in this package: programs that answer one question each, and run without AWS.
 //! - The crate `surehand-redrive`: dead letters, put back where they came from.
@@ -222,6 +226,8 @@ pub mod redelivery;
 pub mod rehearsal;
 pub mod router;
 pub mod source;
+#[cfg(feature = "dynamodb")]
+pub mod tables;
 pub mod telemetry;
 #[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
 pub mod testing;
@@ -293,12 +299,16 @@ pub use source::Change;
 pub use source::{Direct, DynamoDbStream, EventBridge, Sqs};
 #[cfg(feature = "dynamodb")]
 #[doc(inline)]
+pub use tables::{Entity, Tables};
+#[cfg(feature = "dynamodb")]
+#[doc(inline)]
 pub use transaction::Transaction;
 
 /// The guides' examples are run like those of the documentation.
-#[cfg(all(doctest, feature = "dynamodb", feature = "testing"))]
+#[cfg(all(doctest, feature = "testing-dynamodb"))]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/exactly-once.md")]
+#[doc = include_str!("../docs/tables.md")]
 #[doc = include_str!("../docs/telemetry.md")]
 pub struct Guides;
 

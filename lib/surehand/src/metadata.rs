@@ -13,10 +13,15 @@ pub struct Metadata {
     pub id: String,
     /// When the event happened.
     pub time: Option<SystemTime>,
-    /// The publisher, if known.
+    /// The publisher, if known. Of an event from a bus it is the bus's, which has allowed it to the sender.
     pub source: Option<String>,
-    /// What happened, if known.
+    /// What happened, if known. Of an event from a bus it is the bus's.
     pub detail_type: Option<String>,
+    /// The source that the event names itself, if it is not that of the bus which carried it, as with a
+    /// CloudEvent that a bridge puts on a bus. It is only what the sender wrote.
+    pub own_source: Option<String>,
+    /// The type that the event names itself, if it is not that of the bus which carried it.
+    pub own_type: Option<String>,
     /// The version of `data`, from 1.
     pub version: u32,
     /// What the event is about, for example `order/42`.
@@ -41,6 +46,8 @@ impl Metadata {
             time: None,
             source: None,
             detail_type: None,
+            own_source: None,
+            own_type: None,
             version: 1,
             subject: None,
             partition_key: None,
@@ -49,6 +56,23 @@ impl Metadata {
             traceparent: None,
             producer: None,
         }
+    }
+
+    /// Returns what says which event it is: its source, its type and its id. If it names another source or type
+    /// than the bus that carried it, these follow, since its id is unique only within them.
+    ///
+    /// As JSON it is a list by which no two events are one.
+    pub fn identity(&self) -> Vec<Option<&str>> {
+        let mut identity = vec![
+            self.source.as_deref(),
+            self.detail_type.as_deref(),
+            Some(&*self.id),
+        ];
+        let own = [self.own_source.as_deref(), self.own_type.as_deref()];
+        if own != [None, None] {
+            identity.extend(own);
+        }
+        identity
     }
 
     /// Returns the correlation id; the event's own id if it starts a story.

@@ -79,6 +79,14 @@ pub struct Outbox {
     failed: Arc<Mutex<LruCache<String, ()>>>,
 }
 
+/// The events that wait in this item of the table.
+#[cfg(feature = "testing-dynamodb")]
+pub(crate) fn waiting_in(item: &Item) -> Result<Vec<Outgoing>> {
+    Ok(Waiting::read(item)?
+        .map(|waiting| waiting.events)
+        .unwrap_or_default())
+}
+
 /// How long events wait at least: as long as SQS keeps a message, for whoever mends the way out.
 pub(crate) const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 

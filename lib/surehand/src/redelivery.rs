@@ -155,9 +155,13 @@ impl Backoff {
     /// Returns the time that passes at least between the first of so many attempts and the last: what an
     /// outage may take without a record being parked for it.
     pub fn least_over(&self, attempts: u32) -> Duration {
+        self.most_over(attempts) / 100 * self.least_percent.min(100)
+    }
+
+    /// Returns the longest time that the delays between so many attempts can take together.
+    pub fn most_over(&self, attempts: u32) -> Duration {
         let delays = (1..attempts).map(|attempt| self.bound(attempt));
-        let longest = delays.fold(Duration::ZERO, Duration::saturating_add);
-        longest / 100 * self.least_percent.min(100)
+        delays.fold(Duration::ZERO, Duration::saturating_add)
     }
 }
 
@@ -195,6 +199,8 @@ mod tests {
         let over = Backoff::default().least_over(5);
         assert_eq!(over.as_secs(), (10 + 60 + 360 + 2160) * 3 / 4);
         assert!(over >= Duration::from_secs(30 * 60));
+        let most = Backoff::default().most_over(5);
+        assert_eq!(most.as_secs(), 10 + 60 + 360 + 2160);
         assert_eq!(Backoff::default().least_over(1), Duration::ZERO);
     }
 }

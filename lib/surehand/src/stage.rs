@@ -99,6 +99,18 @@ impl Stage {
     }
 }
 
+/// The key of an item in words: `{pk: "STOCK#book", sk: "STOCK"}`.
+pub(crate) fn key_text(item: &Item, partition: &str, sort: Option<&str>) -> String {
+    let part = |name: &str| match item.get(name) {
+        Some(AttributeValue::S(text)) => format!("{name}: {text:?}"),
+        Some(AttributeValue::N(digits)) => format!("{name}: {digits}"),
+        Some(_) => format!("{name}: bytes"),
+        None => format!("{name}: none"),
+    };
+    let parts = [Some(partition), sort].into_iter().flatten().map(part);
+    format!("{{{}}}", parts.collect::<Vec<_>>().join(", "))
+}
+
 /// The table that an action concerns.
 pub(crate) fn table(write: &TransactWriteItem) -> &str {
     None.or_else(|| write.put().map(|w| w.table_name()))

@@ -23,13 +23,19 @@
 //!
 //! What would leave the function can be recorded: dead letters by [`RecordedDeadLetters`], delays by
 //! [`RecordedRedelivery`], published events by [`RecordedEvents`], metrics by [`RecordedMetrics`].
-//! Claims stay in a [`MemoryStore`](crate::MemoryStore).
+//! Claims stay in a [`MemoryStore`](crate::MemoryStore), which takes the conditions of staged writes to hold: there are no
+//! items for it to look at. With the feature `testing-dynamodb`, `DynamoDb` is a DynamoDB inside the test, which
+//! evaluates them.
 
+#[cfg(feature = "testing-dynamodb")]
+mod dynamodb;
 mod events;
 mod recorded;
 pub mod simulation;
 pub mod store_contract;
 
+#[cfg(feature = "testing-dynamodb")]
+pub use dynamodb::DynamoDb;
 pub use events::{
     Message, context, context_ending_in, direct_event, eventbridge_event, failed_ids, sqs_event,
     stream_event,

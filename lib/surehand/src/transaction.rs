@@ -6,15 +6,17 @@
 
 mod publishable;
 mod size;
+mod write;
 
 pub(crate) use size::{
     MAX_ACTIONS, MAX_EVENT_BYTES, MAX_ITEM_BYTES, MAX_TRANSACTION_BYTES, item_bytes, write_bytes,
 };
 
 pub use crate::stage::Item;
+pub use write::{Updating, Write};
 
 use crate::{
-    Error, ErrorKind, Event, Record, Result,
+    Error, ErrorKind, Event, Record,
     envelope::Outgoing,
     extract::FromRecord,
     lineage::Lineage,
@@ -37,9 +39,12 @@ use serde::Serialize;
 /// function gets one from [`Idempotency::once`](crate::Idempotency::once).
 ///
 /// ```
-/// use aws_sdk_dynamodb::types::{AttributeValue, Update};
 /// use serde::{Deserialize, Serialize};
-/// use surehand::{Envelope, Error, Event, Transaction};
+/// use surehand::{Entity, Envelope, Error, Event, State, Tables, Transaction};
+///
+/// #[derive(Serialize, Deserialize, Entity)]
+/// #[entity(table = "STOCK_TABLE", key(sku))]
+/// struct StockRow { sku: String, available: i64 }
 ///
 /// #[derive(Serialize, Deserialize, Event)]
 /// #[event(source = "shop.orders", detail_type = "OrderPlaced")]
@@ -49,14 +54,11 @@ use serde::Serialize;
 /// #[event(source = "shop.stock", detail_type = "StockReserved")]
 /// struct StockReserved { order_id: String }
 ///
-/// async fn reserve(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Result<()> {
-///     let take_one = Update::builder()
-///         .table_name("stock")
-///         .key("sku", AttributeValue::S(order.data.sku))
-///         .update_expression("SET available = available - :one")
-///         .condition_expression("available >= :one")
-///         .expression_attribute_values(":one", AttributeValue::N("1".into()));
-///     tx.update(take_one).or(Error::rejected("out of stock"));
+/// async fn reserve(order: Envelope<OrderPlaced>, State(shop): State<Tables>, tx: Transaction) -> surehand::Result<()> {
+///     tx.update(&shop, StockRow::key(order.data.sku))
+///         .subtract(|row| row.available, 1)
+///         .only_if(|row| row.available.ge(1))
+///         .or(Error::rejected("out of stock"));
 ///     tx.publish(&StockReserved { order_id: order.data.order_id });
 ///     Ok(())
 /// }
@@ -120,44 +122,53 @@ impl Transaction {
         }
     }
 
-    /// Stages a put.
-    pub fn put(&self, put: PutBuilder) -> StagedCondition<'_> {
-        self.stage("put", put.build(), |put| {
-            TransactWriteItem::builder().put(put).build()
-        })
+    /// Stages a write as DynamoDB's own builder has it, for what entities do not say: a
+    /// [`PutBuilder`], an [`UpdateBuilder`], a [`DeleteBuilder`] or a [`ConditionCheckBuilder`].
+    ///
+    /// ```
+    /// # use surehand::{Error, Transaction};
+    /// # fn raw(tx: &Transaction) {
+    /// use aws_sdk_dynamodb::types::{AttributeValue, Update};
+    ///
+    /// let take_one = Update::builder()
+    ///     .table_name("stock")
+    ///     .key("sku", AttributeValue::S("book".into()))
+    ///     .update_expression("SET available = available - :one")
+    ///     .condition_expression("available >= :one")
+    ///     .expression_attribute_values(":one", AttributeValue::N("1".into()));
+    /// tx.stage(take_one).or(Error::rejected("out of stock"));
+    /// # }
+    /// ```
+    pub fn stage(&self, write: impl RawWrite) -> StagedCondition<'_> {
+        let index = match write.build_write() {
+            Ok(write) => {
+                let mut staged = self.staged.lock();
+                staged.writes.push(StagedWrite {
+                    write,
+                    refused: None,
+                });
+                Some(staged.writes.len() - 1)
+            }
+            Err(error) => {
+                self.staged
+                    .fail(format!("a staged write is incomplete: {error}"));
+                None
+            }
+        };
+        StagedCondition {
+            stage: &self.staged,
+            index,
+        }
     }
 
-    /// Stages a put of `item`, serialized as by `serde_dynamo`, whatever was there before.
-    ///
-    /// For a condition take [`Transaction::put`] with `serde_dynamo::to_item`.
+    /// Stages a put of what serializes as an item, into the table of this name, whatever was there before.
     pub fn put_item(&self, table: impl Into<String>, item: &impl Serialize) {
-        match serde_dynamo::aws_sdk_dynamodb_1::to_item(item) {
-            Ok(item) => drop(self.put(Put::builder().table_name(table).set_item(Some(item)))),
+        match serde_dynamo::to_item(item) {
+            Ok(item) => drop(self.stage(Put::builder().table_name(table).set_item(Some(item)))),
             Err(error) => self
                 .staged
                 .fail(format!("an item does not serialize: {error}")),
         }
-    }
-
-    /// Stages an update.
-    pub fn update(&self, update: UpdateBuilder) -> StagedCondition<'_> {
-        self.stage("update", update.build(), |update| {
-            TransactWriteItem::builder().update(update).build()
-        })
-    }
-
-    /// Stages a delete.
-    pub fn delete(&self, delete: DeleteBuilder) -> StagedCondition<'_> {
-        self.stage("delete", delete.build(), |delete| {
-            TransactWriteItem::builder().delete(delete).build()
-        })
-    }
-
-    /// Stages a condition on an item that is not written.
-    pub fn check(&self, check: ConditionCheckBuilder) -> StagedCondition<'_> {
-        self.stage("condition check", check.build(), |check| {
-            TransactWriteItem::builder().condition_check(check).build()
-        })
     }
 
     /// Stages an event. It is published after the commit, by the relay, and carries on the record's
@@ -177,39 +188,36 @@ impl Transaction {
             Err(error) => self.staged.fail(format!("{error:#}")),
         }
     }
-
-    fn stage<W>(
-        &self,
-        what: &str,
-        built: Result<W, BuildError>,
-        wrap: impl FnOnce(W) -> TransactWriteItem,
-    ) -> StagedCondition<'_> {
-        let index = match built {
-            Ok(write) => {
-                let mut staged = self.staged.lock();
-                staged.writes.push(StagedWrite {
-                    write: wrap(write),
-                    refused: None,
-                });
-                Some(staged.writes.len() - 1)
-            }
-            Err(error) => {
-                self.staged
-                    .fail(format!("a staged {what} is incomplete: {error}"));
-                None
-            }
-        };
-        StagedCondition {
-            stage: &self.staged,
-            index,
-        }
-    }
 }
+
+/// A builder of DynamoDB's for one write of a transaction.
+pub trait RawWrite: sealed::Sealed {
+    #[doc(hidden)]
+    fn build_write(self) -> Result<TransactWriteItem, BuildError>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! raw_writes {
+    ($($builder:ident => $field:ident),+) => {
+        $(
+            impl sealed::Sealed for $builder {}
+            impl RawWrite for $builder {
+                fn build_write(self) -> Result<TransactWriteItem, BuildError> {
+                    Ok(TransactWriteItem::builder().$field(self.build()?).build())
+                }
+            }
+        )+
+    };
+}
+raw_writes!(PutBuilder => put, UpdateBuilder => update, DeleteBuilder => delete, ConditionCheckBuilder => condition_check);
 
 impl<S> FromRecord<S> for Transaction {
     const COMMITS: bool = true;
 
-    fn from_record(record: &Record, _state: &S) -> Result<Self> {
+    fn from_record(record: &Record, _state: &S) -> crate::Result<Self> {
         let stage = record.companion().stage.clone().ok_or_else(|| {
             Error::new(
                 ErrorKind::Invocation,

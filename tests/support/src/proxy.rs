@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
 };
 
@@ -19,6 +19,8 @@ pub struct Call {
     pub number: usize,
     /// When the proxy sees it.
     pub moment: Moment,
+    /// The ends of its connection, by which the caller's process can be found: the caller's, and the proxy's.
+    pub ends: [SocketAddr; 2],
 }
 
 /// When the proxy sees a call.
@@ -75,6 +77,7 @@ struct Message {
 }
 
 fn serve(client: TcpStream, shared: &Shared) -> Option<()> {
+    let ends = [client.peer_addr().ok()?, client.local_addr().ok()?];
     let upstream = TcpStream::connect(&shared.upstream).ok()?;
     let mut requests = BufReader::new(client.try_clone().ok()?);
     let mut answers = BufReader::new(upstream.try_clone().ok()?);
@@ -103,6 +106,7 @@ fn serve(client: TcpStream, shared: &Shared) -> Option<()> {
             body: body.clone(),
             number,
             moment,
+            ends,
         };
         match (shared.decide)(&call(Moment::Before)) {
             Fate::Pass => {}

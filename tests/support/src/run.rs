@@ -187,6 +187,8 @@ impl Run {
         self.signal(Signal::INT);
         let status = self.wait(STOP).expect("it does not end");
         assert!(status.success(), "{status}: {}", self.said());
+        let farewell = "stopped: the queues, tables and events of this run are gone; ";
+        assert!(self.said().contains(farewell), "{}", self.said());
         assert!(self.announced().is_none(), "it is still announced");
         assert!(!self.folder().join("tmp").exists(), "its files are left");
         let address = self.stack.endpoint.strip_prefix("http://").unwrap();

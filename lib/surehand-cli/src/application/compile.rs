@@ -49,6 +49,13 @@ pub(crate) struct Package {
     written: SystemTime,
 }
 
+impl Package {
+    /// The executable that the zip holds.
+    pub(crate) fn executable(&self) -> PathBuf {
+        self.zip.with_extension("bootstrap")
+    }
+}
+
 impl Compiler {
     /// Creates the folder `output` if it is missing.
     pub(crate) fn new(

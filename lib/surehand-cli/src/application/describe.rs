@@ -57,9 +57,7 @@ pub(crate) async fn functions(
 }
 
 /// Asks these binaries, each given with its executable, for their descriptions.
-async fn describe<'a>(
-    executables: impl IntoIterator<Item = (&'a String, &'a std::path::PathBuf)>,
-) -> Descriptions {
+pub(crate) async fn describe(executables: &BTreeMap<String, PathBuf>) -> Descriptions {
     let mut descriptions = Descriptions::new();
     for (binary, executable) in executables {
         descriptions.insert(binary.clone(), describe_one(executable).await);

@@ -10,6 +10,7 @@ mod condition;
 mod functions;
 mod globals;
 pub(crate) mod parameter;
+mod policies;
 #[cfg(test)]
 mod tests;
 
@@ -215,6 +216,12 @@ impl<'a> Scope<'a> {
             value: Value::Map(Vec::new()),
         });
         if let Value::Map(entries) = &mut properties.value {
+            if kind == "AWS::Serverless::Function"
+                && let Some((_, node)) = entries.iter_mut().find(|(name, _)| name == "Policies")
+            {
+                policies::expand(node, self.world.at);
+                self.world.budget.take_values(node.count());
+            }
             for (_, node) in entries
                 .iter_mut()
                 .filter(|(name, _)| JSON.contains(&name.as_str()))

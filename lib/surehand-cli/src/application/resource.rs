@@ -71,11 +71,18 @@ impl Whereabouts {
     }
 }
 
+/// The types of DynamoDB's tables.
+pub(crate) const TABLES: [&str; 3] = [
+    "AWS::DynamoDB::Table",
+    "AWS::DynamoDB::GlobalTable",
+    "AWS::Serverless::SimpleTable",
+];
+
 /// The property in which a resource of this type can be given a name.
 pub(crate) fn name_property(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "AWS::SQS::Queue" => "QueueName",
-        "AWS::DynamoDB::Table" => "TableName",
+        kind if TABLES.contains(&kind) => "TableName",
         "AWS::Events::EventBus" | "AWS::Events::Rule" => "Name",
         "AWS::Lambda::Function" | "AWS::Serverless::Function" => "FunctionName",
         "AWS::IAM::Role" => "RoleName",
@@ -90,7 +97,7 @@ pub(crate) fn name_property(kind: &str) -> Option<&'static str> {
 pub(crate) fn arn(kind: &str, name: &str, bus: Option<&str>, at: &Whereabouts) -> String {
     match kind {
         "AWS::SQS::Queue" => at.arn("sqs", name),
-        "AWS::DynamoDB::Table" => at.arn("dynamodb", &format!("table/{name}")),
+        kind if TABLES.contains(&kind) => at.arn("dynamodb", &format!("table/{name}")),
         "AWS::Events::EventBus" => at.arn("events", &format!("event-bus/{name}")),
         "AWS::Events::Rule" => match bus {
             // A bus is named by its name or by its ARN.
@@ -134,7 +141,7 @@ pub(crate) fn attribute(kind: &str, name: &str, arn: &str, attribute: &str) -> V
         "Arn" | "TopicArn" => Value::Text(arn.to_owned()),
         "QueueName" | "TopicName" | "Name" => Value::Text(name.to_owned()),
         "QueueUrl" => Value::Text(queue_url(arn)),
-        "StreamArn" if kind == "AWS::DynamoDB::Table" => Value::Text(format!("{arn}/stream/0")),
+        "StreamArn" if TABLES.contains(&kind) => Value::Text(format!("{arn}/stream/0")),
         _ => Value::Unknown,
     }
 }

@@ -347,32 +347,69 @@ impl<'a> Function<'a> {
         app.by_arn(role).filter(|it| it.kind == "AWS::IAM::Role")
     }
 
-    /// What it may do. None if that is not all written down here.
+    /// What it may do. None if that is not all written down here: a role that is elsewhere, a managed policy or a
+    /// connector allows more.
     pub(crate) fn statements(&self, app: &App<'a>) -> Option<Vec<Statement<'a>>> {
-        let role = self.role(app)?;
-        if role.property(&["ManagedPolicyArns"]).is_some() {
+        if self.has_connector(app) {
             return None;
         }
-        let own = role.property(&["Policies"]).map_or(&[][..], Node::items);
-        let own = own.iter().filter_map(|policy| policy.get("PolicyDocument"));
-        let attached = app
-            .resources
-            .iter()
-            .filter(|it| {
-                [
-                    "AWS::IAM::Policy",
-                    "AWS::IAM::RolePolicy",
-                    "AWS::IAM::ManagedPolicy",
-                ]
-                .contains(&it.kind.as_str())
-            })
-            .filter(|policy| {
+        let (mut statements, role) = match self.role(app) {
+            Some(role) if role.property(&["ManagedPolicyArns"]).is_some() => return None,
+            Some(role) => {
+                let own = role.property(&["Policies"]).map_or(&[][..], Node::items);
+                let own = own.iter().filter_map(|policy| policy.get("PolicyDocument"));
+                (own.flat_map(Statement::of).collect(), Some(&role.name))
+            }
+            None if self.resource.property(&["Role"]).is_some() => return None,
+            None => (self.policies()?, None),
+        };
+        // The name of a role that SAM makes is unknown.
+        let is_it = |it: &Node| it.is_unknown() || role.is_some_and(|role| it.is(role));
+        for kind in [
+            "AWS::IAM::Policy",
+            "AWS::IAM::RolePolicy",
+            "AWS::IAM::ManagedPolicy",
+        ] {
+            let attached = app.of_kind(kind).filter(|policy| {
                 let roles = policy.property(&["Roles"]).map_or(&[][..], Node::items);
                 let one = policy.property(&["RoleName"]);
-                roles.iter().chain(one).any(|it| it.may_be(&role.name))
+                roles.iter().chain(one).any(is_it)
+            });
+            let documents = attached.filter_map(|policy| policy.property(&["PolicyDocument"]));
+            statements.extend(documents.flat_map(Statement::of));
+        }
+        Some(statements)
+    }
+
+    /// What the role that SAM makes for it allows, besides what its event sources and its log need.
+    fn policies(&self) -> Option<Vec<Statement<'a>>> {
+        let policies = self.resource.property(&["Policies"]);
+        let mut statements = Vec::new();
+        for policy in policies.map_or(&[][..], Node::items) {
+            match policy.get("Statement") {
+                Some(_) => statements.extend(Statement::of(policy)),
+                // A managed policy, or a policy template that is not known here.
+                None => return None,
+            }
+        }
+        Some(statements)
+    }
+
+    /// Where its permissions are written.
+    pub(crate) fn place_of_permissions(&self, app: &App<'a>) -> Place {
+        let of = self.role(app).unwrap_or(self.resource);
+        of.place_of(&["Policies"])
+    }
+
+    /// Whether a connector of SAM may give it permissions.
+    fn has_connector(&self, app: &App<'a>) -> bool {
+        let own = self.id().rsplit('/').next().unwrap_or_default();
+        let mut connectors = app.of_kind("AWS::Serverless::Connector");
+        self.resource.attributes.get("Connectors").is_some()
+            || connectors.any(|it| {
+                let source = it.property(&["Source", "Id"]);
+                source.is_none_or(|source| source.may_be(own))
             })
-            .filter_map(|policy| policy.property(&["PolicyDocument"]));
-        Some(own.chain(attached).flat_map(Statement::of).collect())
     }
 }
 

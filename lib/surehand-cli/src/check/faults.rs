@@ -82,6 +82,7 @@ static FAULTS: &[Fault] = faults! {
     "SH312" QUEUE ["\n  MaxReceiveCount:\n"] "Default: 50" => "Default: 9", There(QUEUE, "\n  Queue:\n", "maxReceiveCount:");
     "SH313" QUEUE ["\nMappings:"] "'60': {Seconds: 365}" => "'60': {Seconds: 6913}", There(QUEUE, "\n  Queue:\n", "maxReceiveCount:");
     "SH314" MAIN ["\n  ReserveStock:\n"] "MAX_ATTEMPTS: !Ref OrderMaxAttempts" => "MAX_ATTEMPTS: !Ref MaxAttempts", Here("MAX_BACKOFF_S:");
+    "SH315" QUEUE ["\n  Queue:\n"] "MessageRetentionPeriod: 345600" => "MessageRetentionPeriod: 1800", There(MAIN, "\n  ReserveStock:\n", "MAX_BACKOFF_S:");
     "SH321" MAIN ["\n  ReserveStock:\n"] "[ReportBatchItemFailures]" => "[]", Here("FunctionResponseTypes");
     "SH322" MAIN ["\n  CustomerLedger:\n"] "BatchSize: 10" => "BatchSize: 10\n            FilterCriteria: {Filters: []}", Here("FilterCriteria");
     "SH323" MAIN ["\n  NotifyCustomer:\n"] "ScalingConfig:" => "Scaling:", Here("EventSource:");
@@ -116,12 +117,15 @@ static FAULTS: &[Fault] = faults! {
     "SH501" MAIN ["\n  ReserveStockRole:\n"] "Resource: !GetAtt ReserveStockQueue.Outputs.DeadLetterQueueArn" => "Resource: !GetAtt NotifyCustomerQueue.Outputs.DeadLetterQueueArn", Here("Policies:");
     "SH501" MAIN ["\n  OutboxSweepRole:\n"] "[events:PutEvents]" => "[events:DescribeEventBus]", Here("Policies:");
     "SH501" MAIN ["\n  CustomerLedgerRole:\n"] ", sqs:ChangeMessageVisibility*" => "", Here("Policies:");
+    "SH501" MAIN ["\n  AuditRole:\n"] "Resource: !GetAtt Tables.Outputs.ShopTableArn" => "Resource: !GetAtt Tables.Outputs.IdempotencyTableArn", Here("Policies:");
+    "SH501" MAIN ["\n  ReserveStockRole:\n"] "dynamodb:PutItem, dynamodb:UpdateItem]\n                Resource: !GetAtt Tables.Outputs.ShopTableArn" => "dynamodb:PutItem]\n                Resource: !GetAtt Tables.Outputs.ShopTableArn", Here("Policies:");
+    "SH501" MAIN ["\n  CustomerLedgerRole:\n"] "- Sid: ShopTable\n                Effect: Allow" => "- Sid: ShopTable\n                Effect: Deny", Here("Policies:");
     "SH502" MAIN ["\n  AuditRole:\n"] "[dynamodb:PutItem]" => "dynamodb:*", Here("Action: dynamodb:*");
     "SH503" MAIN ["\n  AuditRole:\n"] "Resource: !GetAtt Tables.Outputs.ShopTableArn" => "Resource: '*'", Here("Resource: '*'");
     "SH504" MAIN ["\n  NotifyCustomer:\n"] "Role: !GetAtt NotifyCustomerRole.Arn" => "RoleLess: true", Here("NotifyCustomer:");
     "SH504" MAIN ["\n  NotifyCustomer:\n"] "Role: !GetAtt NotifyCustomerRole.Arn" => "Role: !GetAtt ReserveStockRole.Arn", Here("Role:");
     "SH505" MAIN ["\n  AuditRole:\n"] "      Policies:" => "      ManagedPolicyArns: [x]\n      Policies:", Here("ManagedPolicyArns");
-    "SH506" MAIN ["\n  AuditRole:\n"] "Resource: !GetAtt Tables.Outputs.ShopTableArn" => "Resource: !GetAtt Tables.Outputs.IdempotencyTableArn", There(MAIN, "\nGlobals:", "SHOP_TABLE:");
+    "SH506" MAIN ["\n  RedriveRole:\n"] "Resource: !GetAtt RedriveTable.Arn" => "Resource: !GetAtt Tables.Outputs.IdempotencyTableArn", There(MAIN, "\n  Redrive:\n", "REDRIVE_TABLE:");
     "SH601" TABLES ["\n  IdempotencyTable:\n"] "AttributeName: expiration" => "AttributeName: ttl", Here("TimeToLiveSpecification");
     "SH602" TABLES ["\n  IdempotencyTable:\n"] "KeySchema: [{AttributeName: id," => "KeySchema: [{AttributeName: pk,", Here("KeySchema");
     "SH603" TABLES ["\n  ShopTable:\n"] "PointInTimeRecoveryEnabled: true" => "PointInTimeRecoveryEnabled: false", Here("PointInTimeRecoverySpecification");
@@ -129,6 +133,8 @@ static FAULTS: &[Fault] = faults! {
     "SH605" TABLES ["\n  ShopTable:\n"] "UpdateReplacePolicy: Retain" => "UpdateReplacePolicy: Delete", Here("ShopTable:");
     "SH606" QUEUE ["\n  Queue:\n"] "MessageRetentionPeriod: 345600" => "MessageRetentionPeriod: 1468800", There(QUEUE, "\n  DeadLetterQueue:\n", "MessageRetentionPeriod");
     "SH607" TABLES ["\n  IdempotencyTable:\n"] "IndexName: outbox" => "IndexName: waiting", Here("GlobalSecondaryIndexes");
+    "SH609" TABLES ["\n  ShopTable:\n"] "AttributeName: sk, KeyType: RANGE" => "AttributeName: sort, KeyType: RANGE", Here("KeySchema:");
+    "SH611" TABLES ["\n  ShopTable:\n"] "AttributeName: sk, AttributeType: S" => "AttributeName: sort, AttributeType: S", Here("AttributeDefinitions:");
     "SH701" WATCH ["\n  LogGroup:\n"] "RetentionInDays:" => "Retention:", There(MAIN, "\n  Audit:\n", "LoggingConfig:");
     "SH701" MAIN ["\n  PlaceOrder:\n"] "!GetAtt PlaceOrderWatch.Outputs.LogGroupName" => "/shop/all", Here("LoggingConfig:");
     "SH702" QUEUE ["\n  DeadLetterAlarm:\n"] "MetricName: ApproximateNumberOfMessagesVisible" => "MetricName: NumberOfMessagesSent", There(QUEUE, "", "  DeadLetterQueue:\n");
@@ -319,6 +325,26 @@ fn a_function_that_says_otherwise_is_found() {
             "SH501",
         ),
         ("place-order", |it| it["idempotency"] = json!(null), "SH109"),
+        (
+            "place-order",
+            |it| it["tables"][0]["actions"] = json!(["PutItem", "DeleteItem"]),
+            "SH501",
+        ),
+        (
+            "place-order",
+            |it| it["tables"][0]["actions"] = json!(["PutItem", "Teleport"]),
+            "SH000",
+        ),
+        // What it does without entities it does not say.
+        ("place-order", |it| it["tables"] = json!([]), "SH000"),
+        (
+            "place-order",
+            |it| {
+                let key = json!({"partition": "customer_id", "sort": "order_id"});
+                it["tables"][0]["indexes"] = json!({"by_customer": key});
+            },
+            "SH610",
+        ),
         ("outbox-sweep", |it| it["variables"] = json!([]), "SH412"),
         (
             "place-order",
@@ -391,7 +417,7 @@ fn every_rule_is_documented() {
 #[test]
 fn every_rule_has_a_fault() {
     let elsewhere = [
-        "SH102", "SH106", "SH109", "SH326", "SH408", "SH414", "SH608",
+        "SH102", "SH106", "SH109", "SH326", "SH408", "SH414", "SH608", "SH610",
     ];
     for rule in ALL {
         let is_tried = FAULTS.iter().any(|fault| fault.rule == rule.id);

@@ -175,6 +175,7 @@ rules! {
     MOVED_BEFORE_PARKED = "SH312" Error "raise maxReceiveCount to several times the attempts, as 50 is, or lower MAX_ATTEMPTS";
     EXPIRES_BEFORE_MOVED = "SH313" Error "lower maxReceiveCount, or raise MessageRetentionPeriod";
     SHORT_OUTAGE = "SH314" Warning "raise MAX_ATTEMPTS or MAX_BACKOFF_S";
+    EXPIRES_BEFORE_PARKED = "SH315" Error "lower MAX_ATTEMPTS or MAX_BACKOFF_S, or raise the queue's MessageRetentionPeriod";
     NO_PARTIAL_FAILURES = "SH321" Error "add `FunctionResponseTypes: [ReportBatchItemFailures]` to the event source";
     QUEUE_FILTER = "SH322" Error "remove FilterCriteria, and filter in the rule";
     UNBOUNDED = "SH323" Warning "set ScalingConfig.MaximumConcurrency, or ProvisionedPollerConfig";
@@ -219,6 +220,9 @@ rules! {
     SHORT_MEMORY = "SH606" Error "raise `Idempotency::expires_after`, or lower the retention";
     NO_OUTBOX_INDEX = "SH607" Error "add the index `outbox` over outbox_shard (S) and outbox_since (N)";
     MEMORY_STORE = "SH608" Error "use DynamoDbStore: a process knows nothing of what others handle";
+    ENTITY_KEY = "SH609" Error "let KeySchema have the attributes of the entity's `key(…)`, or correct the entity";
+    ENTITY_INDEX = "SH610" Error "declare the index with this KeySchema, or correct the entity";
+    UNDEFINED_ATTRIBUTE = "SH611" Error "declare its type in AttributeDefinitions";
 
     LOG_RETENTION = "SH701" Error "let LoggingConfig.LogGroup name an AWS::Logs::LogGroup with RetentionInDays";
     DEAD_LETTER_ALARM = "SH702" Error "add an alarm on ApproximateNumberOfMessagesVisible of the queue, with threshold 0";

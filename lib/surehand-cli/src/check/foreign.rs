@@ -5,12 +5,21 @@ use std::{collections::BTreeMap, path::Path};
 
 use surehand::description::Description;
 
-use super::{Binaries, Descriptions, Sources, check};
+use super::{Binaries, Checked, Descriptions, Sources, check};
 
 const MANIFEST: &str = "[profile.release]\npanic = 'unwind'\n";
 
 /// What is found in these files, the first of which is the template, each in one line.
 fn found(files: &[(&str, &str)], worker: Option<&str>) -> Vec<String> {
+    let found = checked(files, worker);
+    let lines = found.findings.iter().map(|it| {
+        let place = format!("{}:{}", it.place.file, it.place.line);
+        format!("{place} {} {}", it.rule.id, it.sentence())
+    });
+    lines.collect()
+}
+
+fn checked(files: &[(&str, &str)], worker: Option<&str>) -> Checked {
     let files: BTreeMap<&str, &str> = files.iter().copied().collect();
     let read = |file: &str| {
         let text = match file {
@@ -30,12 +39,7 @@ fn found(files: &[(&str, &str)], worker: Option<&str>) -> Vec<String> {
         manifest: "handlers/Cargo.toml".to_owned(),
     };
     let binaries = Binaries::from([("worker".to_owned(), vec![binary])]);
-    let found = check(&sources, Some(&binaries), &descriptions).unwrap();
-    let lines = found.findings.iter().map(|it| {
-        let place = format!("{}:{}", it.place.file, it.place.line);
-        format!("{place} {} {}", it.rule.id, it.sentence())
-    });
-    lines.collect()
+    check(&sources, Some(&binaries), &descriptions).unwrap()
 }
 
 /// A function that takes messages, keeps its claims in a table, and parks.
@@ -268,6 +272,94 @@ fn an_outage_that_fills_the_dead_letters_soon_is_told() {
     assert_eq!(of_variables(unknown, &reads), [""; 0]);
 }
 
+/// SQS deletes a message whose time is up, and makes no dead letter of it.
+#[test]
+fn attempts_that_a_message_does_not_live_to_see_are_told() {
+    let of_template = |variables: &[(&str, &str)], queue: &str, change: (&str, &str)| {
+        let variables = variables.iter();
+        let variables = variables.map(|(name, value)| format!("          {name}: {value}\n"));
+        let template = include_str!("foreign/orders.yaml")
+            .replace(
+                "          IDEMPOTENCY_TABLE: !Ref Table\n",
+                &format!(
+                    "          IDEMPOTENCY_TABLE: !Ref Table\n{}",
+                    variables.collect::<String>()
+                ),
+            )
+            .replacen(
+                "VisibilityTimeout: 60\n",
+                &format!("VisibilityTimeout: 60\n{queue}"),
+                1,
+            )
+            .replace(change.0, change.1);
+        let worker = WORKER.replace(
+            "\"variables\": [",
+            "\"variables\": [{\"name\": \"MAX_ATTEMPTS\", \"required\": false, \"uses\": [\"max_attempts\"]}, \
+             {\"name\": \"MAX_BACKOFF_S\", \"required\": false, \"uses\": [\"max_backoff\"]},",
+        );
+        let checked = checked(&[("template.yaml", &template)], Some(&worker));
+        let lines = checked.findings.iter().filter(|it| it.rule.id == "SH315");
+        let lines: Vec<String> = lines.map(|it| it.sentence()).collect();
+        let outages = checked.outages.iter().map(|it| it.sentence());
+        (lines, outages.collect::<Vec<_>>())
+    };
+    let (attempts, backoff) = (("MAX_ATTEMPTS", "20"), ("MAX_BACKOFF_S", "43200"));
+    let as_it_is = ("", "");
+    let bears = |time: &str, attempts: u32| {
+        vec![format!(
+            "Worker bears an outage of {time}: {attempts} attempts, 50 receives"
+        )]
+    };
+    let long = |retention: &str| {
+        let what = "Worker: a message that keeps failing expires, and is lost: its 20 attempts may take 172 h";
+        vec![format!("{what}, and Queue keeps messages for {retention}")]
+    };
+    let none = Vec::<String>::new();
+    // SQS's own four days.
+    assert_eq!(
+        of_template(&[attempts, backoff], "", as_it_is),
+        (long("96 h"), bears("96 h", 20))
+    );
+    let keeps = |seconds: &str| format!("      MessageRetentionPeriod: {seconds}\n");
+    assert_eq!(
+        of_template(&[attempts, backoff], &keeps("1209600"), as_it_is),
+        (none.clone(), bears("129 h", 20))
+    );
+    assert_eq!(
+        of_template(&[attempts], "", as_it_is),
+        (none.clone(), bears("11 h", 20))
+    );
+    // With ten seconds for each attempt, the five take 2,640 s at most.
+    assert_eq!(
+        of_template(&[], &keeps("2640"), as_it_is),
+        (none.clone(), bears("32 min", 5))
+    );
+    let lost = |time: &str| {
+        let what =
+            "Worker: a message that keeps failing expires, and is lost: its 5 attempts may take";
+        vec![format!(
+            "{what} {time}, and Queue keeps messages for 43 min"
+        )]
+    };
+    assert_eq!(
+        of_template(&[], &keeps("2639"), as_it_is),
+        (lost("44 min"), bears("32 min", 5))
+    );
+    // Only a deployment knows.
+    let unknown = keeps("!ImportValue retention");
+    assert_eq!(
+        of_template(&[attempts, backoff], &unknown, as_it_is),
+        (none.clone(), none.clone())
+    );
+    let timeout = ("Timeout: 10", "Timeout: !ImportValue timeout");
+    assert_eq!(
+        of_template(&[], &keeps("2639"), timeout),
+        (none, bears("32 min", 5))
+    );
+    let (found, _) = of_template(&[], &keeps("2589"), timeout);
+    assert_eq!(found, lost("43 min"), "the delays alone are too long");
+}
+
 #[test]
 fn an_action_that_knows_no_resource_is_allowed_on_all() {
     let template = include_str!("foreign/no_resource.yaml");
@@ -328,5 +420,272 @@ fn a_pipe_is_a_trigger() {
             "template.yaml:29 SH402 OfChanges: a change that it cannot deliver stops its shard until it expires: MaximumRecordAgeInSeconds is not limited",
             "template.yaml:36 SH401 OfChanges: a change that it cannot deliver is lost",
         ]
+    );
+}
+
+/// A function with an entity that it reads, queries also by an index, and puts.
+const ENTITY: &str = r#"{"entity": "Entry", "variable": "TABLE", "key": {"partition": "pk", "sort": "sk"},
+    "indexes": {"by_day": {"partition": "day", "sort": null}},
+    "actions": ["BatchGetItem", "GetItem", "PutItem", "Query"]}"#;
+
+/// What is found of entities and their tables once the template and the entity are changed.
+fn of_entities(template: &[(&str, &str)], entity: &[(&str, &str)]) -> Vec<String> {
+    let changed = |text: &str, changes: &[(&str, &str)]| {
+        changes.iter().fold(text.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        })
+    };
+    let template = changed(include_str!("foreign/tables.yaml"), template);
+    let tables = format!(
+        "\"tables\": [{}], \"variables\": [",
+        changed(ENTITY, entity)
+    );
+    let worker = WORKER.replace("\"variables\": [", &tables);
+    let mut lines = found(&[("template.yaml", &template)], Some(&worker));
+    lines.retain(|line| {
+        let rules = ["SH501", "SH506", "SH609", "SH610", "SH611"];
+        rules.iter().any(|rule| line.contains(rule)) && !line.contains("sqs:")
+    });
+    lines
+}
+
+#[test]
+fn a_role_allows_what_a_function_does_with_its_entities() {
+    assert_eq!(of_entities(&[], &[]), [""; 0]);
+    let role = "template.yaml:33 SH501 Worker: its role does not allow";
+    assert_eq!(
+        of_entities(
+            &[("'dynamodb:GetItem', 'dynamodb:BatchGetItem', ", "")],
+            &[(
+                "\"PutItem\"",
+                "\"DeleteItem\", \"ConditionCheckItem\", \"UpdateItem\""
+            )],
+        ),
+        [
+            format!("{role} dynamodb:BatchGetItem on Table, where it reads Entry"),
+            format!("{role} dynamodb:ConditionCheckItem on Table, where it checks Entry"),
+            format!("{role} dynamodb:DeleteItem on Table, where it deletes Entry"),
+            format!("{role} dynamodb:GetItem on Table, where it reads Entry"),
+            format!("{role} dynamodb:UpdateItem on Table, where it updates Entry"),
+        ]
+    );
+    // By the index alone, or by all of its names.
+    let resources = "[!GetAtt Table.Arn, !Sub '${Table.Arn}/index/*']";
+    assert_eq!(
+        of_entities(&[(resources, "!GetAtt Table.Arn")], &[]),
+        [format!(
+            "{role} dynamodb:Query on the index by_day of Table, where it queries Entry"
+        )]
+    );
+    let query = "'dynamodb:Query']\n                Resource: [!GetAtt Table.Arn, !Sub '${Table.Arn}/index/*']";
+    let index_alone = "]
+                Resource: !GetAtt Table.Arn
+              - {Effect: Allow, Action: 'dynamodb:Query', Resource: !Sub '${Table.Arn}/index/by_day'}";
+    assert_eq!(
+        of_entities(&[(&format!(", {query}"), index_alone)], &[]),
+        [""; 0]
+    );
+    // Two entities of a table need one permission.
+    let second = ENTITY.replace("\"Entry\"", "\"Balance\"");
+    assert_eq!(
+        of_entities(
+            &[("'dynamodb:PutItem', ", "")],
+            &[("{\"entity\"", &format!("{second}, {{\"entity\""))]
+        ),
+        [format!(
+            "{role} dynamodb:PutItem on Table, where it puts Balance and Entry"
+        )]
+    );
+}
+
+/// What is written elsewhere, or decided later, may allow it.
+#[test]
+fn a_role_that_is_not_all_here_may_allow_more() {
+    let nothing = (
+        "['dynamodb:GetItem', 'dynamodb:BatchGetItem', 'dynamodb:PutItem', 'dynamodb:Query']",
+        "'dynamodb:Scan'",
+    );
+    assert_eq!(of_entities(&[nothing], &[]).len(), 5);
+    for more in [
+        // Only what is known is a table of the template, or a role of it.
+        ("TABLE: !Ref Table", "TABLE: !Ref Elsewhere"),
+        ("TABLE: !Ref Table", "TABLE: somewhere-else"),
+        ("TABLE: !Ref Table", "OTHER: !Ref Table"),
+        ("Role: !GetAtt Role.Arn", "Role: !Ref Elsewhere"),
+        ("'dynamodb:Scan'", "!Ref Elsewhere"),
+        (
+            "      Policies:",
+            "      ManagedPolicyArns: [!Ref Elsewhere]\n      Policies:",
+        ),
+        (
+            "  Role:\n",
+            "  More:\n    Type: AWS::IAM::Policy\n    Properties: {Roles: [!Ref Role], PolicyDocument: !Ref Elsewhere}\n  Role:\n",
+        ),
+        (
+            "  Role:\n",
+            "  Connector:\n    Type: AWS::Serverless::Connector\n    Properties: {Source: {Id: Worker}, Destination: {Id: Table}, Permissions: [Read, Write]}\n  Role:\n",
+        ),
+        (
+            "      KeySchema:\n        - {AttributeName: pk",
+            "      ResourcePolicy: {PolicyDocument: {Statement: {Effect: Allow, Principal: !Ref Elsewhere, Action: 'dynamodb:*', Resource: '*'}}}\n      KeySchema:\n        - {AttributeName: pk",
+        ),
+    ] {
+        assert_eq!(of_entities(&[nothing, more], &[]), [""; 0], "{more:?}");
+    }
+    assert_eq!(
+        of_entities(&[("Effect: Allow", "Effect: !Ref Elsewhere")], &[]),
+        [""; 0]
+    );
+    // Another function's connector does not.
+    let other = (
+        "  Role:\n",
+        "  Connector:\n    Type: AWS::Serverless::Connector\n    Properties: {Source: {Id: Other}, Destination: {Id: Table}, Permissions: [Read, Write]}\n  Role:\n",
+    );
+    assert_eq!(of_entities(&[nothing, other], &[]).len(), 5);
+}
+
+/// SAM makes a role of a function's policies, and statements of policy templates.
+#[test]
+fn policy_templates_allow_what_they_stand_for() {
+    let all = "[\"BatchGetItem\", \"ConditionCheckItem\", \"DeleteItem\", \"GetItem\", \"PutItem\", \"Query\", \"UpdateItem\"]";
+    let actions = (
+        "[\"BatchGetItem\", \"GetItem\", \"PutItem\", \"Query\"]",
+        all,
+    );
+    let lacks = |policies: &str| -> Vec<String> {
+        let policies = format!("Policies: {policies}");
+        let found = of_entities(&[("Role: !GetAtt Role.Arn", &policies)], &[actions]);
+        let lines = found.iter().map(|line| {
+            assert!(
+                line.starts_with("template.yaml:27 SH501 Worker: its role"),
+                "{line}"
+            );
+            let rest = line.split("dynamodb:").nth(1).unwrap();
+            rest.split(", where").next().unwrap().to_owned()
+        });
+        lines.collect()
+    };
+    let on_table = |actions: &str| -> Vec<String> {
+        let actions = actions.split(' ').filter(|it| !it.is_empty());
+        actions.map(|it| format!("{it} on Table")).collect()
+    };
+    for (policies, missing) in [
+        ("[DynamoDBCrudPolicy: {TableName: !Ref Table}]", ""),
+        ("{DynamoDBCrudPolicy: {TableName: !Ref Table}}", ""),
+        (
+            "[DynamoDBReadPolicy: {TableName: !Ref Table}]",
+            "ConditionCheckItem DeleteItem PutItem UpdateItem",
+        ),
+        (
+            "[DynamoDBReadPolicy: {TableName: !Ref Table}, DynamoDBWritePolicy: {TableName: !Ref Table}]",
+            "ConditionCheckItem DeleteItem",
+        ),
+        (
+            "[DynamoDBReadPolicy: {TableName: !Ref Table}, Statement: [{Effect: Allow, Action: ['dynamodb:*Item'], Resource: !GetAtt Table.Arn}]]",
+            "",
+        ),
+        // What cannot be told.
+        ("[DynamoDBCrudPolicy: {TableName: !Ref Elsewhere}]", ""),
+        ("[DynamoDBTeleportPolicy: {TableName: !Ref Table}]", ""),
+        ("[AmazonDynamoDBFullAccess]", ""),
+        ("[!Ref Elsewhere]", ""),
+        ("!Ref Elsewhere", ""),
+    ] {
+        assert_eq!(lacks(policies), on_table(missing), "{policies}");
+    }
+    let nothing =
+        lacks("[S3ReadPolicy: {BucketName: b}, DynamoDBCrudPolicy: {TableName: another}]");
+    assert_eq!(nothing.len(), 8, "{nothing:?}");
+    let by_index = lacks(
+        "[DynamoDBWritePolicy: {TableName: !Ref Table}, DynamoDBRestoreFromBackupPolicy: {TableName: !Ref Table}, DynamoDBReconfigurePolicy: {TableName: !Ref Table}, DynamoDBBackupFullAccessPolicy: {TableName: !Ref Table}]",
+    );
+    assert_eq!(
+        by_index,
+        [
+            "BatchGetItem on Table",
+            "ConditionCheckItem on Table",
+            "Query on the index by_day of Table",
+        ]
+    );
+}
+
+#[test]
+fn a_table_has_the_keys_of_its_entities() {
+    // The key, also where it is a table's in another form.
+    let simple = |key: &str| {
+        let text = include_str!("foreign/tables.yaml");
+        let end = text.find("  Worker:\n").unwrap();
+        let table = &text[text.find("  Table:\n").unwrap()..end];
+        let as_simple = format!(
+            "  Table:\n    Type: AWS::Serverless::SimpleTable\n    Properties: {{{key}}}\n"
+        );
+        of_entities(
+            &[(table, &as_simple)],
+            &[
+                ("\"sort\": \"sk\"", "\"sort\": null"),
+                ("\"by_day\": {\"partition\": \"day\", \"sort\": null}", ""),
+            ],
+        )
+    };
+    assert_eq!(simple("PrimaryKey: {Name: pk, Type: String}"), [""; 0]);
+    assert_eq!(
+        simple("PrimaryKey: {Name: !Ref Elsewhere, Type: String}"),
+        [""; 0]
+    );
+    assert_eq!(
+        simple(""),
+        [
+            "template.yaml:6 SH609 Table: its key is id, and that of Entry is pk: DynamoDB refuses every read and write of them"
+        ]
+    );
+    let global = ("AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable");
+    assert_eq!(of_entities(&[global], &[]), [""; 0]);
+    assert_eq!(
+        of_entities(
+            &[global],
+            &[(
+                "\"partition\": \"pk\", \"sort\": \"sk\"",
+                "\"partition\": \"id\", \"sort\": null"
+            )]
+        ),
+        [
+            "template.yaml:13 SH609 Table: its key is pk and sk, and that of Entry is id: DynamoDB refuses every read and write of them"
+        ]
+    );
+    let by_deployment = (
+        "- {AttributeName: pk, KeyType: HASH}",
+        "- {AttributeName: !Ref Elsewhere, KeyType: HASH}",
+    );
+    assert_eq!(of_entities(&[by_deployment], &[]), [""; 0]);
+}
+
+#[test]
+fn a_table_has_the_indexes_of_its_entities() {
+    assert_eq!(
+        of_entities(&[("IndexName: by_day", "IndexName: by_week")], &[]),
+        [
+            "template.yaml:16 SH610 Table: it has no index by_day with the key day, which queries of Entry need"
+        ]
+    );
+    assert_eq!(
+        of_entities(
+            &[],
+            &[("\"day\", \"sort\": null", "\"day\", \"sort\": \"sk\"")]
+        ),
+        [
+            "template.yaml:18 SH610 Table: the key of its index by_day is not day and sk, which queries of Entry need"
+        ]
+    );
+    let local = ("GlobalSecondaryIndexes", "LocalSecondaryIndexes");
+    assert_eq!(of_entities(&[local], &[]), [""; 0]);
+    let by_deployment = ("IndexName: by_day", "IndexName: !Ref Elsewhere");
+    assert_eq!(of_entities(&[by_deployment], &[]), [""; 0]);
+    assert_eq!(
+        of_entities(
+            &[("\n        - {AttributeName: day, AttributeType: S}", "")],
+            &[]
+        ),
+        ["template.yaml:9 SH611 Table: day is a part of a key, and has no type"]
     );
 }

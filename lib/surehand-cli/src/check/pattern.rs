@@ -1,21 +1,132 @@
-//! Event patterns of EventBridge, as far as an event's source and type decide.
+//! Event patterns of EventBridge, for an event of which only source and type are known, and for a whole one.
+
+use serde_json::Value as Json;
 
 use crate::application::yaml::{Node, Value};
 
+/// What is known of a field of an event.
+#[derive(Clone, Copy)]
+enum Field<'a> {
+    Open,
+    /// It has what any pattern of the application asks for.
+    Given,
+    /// None if the event does not have it.
+    Known(Option<&'a Json>),
+}
+
 /// Whether a rule with this pattern gets such an event. None where the event's detail decides, or it is unknown.
 pub(crate) fn matches(pattern: &Node, source: &str, detail_type: &str) -> Option<bool> {
+    let [source, detail_type] = [source, detail_type].map(Json::from);
+    holds_of(pattern, &|name| match name {
+        "source" => Field::Known(Some(&source)),
+        "detail-type" => Field::Known(Some(&detail_type)),
+        name if is_of_application(name) => Field::Given,
+        _ => Field::Open,
+    })
+}
+
+/// Whether a rule with this pattern gets this event, which has everything but what EventBridge gives it. None if that
+/// cannot be told.
+pub(crate) fn takes(pattern: &Node, event: &Json) -> Option<bool> {
+    holds_of(pattern, &|name| match name {
+        name if is_of_application(name) => Field::Given,
+        "id" | "time" => Field::Open,
+        name => Field::Known(event.get(name)),
+    })
+}
+
+/// An application has its events in its own account and region.
+fn is_of_application(field: &str) -> bool {
+    ["account", "region", "version"].contains(&field)
+}
+
+/// Whether all conditions of a pattern, or of a part of it, hold of an object with these fields.
+fn holds_of<'a>(pattern: &Node, field: &dyn Fn(&str) -> Field<'a>) -> Option<bool> {
     if pattern.is_unknown() {
         return None;
     }
     let conditions = pattern.entries().map(|(name, condition)| match name {
-        "source" => any_of(condition, source),
-        "detail-type" => any_of(condition, detail_type),
-        "$or" => any((condition.items().iter()).map(|each| matches(each, source, detail_type))),
-        // An application has its events in its own account and region.
-        "account" | "region" | "version" => Some(true),
-        _ => None,
+        "$or" => any((condition.items().iter()).map(|each| holds_of(each, field))),
+        name => decide(condition, field(name)),
     });
     any(conditions.map(not)).map(|fails| !fails)
+}
+
+fn decide(condition: &Node, field: Field<'_>) -> Option<bool> {
+    let value = match field {
+        Field::Open => return None,
+        Field::Given => return Some(true),
+        Field::Known(value) => value,
+    };
+    match (condition.is_map(), value) {
+        (true, Some(Json::Array(items))) => {
+            any((items.iter()).map(|it| decide(condition, Field::Known(Some(it)))))
+        }
+        (true, value) => holds_of(condition, &|name| {
+            Field::Known(value.and_then(|value| value.get(name)))
+        }),
+        (false, _) if condition.is_unknown() => None,
+        (false, value) => any((condition.items().iter()).map(|it| holds_of_value(it, value))),
+    }
+}
+
+/// Whether one of a field's conditions holds.
+fn holds_of_value(condition: &Node, value: Option<&Json>) -> Option<bool> {
+    if condition.is_unknown() {
+        return None;
+    }
+    if let Some(exists) = condition.get("exists") {
+        return Some(exists.is("true") == value.is_some());
+    }
+    match value {
+        None => Some(false),
+        Some(Json::Array(items)) => {
+            any((items.iter()).map(|it| holds_of_value(condition, Some(it))))
+        }
+        // No address is looked at.
+        Some(Json::String(_)) if condition.get("cidr").is_some() => None,
+        Some(Json::String(text)) => Some(holds(condition, text)),
+        Some(value) => Some(holds_of_scalar(condition, value)),
+    }
+}
+
+/// Whether a condition holds of a number, of true, false or null.
+fn holds_of_scalar(condition: &Node, value: &Json) -> bool {
+    match &condition.value {
+        Value::Null => value.is_null(),
+        Value::Plain(exact) => match (value.as_f64(), exact.parse::<f64>()) {
+            (Some(number), Ok(wanted)) => number == wanted,
+            _ => serde_json::from_str::<Json>(exact).is_ok_and(|wanted| wanted == *value),
+        },
+        Value::Map(_) => condition
+            .entries()
+            .all(|(operator, operand)| match operator {
+                "anything-but" => !(operand.items().iter()).any(|it| holds_of_scalar(it, value)),
+                "numeric" => value.as_f64().is_some_and(|it| is_within(operand, it)),
+                _ => false,
+            }),
+        _ => false,
+    }
+}
+
+/// Whether a number is what a list such as `[">", 0, "<=", 5]` asks for.
+fn is_within(bounds: &Node, number: f64) -> bool {
+    bounds.items().chunks(2).all(|pair| {
+        let [operator, bound] = pair else {
+            return false;
+        };
+        let Some(bound) = bound.text().and_then(|it| it.parse::<f64>().ok()) else {
+            return false;
+        };
+        match operator.text() {
+            Some("=") => number == bound,
+            Some(">") => number > bound,
+            Some(">=") => number >= bound,
+            Some("<") => number < bound,
+            Some("<=") => number <= bound,
+            _ => false,
+        }
+    })
 }
 
 /// What the pattern of a rule can ask for at the top of an event. Replays add the name of the replay.
@@ -97,7 +208,9 @@ pub(crate) fn literals<'a>(pattern: &'a Node, name: &str) -> Vec<&'a Node> {
 
 fn holds(condition: &Node, text: &str) -> bool {
     match &condition.value {
-        Value::Text(exact) | Value::Plain(exact) => exact == text,
+        Value::Text(exact) => exact == text,
+        // A number is not the text of its digits.
+        Value::Plain(exact) => exact == text && serde_json::from_str::<Json>(exact).is_err(),
         Value::Unknown => true,
         Value::Map(_) => condition
             .entries()
@@ -165,6 +278,8 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -224,6 +339,65 @@ mod tests {
             ..Node::parse("p", "{}").unwrap()
         };
         assert_eq!(matches(&unknown, "shop.orders", "OrderPlaced"), None);
+    }
+
+    #[test]
+    fn of_a_whole_event_the_detail_decides() {
+        let event = json!({
+            "source": "shop.orders", "detail-type": "OrderPlaced", "resources": ["arn:a", "arn:b"],
+            "detail": {
+                "state": "open", "total": 12.5, "paid": false, "coupon": null, "items": [{"sku": "a"}, {"sku": "b"}],
+                "tags": ["new", "large"], "number": "5",
+            },
+        });
+        for (pattern, expected) in [
+            (r#"{"detail": {"state": ["open", "held"]}}"#, Some(true)),
+            (r#"{"detail": {"state": ["held"]}}"#, Some(false)),
+            (r#"{"detail": {"state": [{"prefix": "op"}]}}"#, Some(true)),
+            (r#"{"detail": {"total": [12.50]}}"#, Some(true)),
+            (
+                r#"{"detail": {"total": [{"numeric": [">", 10, "<=", 12.5]}]}}"#,
+                Some(true),
+            ),
+            (
+                r#"{"detail": {"total": [{"numeric": ["<", 10]}]}}"#,
+                Some(false),
+            ),
+            (
+                r#"{"detail": {"total": [{"anything-but": [12.5]}]}}"#,
+                Some(false),
+            ),
+            (r#"{"detail": {"total": ["12.5"]}}"#, Some(false)),
+            (r#"{"detail": {"number": [5]}}"#, Some(false)),
+            (r#"{"detail": {"paid": [false]}}"#, Some(true)),
+            (r#"{"detail": {"paid": [true]}}"#, Some(false)),
+            (r#"{"detail": {"coupon": [null]}}"#, Some(true)),
+            (r#"{"detail": {"coupon": [{"exists": true}]}}"#, Some(true)),
+            (r#"{"detail": {"gift": [{"exists": false}]}}"#, Some(true)),
+            (
+                r#"{"detail": {"gift": {"from": [{"exists": false}]}}}"#,
+                Some(true),
+            ),
+            (
+                r#"{"detail": {"gift": [{"anything-but": "x"}]}}"#,
+                Some(false),
+            ),
+            (r#"{"detail": {"items": {"sku": ["b"]}}}"#, Some(true)),
+            (r#"{"detail": {"items": {"sku": ["c"]}}}"#, Some(false)),
+            (r#"{"detail": {"tags": ["large"]}}"#, Some(true)),
+            (
+                r#"{"detail": {"$or": [{"state": ["x"]}, {"paid": [false]}]}}"#,
+                Some(true),
+            ),
+            (r#"{"resources": ["arn:b"], "account": ["1"]}"#, Some(true)),
+            (r#"{"replay-name": [{"exists": false}]}"#, Some(true)),
+            (r#"{"id": ["1"]}"#, None),
+            (r#"{"detail": {"state": [{"cidr": "10.0.0.0/8"}]}}"#, None),
+            (r#"{"source": ["x"], "id": ["1"]}"#, Some(false)),
+        ] {
+            let node = Node::parse("p", pattern).unwrap();
+            assert_eq!(takes(&node, &event), expected, "{pattern}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The rules, by what they look at.
 
+mod entities;
 pub(crate) mod environment;
 mod events;
 mod functions;
@@ -21,5 +22,6 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
     events::check(app, findings);
     permissions::check(app, findings);
     tables::check(app, findings);
+    entities::check(app, findings);
     watch::check(app, findings);
 }

@@ -1,16 +1,15 @@
 //! `surehand invoke`: calls one function and prints its reply.
 
-mod delivery;
 mod reply;
 
 use anyhow::{Context, Result, bail};
-use aws_sdk_lambda::{Client, primitives::Blob};
+use aws_sdk_lambda::primitives::Blob;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, value::RawValue};
 
-use self::delivery::Delivery;
-use super::publish;
+pub(super) use self::reply::indented;
+use super::{delivery::Delivery, publish};
 use crate::cloud::{Cloud, Wanted};
 use crate::terminal::{self, say};
 
@@ -37,10 +36,11 @@ pub(crate) async fn run(
     let event = event.map(payload).transpose()?;
     let cloud = Cloud::connect(wanted).await?;
     let name = &cloud.full_name(function)?;
-    let client = Client::new(&cloud.config);
     let delivery = match form.raw {
         true => Delivery::Direct,
-        false => Delivery::of(&cloud, &client, name).await?,
+        false => Delivery::of(&cloud, name)
+            .await
+            .context("without --raw it must be known what brings the events")?,
     };
     let given = event.as_ref().map(|event| event.get().to_owned());
     let payload = delivery.wrap(event, form.message, Timestamp::now())?;
@@ -57,11 +57,11 @@ pub(crate) async fn run(
         bail!(
             "{name} failed ({}): {}",
             kind.to_lowercase(),
-            failure(reply, &delivery)
+            failure(name, reply, &delivery)
         );
     }
     match serde_json::from_slice::<&RawValue>(reply) {
-        Ok(reply) => say!("{}", reply::indented(reply.get())),
+        Ok(reply) => say!("{}", indented(reply.get())),
         Err(_) => say!("{}", String::from_utf8_lossy(reply)),
     }
     if returned(reply) {
@@ -74,7 +74,7 @@ pub(crate) async fn run(
 }
 
 /// Whether a batch's reply names a record that was not handled.
-fn returned(reply: &[u8]) -> bool {
+pub(super) fn returned(reply: &[u8]) -> bool {
     let reply: Value = serde_json::from_slice(reply).unwrap_or_default();
     let failures = reply["batchItemFailures"].as_array();
     failures.is_some_and(|failures| !failures.is_empty())
@@ -91,13 +91,17 @@ fn payload(event: &str) -> Result<Box<RawValue>> {
 }
 
 /// Writes Lambda's error object in one line.
-fn failure(reply: &[u8], delivery: &Delivery) -> String {
+pub(super) fn failure(function: &str, reply: &[u8], delivery: &Delivery) -> String {
     let error: Value = serde_json::from_slice(reply).unwrap_or_default();
     let message = error["errorMessage"].as_str().unwrap_or_default();
-    if message.contains("missing field `Records`") && matches!(delivery, Delivery::Queue(_)) {
+    if message.contains("missing field `Records`") {
+        let source = match delivery {
+            Delivery::Queue(_) => format!("messages of {}", delivery.name()),
+            _ => "records, which a queue or a stream brings".to_owned(),
+        };
         return format!(
-            "it takes messages of {}: send an event with `source` and `detail-type`, or pass --message",
-            delivery.name()
+            "it takes {source}: `surehand send {function} FILE` sends it one, and so does `surehand invoke` with an event \
+             that has `source` and `detail-type`, or with --message"
         );
     }
     match (error["errorType"].as_str(), error["errorMessage"].as_str()) {
@@ -127,6 +131,7 @@ mod tests {
     fn a_failure_is_one_line() {
         assert_eq!(
             failure(
+                "f",
                 br#"{"errorType":"rejected","errorMessage":"no lines"}"#,
                 &Delivery::Direct
             ),
@@ -135,11 +140,12 @@ mod tests {
         let missing = br#"{"errorType":"x","errorMessage":"missing field `Records` at line 1"}"#;
         let queue = Delivery::Queue("arn:aws:sqs:r:a:stock".to_owned());
         assert_eq!(
-            failure(missing, &queue),
-            "it takes messages of the queue stock: send an event with `source` and `detail-type`, or pass --message"
+            failure("f", missing, &queue),
+            "it takes messages of the queue stock: `surehand send f FILE` sends it one, and so does `surehand invoke` with \
+             an event that has `source` and `detail-type`, or with --message"
         );
         assert_eq!(
-            failure(b"Task timed out", &Delivery::Direct),
+            failure("f", b"Task timed out", &Delivery::Direct),
             "Task timed out"
         );
     }

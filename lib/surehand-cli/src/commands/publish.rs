@@ -3,6 +3,9 @@
 //! Nothing is sent before every line has been read, so that a mistake in the last line does not leave half a file
 //! on the bus.
 
+mod event;
+mod takers;
+
 use std::{
     io::Read as _,
     time::{Duration, SystemTime},
@@ -13,13 +16,16 @@ use aws_sdk_eventbridge::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use surehand::aws::{
-    events::{self, Entry},
+    events,
     limits::{ENTRIES, EVENT_BYTES},
 };
 
+pub(crate) use self::event::Event;
+use self::takers::Takers;
 use crate::{
     cloud::{Cloud, Wanted},
     progress::{Progress, number_of},
+    terminal,
 };
 
 /// The longest `detail-type` that EventBridge takes.
@@ -27,19 +33,6 @@ const DETAIL_TYPE: usize = 128;
 
 /// How often an entry is sent before its failure is reported.
 const ATTEMPTS: u32 = 5;
-
-/// An event of the input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Event {
-    /// Counted from 1.
-    pub(crate) line: usize,
-    pub(crate) source: String,
-    pub(crate) detail_type: String,
-    /// JSON.
-    pub(crate) detail: String,
-    pub(crate) time: Option<SystemTime>,
-    pub(crate) resources: Vec<String>,
-}
 
 /// The two shapes of a line: EventBridge's, and the envelope with its parts at the top. What is sent is what is
 /// written: as values, numbers would lose their digits.
@@ -63,10 +56,11 @@ struct Detail {
     metadata: Box<RawValue>,
 }
 
-/// Publishes the lines of `file`, or of standard input when it is `-`.
+/// Publishes the lines of `file`, or of standard input when it is `-`, and says which rules of the bus take them.
 pub(crate) async fn run(
     file: &str,
     bus: Option<String>,
+    is_json: bool,
     wanted: &Wanted,
     progress: &Progress,
 ) -> Result<()> {
@@ -88,6 +82,19 @@ pub(crate) async fn run(
     let total = events.len() as u64;
     send(&client, &bus, &events, |done| step.count(done, total, "")).await?;
     step.done(number_of(total, "event"));
+    // They are on the bus, whoever takes them: if that cannot be told, it is no failure.
+    match Takers::of(&cloud, &client, &bus, &events).await {
+        Ok(takers) if is_json => terminal::out(&takers.json()),
+        Ok(takers) => terminal::out(&takers.text()),
+        Err(error) => {
+            progress.line(&terminal::plain(&format!(
+                "which rules take them is not known: {error:#}"
+            )));
+            if is_json {
+                terminal::out(&takers::unknown(&events));
+            }
+        }
+    }
     Ok(())
 }
 
@@ -168,19 +175,6 @@ fn parse_line(number: usize, text: &str) -> Result<Event> {
         bail!("the event is larger than {EVENT_BYTES} bytes");
     }
     Ok(event)
-}
-
-impl Event {
-    fn entry(&self) -> Entry<'_> {
-        Entry {
-            source: &self.source,
-            detail_type: &self.detail_type,
-            detail: self.detail.as_str().into(),
-            time: self.time,
-            resources: &self.resources,
-            ..Entry::default()
-        }
-    }
 }
 
 /// Splits the events into requests.

@@ -30,13 +30,8 @@ impl Context<'_> {
 
     /// Says in which account and region something is about to be changed. A running `surehand dev` has neither.
     pub(super) fn announce(&self, cloud: &Cloud, queue: &QueueInfo) {
-        if cloud.stack.is_none() {
-            let part = |index| queue.arn.split(':').nth(index).unwrap_or("?");
-            let (region, account, name) = (part(3), part(4), part(5));
-            let at = cloud.config.endpoint_url().unwrap_or("AWS");
-            self.progress.line(&format!(
-                "changing {name} in account {account}, region {region}, at {at}"
-            ));
+        if let Some(line) = cloud.changing(&queue.arn) {
+            self.progress.line(&line);
         }
     }
 
@@ -54,7 +49,7 @@ pub(crate) struct Coded {
 
 impl Coded {
     /// Wrong usage that the parser cannot tell.
-    pub(super) const fn usage(text: &'static str) -> Self {
+    pub(crate) const fn usage(text: &'static str) -> Self {
         Self { code: 2, text }
     }
 
@@ -73,7 +68,7 @@ impl std::fmt::Display for Coded {
 impl std::error::Error for Coded {}
 
 /// The library's errors, which are no `std::error::Error`, as the command's.
-pub(super) fn said(error: surehand::Error) -> anyhow::Error {
+pub(crate) fn said(error: surehand::Error) -> anyhow::Error {
     anyhow::anyhow!("{error:#}")
 }
 

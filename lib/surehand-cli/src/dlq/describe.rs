@@ -3,36 +3,24 @@
 use std::{fmt::Write as _, time::Duration};
 
 use anyhow::Result;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::Value;
 use surehand::{dead_letter::FailureNote, record::AttributeValue};
 use surehand_redrive::{Group, Letter, Origin};
 
+use super::grid::Grid;
+use crate::progress::number_of;
+
 /// How much of a message a table shows.
 const WIDTH: usize = 120;
 
-/// A table with the right-aligned columns of these indexes. It is as wide as a terminal; where there is none its rows
-/// are lines, which other tools can search.
-pub(super) fn table<const N: usize>(header: [&str; N], numbers: &[usize]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header);
-    for index in numbers {
-        if let Some(column) = table.column_mut(*index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
 /// The few reasons, the most frequent first.
-pub(super) fn groups(groups: &[&Group]) -> Table {
-    let mut table = table(
+pub(super) fn groups(groups: &[&Group]) -> Grid {
+    let mut table = Grid::new(
         [
             "group", "letters", "event", "handler", "kind", "message", "oldest",
         ],
         &[1],
+        &[5],
     );
     for group in groups {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
@@ -50,7 +38,7 @@ pub(super) fn groups(groups: &[&Group]) -> Table {
 }
 
 /// How long ago that was, in its largest unit.
-pub(super) fn age(ms: u64) -> String {
+pub(crate) fn age(ms: u64) -> String {
     span(now().saturating_sub(ms))
 }
 
@@ -171,7 +159,10 @@ pub(super) fn text(letter: &Letter, attempts: Option<&str>, retention: Option<Du
     }
     match letter.redrive_count() {
         0 => {}
-        count => line("put back", &format!("{count} times before")),
+        count => {
+            let times = number_of(u64::from(count), "time");
+            line("put back", &format!("{times} before"));
+        }
     }
     for (name, attribute) in &letter.attributes {
         let ours = [FailureNote::ATTRIBUTE, FailureNote::REDRIVE_COUNT];

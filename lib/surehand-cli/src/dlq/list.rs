@@ -9,6 +9,7 @@ use surehand_redrive::{Queue as _, QueueInfo, SqsDeadLetterQueue};
 use super::{
     context::{Context, End, said},
     describe,
+    grid::Grid,
     read::end_of,
     target,
 };
@@ -69,7 +70,7 @@ pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<E
         say!("no dead-letter queues at {}", cloud.name());
         return Ok(End::Nothing);
     }
-    let mut table = describe::table(
+    let mut table = Grid::new(
         [
             "dead-letter queue",
             "letters",
@@ -79,6 +80,7 @@ pub(super) async fn run(prefix: Option<&str>, context: &Context<'_>) -> Result<E
             "of",
         ],
         &[1, 2],
+        &[5],
     );
     for row in &rows {
         let sources: Vec<&str> = row.sources.iter().map(String::as_str).collect();
@@ -157,7 +159,8 @@ async fn rows(cloud: &Cloud, prefix: Option<&str>) -> Result<(Vec<Row>, Vec<Unre
     Ok((rows, unreadable))
 }
 
-fn is_called_so(name: &str) -> bool {
+/// Whether a queue is named as those for dead letters are.
+pub(crate) fn is_called_so(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace(['-', '_'], "");
     name.contains("deadletter") || name.contains("dlq")
 }

@@ -16,6 +16,7 @@ use super::{
     target::{self, Target, TargetArgs},
 };
 use crate::cloud::{Cloud, reason};
+use crate::progress::number_of;
 use crate::terminal::say;
 
 #[derive(Debug, Clone, Args)]
@@ -102,7 +103,8 @@ impl Way {
             return;
         }
         say!(
-            "about {total} letters of {} would go to {}, each with its note",
+            "about {} of {} would go to {}, each with its note",
+            number_of(total, "letter"),
             self.target.name(),
             target::name_of(&to.arn)
         );
@@ -137,7 +139,7 @@ impl Way {
             let status = task.status.clone().unwrap_or_default().to_lowercase();
             step.rate(moved, all, status.clone());
             if !["running", "cancelling"].contains(&status.as_str()) {
-                step.done(format!("{moved} letters, {status}"));
+                step.done(format!("{}, {status}", number_of(moved, "letter")));
                 return Ok(task);
             }
             if context.is_stopped() && !is_cancelled {

@@ -23,7 +23,7 @@ use super::{
 use crate::cloud::{Cloud, reason};
 
 /// The table of a function, by the variable that the library reads it from.
-const TABLE: &str = "IDEMPOTENCY_TABLE";
+pub(super) const TABLE: &str = "IDEMPOTENCY_TABLE";
 
 /// How many outcomes are asked for at once.
 const SIDE_BY_SIDE: usize = 32;
@@ -124,7 +124,7 @@ impl Facts {
     /// none if it is not known.
     pub(super) async fn deployed(&self, plan: &str) -> Option<String> {
         let function = self.function.as_deref()?;
-        let configuration = target::configuration(self.cloud.as_ref()?, function).await;
+        let configuration = self.cloud.as_ref()?.configuration(function).await;
         let changed = configuration.ok()?.last_modified?;
         let changed: jiff::Timestamp = changed.parse().ok()?;
         let is_before = plan

@@ -20,6 +20,7 @@ use super::{
     trust::{self, Claims},
 };
 use crate::cloud::Cloud;
+use crate::progress::number_of;
 use crate::terminal::say;
 
 #[derive(Debug, Clone, Args)]
@@ -167,7 +168,11 @@ pub(super) async fn run(arguments: &PlanArgs, context: &Context<'_>) -> Result<E
         });
         say!("{line}");
     } else if count > 0 {
-        say!("{count} letters in {}", arguments.out.display());
+        say!(
+            "{} in {}",
+            number_of(count as u64, "letter"),
+            arguments.out.display()
+        );
         made.say_what_is_held();
     } else {
         say!("no letters");

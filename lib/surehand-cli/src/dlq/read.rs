@@ -24,6 +24,7 @@ use super::{
     target::{self, SourceArgs, Target, TargetArgs},
 };
 use crate::cloud::Cloud;
+use crate::progress::number_of;
 use crate::terminal::say;
 
 /// Hands each selected letter to `take`, with one in memory at a time. Returns the queue, if it was one.
@@ -148,10 +149,11 @@ pub(super) async fn queue(
     let report = reader.close().await;
     result?;
     step.done(match report.complete {
-        true => format!("{} letters", report.read),
+        true => number_of(report.read as u64, "letter"),
         false => format!(
-            "{} letters, and about {} more that SQS does not show now",
-            report.read, report.left
+            "{}, and about {} more that SQS does not show now",
+            number_of(report.read as u64, "letter"),
+            report.left
         ),
     });
     Ok((report, info))
@@ -316,7 +318,7 @@ pub(super) async fn pull(
         let line = serde_json::json!({"file": file, "letters": count, "complete": report.complete});
         say!("{line}");
     } else if count > 0 {
-        say!("{count} letters in {}", out.display());
+        say!("{} in {}", number_of(count as u64, "letter"), out.display());
     } else {
         say!("no letters");
     }

@@ -1,6 +1,7 @@
 //! `surehand dlq rehearse`: letters through the new local build of their function, with nothing coming of it.
 
 mod process;
+mod replica;
 mod report;
 
 use std::{collections::BTreeSet, io::Write as _, path::PathBuf};
@@ -12,14 +13,15 @@ use serde_json::{Map, Value, json};
 use surehand::{record::AttributeValue, rehearsal::Trial};
 use surehand_redrive::{Destination, Letter};
 
-use self::{process::Stage, report::Tally};
+use self::{process::Stage, replica::Replica, report::Tally};
 use super::{
     binary::binary,
     context::{Coded, Context, End},
     new_file::NewFile,
+    outcomes::TABLE,
     read,
     select::SelectArgs,
-    target::{self, SourceArgs, TargetArgs},
+    target::{SourceArgs, TargetArgs},
 };
 use crate::terminal::say;
 use crate::{
@@ -111,7 +113,7 @@ async fn rehearse(
         }
         return Ok(End::Nothing);
     }
-    let configuration = target::configuration(cloud, name).await?;
+    let configuration = cloud.configuration(name).await?;
     let profile = match arguments.release {
         true => Profile::Release,
         false => Profile::Dev,
@@ -135,6 +137,7 @@ async fn rehearse(
         .environment
         .and_then(|environment| environment.variables)
         .unwrap_or_default();
+    let mut replica = Replica::new(cloud, variables.get(TABLE))?;
     let mut stage = Stage::new(executable, name, variables, cloud, arguments.allow_effects);
 
     let step = context.progress.task(format!("rehearsing {binary}"));
@@ -148,18 +151,21 @@ async fn rehearse(
         let trial = Trial {
             event: event(&letter),
             timeout_ms: timeout,
+            answers: true,
+            token: None,
         };
-        let finding = stage.answer(&letter, &trial).await?;
+        let answer = stage.answer(&letter, trial, &mut replica).await?;
+        let line = tally.add(&letter, answer)?;
         if context.json {
-            say!("{}", report::json(&letter, &finding)?);
+            say!("{line}");
         }
-        tally.add(&letter, finding);
         done += 1;
         step.rate(done, total, "");
     }
     step.done(tally.summary());
-    if !context.json {
-        say!("{}", tally.report());
+    match context.json {
+        true => tally.groups().for_each(|line| say!("{line}")),
+        false => say!("{}", tally.report()),
     }
     Ok(match tally.is_fixed() {
         true => End::Done,

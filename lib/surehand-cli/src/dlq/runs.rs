@@ -14,7 +14,8 @@ use surehand_redrive::{Action, Ledger, Plan, Progress};
 use super::{
     apply::{journal_of, ledger_of},
     context::{Context, End},
-    describe, plan,
+    grid::Grid,
+    plan,
     read::end_of,
     target,
 };
@@ -110,7 +111,7 @@ pub(super) fn run(context: &Context<'_>) -> Result<End> {
     } else if rows.is_empty() {
         say!("no runs in {}", folder.display());
     } else {
-        let mut table = describe::table(
+        let mut table = Grid::new(
             [
                 "run",
                 "queue",
@@ -121,6 +122,7 @@ pub(super) fn run(context: &Context<'_>) -> Result<End> {
                 "state",
             ],
             &[4, 5],
+            &[1, 2, 6],
         );
         for row in &rows {
             table.add_row(row.cells());

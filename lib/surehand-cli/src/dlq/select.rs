@@ -50,7 +50,7 @@ impl SelectArgs {
 }
 
 /// A time, in milliseconds since the epoch.
-fn moment(text: &str) -> Result<u64, String> {
+pub(crate) fn moment(text: &str) -> Result<u64, String> {
     let wrong = || "use RFC 3339, or an age such as 90m, 12h or 3d".to_owned();
     let timestamp = match text.parse::<jiff::Timestamp>() {
         Ok(timestamp) => timestamp,

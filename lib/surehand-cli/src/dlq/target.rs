@@ -3,9 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use aws_sdk_lambda::operation::get_function_configuration::{
-    GetFunctionConfigurationError, GetFunctionConfigurationOutput,
-};
 use aws_sdk_sqs::{operation::get_queue_url::GetQueueUrlError, types::QueueAttributeName};
 use clap::Args;
 use serde_json::Value;
@@ -57,7 +54,7 @@ impl Target {
 }
 
 /// The last part of a queue's URL or ARN.
-pub(super) fn name_of(queue: &str) -> &str {
+pub(crate) fn name_of(queue: &str) -> &str {
     queue.rsplit(['/', ':']).next().unwrap_or(queue)
 }
 
@@ -139,7 +136,7 @@ pub(super) async fn named(cloud: &Cloud, queue: &str) -> Result<String> {
 }
 
 /// The URL of the queue with this name, URL, ARN, or name of a stack's output.
-pub(super) async fn queue_url(cloud: &Cloud, queue: &str) -> Result<String> {
+pub(crate) async fn queue_url(cloud: &Cloud, queue: &str) -> Result<String> {
     if queue.starts_with("http://") || queue.starts_with("https://") {
         return Ok(queue.to_owned());
     }
@@ -162,11 +159,40 @@ pub(super) async fn queue_url(cloud: &Cloud, queue: &str) -> Result<String> {
         Err(error) => {
             let is_known = |error: &GetQueueUrlError| error.is_queue_does_not_exist();
             match error.as_service_error().is_some_and(is_known) {
-                true => bail!("no queue `{queue}` at {}", cloud.name()),
+                true => bail!(
+                    "no queue `{queue}` at {}{}",
+                    cloud.name(),
+                    others(cloud, name_of(queue)).await
+                ),
                 false => Err(reason(error))
                     .with_context(|| format!("cannot find queue `{queue}` at {}", cloud.name())),
             }
         }
+    }
+}
+
+/// How many queues an error lists.
+const SHOWN: usize = 10;
+
+/// Says which queues there are, those first whose names are like the one that is not there.
+async fn others(cloud: &Cloud, name: &str) -> String {
+    let sqs = aws_sdk_sqs::Client::new(&cloud.config);
+    // Who may not list queues has the error without them.
+    let listed = sqs.list_queues().max_results(1_000).send().await;
+    let urls = listed.ok().and_then(|it| it.queue_urls).unwrap_or_default();
+    among(urls.iter().map(|url| name_of(url)).collect(), name)
+}
+
+fn among(mut names: Vec<&str>, name: &str) -> String {
+    names.sort_by_key(|it| (strsim::damerau_levenshtein(it, name), *it));
+    let more = match names.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    names.truncate(SHOWN);
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(": the queues are {}{more}", names.join(", ")),
     }
 }
 
@@ -238,30 +264,13 @@ pub(super) async fn dead_letter_arn(
     Ok(policy["deadLetterTargetArn"].as_str().map(str::to_owned))
 }
 
-/// How a function is deployed.
-pub(super) async fn configuration(
-    cloud: &Cloud,
-    function: &str,
-) -> Result<GetFunctionConfigurationOutput> {
-    let request = aws_sdk_lambda::Client::new(&cloud.config).get_function_configuration();
-    let output = request.function_name(function).send().await;
-    output.or_else(|error| {
-        let is_known =
-            |error: &GetFunctionConfigurationError| error.is_resource_not_found_exception();
-        match error.as_service_error().is_some_and(is_known) {
-            true => bail!("no function `{function}` at {}", cloud.name()),
-            false => Err(reason(error))
-                .with_context(|| format!("cannot describe {function} at {}", cloud.name())),
-        }
-    })
-}
-
 /// The environment variables of a deployed function.
 pub(super) async fn variables(
     cloud: &Cloud,
     function: &str,
 ) -> Result<std::collections::HashMap<String, String>> {
-    Ok(configuration(cloud, function)
+    Ok(cloud
+        .configuration(function)
         .await?
         .environment
         .and_then(|environment| environment.variables)
@@ -282,6 +291,19 @@ mod tests {
             assert_eq!(name_of(queue), "orders-dlq");
             assert_eq!(super::queue(queue).unwrap(), queue);
         }
+    }
+
+    #[test]
+    fn the_queues_that_there_are_are_listed_the_nearest_first() {
+        assert_eq!(
+            among(vec!["stock-dlq", "order", "orders-dlq"], "orders-dql"),
+            ": the queues are orders-dlq, order, stock-dlq"
+        );
+        assert_eq!(among(Vec::new(), "orders"), "");
+        let names: Vec<String> = (10..30).map(|number| format!("q{number}")).collect();
+        let said = among(names.iter().map(String::as_str).collect(), "q10");
+        assert!(said.starts_with(": the queues are q10, "), "{said}");
+        assert!(said.ends_with(" and 10 more"), "{said}");
     }
 
     #[test]

@@ -217,7 +217,7 @@ async fn is_confirmed(cloud: &Cloud, letters: &str, to: &Destination) -> bool {
     if on_failure.as_deref() == Some(letters) {
         return true;
     }
-    let deployed = target::configuration(cloud, arn).await.ok();
+    let deployed = cloud.configuration(arn).await.ok();
     let letters_of = deployed.and_then(|it| it.dead_letter_config?.target_arn);
     letters_of.as_deref() == Some(letters)
 }

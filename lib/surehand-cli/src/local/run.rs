@@ -141,6 +141,14 @@ impl Local {
         &self.project
     }
 
+    /// The executables of the functions as they were built last.
+    pub(crate) fn executables(&self) -> BTreeMap<String, PathBuf> {
+        let packages = self.packages.iter();
+        packages
+            .map(|(binary, package)| (binary.clone(), package.executable()))
+            .collect()
+    }
+
     /// Whether the last deployment succeeded.
     pub(crate) fn is_current(&self) -> bool {
         self.is_current

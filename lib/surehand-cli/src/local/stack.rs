@@ -156,13 +156,16 @@ impl Stack {
             .with_context(|| format!("the template has no output {key}"))
     }
 
-    /// The function of this short name, logical id or full name.
+    /// The function of this full name, logical id or short name. In a stack `order` the full name of one can be the
+    /// short name of another, and a full name is what the cloud says.
     pub(crate) fn function(&self, name: &str) -> Option<&Function> {
-        self.functions.iter().find(|function| {
-            [&function.binary, &function.logical_id, &function.name]
-                .into_iter()
-                .any(|known| known == name)
-        })
+        let of = |known: fn(&Function) -> &String| {
+            let mut functions = self.functions.iter();
+            functions.find(|function| known(function) == name)
+        };
+        of(|it| &it.name)
+            .or_else(|| of(|it| &it.logical_id))
+            .or_else(|| of(|it| &it.binary))
     }
 
     /// Every queue among the outputs: (name of the output without `Url`, URL).
@@ -260,6 +263,28 @@ mod tests {
             assert_eq!(stack.function(name), Some(&stack.functions[0]));
         }
         assert_eq!(stack.function("place"), None);
+    }
+
+    #[test]
+    fn a_full_name_is_not_taken_for_the_short_name_of_another_function() {
+        let function = |logical_id: &str, name: &str, binary: &str| Function {
+            logical_id: logical_id.to_owned(),
+            name: name.to_owned(),
+            binary: binary.to_owned(),
+        };
+        let mut stack = stack();
+        stack.functions = vec![
+            function("OrderAudit", "order-order-audit", "order-audit"),
+            function("Audit", "order-audit", "audit"),
+        ];
+        for (name, binary) in [
+            ("order-audit", "audit"),
+            ("order-order-audit", "order-audit"),
+            ("OrderAudit", "order-audit"),
+            ("audit", "audit"),
+        ] {
+            assert_eq!(stack.function(name).unwrap().binary, binary, "{name}");
+        }
     }
 
     #[test]

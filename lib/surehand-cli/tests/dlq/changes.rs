@@ -246,7 +246,7 @@ async fn a_redrive_is_one_command_and_a_run() {
 
     let one = redrive(&["--where", "detail.data.order_id=event-2"]);
     let dry = world.ends(0, &one).await;
-    assert!(dry.starts_with("1 letters would be put back to "), "{dry}");
+    assert!(dry.starts_with("1 letter would be put back to "), "{dry}");
     assert_eq!(world.depths().await, (4, 0));
     assert!(!world.path("state").exists(), "nothing was changed");
 
@@ -478,7 +478,7 @@ async fn what_is_behind_a_letter_that_stays_is_not_taken_for_done() {
     let dry = world.ends(0, &redrive(&[])).await;
     assert_eq!(
         dry,
-        "1 letters would be put back to queue behind.fifo\n3 letters would stay\nnothing was changed; --yes does it\n"
+        "1 letter would be put back to queue behind.fifo\n3 letters would stay\nnothing was changed; --yes does it\n"
     );
     let said = world.run(&redrive(&["--yes", "--no-ramp"])).await;
     assert_eq!(said.code, Some(4), "{said:?}");

@@ -46,8 +46,19 @@ async fn a_queue_that_is_none_is_one_line() {
         )
         .await;
     }
-    for arguments in with_queue(&["--queue", "nothing"]) {
-        check(&world, &arguments, 1, "no queue `nothing` at {endpoint}").await;
+    for arguments in with_queue(&["--queue", "misuse-dql"]) {
+        let said = world.run(&arguments).await;
+        let endpoint = &world.sqs.endpoint;
+        // Other tests have their queues there, too.
+        let line =
+            format!("error: no queue `misuse-dql` at {endpoint}: the queues are misuse-dlq, ");
+        assert!(said.err.starts_with(&line), "{arguments:?}: {said:?}");
+        assert_eq!(said.err.lines().count(), 1, "{arguments:?}: {said:?}");
+        assert_eq!(
+            (said.code, &*said.out),
+            (Some(1), ""),
+            "{arguments:?}: {said:?}"
+        );
     }
     for arguments in with_queue(&["--queue", "misuse-dlq", "--function", "f"]) {
         let line = "the argument '--queue <QUEUE>' cannot be used with '--function <FUNCTION>'";

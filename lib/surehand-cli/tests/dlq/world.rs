@@ -74,25 +74,7 @@ impl World {
 
     /// The command, at a shell that knows the service.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(SUREHAND);
-        let kept = ["PATH", "HOME", "LANG", "LLVM_PROFILE_FILE"].into_iter();
-        command
-            .arg("dlq")
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env_clear()
-            .envs(kept.filter_map(|name| Some((name, std::env::var_os(name)?))))
-            .env("AWS_ENDPOINT_URL", &self.sqs.endpoint)
-            .env("AWS_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", KEY)
-            .env("AWS_SECRET_ACCESS_KEY", KEY)
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("XDG_STATE_HOME", self.path("state"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        command
+        command(self.folder.path(), &self.sqs.endpoint, arguments)
     }
 
     pub(crate) async fn run(&self, arguments: &[&str]) -> Said {
@@ -209,6 +191,39 @@ impl World {
             }
         }
     }
+}
+
+/// The command at a shell in a folder, for the services at an endpoint.
+pub(crate) fn command(folder: &Path, endpoint: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(SUREHAND);
+    let kept = [
+        "PATH",
+        "HOME",
+        "LANG",
+        "CARGO_HOME",
+        "RUSTUP_HOME",
+        "LLVM_PROFILE_FILE",
+    ];
+    let kept = kept
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
+    command
+        .arg("dlq")
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .envs(kept)
+        .env("AWS_ENDPOINT_URL", endpoint)
+        .env("AWS_REGION", REGION)
+        .env("AWS_ACCESS_KEY_ID", KEY)
+        .env("AWS_SECRET_ACCESS_KEY", KEY)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("XDG_STATE_HOME", folder.join("state"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
 }
 
 /// An event as a rule of EventBridge writes it.

@@ -39,9 +39,13 @@ impl Job {
         action: &Action,
         has_ramp: bool,
     ) -> Self {
-        let story = || {
+        let story = has_ramp.then(|| {
             // Of an edit, the event is the new one.
-            let sent = Letter::new(&*letter.id, &*parcel.body);
+            let mut sent = Letter::new(&*letter.id, &*parcel.body);
+            // A CloudEvent in binary mode is in them. No function and no bus gets them.
+            if let Destination::Queue(_) = to {
+                sent.attributes.clone_from(&parcel.attributes);
+            }
             let event = sent.event().map(|event| event.identity());
             let cause = letter.cause();
             Story {
@@ -53,13 +57,13 @@ impl Job {
                 cause,
                 redrive_count: letter.redrive_count(),
             }
-        };
+        });
         Self {
             to,
             group: letter.group.clone(),
             is_edit: matches!(action, Action::Edit { .. }),
             lost_lists: !letter.dropped_attributes.is_empty(),
-            story: has_ramp.then(story),
+            story,
             parcel,
         }
     }

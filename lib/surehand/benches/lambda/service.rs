@@ -95,7 +95,7 @@ impl Request {
 }
 
 /// DynamoDB's answer to a read of an order and its article.
-const IN_STOCK: &str = r#"{"Responses": {"shop": [{"pk": {"S": "STOCK#book"}, "sk": {"S": "STOCK"}, "available": {"N": "1000000"}}]}, "UnprocessedKeys": {}}"#;
+const IN_STOCK: &str = r#"{"Responses": {"shop": [{"pk": {"S": "STOCK#book"}, "sk": {"S": "STOCK"}, "sku": {"S": "book"}, "available": {"N": "1000000"}}]}, "UnprocessedKeys": {}}"#;
 
 /// Answers a connection's requests, or passes them on, until its function has ended.
 fn serve(connection: TcpStream, requests: &Sender<Request>, exports: &AtomicUsize) {

@@ -39,8 +39,8 @@ impl Transport for Nowhere {
 
 async fn in_transaction(order: Envelope<OrderPlaced>, tx: Transaction) -> surehand::Result<()> {
     let order = order.data;
-    tx.update(take(&order));
-    tx.put(reservation(&order));
+    tx.stage(take(&order));
+    tx.stage(reservation(&order));
     tx.publish(&StockReserved {
         order_id: order.order_id,
         customer: order.customer,

@@ -1,4 +1,4 @@
-//! SQS: messages and their attributes, and the results of batches by entry.
+//! SQS: messages, their attributes and groups, and the results of batches by entry.
 
 use super::{Entries, Refusal};
 use crate::attribute::{Attribute, AttributeValue};
@@ -13,7 +13,26 @@ use aws_sdk_sqs::{
         SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
     },
 };
+use sha2::{Digest, Sha256};
 use std::{borrow::Cow, collections::HashMap};
+
+/// The longest message group.
+const MAX_GROUP: usize = 128;
+
+/// Returns the message group of a partition key on a FIFO queue: the key itself, or its SHA-256 in hexadecimal if SQS
+/// does not take it. SQS takes 1 to 128 ASCII letters, digits and punctuation marks.
+///
+/// A partition key is text of any kind. One that is no group must not make an event that cannot be published, and
+/// each key has a group of its own.
+pub fn message_group(partition_key: &str) -> Cow<'_, str> {
+    let is_group = (1..=MAX_GROUP).contains(&partition_key.len())
+        && partition_key.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_group {
+        partition_key.into()
+    } else {
+        hex::encode(Sha256::digest(partition_key)).into()
+    }
+}
 
 /// A message to send.
 #[derive(Clone, Debug, Default)]
@@ -235,6 +254,22 @@ mod tests {
 
     fn done(ids: &[&str]) -> impl Iterator<Item = (String, ())> {
         ids.iter().map(|id| ((*id).to_owned(), ()))
+    }
+
+    #[test]
+    fn a_partition_key_that_is_no_message_group_has_one_of_its_own() {
+        let long = "x".repeat(129);
+        let keys = ["", "a b", "ü", "a\nb", &long];
+        let groups = keys.map(message_group);
+        for (place, group) in groups.iter().enumerate() {
+            assert_eq!(group.len(), 64, "{group}");
+            assert!(group.bytes().all(|byte| byte.is_ascii_graphic()), "{group}");
+            assert_eq!(groups.iter().position(|other| other == group), Some(place));
+        }
+        let longest = "x".repeat(128);
+        for good in ["a", "order/42", "{~}!", &longest] {
+            assert_eq!(message_group(good), good);
+        }
     }
 
     #[test]

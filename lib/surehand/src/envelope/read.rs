@@ -128,6 +128,8 @@ fn check_lengths(metadata: &Metadata) -> Result<()> {
     let others = [
         ("type", &metadata.detail_type),
         ("source", &metadata.source),
+        ("own type", &metadata.own_type),
+        ("own source", &metadata.own_source),
         ("correlation id", &metadata.correlation_id),
         ("causation id", &metadata.causation_id),
         ("traceparent", &metadata.traceparent),
@@ -275,8 +277,8 @@ struct Framed {
 }
 
 impl<'a> Shape<'a> {
-    /// `{"metadata": {"id": …}, "data": …}`, inside the EventBridge event `outer` if there is one.
-    fn framed(&self, outer: Option<&Metadata>) -> Option<RawEvent> {
+    /// `{"metadata": {"id": …}, "data": …}`. Without a time of its own it has this one.
+    fn framed(&self, time: Option<SystemTime>) -> Option<RawEvent> {
         let (metadata, data) = (self.metadata?, self.data?);
         let own: Framed = serde_json::from_str(metadata.get()).ok()?;
         if own.id.is_empty() {
@@ -284,14 +286,9 @@ impl<'a> Shape<'a> {
         }
         Some(RawEvent {
             metadata: Metadata {
-                id: own.id,
-                time: (own.time.as_deref().and_then(parse_time))
-                    .or_else(|| outer.and_then(|o| o.time)),
-                // EventBridge routed the event by its own fields, so they decide what it is.
-                source: outer.and_then(|o| o.source.clone()).or(own.source),
-                detail_type: outer
-                    .and_then(|o| o.detail_type.clone())
-                    .or(own.detail_type),
+                time: own.time.as_deref().and_then(parse_time).or(time),
+                source: own.source,
+                detail_type: own.detail_type,
                 version: own.version.unwrap_or(1),
                 subject: own.subject,
                 partition_key: own.partitionkey,
@@ -299,6 +296,7 @@ impl<'a> Shape<'a> {
                 causation_id: own.causationid,
                 traceparent: own.traceparent,
                 producer: own.producer,
+                ..Metadata::new(own.id)
             },
             data: data.get().to_owned(),
         })
@@ -321,14 +319,15 @@ impl<'a> Shape<'a> {
             ..Metadata::new(text(self.id).unwrap_or_default())
         };
         if let Ok(inner) = serde_json::from_str::<Shape<'_>>(detail) {
-            if let Some(event) = inner.framed(Some(&outer)) {
-                return Ok(Some(event));
-            }
-            if let Some(mut event) = inner.cloud_event(outer.time)? {
-                // The bus has allowed its sender this source and this type, and has routed by them.
-                event.metadata.source = outer.source;
-                event.metadata.detail_type = outer.detail_type;
-                return Ok(Some(event));
+            let event = match inner.framed(outer.time) {
+                Some(event) => Some(event),
+                None => inner.cloud_event(outer.time)?,
+            };
+            if let Some(event) = event {
+                return Ok(Some(RawEvent {
+                    metadata: carried(event.metadata, outer),
+                    data: event.data,
+                }));
             }
         }
         Ok((!outer.id.is_empty()).then(|| RawEvent {
@@ -398,6 +397,21 @@ impl<'a> Shape<'a> {
         }
         let attributes: Attributes = serde_json::from_str(self.sns_attributes?.get()).ok()?;
         Some(attributes.traceparent?.value)
+    }
+}
+
+/// The metadata of an event inside that of a bus. The bus has allowed its sender this source and this type, and has
+/// routed by them; what the event says itself is kept where it is something else.
+fn carried(event: Metadata, bus: Metadata) -> Metadata {
+    let other = |own: Option<String>, of_bus: &Option<String>| {
+        own.filter(|own| Some(own) != of_bus.as_ref())
+    };
+    Metadata {
+        own_source: other(event.source, &bus.source),
+        own_type: other(event.detail_type, &bus.detail_type),
+        source: bus.source,
+        detail_type: bus.detail_type,
+        ..event
     }
 }
 
@@ -544,8 +558,8 @@ mod tests {
     fn a_cloud_event_on_the_bus_is_that_event_under_the_names_of_the_bus() {
         let mut alone = parse(&cloud());
         // Its sender may put events of this source and type, and writes anything into the rest.
-        alone.metadata.source = Some("shop.orders".into());
-        alone.metadata.detail_type = Some("OrderPlaced".into());
+        alone.metadata.own_source = alone.metadata.source.replace("shop.orders".into());
+        alone.metadata.own_type = alone.metadata.detail_type.replace("OrderPlaced".into());
         assert_eq!(parse(&on_the_bus(cloud())), alone);
         assert_eq!(parse(&on_the_bus(json!(cloud().to_string()))), alone);
         let mut timeless = cloud();
@@ -558,6 +572,30 @@ mod tests {
         let mut binary = cloud();
         binary["data_base64"] = "AA==".into();
         assert!(parse_text(&on_the_bus(binary).to_string()).is_err());
+    }
+
+    #[test]
+    fn what_an_event_names_itself_is_kept_where_the_bus_names_something_else() {
+        let mut framed = framed();
+        for (source, kind, own_source, own_type) in [
+            ("shop.orders", "OrderPlaced", None, None),
+            ("/shop", "OrderPlaced", Some("/shop"), None),
+            ("shop.orders", "placed", None, Some("placed")),
+            ("/shop", "placed", Some("/shop"), Some("placed")),
+        ] {
+            let mut cloud = cloud();
+            cloud["source"] = source.into();
+            cloud["type"] = kind.into();
+            framed["metadata"]["source"] = source.into();
+            framed["metadata"]["type"] = kind.into();
+            for detail in [cloud, framed.clone()] {
+                let m = parse(&on_the_bus(detail)).metadata;
+                assert_eq!(m.source.as_deref(), Some("shop.orders"));
+                assert_eq!(m.detail_type.as_deref(), Some("OrderPlaced"));
+                assert_eq!(m.own_source.as_deref(), own_source);
+                assert_eq!(m.own_type.as_deref(), own_type);
+            }
+        }
     }
 
     fn with_attributes(body: &str, prefix: &str, context: &Value) -> Result<RawEvent> {

@@ -2,21 +2,36 @@
 
 #[cfg(feature = "dynamodb")]
 mod staged;
+#[cfg(feature = "dynamodb")]
+mod store;
+
+/// Without transactions nothing is proposed.
+#[cfg(not(feature = "dynamodb"))]
+pub(super) use crate::MemoryStore as RehearsalStore;
+#[cfg(feature = "dynamodb")]
+use store::Ask;
+#[cfg(feature = "dynamodb")]
+pub(super) use store::RehearsalStore;
 
 use super::Function;
 use crate::{
-    BoxError, Deadline, Error, MemoryStore, Metrics, Record,
+    BoxError, Deadline, Error, Metrics, Record,
     batch::{RecordService, attempt_at},
     clock::epoch_ms,
     companion::Companion,
     dead_letter::FailureNote,
-    rehearsal::{Ending, Finding, Trial},
+    rehearsal::{Ending, Finding, Marked, Said, Trial},
     source::Source,
     telemetry,
 };
+#[cfg(feature = "dynamodb")]
+use crate::{
+    Result,
+    rehearsal::{Proposal, Ruling},
+};
 use lambda_runtime::Context;
 use std::{
-    io::{BufRead, Write},
+    io::{self, Write},
     sync::Arc,
     time::Duration,
 };
@@ -31,19 +46,21 @@ impl<So: Source> Function<So> {
     pub(super) async fn rehearse(self) -> Result<(), BoxError> {
         telemetry::init_on_stderr();
         let with_effects = std::env::var(EFFECTS).is_ok_and(|value| value == "1");
-        let store = MemoryStore::new();
-        for line in std::io::stdin().lock().lines() {
-            let trial: Trial = serde_json::from_str(&line?)?;
-            // The handlers may print to standard output; that line ends before one of ours begins.
-            let mut answers = String::new();
-            for finding in self.try_out(trial, &store, with_effects).await {
-                answers.push('\n');
-                answers.push_str(&serde_json::to_string(&finding)?);
-            }
-            answers.push('\n');
-            let mut out = std::io::stdout().lock();
-            out.write_all(answers.as_bytes())?;
-            out.flush()?;
+        let store = RehearsalStore::default();
+        while let Some(line) = heard()? {
+            let trial: Trial = serde_json::from_str(&line)?;
+            let voice = Voice {
+                token: trial.token.clone(),
+            };
+            voice.say([Said::Heard])?;
+            #[cfg(feature = "dynamodb")]
+            let store = {
+                let voice = voice.clone();
+                let ask: Ask = Arc::new(move |proposal| voice.ask(proposal));
+                store.asking(trial.answers.then_some(ask))
+            };
+            let findings = self.try_out(trial, &store, with_effects).await;
+            voice.say(findings.into_iter().map(|it| Said::Finding(Box::new(it))))?;
         }
         Ok(())
     }
@@ -53,7 +70,7 @@ impl<So: Source> Function<So> {
     pub(crate) async fn try_out(
         &self,
         trial: Trial,
-        store: &MemoryStore,
+        store: &RehearsalStore,
         with_effects: bool,
     ) -> Vec<Finding> {
         let context = self.rehearsed_context(trial.timeout_ms);
@@ -80,7 +97,7 @@ impl<So: Source> Function<So> {
         let mut findings = Vec::new();
         for record in batch.records {
             let mut finding = self.try_one(record, &service, with_effects).await;
-            (finding.staged, finding.conditions) = committed(store);
+            (finding.staged, finding.conditions) = staged(store);
             findings.push(finding);
         }
         findings
@@ -148,19 +165,59 @@ impl<So: Source> Function<So> {
     }
 }
 
-/// Describes what was committed since the last call, and counts the conditions of it.
+/// Says what the records since the last call have staged, and how many of its conditions nobody has looked at.
 #[cfg(feature = "dynamodb")]
-fn committed(store: &MemoryStore) -> (Vec<String>, usize) {
-    let (writes, events) = store.take_committed();
-    let conditions = writes.iter().filter(|it| staged::has_condition(it)).count();
-    let events = events.iter().map(staged::event);
-    let lines = writes.iter().map(staged::write).chain(events);
-    (lines.collect(), conditions)
+fn staged(store: &RehearsalStore) -> (Vec<String>, usize) {
+    let staged = store.take_staged();
+    (staged.lines, staged.conditions)
 }
 
 #[cfg(not(feature = "dynamodb"))]
-fn committed(_: &MemoryStore) -> (Vec<String>, usize) {
+fn staged(_: &RehearsalStore) -> (Vec<String>, usize) {
     (Vec::new(), 0)
+}
+
+/// How whoever rehearses knows the function's own lines.
+#[derive(Clone)]
+struct Voice {
+    token: Option<String>,
+}
+
+impl Voice {
+    /// Asks whoever rehearses.
+    #[cfg(feature = "dynamodb")]
+    fn ask(&self, proposal: Proposal) -> Result<Ruling> {
+        self.say([Said::Proposal(proposal)])?;
+        let line = heard()?.ok_or_else(|| Error::transient("the rehearsal has ended"))?;
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    /// Prints lines to standard output. Handlers may print there as well; that line ends before ours begin.
+    fn say(&self, all: impl IntoIterator<Item = Said>) -> io::Result<()> {
+        let mut lines = String::from("\n");
+        for said in all {
+            let line = match (&self.token, said) {
+                (Some(token), said) => serde_json::to_string(&Marked {
+                    token: token.clone(),
+                    said,
+                }),
+                (None, Said::Heard) => return Ok(()),
+                (None, Said::Proposal(proposal)) => serde_json::to_string(&proposal),
+                (None, Said::Finding(finding)) => serde_json::to_string(&finding),
+            };
+            lines.push_str(&line?);
+            lines.push('\n');
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(lines.as_bytes())?;
+        out.flush()
+    }
+}
+
+/// The next line of standard input. It is not locked in between, since there are two who read it.
+fn heard() -> io::Result<Option<String>> {
+    let mut line = String::new();
+    Ok((io::stdin().read_line(&mut line)? > 0).then_some(line))
 }
 
 #[cfg(feature = "dynamodb")]

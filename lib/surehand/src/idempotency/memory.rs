@@ -20,8 +20,6 @@ use crate::{
 use aws_sdk_dynamodb::types::TransactWriteItem;
 #[cfg(any(all(test, feature = "dynamodb"), feature = "testing"))]
 use std::collections::BTreeSet;
-#[cfg(feature = "dynamodb")]
-use std::mem;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,8 +29,8 @@ use std::{
 /// Keeps claims in memory. Clones share them.
 ///
 /// It is held to the same contract as the DynamoDB store, and forgets everything with the process.
-/// What transactions commit is kept as well; their conditions are taken to hold, since there are no
-/// items to look at. For those test against DynamoDB.
+/// What transactions commit is kept as well; **the conditions of their writes are taken to hold**, since there are no
+/// items to look at. A test of those takes `testing::DynamoDb`, of the feature `testing-dynamodb`.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
@@ -162,13 +160,6 @@ impl MemoryStore {
     #[cfg(feature = "dynamodb")]
     pub fn events(&self) -> Vec<Outgoing> {
         self.state().events.clone()
-    }
-
-    /// The effects and events that were committed since the last call.
-    #[cfg(feature = "dynamodb")]
-    pub(crate) fn take_committed(&self) -> (Vec<TransactWriteItem>, Vec<Outgoing>) {
-        let mut state = self.state();
-        (mem::take(&mut state.writes), mem::take(&mut state.events))
     }
 
     /// What commits left to publish, in their order.

@@ -9,7 +9,7 @@ use crate::{
     check::{
         app::{App, Function},
         finding::{Findings, rule},
-        policy::Statement,
+        policy::{Statement, allow},
         resourceless,
     },
 };
@@ -49,14 +49,16 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
             .entry(&role.id)
             .or_default()
             .push(function);
-        match function.statements(app) {
-            Some(statements) => needed(app, function, &statements, findings),
-            None => findings.add(
+        if let Some(managed) = role.property(&["ManagedPolicyArns"]) {
+            findings.add(
                 &rule::MANAGED_POLICY,
-                &role.place_of(&["ManagedPolicyArns"]),
+                &managed.place,
                 &role.id,
                 "it has managed policies",
-            ),
+            );
+        }
+        if let Some(statements) = function.statements(app) {
+            needed(app, function, &statements, findings);
         }
     }
     for functions in functions_by_role.values() {
@@ -283,17 +285,11 @@ fn needed(
     statements: &[Statement<'_>],
     findings: &mut Findings,
 ) {
-    let place = match function.role(app) {
-        Some(role) => role.place_of(&["Policies"]),
-        None => function.resource.place.clone(),
-    };
-    let is_allowed = |action: &str, arn: &str| {
-        (statements.iter()).any(|it| it.is_allow() && it.covers(action, arn))
-    };
+    let place = function.place_of_permissions(app);
     for need in NEEDS {
         for arn in (need.on)(app, function) {
-            let missing = need.actions.iter().filter(|it| !is_allowed(it, &arn));
-            for action in missing {
+            let missing = need.actions.iter();
+            for action in missing.filter(|it| !allow(statements, it, &arn)) {
                 let what = app.by_arn(&arn).map_or(arn.as_str(), |it| &it.id);
                 findings.add(
                     &rule::MISSING_PERMISSION,
@@ -307,8 +303,13 @@ fn needed(
             }
         }
     }
-    let variables = function.description.map_or(&[][..], |it| &it.variables);
-    for variable in variables.iter().filter(|it| it.uses.is_empty()) {
+    let Some(description) = function.description else {
+        return;
+    };
+    // Of a table of entities it is known what is done there.
+    let is_of_entities = |name: &str| description.tables.iter().any(|it| it.variable == name);
+    let variables = description.variables.iter();
+    for variable in variables.filter(|it| it.uses.is_empty() && !is_of_entities(&it.name)) {
         let kinds = [
             "AWS::SQS::Queue",
             "AWS::DynamoDB::Table",

@@ -6,14 +6,12 @@ use crate::{
     application::{resource::Resource, yaml::Node},
     check::{
         app::{App, Function, Trigger},
-        attempts::{self, Outage},
+        attempts::{self, Attempts},
         finding::{Findings, rule},
     },
 };
 
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
-/// SQS keeps messages for so long unless a queue says otherwise, in seconds.
-const FOUR_DAYS: u64 = 4 * 24 * 60 * 60;
 /// As SQS's documentation asks for a queue that triggers a function.
 const RECEIVES: u64 = 5;
 /// Receives for each attempt: so many deliveries may end before a handler sees them.
@@ -30,7 +28,7 @@ pub(crate) fn check(app: &App<'_>, findings: &mut Findings) {
             visibility(function, trigger, queue, findings);
             redrive(app, queue, findings);
             receives(function, trigger, queue, findings);
-            outage(function, queue, findings);
+            spread(function, queue, findings);
         }
     }
     let piped = app.pipes.iter().filter_map(|it| it.source);
@@ -223,13 +221,11 @@ fn redrive(app: &App<'_>, queue: &Resource, findings: &mut Findings) {
 
 /// What ends its process before the function can count comes back until SQS moves it, and must live that long.
 fn expiry(queue: &Resource, receives: &Node, findings: &mut Findings) {
-    let retention = match queue.property(&["MessageRetentionPeriod"]) {
-        Some(seconds) => seconds.number(),
-        None => Some(FOUR_DAYS),
-    };
-    let (Some(retention), Some(visibility), Some(count)) =
-        (retention, attempts::visibility(queue), receives.number())
-    else {
+    let (Some(retention), Some(visibility), Some(count)) = (
+        attempts::retention(queue),
+        attempts::visibility(queue),
+        receives.number(),
+    ) else {
         return;
     };
     if count.saturating_mul(visibility) > retention {
@@ -300,29 +296,44 @@ fn few_receives(queue: &Resource, of: Option<(&Function<'_>, u64, u64)>, finding
     findings.add(&rule::FEW_RECEIVES, &count.place, &queue.id, message);
 }
 
-fn outage(function: &Function<'_>, queue: &Resource, findings: &mut Findings) {
-    let Some(outage) = Outage::of(function, queue).filter(|it| it.seconds < LEAST_OUTAGE) else {
+/// How far apart the attempts are: neither so near that a short outage uses them up, nor farther than a message lives.
+fn spread(function: &Function<'_>, queue: &Resource, findings: &mut Findings) {
+    let Some(spread) = Attempts::of(function, queue) else {
         return;
     };
-    // It would say again that there are fewer receives than attempts.
-    if attempts::attempts(function).is_some_and(|attempts| attempts > outage.receives) {
-        return;
-    }
     let variables = [Use::MaxBackoff, Use::MaxAttempts];
     let mut declared = variables
         .iter()
         .filter_map(|what| attempts::declared(function, *what));
     let place = declared.next().map(|it| &it.place);
-    findings.add(
-        &rule::SHORT_OUTAGE,
-        place.unwrap_or(&function.resource.place),
-        function.id(),
-        format!(
-            "when what it calls is out for {}, its messages become dead letters: so long are its {} attempts apart",
-            outage.time(),
-            outage.attempts
-        ),
-    );
+    let place = place.unwrap_or(&function.resource.place);
+    let count = spread.count();
+    if let Some(retention) = spread.expiry(queue) {
+        findings.add(
+            &rule::EXPIRES_BEFORE_PARKED,
+            place,
+            function.id(),
+            format!(
+                "a message that keeps failing expires, and is lost: its {count} attempts may take {}, and {} keeps messages for {}",
+                spread.longest(),
+                queue.id,
+                attempts::time(retention)
+            ),
+        );
+    }
+    // Where there are fewer receives than attempts, it would say that again.
+    let is_cut_off = attempts::attempts(function).is_some_and(|it| it > spread.receives());
+    if spread.outage() < LEAST_OUTAGE && !is_cut_off {
+        findings.add(
+            &rule::SHORT_OUTAGE,
+            place,
+            function.id(),
+            format!(
+                "when what it calls is out for {}, its messages become dead letters: so long are its {count} attempts apart",
+                attempts::time(spread.outage())
+            ),
+        );
+    }
 }
 
 fn dead_letters(queue: &Resource, findings: &mut Findings) {

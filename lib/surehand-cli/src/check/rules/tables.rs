@@ -91,11 +91,12 @@ fn idempotency_table(table: &Resource, findings: &mut Findings) {
 }
 
 /// Whether these are the key's attributes with their roles, as far as can be told.
-fn has_key(schema: Option<&Node>, expected: &[(&str, &str)]) -> bool {
-    if schema.is_some_and(Node::is_unknown) {
+pub(super) fn has_key(schema: Option<&Node>, expected: &[(&str, &str)]) -> bool {
+    let parts = schema.map_or(&[][..], Node::items);
+    // A part that is unknown may be none.
+    if parts.iter().any(Node::is_unknown) {
         return true;
     }
-    let parts = schema.map_or(&[][..], Node::items);
     let says = |part: &Node, name: &str, text: &str| {
         let value = part.get(name);
         value.is_some_and(|it| it.is_unknown() || it.text() == Some(text))

@@ -67,6 +67,7 @@ impl Clients {
             .table_name(&self.shop_table)
             .item("pk", AttributeValue::S(format!("STOCK#{sku}")))
             .item("sk", AttributeValue::S("STOCK".to_owned()))
+            .item("sku", AttributeValue::S(sku.to_owned()))
             .item("available", available)
             .send()
             .await

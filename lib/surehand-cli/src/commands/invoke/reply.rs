@@ -2,7 +2,7 @@
 
 /// Breaks and indents the lines of JSON. Numbers keep their digits and fields their order. What a terminal would
 /// take for a command or for another direction of writing is written as an escape.
-pub(super) fn indented(json: &str) -> String {
+pub(in crate::commands) fn indented(json: &str) -> String {
     let mut text = String::new();
     let mut depth = 0_usize;
     let mut characters = json.chars().peekable();

@@ -14,6 +14,7 @@ use crate::dlq::{
     select::SelectArgs,
     target::TargetArgs,
 };
+use crate::progress::number_of;
 use crate::terminal::say;
 
 #[derive(Debug, Clone, Args)]
@@ -68,7 +69,8 @@ pub(in crate::dlq) async fn purge(arguments: &PurgeArgs, context: &Context<'_>) 
     }
     if !arguments.yes {
         say!(
-            "{count} letters would be written to {} and deleted from {}",
+            "{} would be written to {} and deleted from {}",
+            number_of(count as u64, "letter"),
             archive.display(),
             target.name()
         );

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::json;
 use surehand_redrive::{DryRun, Report, Stop, Undone};
 
-use crate::dlq::describe;
+use crate::dlq::grid::Grid;
+use crate::progress::number_of;
 use crate::terminal::say;
 
 /// How many letters are named one by one.
@@ -35,26 +36,31 @@ pub(super) fn dry(dry: &DryRun, json: bool) {
         return;
     }
     for (to, count) in &dry.sends {
-        say!("{count} letters would be put back to {to}");
+        say!("{} would be put back to {to}", number_of(*count, "letter"));
     }
     let or_nothing = |count: u64, what: &str| {
         if count > 0 {
-            say!("{count} {what}");
+            say!("{} {what}", number_of(count, "letter"));
         }
     };
+    or_nothing(dry.drops, "would be deleted, and kept in the journal");
+    or_nothing(dry.holds, "would stay");
     or_nothing(
-        dry.drops,
-        "letters would be deleted, and kept in the journal",
+        dry.finished,
+        match dry.finished {
+            1 => "was put back before",
+            _ => "were put back before",
+        },
     );
-    or_nothing(dry.holds, "letters would stay");
-    or_nothing(dry.finished, "letters were put back before");
-    or_nothing(
-        dry.without_lists,
-        "letters would lose attributes that hold lists",
-    );
+    or_nothing(dry.without_lists, "would lose attributes that hold lists");
     or_nothing(
         dry.missing,
-        "letters of the plan were not seen: they are not in the queue, or another reader holds them",
+        match dry.missing {
+            1 => "of the plan was not seen: it is not in the queue, or another reader holds it",
+            _ => {
+                "of the plan were not seen: they are not in the queue, or another reader holds them"
+            }
+        },
     );
     named(dry.problems.iter());
     say!("nothing was changed; --yes does it");
@@ -125,7 +131,7 @@ pub(super) fn applied(report: &Report, words: &Words<'_>, deployed: Option<&str>
     }
     if !report.not_fixed.is_empty() {
         say!("not fixed:");
-        let mut table = describe::table(
+        let mut table = Grid::new(
             [
                 "group",
                 "put back",
@@ -135,6 +141,7 @@ pub(super) fn applied(report: &Report, words: &Words<'_>, deployed: Option<&str>
                 "message",
             ],
             &[1, 2, 3],
+            &[5],
         );
         for it in &report.not_fixed {
             table.add_row([
@@ -174,6 +181,7 @@ pub(super) fn undone(undone: &Undone, hint: Option<&str>, json: bool) {
     }
     match undone.restored {
         0 => say!("no letters"),
+        1 => say!("1 letter is in the dead-letter queue again; what its consumers did stays done"),
         count => say!(
             "{count} letters are in the dead-letter queue again; what their consumers did stays done"
         ),

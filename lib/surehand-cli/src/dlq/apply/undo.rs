@@ -19,6 +19,7 @@ use crate::dlq::{
     context::{Context, End, said},
     plan, read, runs,
 };
+use crate::progress::number_of;
 use crate::terminal::say;
 
 #[derive(Debug, Clone, Args)]
@@ -66,7 +67,8 @@ pub(super) fn dry_run(site: &Site, path: &Path, context: &Context<'_>) -> Result
         say!("{}", json!({"dry_run": true, "restores": count}));
     } else if count > 0 {
         say!(
-            "{count} letters of {} would be put into {} again; what their consumers did stays done",
+            "{} of {} would be put into {} again; what their consumers did stays done",
+            number_of(count as u64, "letter"),
             path.display(),
             site.target.name()
         );

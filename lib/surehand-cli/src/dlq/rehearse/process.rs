@@ -4,13 +4,16 @@ use std::{collections::HashMap, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use aws_sdk_lambda::config::ProvideCredentials as _;
-use surehand::rehearsal::{Finding, Trial};
+use serde_json::Value;
+use surehand::rehearsal::{Finding, Marked, Proposal, Said, Trial};
 use surehand_redrive::Letter;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{ChildStdin, ChildStdout, Command},
 };
+use uuid::Uuid;
 
+use super::replica::{Outcome, Replica};
 use crate::{child::Group, cloud::Cloud};
 
 /// So much longer than the invocation may take a process may take to answer, its start included.
@@ -44,19 +47,31 @@ pub(super) struct Stage {
     environment: HashMap<String, String>,
     config: aws_config::SdkConfig,
     running: Option<Running>,
+    /// Whether the build does not mark its lines, so that nothing it prints can be believed.
+    is_old: bool,
 }
 
 struct Running {
     _group: Group,
+    /// By which its own lines are known from what handlers print. It is told in the trials, which handlers do not see.
+    token: String,
+    /// Whether it has said that it marks its lines, which it does before it calls a handler.
+    marks: bool,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 /// What came of a letter.
 pub(super) enum Answer {
-    Found(Box<Finding>),
+    Found {
+        finding: Box<Finding>,
+        /// What came of what it would commit; none if it would commit nothing, or does not ask.
+        outcome: Option<Outcome>,
+    },
     /// The process ended, or did not answer in time.
     Died(String),
+    /// What the build prints may be its handlers' words.
+    Old,
 }
 
 impl Stage {
@@ -101,11 +116,21 @@ impl Stage {
             environment,
             config: cloud.config.clone(),
             running: None,
+            is_old: false,
         }
     }
 
-    /// Each letter has an answer: a process that dies of one is replaced for the next.
-    pub(super) async fn answer(&mut self, letter: &Letter, trial: &Trial) -> Result<Answer> {
+    /// Each letter has an answer: a process that dies of one is replaced for the next. What it stages is carried out
+    /// in `replica`.
+    pub(super) async fn answer(
+        &mut self,
+        letter: &Letter,
+        mut trial: Trial,
+        replica: &mut Replica,
+    ) -> Result<Answer> {
+        if self.is_old {
+            return Ok(Answer::Old);
+        }
         if self.running.is_none() {
             self.running = Some(self.start().await?);
         }
@@ -113,11 +138,29 @@ impl Stage {
             bail!("the build did not start");
         };
         let patience = Duration::from_millis(trial.timeout_ms) + GRACE;
-        let why = match tokio::time::timeout(patience, running.ask(letter, trial)).await {
-            Ok(Ok(Some(finding))) => return Ok(Answer::Found(Box::new(finding))),
-            Ok(Ok(None)) => "the process ended".to_owned(),
-            Ok(Err(error)) => format!("the process ended: {error:#}"),
-            Err(_) => format!("no answer in {} s", patience.as_secs()),
+        let mut outcome = None;
+        trial.token = Some(running.token.clone());
+        let mut line = serde_json::to_string(&trial)?;
+        let why = loop {
+            let answer = tokio::time::timeout(patience, running.ask(line, letter, &trial));
+            match answer.await {
+                Ok(Ok(Heard::Finding(finding))) => {
+                    return Ok(Answer::Found { finding, outcome });
+                }
+                Ok(Ok(Heard::Proposal(proposal))) => {
+                    let decided = replica.decide(&proposal).await;
+                    line = serde_json::to_string(&decided.ruling())?;
+                    outcome = Some(decided);
+                }
+                Ok(Ok(Heard::Unmarked)) => {
+                    self.running = None;
+                    self.is_old = true;
+                    return Ok(Answer::Old);
+                }
+                Ok(Ok(Heard::End)) => break "the process ended".to_owned(),
+                Ok(Err(error)) => break format!("the process ended: {error:#}"),
+                Err(_) => break format!("no answer in {} s", patience.as_secs()),
+            }
         };
         self.running = None;
         Ok(Answer::Died(why))
@@ -153,55 +196,145 @@ impl Stage {
         };
         Ok(Running {
             _group: group,
+            token: Uuid::now_v7().to_string(),
+            marks: false,
             input,
             output: BufReader::new(output).lines(),
         })
     }
 }
 
+/// What the process says.
+enum Heard {
+    Proposal(Proposal),
+    Finding(Box<Finding>),
+    /// An answer without the token, before it has said that it knows tokens.
+    Unmarked,
+    End,
+}
+
 impl Running {
-    async fn ask(&mut self, letter: &Letter, trial: &Trial) -> Result<Option<Finding>> {
-        let mut line = serde_json::to_string(trial)?;
+    async fn ask(&mut self, mut line: String, letter: &Letter, trial: &Trial) -> Result<Heard> {
         line.push('\n');
         self.input.write_all(line.as_bytes()).await?;
         self.input.flush().await?;
         while let Some(line) = self.output.next_line().await? {
-            // Handlers may print as well.
-            if let Ok(finding) = serde_json::from_str::<Finding>(&line)
-                && finding
-                    .record
-                    .as_ref()
-                    .is_none_or(|id| *id == letter.id || trial.event["Records"].is_null())
-            {
-                return Ok(Some(finding));
+            let marked = serde_json::from_str::<Marked>(&line).ok();
+            match marked.filter(|it| it.token == self.token).map(|it| it.said) {
+                Some(Said::Heard) => self.marks = true,
+                Some(Said::Proposal(proposal)) => return Ok(Heard::Proposal(proposal)),
+                Some(Said::Finding(finding)) => {
+                    let is_meant = (finding.record.as_ref())
+                        .is_none_or(|id| *id == letter.id || trial.event["Records"].is_null());
+                    if is_meant {
+                        return Ok(Heard::Finding(finding));
+                    }
+                }
+                // Handlers may print as well, also what looks like an answer.
+                _ if self.marks => {}
+                _ if is_answer(&line) => return Ok(Heard::Unmarked),
+                _ => {}
             }
         }
-        Ok(None)
+        Ok(Heard::End)
     }
+}
+
+/// Whether it looks like what a build says that does not know tokens.
+fn is_answer(line: &str) -> bool {
+    let line = serde_json::from_str::<Value>(line).unwrap_or_default();
+    ["verdict", "writes"]
+        .iter()
+        .any(|it| line.get(it).is_some())
 }
 
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 
-    use serde_json::Value;
+    use surehand::rehearsal::Ending;
 
     use super::*;
     use crate::local::emulator::{self, Key};
 
+    /// Runs the script as the build, with a trial in its variable `trial` and the token in `token`.
+    async fn answers<const N: usize>(
+        script: &str,
+        variables: HashMap<String, String>,
+        key: &Key,
+    ) -> [Answer; N] {
+        let folder = tempfile::tempdir().unwrap();
+        let executable = folder.path().join("function");
+        let token = r#"token=${trial##*'"token":"'}; token=${token%%'"'*}"#;
+        let script = format!("#!/bin/sh\nwhile read -r trial; do\n{token}\n{script}\ndone\n");
+        fs::write(&executable, script).unwrap();
+        fs::set_permissions(&executable, fs::Permissions::from_mode(0o700)).unwrap();
+        let cloud = Cloud {
+            config: emulator::config("http://127.0.0.1:1", key),
+            stack: None,
+        };
+        let mut stage = Stage::new(executable, "shop-audit", variables, &cloud, false);
+        let letter = Letter::new("m", "{}");
+        let mut replica = Replica::new(&cloud, None).unwrap();
+        let mut answers = Vec::new();
+        for _ in 0..N {
+            let trial = Trial {
+                event: Value::Null,
+                timeout_ms: 1_000,
+                answers: true,
+                token: None,
+            };
+            answers.push(stage.answer(&letter, trial, &mut replica).await.unwrap());
+        }
+        let Ok(answers) = answers.try_into() else {
+            unreachable!("there is an answer for each trial");
+        };
+        answers
+    }
+
+    /// A sender writes the payload, and handlers print it.
+    #[tokio::test]
+    async fn what_a_handler_prints_is_no_answer_of_the_function() {
+        let script = r#"
+  echo "{\"token\":\"$token\",\"said\":\"heard\"}"
+  echo '{"record":null,"verdict":"handled","handler":"h","staged":[],"conditions":0,"failure":null}'
+  echo '{"key":"k","fingerprint":"f","writes":[{"Put":{"TableName":"secrets","Item":{}}}]}'
+  echo '{"token":"guessed","said":{"proposal":{"key":"k","fingerprint":"f","writes":[]}}}'
+  failed='{"record":"m","verdict":"failed","handler":"h","staged":[],"conditions":0,"failure":null}'
+  echo "{\"token\":\"$token\",\"said\":{\"finding\":$failed}}"
+"#;
+        let key = Key::new().unwrap();
+        for answer in answers::<2>(script, HashMap::new(), &key).await {
+            let Answer::Found { finding, outcome } = answer else {
+                panic!("there is a finding");
+            };
+            assert_eq!(finding.verdict, Ending::Failed);
+            assert!(outcome.is_none(), "{outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_build_that_does_not_mark_its_lines_is_not_believed() {
+        for line in [
+            r#"{"record":"m","verdict":"handled","handler":"h","staged":[],"failure":null}"#,
+            r#"{"key":"k","writes":[]}"#,
+        ] {
+            let script = format!("echo text; echo '{line}'");
+            let key = Key::new().unwrap();
+            let answers = answers::<2>(&script, HashMap::new(), &key).await;
+            assert!(answers.iter().all(|it| matches!(it, Answer::Old)), "{line}");
+        }
+    }
+
     /// What it handles was written by others, and its code may be new: the operator's own secrets are not for it.
     #[tokio::test]
     async fn a_rehearsed_build_has_the_functions_environment_and_not_the_operators() {
-        let folder = tempfile::tempdir().unwrap();
-        let executable = folder.path().join("function");
-        let script = r#"#!/bin/sh
-while read -r trial; do
+        let script = r#"
   env > "$SAW"
-  echo '{"record":"m","verdict":"handled","handler":"h","staged":[],"conditions":0,"failure":null}'
-done
+  handled='{"record":"m","verdict":"handled","handler":"h","staged":[],"conditions":0,"failure":null}'
+  echo "{\"token\":\"$token\",\"said\":{\"finding\":$handled}}"
 "#;
-        fs::write(&executable, script).unwrap();
-        fs::set_permissions(&executable, fs::Permissions::from_mode(0o700)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let saw = folder.path().join("saw");
         let variables = HashMap::from([
             ("SAW".to_owned(), saw.display().to_string()),
@@ -209,17 +342,8 @@ done
             ("LANG".to_owned(), "xx".to_owned()),
         ]);
         let key = Key::new().unwrap();
-        let cloud = Cloud {
-            config: emulator::config("http://127.0.0.1:1", &key),
-            stack: None,
-        };
-        let mut stage = Stage::new(executable, "shop-audit", variables, &cloud, false);
-        let trial = Trial {
-            event: Value::Null,
-            timeout_ms: 1_000,
-        };
-        let answer = stage.answer(&Letter::new("m", "{}"), &trial).await.unwrap();
-        assert!(matches!(answer, Answer::Found(_)));
+        let [answer] = answers(script, variables, &key).await;
+        assert!(matches!(answer, Answer::Found { outcome: None, .. }));
 
         let text = fs::read_to_string(saw).unwrap();
         let mut saw: BTreeMap<&str, &str> =

@@ -1,138 +1,150 @@
 //! Which groups are fixed, which fail as before, and which fail otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use surehand::{
     dead_letter::FailureNote,
     record::{Attribute, AttributeValue},
     rehearsal::Ending,
 };
-use surehand_redrive::{Group, Letter, Origin};
+use surehand_redrive::{Group, Letter};
 
-use super::process::Answer;
-use crate::dlq::describe;
+use super::{process::Answer, replica::Outcome};
+use crate::dlq::grid::Grid;
 
-/// How many of a group's effects are shown.
+/// How many of a group's effects, and how many of its reasons, are shown.
 const SHOWN: usize = 3;
 
+const AS_BEFORE: &str = "as before";
+const NOT_RUN: &str = "takes no transaction: --allow-effects runs it";
+const OLD: &str = "the build is of a version of surehand whose answers cannot be told from what its handlers print: \
+                   update it";
+
 /// What is known of a letter after its rehearsal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Now {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
     Fixed,
-    /// It failed for a condition of what it staged, which a rehearsal does not look at.
+    /// A condition of what its handler has staged does not hold.
+    Refused,
+    /// Whether what its handler has staged would be committed is not known.
     NotChecked,
     /// With the reason that it had before.
-    AsBefore,
+    StillFailing,
     /// With another reason.
-    Otherwise(String),
+    NewlyFailing,
     NotRun,
 }
 
+impl Verdict {
+    const ALL: [(Self, &str); 6] = [
+        (Self::Fixed, "fixed"),
+        (Self::Refused, "refused"),
+        (Self::NotChecked, "not checked"),
+        (Self::StillFailing, "still failing"),
+        (Self::NewlyFailing, "newly failing"),
+        (Self::NotRun, "not run"),
+    ];
+}
+
 #[derive(Default)]
-pub(super) struct Tally(BTreeMap<String, Row>);
+pub(super) struct Tally {
+    rows: BTreeMap<String, Row>,
+}
 
 struct Row {
     before: Group,
-    fixed: u64,
-    not_checked: u64,
-    as_before: u64,
-    not_run: u64,
-    /// The new reasons, and how often each.
-    otherwise: BTreeMap<String, u64>,
+    counts: BTreeMap<Verdict, u64>,
+    /// Why letters are not fixed, and how many.
+    reasons: HashMap<String, u64>,
     /// What the first letters of the group would do.
     staged: Vec<String>,
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, letter: &Letter, answer: Answer) {
+    /// Counts a letter, and returns what programs are told of it.
+    pub(super) fn add(&mut self, letter: &Letter, answer: Answer) -> Result<Value> {
         let before = Group::of(letter);
-        let now = now(letter, &before, &answer);
-        let row = self.0.entry(before.id.clone()).or_insert_with(|| Row {
+        let (verdict, reason) = judge(letter, &before, &answer);
+        let mut line = json!({"id": letter.id, "group_id": before.id, "verdict": verdict});
+        let row = self.rows.entry(before.id.clone()).or_insert_with(|| Row {
             before,
-            fixed: 0,
-            not_checked: 0,
-            as_before: 0,
-            not_run: 0,
-            otherwise: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            reasons: HashMap::new(),
             staged: Vec::new(),
         });
-        match now {
-            Now::Fixed => row.fixed += 1,
-            Now::NotChecked => row.not_checked += 1,
-            Now::AsBefore => row.as_before += 1,
-            Now::NotRun => row.not_run += 1,
-            Now::Otherwise(reason) => *row.otherwise.entry(reason).or_default() += 1,
+        *row.counts.entry(verdict).or_default() += 1;
+        if let Some(reason) = reason {
+            line["reason"] = reason.as_str().into();
+            *row.reasons.entry(reason).or_default() += 1;
         }
-        if let (Answer::Found(finding), true) = (answer, row.staged.is_empty()) {
-            row.staged = finding.staged;
+        match answer {
+            Answer::Died(why) => line["died"] = why.into(),
+            Answer::Old => {}
+            Answer::Found { finding, outcome } => {
+                line["finding"] = serde_json::to_value(&finding)?;
+                if let Some(Outcome::Refused(refusal)) = outcome {
+                    line["refusal"] = json!({"write": refusal.write, "item": refusal.item});
+                }
+                if row.staged.is_empty() {
+                    row.staged = finding.staged;
+                }
+            }
         }
+        Ok(line)
     }
 
     /// Whether every letter would be handled now.
     pub(super) fn is_fixed(&self) -> bool {
-        let rows = &mut self.0.values();
-        rows.all(|row| {
-            row.as_before + row.not_checked + row.not_run == 0 && row.otherwise.is_empty()
-        })
+        let verdicts = &mut self.rows.values().flat_map(|row| row.counts.keys());
+        verdicts.all(|verdict| *verdict == Verdict::Fixed)
     }
 
     pub(super) fn summary(&self) -> String {
-        let sum = |count: fn(&Row) -> u64| self.0.values().map(count).sum::<u64>();
-        format!(
-            "{} fixed, {} not checked, {} still failing, {} newly failing, {} not run",
-            sum(|row| row.fixed),
-            sum(|row| row.not_checked),
-            sum(|row| row.as_before),
-            sum(|row| row.otherwise.values().sum()),
-            sum(|row| row.not_run)
-        )
+        let sum = |verdict| -> u64 {
+            self.rows
+                .values()
+                .filter_map(|it| it.counts.get(&verdict))
+                .sum()
+        };
+        Verdict::ALL
+            .map(|(verdict, words)| format!("{} {words}", sum(verdict)))
+            .join(", ")
     }
 
     pub(super) fn report(&self) -> String {
-        let mut table = describe::table(
-            [
-                "group",
-                "fixed",
-                "not checked",
-                "still failing",
-                "newly failing",
-                "not run",
-                "reason before",
-                "reason now",
-            ],
-            &[1, 2, 3, 4, 5],
+        let mut table = Grid::new(
+            ["group", "now", "reason before", "reason now"],
+            &[],
+            &[2, 3],
         );
-        for (id, row) in &self.0 {
-            let mut reasons: Vec<String> = row
-                .otherwise
+        for (id, row) in &self.rows {
+            let now = Verdict::ALL.iter().filter_map(|(verdict, words)| {
+                let count = row.counts.get(verdict)?;
+                Some(format!("{count} {words}"))
+            });
+            let reasons = row.reasons();
+            let mut shown: Vec<String> = reasons
                 .iter()
+                .take(SHOWN)
                 .map(|(reason, count)| format!("{count} x {reason}"))
                 .collect();
-            if row.as_before > 0 {
-                reasons.push("as before".to_owned());
-            }
-            if row.not_checked > 0 {
-                reasons.push("its condition is only checked by a commit".to_owned());
-            }
-            if row.not_run > 0 {
-                reasons.push("takes no transaction: --allow-effects runs it".to_owned());
+            if reasons.len() > SHOWN {
+                shown.push(format!("and {} more", reasons.len() - SHOWN));
             }
             table.add_row([
                 id.clone(),
-                row.fixed.to_string(),
-                row.not_checked.to_string(),
-                row.as_before.to_string(),
-                row.otherwise.values().sum::<u64>().to_string(),
-                row.not_run.to_string(),
+                now.collect::<Vec<_>>().join("\n"),
                 format!("{}: {}", row.before.kind, row.before.message),
-                reasons.join("\n"),
+                shown.join("\n"),
             ]);
         }
         let mut text = table.to_string();
-        for (id, row) in self.0.iter().filter(|(_, row)| !row.staged.is_empty()) {
-            text.push_str(&format!("\na letter of {id} would commit:"));
+        for (id, row) in self.rows.iter().filter(|(_, row)| !row.staged.is_empty()) {
+            text.push_str(&format!("\na letter of {id} stages:"));
             for line in row.staged.iter().take(SHOWN) {
                 text.push_str(&format!("\n  {line}"));
             }
@@ -142,60 +154,90 @@ impl Tally {
         }
         text
     }
-}
 
-/// One letter for programs.
-pub(super) fn json(letter: &Letter, answer: &Answer) -> Result<String> {
-    let before = Group::of(letter);
-    let verdict = match now(letter, &before, answer) {
-        Now::Fixed => "fixed",
-        Now::NotChecked => "not_checked",
-        Now::AsBefore => "still_failing",
-        Now::Otherwise(_) => "newly_failing",
-        Now::NotRun => "not_run",
-    };
-    let mut line = json!({"id": letter.id, "group_id": before.id, "verdict": verdict});
-    match answer {
-        Answer::Found(finding) => line["finding"] = serde_json::to_value(finding)?,
-        Answer::Died(why) => line["died"] = why.as_str().into(),
+    /// What programs are told of each group.
+    pub(super) fn groups(&self) -> impl Iterator<Item = Value> {
+        self.rows.iter().map(|(id, row)| {
+            let reasons = row.reasons().into_iter();
+            let reasons = reasons.map(|(reason, count)| json!({"reason": reason, "count": count}));
+            json!({"group": {
+                "id": id,
+                "kind": row.before.kind,
+                "message": row.before.message,
+                "result": row.result(),
+                "letters": row.counts,
+                "reasons": reasons.collect::<Value>(),
+            }})
+        })
     }
-    Ok(line.to_string())
 }
 
-fn now(letter: &Letter, before: &Group, answer: &Answer) -> Now {
-    let finding = match answer {
-        Answer::Died(why) => return Now::Otherwise(why.clone()),
-        Answer::Found(finding) => finding,
+impl Row {
+    /// The most frequent first.
+    fn reasons(&self) -> Vec<(&str, u64)> {
+        let reasons = self.reasons.iter();
+        let mut reasons: Vec<_> = reasons.map(|(reason, count)| (&**reason, *count)).collect();
+        reasons.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        reasons
+    }
+
+    /// The verdict of all its letters, or how it is mixed.
+    fn result(&self) -> Value {
+        let mut verdicts = self.counts.keys();
+        match (verdicts.next(), verdicts.next()) {
+            (Some(verdict), None) => json!(verdict),
+            (Some(Verdict::Fixed), Some(_)) => "partly".into(),
+            _ => "not_fixed".into(),
+        }
+    }
+}
+
+fn judge(letter: &Letter, before: &Group, answer: &Answer) -> (Verdict, Option<String>) {
+    let (finding, outcome) = match answer {
+        Answer::Died(why) => return (Verdict::NewlyFailing, Some(why.clone())),
+        Answer::Old => return (Verdict::NotChecked, Some(OLD.to_owned())),
+        Answer::Found { finding, outcome } => (finding, outcome),
     };
+    match outcome {
+        Some(Outcome::Refused(refusal)) => {
+            let means = finding.failure.as_ref().map(said).unwrap_or_default();
+            return (Verdict::Refused, Some(format!("{means}{}", refusal.text)));
+        }
+        Some(Outcome::NotChecked(reason)) => {
+            return (Verdict::NotChecked, Some(reason.clone()));
+        }
+        // What a used key means is said by the function.
+        Some(Outcome::Committed | Outcome::Completed(_)) | None => {}
+    }
     match (finding.verdict, &finding.failure) {
-        // Without a reason it may have been a condition.
-        (Ending::Handled, _)
-            if finding.conditions > 0 && failed_for_a_condition(letter) != Some(false) =>
-        {
-            Now::NotChecked
-        }
-        // Another letter of its event came before it, and what that staged was not checked.
-        (Ending::Duplicate, _) if failed_for_a_condition(letter) == Some(true) => Now::NotChecked,
-        (Ending::Handled | Ending::Duplicate, _) => Now::Fixed,
-        (Ending::NotRun, _) => Now::NotRun,
-        (_, Some(failure)) => {
-            let after = regrouped(letter, failure);
-            match after.id == before.id {
-                true => Now::AsBefore,
-                false => Now::Otherwise(format!("{}: {}", after.kind, after.message)),
-            }
-        }
-        _ => Now::Otherwise("failed without a reason".to_owned()),
+        (Ending::Handled | Ending::Duplicate, _) => (Verdict::Fixed, None),
+        (Ending::NotRun, _) => (Verdict::NotRun, Some(NOT_RUN.to_owned())),
+        (_, failure) => failing(letter, before, failure.as_ref()),
     }
 }
 
-/// None if nothing says why it failed.
-fn failed_for_a_condition(letter: &Letter) -> Option<bool> {
-    match letter.origin() {
-        Origin::Parked { note, .. } => Some(note.condition),
-        Origin::MovedBySqs { earlier, .. } => earlier.map(|note| note.condition),
-        _ => None,
+fn failing(
+    letter: &Letter,
+    before: &Group,
+    failure: Option<&FailureNote>,
+) -> (Verdict, Option<String>) {
+    let Some(failure) = failure else {
+        let reason = "failed without a reason".to_owned();
+        return (Verdict::NewlyFailing, Some(reason));
+    };
+    let after = regrouped(letter, failure);
+    match after.id == before.id {
+        true => (Verdict::StillFailing, Some(AS_BEFORE.to_owned())),
+        false => {
+            let reason = format!("{}: {}", after.kind, after.message);
+            (Verdict::NewlyFailing, Some(reason))
+        }
     }
+}
+
+/// What a failure means, before where it comes from.
+fn said(failure: &FailureNote) -> String {
+    format!("{}: {}: ", failure.kind, failure.message)
 }
 
 /// The group that the letter would be of, had it failed like this.
@@ -217,9 +259,8 @@ fn regrouped(letter: &Letter, failure: &FailureNote) -> Group {
 mod tests {
     use super::*;
 
-    fn parked(condition: bool) -> Letter {
-        let mut failure = FailureNote::about("rejected", "sold out", std::time::SystemTime::now());
-        failure.condition = condition;
+    fn parked() -> Letter {
+        let failure = FailureNote::about("rejected", "sold out", std::time::SystemTime::now());
         let mut letter = Letter::new("a", "{}");
         letter.attributes.insert(
             FailureNote::ATTRIBUTE.to_owned(),
@@ -231,60 +272,77 @@ mod tests {
         letter
     }
 
-    fn handled(conditions: usize) -> Answer {
+    fn found(verdict: Ending, outcome: Option<Outcome>) -> Answer {
         let finding = json!({
-            "record": "a", "verdict": "handled", "handler": "h", "staged": ["put t"],
-            "conditions": conditions, "failure": null,
+            "record": "a", "verdict": verdict, "handler": "h", "staged": ["put t"],
+            "conditions": 0, "failure": null,
         });
-        Answer::Found(Box::new(serde_json::from_value(finding).unwrap()))
+        Answer::Found {
+            finding: serde_json::from_value(finding).unwrap(),
+            outcome,
+        }
     }
 
-    /// Nothing is committed, so that a condition which did not hold may not hold again.
+    fn verdicts(answers: Vec<Answer>) -> Vec<Value> {
+        let mut tally = Tally::default();
+        let lines = answers
+            .into_iter()
+            .map(|it| tally.add(&parked(), it).unwrap());
+        let verdicts: Vec<Value> = lines.map(|mut it| it["verdict"].take()).collect();
+        let fixed = verdicts.iter().all(|it| it == "fixed");
+        assert_eq!(tally.is_fixed(), fixed, "{verdicts:?}");
+        verdicts
+    }
+
     #[test]
-    fn what_failed_for_a_condition_is_not_fixed_by_a_rehearsal() {
-        for (was_condition, conditions, is_fixed) in [
-            (true, 1, false),
-            // The new build has no condition.
-            (true, 0, true),
-            // The reason was another one, and is gone.
-            (false, 1, true),
+    fn a_build_that_cannot_be_believed_is_not_fixed() {
+        let found = |ending| found(ending, None);
+        assert_eq!(
+            verdicts(vec![found(Ending::Handled), found(Ending::Duplicate)]),
+            ["fixed", "fixed"]
+        );
+        assert_eq!(
+            verdicts(vec![Answer::Old, found(Ending::Handled)]),
+            ["not_checked", "fixed"]
+        );
+    }
+
+    #[test]
+    fn a_group_whose_letters_differ_is_fixed_in_part_or_not_at_all() {
+        let fixed = || found(Ending::Handled, Some(Outcome::Committed));
+        let unknown = || {
+            let outcome = Outcome::NotChecked("no right".to_owned());
+            found(Ending::Failed, Some(outcome))
+        };
+        let died = || Answer::Died("the process ended".to_owned());
+        for (answers, result) in [
+            (vec![fixed(), fixed()], "fixed"),
+            (vec![fixed(), unknown()], "partly"),
+            (vec![unknown(), unknown()], "not_checked"),
+            (vec![unknown(), died()], "not_fixed"),
         ] {
             let mut tally = Tally::default();
-            tally.add(&parked(was_condition), handled(conditions));
-            assert_eq!(tally.is_fixed(), is_fixed, "{was_condition} {conditions}");
-            let says = match is_fixed {
-                true => "1 fixed, 0 not checked",
-                false => "0 fixed, 1 not checked",
-            };
-            assert!(tally.summary().starts_with(says), "{}", tally.summary());
+            for answer in answers {
+                tally.add(&parked(), answer).unwrap();
+            }
+            let groups: Vec<Value> = tally.groups().collect();
+            assert_eq!(groups[0]["group"]["result"], result);
         }
     }
 
     #[test]
-    fn what_failed_for_an_unknown_reason_may_have_failed_for_a_condition() {
-        for (conditions, is_fixed) in [(0, true), (1, false)] {
-            let mut tally = Tally::default();
-            tally.add(&Letter::new("a", "{}"), handled(conditions));
-            assert_eq!(tally.is_fixed(), is_fixed, "{conditions}");
-        }
-    }
-
-    /// Two letters of one event, and one that SQS moved after its condition had failed.
-    #[test]
-    fn what_was_not_checked_is_not_fixed_by_another_letter_of_its_event() {
-        let Answer::Found(mut duplicate) = handled(0) else {
-            panic!("it is found");
-        };
-        duplicate.verdict = Ending::Duplicate;
-        let mut moved = parked(true);
-        moved.source_arn = Some("arn:aws:sqs:r:1:orders".to_owned());
+    fn of_many_reasons_the_most_frequent_are_shown() {
         let mut tally = Tally::default();
-        tally.add(&parked(true), handled(1));
-        tally.add(&parked(true), Answer::Found(duplicate));
-        tally.add(&moved, handled(1));
-        assert_eq!(
-            tally.summary(),
-            "0 fixed, 3 not checked, 0 still failing, 0 newly failing, 0 not run"
-        );
+        for (reason, count) in [("a", 1), ("b", 3), ("c", 2), ("d", 1)] {
+            for _ in 0..count {
+                let answer = Answer::Died(reason.to_owned());
+                tally.add(&parked(), answer).unwrap();
+            }
+        }
+        let report = tally.report();
+        let shown: Vec<usize> = ["3 x b", "2 x c", "1 x a", "and 1 more"]
+            .map(|it| report.find(it).unwrap_or_else(|| panic!("{it}: {report}")))
+            .to_vec();
+        assert!(shown.is_sorted(), "{report}");
     }
 }

@@ -4,7 +4,8 @@ The emulator takes anybody for the account's owner. Here it answers only request
 this run: the owner's, which `surehand` made, or one that the emulator gave to a function.
 
 CloudFormation applies SAM's transform to nested templates too, which the emulator is taught here. It is also
-taught to write into a function's log why the function did not end, as Lambda does.
+taught to write into a function's log why an invocation failed: as Lambda does where the function did not end, and
+also where it answered with an error and has not said so itself.
 
 Standard input is a pipe whose other end `surehand` holds and never writes to. The kernel closes that end
 however `surehand` ends, also by SIGKILL, so that no emulator is ever left behind.
@@ -187,8 +188,8 @@ def close_the_runtime_api():
     handler.parse_request = parse_admitted
 
 
-def say_what_did_not_end():
-    """Writes a line for an invocation that the function could not report itself, in the form of Lambda's."""
+def say_what_failed():
+    """Writes a line for a failed invocation that is not in the function's own log, in the form of Lambda's."""
     from ministack.core import lambda_runtime
     from ministack.services import lambda_svc
 
@@ -213,10 +214,14 @@ def say_what_did_not_end():
         result = execute(func, event, request_id)
         body = result.get("body") if result.get("error") else None
         kind = str(body.get("errorType", "")) if isinstance(body, dict) else ""
-        if kind.startswith(("Runtime.", "Sandbox.")) and kind != "Runtime.HandlerError":
+        written = last.written or result.get("log", "")
+        is_answer = kind == "Runtime.HandlerError" or not kind.startswith(("Runtime.", "Sandbox."))
+        # What the library answers with an error, it has logged.
+        if kind and not (is_answer and '"invocation failed"' in written):
             reason = str(body.get("errorMessage", "")).replace("\n", " ")
-            written = last.written or result.get("log", "")
-            if kind != "Sandbox.Timedout" and last.status is not None:
+            if is_answer:
+                reason = f"the invocation failed: {reason}"
+            elif kind != "Sandbox.Timedout" and last.status is not None:
                 when = "before it took an event" if kind == "Runtime.Unknown" else "before it answered"
                 reason = f"the process ended with {ending(last.status)}, {when}{last_words(written)}"
             line = f"RequestId: {request_id} Error: {reason} ({kind})"
@@ -241,6 +246,11 @@ def ending(status):
 def last_words(written):
     """What a process wrote last, unless that is a line of its log, which is shown anyway."""
     lines = [line.strip() for line in written.splitlines() if line.strip()]
+    # Rust says where it panicked, and why in the next line; then how to learn more, which here is no help.
+    for at, line in reversed(list(enumerate(lines[:-1]))):
+        panic = re.search(r" panicked at (\S+):$", line)
+        if panic:
+            return f": panicked at {panic[1]}: {lines[at + 1]}"
     if not lines or lines[-1].startswith("{"):
         return ""
     return f": {lines[-1]}"
@@ -252,6 +262,6 @@ threading.Thread(target=end_with_parent, daemon=True).start()
 transform_nested_templates()
 close_the_door()
 close_the_runtime_api()
-say_what_did_not_end()
+say_what_failed()
 sys.argv = ["ministack"]
 runpy.run_module("ministack", run_name="__main__")

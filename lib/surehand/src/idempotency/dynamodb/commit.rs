@@ -29,85 +29,19 @@ const MAX_CLAIM_BYTES: usize = 100 * 1024;
 
 impl DynamoDbStore {
     pub(super) async fn commit_all(&self, commit: &Commit<'_>) -> Result<Committed> {
-        let (claim, events) = self.claim_item(commit)?;
+        let (claim, events) = claim_item(commit);
         if commit.writes.is_empty() && events.is_empty() {
             return self.put_claim(commit, claim).await;
         }
-        let mut actions = vec![self.claim_action(commit, claim)?];
-        actions.extend_from_slice(commit.writes);
-        for event in events {
-            let put = Put::builder()
-                .table_name(&self.table)
-                .set_item(Some(event))
-                .build()?;
-            actions.push(TransactWriteItem::builder().put(put).build());
-        }
-        check_limits(&actions)?;
+        let actions = actions(&self.table, commit, claim, events)?;
         self.transact(commit, actions).await
     }
 
-    /// The completed claim, with the events that find room in it, and an item for each that does
-    /// not. If the claim is forgotten before its events may be, those have an item of their own.
-    fn claim_item(&self, commit: &Commit<'_>) -> Result<(Item, Vec<Item>)> {
-        let now_ms = epoch_ms(commit.now);
-        let expiration = number(epoch_ms(commit.expires_at) / 1000);
-        // Once a key has expired, another commit may overwrite its item, and TTL deletes it.
-        let waits_until = commit.now + outbox::RETENTION;
-        let retention = number(epoch_ms(commit.expires_at.max(waits_until)) / 1000);
-        let is_kept = commit.expires_at >= waits_until;
-        let event_item = |number: usize, events| {
-            let id = format!("{}#event#{}#{number}", commit.key, commit.owner);
-            let mut item = outbox::attributes(&id, events, now_ms);
-            item.extend([
-                ("id".into(), text(&id)),
-                ("status".into(), text("EVENT")),
-                ("expiration".into(), retention.clone()),
-            ]);
-            item
-        };
-        let mut claim = Item::from([
-            ("id".into(), text(commit.key.as_str())),
-            ("status".into(), text("COMPLETED")),
-            ("expiration".into(), expiration),
-            ("validation".into(), text(commit.fingerprint)),
-            ("owner".into(), text(commit.owner)),
-            ("attempted_at".into(), number(now_ms)),
-        ]);
-        if let Some(data) = commit.data {
-            claim.insert("data".into(), text(data));
-        }
-        let mut room = MAX_CLAIM_BYTES.saturating_sub(item_bytes(&claim));
-        let (mut inside, mut outside) = (Vec::new(), Vec::new());
-        for (index, event) in commit.events.iter().enumerate() {
-            let event = outbox::event_value(event);
-            let size = item_bytes(&Item::from([(String::new(), event.clone())]));
-            if size <= room && outside.is_empty() {
-                room -= size;
-                inside.push(event);
-                continue;
-            }
-            outside.push(event_item(index + 1, vec![event]));
-        }
-        match inside.is_empty() {
-            true => {}
-            false if is_kept => {
-                claim.extend(outbox::attributes(commit.key.as_str(), inside, now_ms));
-            }
-            false => outside.insert(0, event_item(0, inside)),
-        }
-        Ok((claim, outside))
-    }
-
-    fn claim_action(&self, commit: &Commit<'_>, claim: Item) -> Result<TransactWriteItem> {
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(claim))
-            .condition_expression(CLAIMABLE)
-            .set_expression_attribute_names(Some(names(&[CLAIMABLE])))
-            .set_expression_attribute_values(Some(claimable(commit.now)))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()?;
-        Ok(TransactWriteItem::builder().put(put).build())
+    /// Fails as the commit would before anything is sent.
+    pub(crate) fn takes(commit: &Commit<'_>) -> Result<()> {
+        let (claim, events) = claim_item(commit);
+        // No limit is one of the table's name.
+        actions("claims", commit, claim, events).map(drop)
     }
 
     async fn put_claim(&self, commit: &Commit<'_>, claim: Item) -> Result<Committed> {
@@ -179,6 +113,86 @@ impl DynamoDbStore {
             _ => Err(unavailable(&error)),
         }
     }
+}
+
+/// Everything that is written, the claim first. What is too large is known before anything is sent.
+fn actions(
+    table: &str,
+    commit: &Commit<'_>,
+    claim: Item,
+    events: Vec<Item>,
+) -> Result<Vec<TransactWriteItem>> {
+    let claim = Put::builder()
+        .table_name(table)
+        .set_item(Some(claim))
+        .condition_expression(CLAIMABLE)
+        .set_expression_attribute_names(Some(names(&[CLAIMABLE])))
+        .set_expression_attribute_values(Some(claimable(commit.now)))
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        .build()?;
+    let mut actions = vec![TransactWriteItem::builder().put(claim).build()];
+    actions.extend_from_slice(commit.writes);
+    for event in events {
+        let put = Put::builder()
+            .table_name(table)
+            .set_item(Some(event))
+            .build()?;
+        actions.push(TransactWriteItem::builder().put(put).build());
+    }
+    check_limits(&actions)?;
+    Ok(actions)
+}
+
+/// The completed claim, with the events that find room in it, and an item for each that does
+/// not. If the claim is forgotten before its events may be, those have an item of their own.
+fn claim_item(commit: &Commit<'_>) -> (Item, Vec<Item>) {
+    let now_ms = epoch_ms(commit.now);
+    let expiration = number(epoch_ms(commit.expires_at) / 1000);
+    // Once a key has expired, another commit may overwrite its item, and TTL deletes it.
+    let waits_until = commit.now + outbox::RETENTION;
+    let retention = number(epoch_ms(commit.expires_at.max(waits_until)) / 1000);
+    let is_kept = commit.expires_at >= waits_until;
+    let event_item = |number: usize, events| {
+        let id = format!("{}#event#{}#{number}", commit.key, commit.owner);
+        let mut item = outbox::attributes(&id, events, now_ms);
+        item.extend([
+            ("id".into(), text(&id)),
+            ("status".into(), text("EVENT")),
+            ("expiration".into(), retention.clone()),
+        ]);
+        item
+    };
+    let mut claim = Item::from([
+        ("id".into(), text(commit.key.as_str())),
+        ("status".into(), text("COMPLETED")),
+        ("expiration".into(), expiration),
+        ("validation".into(), text(commit.fingerprint)),
+        ("owner".into(), text(commit.owner)),
+        ("attempted_at".into(), number(now_ms)),
+    ]);
+    if let Some(data) = commit.data {
+        claim.insert("data".into(), text(data));
+    }
+    let mut room = MAX_CLAIM_BYTES.saturating_sub(item_bytes(&claim));
+    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    for (index, event) in commit.events.iter().enumerate() {
+        let event = outbox::event_value(event);
+        let size = item_bytes(&Item::from([(String::new(), event.clone())]));
+        if size <= room && outside.is_empty() {
+            room -= size;
+            inside.push(event);
+            continue;
+        }
+        outside.push(event_item(index + 1, vec![event]));
+    }
+    match inside.is_empty() {
+        true => {}
+        false if is_kept => {
+            claim.extend(outbox::attributes(commit.key.as_str(), inside, now_ms));
+        }
+        false => outside.insert(0, event_item(0, inside)),
+    }
+    (claim, outside)
 }
 
 /// A token has at most 36 characters, and an owner is one commit with one set of bytes.
@@ -301,7 +315,6 @@ fn invalid(error: &SdkError<TransactWriteItemsError>) -> Error {
     ))
 }
 
-/// What is too large is known before anything is sent.
 fn check_limits(actions: &[TransactWriteItem]) -> Result<()> {
     if actions.len() > MAX_ACTIONS {
         return Err(Error::rejected(format!(

@@ -7,10 +7,8 @@ use aws_sdk_lambda::Client;
 use jiff::Timestamp;
 use serde_json::{Value, json, value::RawValue};
 
-use crate::{
-    cloud::{Cloud, reason},
-    commands::publish,
-};
+use super::{publish, sources};
+use crate::cloud::{Cloud, reason};
 
 /// What brings a function its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,51 +23,77 @@ pub(super) enum Delivery {
     Direct,
 }
 
+/// What brings events, and to what: the function's name, with the alias if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) delivery: Delivery,
+    pub(super) target: String,
+}
+
+/// What a message has besides its body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Extras {
+    pub(super) group: Option<String>,
+    /// Texts, by their names.
+    pub(super) attributes: Vec<(String, String)>,
+}
+
 /// An object's fields, with their values as they are written.
 type Fields = BTreeMap<String, Box<RawValue>>;
 
 impl Delivery {
-    /// Asks Lambda for the function's event sources, and for who may invoke it.
-    pub(super) async fn of(cloud: &Cloud, client: &Client, function: &str) -> Result<Self> {
-        // With an alias, it is the alias that has the event source and is invoked by rules.
-        let mut names = vec![function.to_owned()];
-        let aliases = client.list_aliases().function_name(function).send().await;
-        for alias in aliases.iter().flat_map(|it| it.aliases()) {
-            names.extend(alias.name().map(|alias| format!("{function}:{alias}")));
-        }
-        for name in &names {
-            let mappings = client.list_event_source_mappings().function_name(name);
-            let mappings = mappings.send().await.map_err(reason).with_context(|| {
-                format!("cannot find out what brings {function} its events: pass a whole event with --raw")
-            })?;
-            let Some(mapping) = mappings.event_source_mappings().first() else {
-                continue;
-            };
+    /// Asks Lambda for the function's event sources, and for who may invoke it. Of several sources it is the first.
+    pub(super) async fn of(cloud: &Cloud, function: &str) -> Result<Self> {
+        let all = Self::all(cloud, function).await?;
+        let first = all.into_iter().next();
+        Ok(first.map_or(Self::Direct, |source| source.delivery))
+    }
+
+    /// All that is known to bring the function its events, with what of it is invoked; none if nothing is known.
+    pub(super) async fn all(cloud: &Cloud, function: &str) -> Result<Vec<Source>> {
+        // With an alias, it is the alias that has the event source and is invoked by rules. Who may not list aliases
+        // has those of the function itself.
+        let names = sources::names(cloud, function).await;
+        let names = names.unwrap_or_else(|_| vec![function.to_owned()]);
+        let mappings = sources::mappings(cloud, &names).await?;
+        let mut found = Vec::new();
+        for mapping in &mappings {
             let arn = mapping.event_source_arn().unwrap_or_default();
-            return Ok(match arn.split(':').nth(2) {
+            let delivery = match arn.split(':').nth(2) {
                 Some("sqs") => Self::Queue(arn.to_owned()),
                 Some("dynamodb") => Self::Stream(arn.to_owned(), keys(cloud, arn).await?),
                 _ => Self::Direct,
+            };
+            // arn:aws:lambda:REGION:ACCOUNT:function:NAME[:ALIAS]
+            let alias = mapping.function_arn().and_then(|it| it.split(':').nth(7));
+            found.push(Source {
+                delivery,
+                target: alias.map_or(function.to_owned(), |it| format!("{function}:{it}")),
             });
         }
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let client = Client::new(&cloud.config);
         for name in &names {
-            let (name, alias) = match name.split_once(':') {
-                Some((name, alias)) => (name, Some(alias.to_owned())),
+            let (plain, alias) = match name.split_once(':') {
+                Some((plain, alias)) => (plain, Some(alias.to_owned())),
                 None => (name.as_str(), None),
             };
-            let policy = client.get_policy().function_name(name).set_qualifier(alias);
+            let policy = client.get_policy().function_name(plain);
             // A function without a policy has none to read.
-            let Ok(policy) = policy.send().await else {
+            let Ok(policy) = policy.set_qualifier(alias).send().await else {
                 continue;
             };
-            if policy
-                .policy()
-                .is_some_and(|it| it.contains("events.amazonaws.com"))
-            {
-                return Ok(Self::Rule);
+            let policy = policy.policy().unwrap_or_default();
+            if policy.contains("events.amazonaws.com") {
+                found.push(Source {
+                    delivery: Self::Rule,
+                    target: name.clone(),
+                });
             }
         }
-        Ok(Self::Direct)
+        Ok(found)
     }
 
     /// Returns the event in the form in which it would arrive; one that has this form is left as it is.
@@ -102,7 +126,7 @@ impl Delivery {
             Self::Queue(_) if !is_message && !is_event(&fields) => Ok(text.to_owned()),
             Self::Queue(arn) => {
                 let body = as_bus_event(&fields, text, now)?;
-                Ok(json!({"Records": [message(arn, &body, now)]}).to_string())
+                Ok(json!({"Records": [message(arn, &body, &Extras::default(), now)]}).to_string())
             }
             Self::Stream(arn, keys) => Ok(format!(
                 r#"{{"Records":[{}]}}"#,
@@ -114,6 +138,26 @@ impl Delivery {
         }
     }
 
+    /// Returns the body of a message, or the payload of an invocation, that `text` is meant to be.
+    pub(super) fn content(&self, text: &str, now: Timestamp) -> Result<String> {
+        let fields: Fields = serde_json::from_str(text).unwrap_or_default();
+        match self {
+            Self::Queue(_) if is_sqs_event(text) => bail!(
+                "it is an event of SQS, with messages: `surehand invoke` takes that, and a message's body alone goes into the queue"
+            ),
+            Self::Queue(_) | Self::Rule => as_bus_event(&fields, text, now),
+            Self::Stream(..) | Self::Direct => {
+                let event = RawValue::from_string(text.to_owned())?;
+                self.wrap(Some(event), false, now)
+            }
+        }
+    }
+
+    /// Returns the event of SQS with one message of this body.
+    pub(super) fn delivered(arn: &str, body: &str, extras: &Extras, now: Timestamp) -> String {
+        json!({"Records": [message(arn, body, extras, now)]}).to_string()
+    }
+
     /// What it is, for messages.
     pub(super) fn name(&self) -> String {
         match self {
@@ -123,6 +167,12 @@ impl Delivery {
             Self::Direct => "nothing".to_owned(),
         }
     }
+}
+
+/// Messages of other services have `Records` as well: a bucket's notifications, for example.
+fn is_sqs_event(text: &str) -> bool {
+    let event: Value = serde_json::from_str(text).unwrap_or_default();
+    event["Records"][0]["eventSource"] == "aws:sqs"
 }
 
 fn is_event(fields: &Fields) -> bool {
@@ -149,7 +199,7 @@ fn as_bus_event(fields: &Fields, text: &str, now: Timestamp) -> Result<String> {
 }
 
 /// A message of the queue, as it is received for the first time.
-fn message(arn: &str, body: &str, now: Timestamp) -> Value {
+fn message(arn: &str, body: &str, extras: &Extras, now: Timestamp) -> Value {
     let (id, sent) = (id(now), now.as_millisecond().to_string());
     let mut attributes = json!({
         "ApproximateReceiveCount": "1",
@@ -157,8 +207,19 @@ fn message(arn: &str, body: &str, now: Timestamp) -> Value {
         "SenderId": "surehand-invoke",
         "ApproximateFirstReceiveTimestamp": sent,
     });
+    if let Some(group) = &extras.group {
+        attributes["MessageGroupId"] = json!(group);
+    }
+    let named = extras.attributes.iter();
+    let named: BTreeMap<&str, Value> = named
+        .map(|(name, value)| {
+            let value = json!({"stringValue": value, "dataType": "String", "stringListValues": [], "binaryListValues": []});
+            (name.as_str(), value)
+        })
+        .collect();
     if arn.ends_with(".fifo") {
-        attributes["MessageGroupId"] = json!("surehand-invoke");
+        let group = extras.group.as_deref().unwrap_or("surehand-invoke");
+        attributes["MessageGroupId"] = json!(group);
         attributes["MessageDeduplicationId"] = json!(id);
         attributes["SequenceNumber"] = json!("1");
     }
@@ -168,7 +229,7 @@ fn message(arn: &str, body: &str, now: Timestamp) -> Value {
         "receiptHandle": id,
         "body": body,
         "attributes": attributes,
-        "messageAttributes": {},
+        "messageAttributes": named,
         "eventSource": "aws:sqs",
         "eventSourceARN": arn,
         "awsRegion": region(arn),
@@ -256,7 +317,7 @@ fn region(arn: &str) -> &str {
 }
 
 /// An id that no other event has.
-fn id(now: Timestamp) -> String {
+pub(super) fn id(now: Timestamp) -> String {
     format!("invoked-{}-{}", now.as_nanosecond(), std::process::id())
 }
 
@@ -267,6 +328,50 @@ mod tests {
     const QUEUE: &str = "arn:aws:sqs:eu-west-1:123456789012:stock";
     const STREAM: &str =
         "arn:aws:dynamodb:eu-west-1:123456789012:table/shop/stream/2026-01-01T00:00:00.000";
+
+    #[test]
+    fn a_message_has_its_group_and_attributes() {
+        let extras = Extras {
+            group: Some("a".to_owned()),
+            attributes: vec![("kind".to_owned(), "test".to_owned())],
+        };
+        let fifo = format!("{QUEUE}.fifo");
+        let event = Delivery::delivered(&fifo, "{}", &extras, Timestamp::UNIX_EPOCH);
+        let event: Value = serde_json::from_str(&event).unwrap();
+        let record = &event["Records"][0];
+        assert_eq!(record["body"], "{}");
+        assert_eq!(record["attributes"]["MessageGroupId"], "a");
+        let kind = &record["messageAttributes"]["kind"];
+        assert_eq!(kind["stringValue"], "test");
+        assert_eq!(kind["dataType"], "String");
+    }
+
+    #[test]
+    fn the_content_of_a_message_is_one_body() {
+        let content =
+            |delivery: &Delivery, text: &str| delivery.content(text, Timestamp::UNIX_EPOCH);
+        // A bucket's notification is a body like any other.
+        for body in [
+            r#"{"n": 1.0}"#,
+            r#"{"Records": [{"eventSource": "aws:s3"}]}"#,
+        ] {
+            assert_eq!(content(&queue(), body).unwrap(), body);
+        }
+        let bare = r#"{"source":"shop","detail-type":"Placed","detail":{}}"#;
+        for delivery in [queue(), Delivery::Rule] {
+            let body = content(&delivery, bare).unwrap();
+            assert!(body.contains(r#""id":"invoked-0-"#), "{body}");
+        }
+        let batch = r#"{"Records": [{"eventSource": "aws:sqs", "body": "{}"}]}"#;
+        let error = content(&queue(), batch).unwrap_err().to_string();
+        assert!(error.starts_with("it is an event of SQS"), "{error}");
+        let change = content(&stream(), r#"{"pk":"a"}"#).unwrap();
+        assert!(
+            change.contains(r#""NewImage":{"pk":{"S":"a"}}"#),
+            "{change}"
+        );
+        assert_eq!(content(&Delivery::Direct, "[1]").unwrap(), "[1]");
+    }
 
     fn wrap(delivery: &Delivery, event: &str) -> String {
         let event = RawValue::from_string(event.to_owned()).unwrap();

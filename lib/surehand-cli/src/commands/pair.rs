@@ -1,0 +1,8 @@
+//! Arguments that are written as NAME=VALUE.
+
+pub(super) fn parse(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
