@@ -63,14 +63,17 @@ async fn an_entity_whose_sort_key_is_a_text_is_not_read_with_those_that_begin_so
     dynamo.put(&day).await;
     let tables = dynamo.tables();
     let balances = tables.query(Balance::partition("c")).all().await.unwrap();
-    assert_eq!(balances, [balance.clone()]);
+    assert_eq!(balances, std::slice::from_ref(&balance));
     let days = tables
         .query(DaysBalance::partition("c"))
         .all()
         .await
         .unwrap();
-    assert_eq!(days, [day.clone()]);
-    assert_eq!(dynamo.all::<Balance>().await, [balance.clone()]);
+    assert_eq!(days, std::slice::from_ref(&day));
+    assert_eq!(
+        dynamo.all::<Balance>().await,
+        std::slice::from_ref(&balance)
+    );
 
     // An index has both under one key.
     let open = tables.query(Balance::by_state("open")).all().await.unwrap();
