@@ -109,7 +109,7 @@ pub(crate) async fn rehearse(dev: &Dev, shop: &Shop) {
     for what in [
         "rejected: sku `gone` does",
         " stages:",
-        "{pk: \"STOCK#unicorn\", sk: \"STOCK\"}: SET available = available - 1 if available >= 1",
+        "{pk: \"STOCK#unicorn\", sk: \"STOCK\"}: ADD available -1 if attribute_exists(pk) AND available >= 1",
         "  publish StockReserved {\"order_id\":\"rehearsed-",
     ] {
         assert!(said.contains(what), "{what}\n{said}");
