@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 /// A DynamoDB inside the test, with the tables of its entities and a store of claims: conditions are looked at
 /// there, and what a transaction commits can be read as types.
 ///
-/// It is an emulator, [dynoxide](https://crates.io/crates/dynoxide-rs), on a port of this machine, and ends with
+/// It is an emulator, the crate `dynoxide-rs`, on a port of this machine, and ends with
 /// the test's runtime. Each test has its own. A table has the name of its variable. Clones share all of it.
 ///
 /// ```
